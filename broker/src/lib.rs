@@ -1,1 +1,19 @@
-//! Placeholder.
+//! A Kafka-compatible broker. Modules from low to high: each uses only those before it.
+
+mod clock;
+mod metrics;
+
+mod config;
+mod metadata;
+
+mod replica;
+
+mod controller;
+
+mod handlers;
+
+mod server;
+
+mod launch;
+
+pub use launch::{BrokerError, FormatOptions, Launch, Settings, format, random_cluster_id};

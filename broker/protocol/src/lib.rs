@@ -2,5 +2,14 @@
 //! before anything is decoded, record batches, records, configuration names.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+pub mod api;
 pub mod batch;
+pub mod batch_builder;
+pub mod config;
+pub mod frame;
+pub mod guard;
+pub mod metadata_records;
+pub mod produce;
+pub mod records;
+pub mod schema;
 pub mod types;

@@ -1,1 +1,57 @@
-//! Placeholder.
+//! The partition log in Kafka's on-disk format. Synchronous; all IO goes through [`Disk`], time is an argument.
+//!
+//! ```text
+//! directory      one volume: identity, lock, checkpoints, partition directories
+//! log            one partition: append; read → Located, flush → FlushJob, load
+//! *_segment      its files; pool bounds how many are open
+//! *_index, producer_snapshot, leader_epochs, checkpoint, …   one file format each
+//! disk, faulty   the file system, and one that fails
+//! ```
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
+mod active_segment;
+mod checkpoint;
+mod closed_segment;
+mod config;
+pub mod directory;
+mod disk;
+pub mod faulty;
+mod files;
+mod flush;
+mod leader_epochs;
+mod leftovers;
+mod load;
+mod log;
+mod meta_properties;
+mod offset_index;
+mod partition_directory;
+mod partition_metadata;
+mod pool;
+mod producer_snapshot;
+mod producers;
+mod read;
+mod recovery;
+mod scanner;
+mod segment_indexes;
+mod segment_walk;
+mod time_index;
+mod timestamps;
+
+pub use checkpoint::{CheckpointError, OffsetCheckpoint};
+pub use config::LogConfig;
+pub use disk::{DirectoryEntry, Disk, DiskFile, Mapping, OpenMode, SystemDisk, read_file, replace_file};
+pub use flush::{FlushError, FlushJob, Flushed};
+pub use leader_epochs::{EpochEntry, LeaderEpochs};
+pub use load::{LoadError, LoadOptions, RecoveryProgress};
+pub use log::{AppendError, Appended, Log, LogPosition};
+pub use meta_properties::MetaProperties;
+pub use partition_directory::{DirectoryState, NotAPartitionDirectory, PartitionDirectoryName};
+pub use partition_metadata::PartitionMetadataError;
+pub use pool::{FilePool, PoolLimits};
+pub use producers::ProducerError;
+pub use read::{Located, LogSlice, OutOfRange, ResolveError, UpTo};
+pub use scanner::{BatchDefect, ReadMode};
+pub use timestamps::{TimestampLookup, TimestampOffset};
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,234 @@
+//! The APIs that Millrace serves: one row each. Dispatch, ApiVersions, the guard, authorization and the reference page
+//! read this table; nothing else says which versions exist. A version that is not wholly implemented is not in it.
+
+use kafka_protocol::messages::ApiKey;
+
+use crate::schema::{self, Request, Versions};
+
+/// Who calls: each listener is of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    Client,
+    Broker,
+    Controller,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Read,
+    Write,
+    Create,
+    Describe,
+    ClusterAction,
+    IdempotentWrite,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    Topic,
+    Group,
+    Cluster,
+    TransactionalId,
+}
+
+/// What the sender must be allowed to do, to each resource of that type that the request names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Right {
+    pub operation: Operation,
+    pub resource: Resource,
+}
+
+#[derive(Debug)]
+pub struct Api {
+    pub name: &'static str,
+    /// What the body looks like. Describes more versions than are served, where a handler does not know them yet.
+    pub request: &'static Request,
+    pub versions: Versions,
+    /// The first version that ApiVersions announces: lower than the first served where a client takes the
+    /// announcement for a feature test.
+    pub first_version_advertised: i16,
+    pub listeners: &'static [Listener],
+    pub before_authentication: bool,
+    /// Decided by the active controller, wherever it arrives.
+    pub forwarded: bool,
+    /// Which of them is needed depends on the request: a consumer's Fetch asks for Read, a follower's for
+    /// ClusterAction. Empty: everybody may.
+    pub rights: &'static [Right],
+}
+
+const BROKERS: &[Listener] = &[Listener::Client, Listener::Broker];
+const EVERYWHERE: &[Listener] = &[Listener::Client, Listener::Broker, Listener::Controller];
+
+/// By key.
+pub static APIS: &[Api] = &[
+    Api {
+        name: "Produce",
+        request: &schema::PRODUCE,
+        versions: Versions::between(3, 13),
+        // librdkafka fails to produce compressed batches where 3 is announced.
+        first_version_advertised: 0,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[right(Operation::Write, Resource::Topic)],
+    },
+    Api {
+        name: "Fetch",
+        request: &schema::FETCH,
+        versions: Versions::between(4, 18),
+        first_version_advertised: 4,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[right(Operation::Read, Resource::Topic), right(Operation::ClusterAction, Resource::Cluster)],
+    },
+    Api {
+        name: "ListOffsets",
+        request: &schema::LIST_OFFSETS,
+        versions: Versions::between(1, 10),
+        first_version_advertised: 1,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[right(Operation::Describe, Resource::Topic)],
+    },
+    Api {
+        name: "Metadata",
+        request: &schema::METADATA,
+        versions: Versions::between(0, 13),
+        first_version_advertised: 0,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[right(Operation::Describe, Resource::Topic)],
+    },
+    Api {
+        name: "FindCoordinator",
+        request: &schema::FIND_COORDINATOR,
+        versions: Versions::between(0, 6),
+        first_version_advertised: 0,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[right(Operation::Describe, Resource::Group), right(Operation::Describe, Resource::TransactionalId)],
+    },
+    Api {
+        name: "ApiVersions",
+        request: &schema::API_VERSIONS,
+        versions: Versions::between(0, 4),
+        first_version_advertised: 0,
+        listeners: EVERYWHERE,
+        before_authentication: true,
+        forwarded: false,
+        rights: &[],
+    },
+    Api {
+        name: "CreateTopics",
+        request: &schema::CREATE_TOPICS,
+        versions: Versions::between(2, 7),
+        first_version_advertised: 2,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: true,
+        rights: &[right(Operation::Create, Resource::Cluster), right(Operation::Create, Resource::Topic)],
+    },
+    Api {
+        name: "InitProducerId",
+        request: &schema::INIT_PRODUCER_ID,
+        versions: Versions::between(0, 5),
+        first_version_advertised: 0,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[
+            right(Operation::Write, Resource::TransactionalId),
+            right(Operation::IdempotentWrite, Resource::Cluster),
+            right(Operation::Write, Resource::Topic),
+        ],
+    },
+];
+
+const fn right(operation: Operation, resource: Resource) -> Right {
+    Right { operation, resource }
+}
+
+pub fn lookup(key: i16) -> Option<&'static Api> {
+    APIS.binary_search_by_key(&key, Api::key_number).ok().and_then(|index| APIS.get(index))
+}
+
+/// What ApiVersions announces on a listener of this kind.
+pub fn on(listener: Listener) -> impl Iterator<Item = &'static Api> {
+    APIS.iter().filter(move |api| api.listeners.contains(&listener))
+}
+
+impl Api {
+    pub const fn key(&self) -> ApiKey {
+        self.request.key
+    }
+
+    /// The key as it stands in headers and in ApiVersions.
+    pub const fn key_number(&self) -> i16 {
+        self.request.key as i16
+    }
+
+    pub const fn serves(&self, version: i16) -> bool {
+        self.versions.contains(version)
+    }
+
+    pub const fn advertised(&self) -> Versions {
+        Versions::between(self.first_version_advertised, self.versions.last)
+    }
+
+    /// Whether this version has compact lengths and tagged fields, in the body and in the request's header.
+    pub const fn is_flexible(&self, version: i16) -> bool {
+        self.request.flexible.contains(version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_keys_and_found_by_them() {
+        assert!(APIS.is_sorted_by(|a, b| a.key_number() < b.key_number()));
+        for api in APIS {
+            assert_eq!(lookup(api.key_number()).map(|found| found.name), Some(api.name));
+            assert_eq!(format!("{:?}", api.key()), api.name);
+        }
+        for unknown in [-1, 4, 93, i16::MAX] {
+            assert!(lookup(unknown).is_none(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn every_version_served_is_described_and_announced() {
+        for api in APIS {
+            assert!(api.versions.first <= api.versions.last, "{}", api.name);
+            assert!(api.request.versions.contains(api.versions.first), "{}", api.name);
+            assert!(api.request.versions.contains(api.versions.last), "{}", api.name);
+            assert!(api.first_version_advertised <= api.versions.first, "{}", api.name);
+            assert!(!api.listeners.is_empty(), "{}", api.name);
+        }
+    }
+
+    #[test]
+    fn produce_announces_versions_that_it_refuses() {
+        let produce = lookup(0).unwrap();
+        assert_eq!(produce.advertised(), Versions::between(0, 13));
+        assert!(!produce.serves(2) && produce.serves(3) && produce.serves(13) && !produce.serves(14));
+    }
+
+    #[test]
+    fn a_controller_listener_announces_only_what_it_serves() {
+        let names: Vec<_> = on(Listener::Controller).map(|api| api.name).collect();
+        assert_eq!(names, ["ApiVersions"]);
+        assert_eq!(on(Listener::Client).count(), APIS.len());
+    }
+
+    #[test]
+    fn only_the_handshake_precedes_authentication() {
+        let open: Vec<_> = APIS.iter().filter(|api| api.before_authentication).map(|api| api.name).collect();
+        assert_eq!(open, ["ApiVersions"]);
+    }
+}

@@ -1,0 +1,100 @@
+//! The configuration table: every option that Millrace knows, under Kafka's name and with Kafka's meaning. What the
+//! broker reads, DescribeConfigs answers, the operator validates and the documentation says comes from here.
+//!
+//! Broker and topic options are two tables, because three names stand in both. A topic option that is not set on the
+//! topic takes the value of its broker synonyms: see [`effective_topic_value`].
+
+pub mod option;
+pub mod properties;
+pub mod reference;
+mod safety;
+mod table;
+pub mod values;
+
+pub use option::{ConfigOption, Dynamic, Effect, Kind, Synonym};
+pub use safety::check_safety;
+pub use values::{Effective, Source, Values, effective_topic_value};
+
+/// Which of the two tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    Broker,
+    Topic,
+}
+
+/// A value that its option accepts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    Bool(bool),
+    /// Of the options with whole numbers; within the range of the option's type.
+    Number(i64),
+    Double(f64),
+    Text(String),
+    List(Vec<String>),
+}
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("unknown option {name}{}", suggestion(*.nearest))]
+    Unknown { name: String, nearest: Option<&'static str> },
+    #[error("{name}: {raw:?} is not {expected}")]
+    Type { name: &'static str, raw: String, expected: &'static str },
+    #[error("{name}: {raw} is less than {min}")]
+    TooSmall { name: &'static str, raw: String, min: i64 },
+    #[error("{name}: {raw} is more than {max}")]
+    TooLarge { name: &'static str, raw: String, max: i64 },
+    #[error("{name}: {raw:?} is none of {}", choices.join(", "))]
+    Choice { name: &'static str, raw: String, choices: &'static [&'static str] },
+    /// Would be unsafe to ignore.
+    #[error("{name}={raw}: {reason}")]
+    Refused { name: String, raw: String, reason: String },
+}
+
+impl ConfigError {
+    /// Kafka accepts unknown names in a file, with a warning.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown { .. })
+    }
+}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default()
+}
+
+/// Every option of one table, in the order of the reference page.
+pub fn options(scope: Scope) -> impl Iterator<Item = &'static ConfigOption> {
+    match scope {
+        Scope::Broker => table::BROKER,
+        Scope::Topic => table::TOPIC,
+    }
+    .iter()
+    .flat_map(|group| group.iter())
+}
+
+pub fn lookup(scope: Scope, name: &str) -> Option<&'static ConfigOption> {
+    options(scope).find(|option| option.name == name)
+}
+
+/// The known name that looks most like `name`, if any looks like it at all.
+pub fn nearest(scope: Scope, name: &str) -> Option<&'static str> {
+    const SIMILARITY_MIN: f64 = 0.8;
+    let similarity = |option: &ConfigOption| strsim::normalized_damerau_levenshtein(option.name, name);
+    let (nearest, similarity) =
+        options(scope).map(|option| (option.name, similarity(option))).max_by(|a, b| a.1.total_cmp(&b.1))?;
+    (SIMILARITY_MIN <= similarity).then_some(nearest)
+}
+
+/// Checks one setting by itself. What only several settings together show is left to [`check_safety`].
+pub fn validate(scope: Scope, name: &str, raw: &str) -> Result<Value, ConfigError> {
+    let Some(option) = lookup(scope, name) else {
+        if let Some(reason) = safety::refused_prefix(name) {
+            return Err(ConfigError::Refused { name: name.to_owned(), raw: raw.to_owned(), reason: reason.to_owned() });
+        }
+        return Err(ConfigError::Unknown { name: name.to_owned(), nearest: nearest(scope, name) });
+    };
+    option.parse(raw)
+}
+
+#[cfg(test)]
+#[path = "config_test.rs"]
+mod tests;

@@ -1,0 +1,242 @@
+//! One row of the table, and how its values are read.
+
+use super::{ConfigError, Value};
+
+/// One option. Rows are written with the constructors below: `int("num.partitions", "1", "…").min(1)`.
+#[derive(Debug, Clone, Copy)]
+pub struct ConfigOption {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// As it would be written in a file. `None`: unset.
+    pub default: Option<&'static str>,
+    /// Least and greatest number.
+    pub min: i64,
+    pub max: i64,
+    /// Accepted words, of a list its elements; empty: any.
+    pub choices: &'static [&'static str],
+    pub dynamic: Dynamic,
+    pub effect: Effect,
+    /// Of a topic option: the broker options that give its value where the topic does not, first to last.
+    pub synonyms: &'static [Synonym],
+    pub doc: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Bool,
+    Short,
+    Int,
+    Long,
+    Double,
+    String,
+    List,
+    Password,
+    /// A Java class, which Millrace cannot load.
+    Class,
+}
+
+/// Whether a broker option may be changed while the broker runs (IncrementalAlterConfigs). Topic options always may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dynamic {
+    ReadOnly,
+    PerBroker,
+    ClusterWide,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    Active,
+    /// Accepted so that Kafka's files work, but nothing reads it.
+    AcceptedIgnored,
+    /// Unsafe to ignore: any value but the default is refused, for this reason.
+    Refused(&'static str),
+}
+
+/// A broker option and the factor that turns its value into the topic's unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Synonym {
+    pub name: &'static str,
+    pub factor: i64,
+}
+
+impl Kind {
+    /// As DescribeConfigs and the reference page call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "boolean",
+            Self::Short => "short",
+            Self::Int => "int",
+            Self::Long => "long",
+            Self::Double => "double",
+            Self::String => "string",
+            Self::List => "list",
+            Self::Password => "password",
+            Self::Class => "class",
+        }
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Bool => "true or false",
+            Self::Short => "a 16-bit integer",
+            Self::Int => "a 32-bit integer",
+            Self::Long => "a 64-bit integer",
+            Self::Double => "a number",
+            Self::String | Self::List | Self::Password | Self::Class => "text",
+        }
+    }
+}
+
+impl ConfigOption {
+    /// Surrounding blanks do not count, as in Kafka.
+    pub fn parse(&self, raw: &str) -> Result<Value, ConfigError> {
+        let raw = raw.trim();
+        if let Effect::Refused(reason) = self.effect
+            && self.default.unwrap_or_default() != raw
+        {
+            let (name, raw, reason) = (self.name.to_owned(), raw.to_owned(), reason.to_owned());
+            return Err(ConfigError::Refused { name, raw, reason });
+        }
+        match self.kind {
+            Kind::Bool if raw.eq_ignore_ascii_case("true") => Ok(Value::Bool(true)),
+            Kind::Bool if raw.eq_ignore_ascii_case("false") => Ok(Value::Bool(false)),
+            Kind::Bool => Err(self.wrong_type(raw)),
+            Kind::Short => self.number(raw, raw.parse::<i16>().ok().map(i64::from)),
+            Kind::Int => self.number(raw, raw.parse::<i32>().ok().map(i64::from)),
+            Kind::Long => self.number(raw, raw.parse().ok()),
+            Kind::Double => self.double(raw),
+            Kind::String | Kind::Password | Kind::Class => {
+                self.choose(raw)?;
+                Ok(Value::Text(raw.to_owned()))
+            }
+            Kind::List => {
+                let elements = raw.split(',').map(str::trim).filter(|element| !element.is_empty());
+                elements.clone().try_for_each(|element| self.choose(element))?;
+                Ok(Value::List(elements.map(str::to_owned).collect()))
+            }
+        }
+    }
+
+    fn number(&self, raw: &str, number: Option<i64>) -> Result<Value, ConfigError> {
+        let number = number.ok_or_else(|| self.wrong_type(raw))?;
+        if number < self.min {
+            return Err(ConfigError::TooSmall { name: self.name, raw: raw.to_owned(), min: self.min });
+        }
+        if self.max < number {
+            return Err(ConfigError::TooLarge { name: self.name, raw: raw.to_owned(), max: self.max });
+        }
+        Ok(Value::Number(number))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "bounds of doubles are small whole numbers or without effect")]
+    fn double(&self, raw: &str) -> Result<Value, ConfigError> {
+        let number: f64 =
+            raw.parse().ok().filter(|number: &f64| !number.is_nan()).ok_or_else(|| self.wrong_type(raw))?;
+        if self.min != i64::MIN && number < self.min as f64 {
+            return Err(ConfigError::TooSmall { name: self.name, raw: raw.to_owned(), min: self.min });
+        }
+        if self.max != i64::MAX && (self.max as f64) < number {
+            return Err(ConfigError::TooLarge { name: self.name, raw: raw.to_owned(), max: self.max });
+        }
+        Ok(Value::Double(number))
+    }
+
+    fn choose(&self, word: &str) -> Result<(), ConfigError> {
+        if self.choices.is_empty() || self.choices.contains(&word) {
+            return Ok(());
+        }
+        Err(ConfigError::Choice { name: self.name, raw: word.to_owned(), choices: self.choices })
+    }
+
+    fn wrong_type(&self, raw: &str) -> ConfigError {
+        ConfigError::Type { name: self.name, raw: raw.to_owned(), expected: self.kind.expected() }
+    }
+
+    pub(super) const fn min(mut self, min: i64) -> Self {
+        self.min = min;
+        self
+    }
+
+    pub(super) const fn max(mut self, max: i64) -> Self {
+        self.max = max;
+        self
+    }
+
+    pub(super) const fn one_of(mut self, choices: &'static [&'static str]) -> Self {
+        self.choices = choices;
+        self
+    }
+
+    pub(super) const fn per_broker(mut self) -> Self {
+        self.dynamic = Dynamic::PerBroker;
+        self
+    }
+
+    pub(super) const fn cluster_wide(mut self) -> Self {
+        self.dynamic = Dynamic::ClusterWide;
+        self
+    }
+
+    pub(super) const fn ignored(mut self) -> Self {
+        self.effect = Effect::AcceptedIgnored;
+        self
+    }
+
+    pub(super) const fn refused(mut self, reason: &'static str) -> Self {
+        self.effect = Effect::Refused(reason);
+        self
+    }
+
+    pub(super) const fn or_from(mut self, synonyms: &'static [Synonym]) -> Self {
+        self.synonyms = synonyms;
+        self
+    }
+}
+
+pub(super) const fn bool(name: &'static str, default: &'static str, doc: &'static str) -> ConfigOption {
+    row(name, Kind::Bool, Some(default), doc)
+}
+
+pub(super) const fn short(name: &'static str, default: &'static str, doc: &'static str) -> ConfigOption {
+    row(name, Kind::Short, Some(default), doc)
+}
+
+pub(super) const fn int(name: &'static str, default: &'static str, doc: &'static str) -> ConfigOption {
+    row(name, Kind::Int, Some(default), doc)
+}
+
+pub(super) const fn long(name: &'static str, default: &'static str, doc: &'static str) -> ConfigOption {
+    row(name, Kind::Long, Some(default), doc)
+}
+
+pub(super) const fn double(name: &'static str, default: &'static str, doc: &'static str) -> ConfigOption {
+    row(name, Kind::Double, Some(default), doc)
+}
+
+pub(super) const fn string(name: &'static str, default: &'static str, doc: &'static str) -> ConfigOption {
+    row(name, Kind::String, Some(default), doc)
+}
+
+pub(super) const fn list(name: &'static str, default: &'static str, doc: &'static str) -> ConfigOption {
+    row(name, Kind::List, Some(default), doc)
+}
+
+/// An option without a default.
+pub(super) const fn unset(name: &'static str, kind: Kind, doc: &'static str) -> ConfigOption {
+    row(name, kind, None, doc)
+}
+
+const fn row(name: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> ConfigOption {
+    ConfigOption {
+        name,
+        kind,
+        default,
+        min: i64::MIN,
+        max: i64::MAX,
+        choices: &[],
+        dynamic: Dynamic::ReadOnly,
+        effect: Effect::Active,
+        synonyms: &[],
+        doc,
+    }
+}

@@ -1,0 +1,88 @@
+//! Walks the body of a request before kafka-protocol decodes it, because that decoder reserves memory for whatever
+//! count it reads: 20 bytes would abort the process.
+//!
+//! Three things hold for a body that passes:
+//!
+//! 1. every count and length fits in the bytes that were left;
+//! 2. what the decoder will reserve (elements of arrays, nodes of the maps of unknown tagged fields) stays within
+//!    [`budget`];
+//! 3. the decoder accepts it, unless some text is not UTF-8.
+//!
+//! It is stricter than the decoder on nulls in versions that have none, on varints of more than 32 bits, and on
+//! tagged fields that are longer or shorter than they say. Bytes after the last field are ignored, as the decoder and
+//! Kafka ignore them.
+
+mod reader;
+mod walk;
+
+pub(crate) use self::reader::Reader;
+use self::walk::Walk;
+use crate::schema::Request;
+
+/// Every body may make the decoder reserve this much, however short it is.
+const BUDGET_FLOOR_BYTES: usize = 64 * 1024;
+/// And this many times its own length.
+const BUDGET_FACTOR: usize = 8;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{field} at byte {position}: {fault}")]
+pub struct GuardError {
+    pub field: &'static str,
+    /// Where the field begins, counted from the start of what was walked.
+    pub position: usize,
+    pub fault: Fault,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("needs {needed} bytes, {remaining} are left")]
+    TooShort { needed: usize, remaining: usize },
+    #[error("claims {claimed} elements, {remaining} bytes are left")]
+    TooMany { claimed: usize, remaining: usize },
+    #[error("is null, which version {version} does not allow")]
+    Null { version: i16 },
+    #[error("has length {0}, less than -1")]
+    Negative(i32),
+    #[error("has a varint of more than 32 bits")]
+    VarintTooLong,
+    #[error("is marked with {0}, neither present (1) nor null (-1)")]
+    Presence(i8),
+    #[error("is no tagged field of version {version}")]
+    TagNotInVersion { version: i16 },
+    #[error("claims {claimed} bytes and takes {taken}")]
+    TagLength { claimed: usize, taken: usize },
+    #[error("makes the decoder reserve {reserved} bytes, {budget} are allowed")]
+    OverBudget { reserved: usize, budget: usize },
+    #[error("is {version}, which no table describes")]
+    Version { version: i16 },
+}
+
+impl Fault {
+    pub(crate) const fn at(self, field: &'static str, position: usize) -> GuardError {
+        GuardError { field, position, fault: self }
+    }
+}
+
+/// Bytes that decoding a body of this length may reserve.
+pub const fn budget(body_bytes: usize) -> usize {
+    body_bytes.saturating_mul(BUDGET_FACTOR).saturating_add(BUDGET_FLOOR_BYTES)
+}
+
+/// Whether `body` may be given to the decoder.
+pub fn check(request: &Request, version: i16, body: &[u8]) -> Result<(), GuardError> {
+    measure(request, version, body).map(|_reserved| ())
+}
+
+/// As [`check`]; tells how many bytes the decoder reserves at most.
+pub fn measure(request: &Request, version: i16, body: &[u8]) -> Result<usize, GuardError> {
+    if !request.versions.contains(version) {
+        return Err(Fault::Version { version }.at("ApiVersion", 0));
+    }
+    let mut walk = Walk::new(body, version, request.flexible.contains(version));
+    walk.fields(request.fields)?;
+    Ok(walk.reserved())
+}
+
+#[cfg(test)]
+#[path = "guard_test.rs"]
+mod tests;

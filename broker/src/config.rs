@@ -1,0 +1,124 @@
+//! The broker's configuration: Kafka's names, checked against the table in [`protocol::config`], and handed out to
+//! each module in the form that it needs.
+
+mod listener;
+mod source;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::config::Values;
+use protocol::types::BrokerId;
+
+pub(crate) use listener::{Listener, ListenerError, ListenerKind};
+pub(crate) use source::{SettingsError, dev_settings, load};
+
+#[derive(Debug)]
+pub(crate) struct BrokerConfig {
+    pub(crate) broker_id: BrokerId,
+    pub(crate) log_directory: PathBuf,
+    pub(crate) listeners: Vec<Arc<Listener>>,
+    pub(crate) rack: Option<String>,
+    pub(crate) network_threads: usize,
+    pub(crate) recovery_threads: usize,
+    pub(crate) request_bytes_max: usize,
+    pub(crate) connection_idle_max: Duration,
+    pub(crate) fetch_bytes_max: i32,
+    pub(crate) auto_create_topics: bool,
+    pub(crate) topic_partitions_default: i32,
+    pub(crate) replication_factor_default: i16,
+    /// `host:port` of the management API; `None`: closed.
+    pub(crate) management_address: Option<String>,
+    /// File with the bearer tokens of the management API, one a line.
+    pub(crate) management_tokens: Option<PathBuf>,
+    /// Wait to be formatted through the management API.
+    pub(crate) format_awaited: bool,
+    /// Every option, for DescribeConfigs and for what topics inherit.
+    pub(crate) values: Values,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ConfigurationError {
+    #[error("node.id is not set: every node of a cluster needs a number of its own, from 0")]
+    NoNodeId,
+    #[error("process.roles={0}: set process.roles=broker,controller; nodes with a single role are not supported")]
+    Roles(String),
+    #[error("log.dirs names no directory")]
+    NoLogDirectory,
+    #[error("default.replication.factor={0} is not between 1 and 32767")]
+    ReplicationFactor(i32),
+    #[error("millrace.format=await needs millrace.management.listener: formatting is asked for there")]
+    AwaitWithoutManagement,
+    #[error(transparent)]
+    Listener(#[from] ListenerError),
+}
+
+impl BrokerConfig {
+    /// Checks what concerns several options. `hostname` is what a listener without a host advertises.
+    pub(crate) fn from_values(values: Values, hostname: &str) -> Result<Self, ConfigurationError> {
+        let roles = values.get_list("process.roles");
+        if !(roles.iter().any(|role| role == "broker") && roles.iter().any(|role| role == "controller")) {
+            return Err(ConfigurationError::Roles(roles.join(",")));
+        }
+        let management_address = text(&values, "millrace.management.listener").map(str::to_owned);
+        let format_awaited = text(&values, "millrace.format") == Some("await");
+        if format_awaited && management_address.is_none() {
+            return Err(ConfigurationError::AwaitWithoutManagement);
+        }
+        Ok(Self {
+            broker_id: node_id(&values)?,
+            log_directory: log_directory(&values)?,
+            listeners: Listener::from_values(&values, hostname)?.into_iter().map(Arc::new).collect(),
+            rack: text(&values, "broker.rack").map(str::to_owned),
+            network_threads: network_threads(&values),
+            recovery_threads: usize::try_from(values.get_int("num.recovery.threads.per.data.dir")).unwrap_or(1).max(1),
+            request_bytes_max: usize::try_from(values.get_int("socket.request.max.bytes")).unwrap_or(0),
+            connection_idle_max: idle(&values),
+            fetch_bytes_max: values.get_int("fetch.max.bytes"),
+            auto_create_topics: values.get_bool("auto.create.topics.enable"),
+            topic_partitions_default: values.get_int("num.partitions"),
+            replication_factor_default: replication_factor(&values)?,
+            management_tokens: text(&values, "millrace.management.tokens.file").map(PathBuf::from),
+            management_address,
+            format_awaited,
+            values,
+        })
+    }
+}
+
+/// `None` also for an empty value.
+fn text<'a>(values: &'a Values, name: &'static str) -> Option<&'a str> {
+    values.get_string(name).filter(|text| !text.is_empty())
+}
+
+fn node_id(values: &Values) -> Result<BrokerId, ConfigurationError> {
+    let own = ["node.id", "broker.id"].into_iter().find(|name| values.is_set(name));
+    let id = own.map_or(-1, |name| values.get_int(name));
+    if id < 0 { Err(ConfigurationError::NoNodeId) } else { Ok(BrokerId(id)) }
+}
+
+/// `log.dirs`, or where it is unset `log.dir`. That there is one entry is checked with the table.
+fn log_directory(values: &Values) -> Result<PathBuf, ConfigurationError> {
+    let listed = values.get_list("log.dirs").first().map(String::as_str);
+    let directory = listed.or_else(|| text(values, "log.dir")).ok_or(ConfigurationError::NoLogDirectory)?;
+    Ok(std::path::absolute(directory).unwrap_or_else(|_| PathBuf::from(directory)))
+}
+
+/// As many as set, else one per core that this process may use.
+fn network_threads(values: &Values) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let set = values.is_set("num.network.threads").then(|| values.get_int("num.network.threads"));
+    set.and_then(|count| usize::try_from(count).ok()).unwrap_or(cores).clamp(1, cores)
+}
+
+/// `connections.max.idle.ms`; negative: for ever, which a hundred years are.
+fn idle(values: &Values) -> Duration {
+    const FOREVER: Duration = Duration::from_hours(24 * 365 * 100);
+    u64::try_from(values.get_long("connections.max.idle.ms")).map_or(FOREVER, Duration::from_millis)
+}
+
+fn replication_factor(values: &Values) -> Result<i16, ConfigurationError> {
+    let factor = values.get_int("default.replication.factor");
+    i16::try_from(factor).ok().filter(|factor| 1 <= *factor).ok_or(ConfigurationError::ReplicationFactor(factor))
+}

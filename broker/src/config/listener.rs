@@ -1,0 +1,207 @@
+//! `listeners` and `advertised.listeners`: where the broker listens, and what it tells others.
+
+use std::fmt;
+
+pub(crate) use protocol::api::Listener as ListenerKind;
+use protocol::config::Values;
+use protocol::metadata_records::Endpoint;
+
+/// Kafka's number of the security protocol.
+const PLAINTEXT: i16 = 0;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listener {
+    pub(crate) name: String,
+    pub(crate) kind: ListenerKind,
+    /// Empty: all addresses of the machine.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// What clients and brokers are told. Controllers are not told of: their addresses are the voters'.
+    pub(crate) advertised: Endpoint,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ListenerError {
+    #[error("{option}: {entry:?} is not NAME://host:port")]
+    Malformed { option: &'static str, entry: String },
+    #[error("{option}: {name} stands there twice")]
+    Duplicate { option: &'static str, name: String },
+    #[error("{option} names {name}, which is not in listeners ({listeners})")]
+    Unknown { option: &'static str, name: String, listeners: String },
+    #[error("listeners: {0} is the controller's only; clients need a further listener")]
+    NoClientListener(String),
+    #[error("listener {0} needs an entry in advertised.listeners: clients cannot connect to {1:?}")]
+    NotAdvertisable(String, String),
+}
+
+/// `NAME://host:port`, where the host may be empty or an IPv6 address in brackets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Address {
+    name: String,
+    host: String,
+    port: u16,
+}
+
+impl Listener {
+    /// The address to bind.
+    pub(crate) fn bind_host(&self) -> &str {
+        if self.host.is_empty() { "0.0.0.0" } else { &self.host }
+    }
+
+    /// Reads the options of the table; `hostname` stands in for an empty host in what is advertised.
+    pub(crate) fn from_values(values: &Values, hostname: &str) -> Result<Vec<Self>, ListenerError> {
+        let bound = addresses("listeners", values.get_list("listeners"))?;
+        let advertised = addresses("advertised.listeners", values.get_list("advertised.listeners"))?;
+        let controllers = values.get_list("controller.listener.names");
+        let inter_broker = values.get_string("inter.broker.listener.name");
+        let known = || bound.iter().map(|address| address.name.as_str()).collect::<Vec<_>>().join(", ");
+        let unknown = |option, name: &str| ListenerError::Unknown { option, name: name.to_owned(), listeners: known() };
+        let is_bound = |name: &str| bound.iter().any(|address| address.name == name);
+        if let Some(address) = advertised.iter().find(|address| !is_bound(&address.name)) {
+            return Err(unknown("advertised.listeners", &address.name));
+        }
+        if let Some(name) = controllers.iter().find(|name| !is_bound(name)) {
+            return Err(unknown("controller.listener.names", name));
+        }
+        if let Some(name) = inter_broker.filter(|name| !is_bound(name)) {
+            return Err(unknown("inter.broker.listener.name", name));
+        }
+        let kind = |name: &str| match name {
+            _ if controllers.iter().any(|controller| controller == name) => ListenerKind::Controller,
+            _ if inter_broker == Some(name) && 1 < bound.len() - controllers.len() => ListenerKind::Broker,
+            _ => ListenerKind::Client,
+        };
+        let listeners = bound.iter().map(|address| {
+            let told = advertised.iter().find(|told| told.name == address.name);
+            Self::new(address, kind(&address.name), told, hostname)
+        });
+        let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+        if listeners.iter().all(|listener| listener.kind == ListenerKind::Controller) {
+            return Err(ListenerError::NoClientListener(known()));
+        }
+        Ok(listeners)
+    }
+
+    fn new(
+        bound: &Address,
+        kind: ListenerKind,
+        advertised: Option<&Address>,
+        hostname: &str,
+    ) -> Result<Self, ListenerError> {
+        let told = advertised.unwrap_or(bound);
+        let host = if told.host.is_empty() { hostname } else { &told.host };
+        if kind != ListenerKind::Controller && (host == "0.0.0.0" || host == "::") {
+            return Err(ListenerError::NotAdvertisable(bound.name.clone(), host.to_owned()));
+        }
+        Ok(Self {
+            name: bound.name.clone(),
+            kind,
+            host: bound.host.clone(),
+            port: bound.port,
+            advertised: Endpoint {
+                name: bound.name.clone(),
+                host: host.to_owned(),
+                port: told.port,
+                security_protocol: PLAINTEXT,
+            },
+        })
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}:{}", self.name, self.bind_host(), self.port)
+    }
+}
+
+fn addresses(option: &'static str, entries: &[String]) -> Result<Vec<Address>, ListenerError> {
+    let mut addresses: Vec<Address> = Vec::new();
+    for entry in entries {
+        let malformed = || ListenerError::Malformed { option, entry: entry.clone() };
+        let address = parse(entry).ok_or_else(malformed)?;
+        if addresses.iter().any(|other| other.name == address.name) {
+            return Err(ListenerError::Duplicate { option, name: address.name });
+        }
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+fn parse(entry: &str) -> Option<Address> {
+    let (name, address) = entry.split_once("://")?;
+    let (host, port) = address.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if !plain || (bare.contains(':') && bare == host) || bare.contains('/') {
+        return None;
+    }
+    Some(Address { name: name.to_ascii_uppercase(), host: bare.to_owned(), port: port.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::config::Scope;
+
+    use super::*;
+
+    fn listeners(settings: &[(&str, &str)]) -> Result<Vec<Listener>, ListenerError> {
+        let (values, errors) = Values::parse(Scope::Broker, settings.iter().copied());
+        assert!(errors.is_empty(), "{errors:?}");
+        Listener::from_values(&values, "machine")
+    }
+
+    #[test]
+    fn a_kafka_release_names_a_client_and_a_controller_listener() {
+        let listeners = listeners(&[
+            ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093"),
+            ("inter.broker.listener.name", "PLAINTEXT"),
+            ("advertised.listeners", "PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093"),
+            ("controller.listener.names", "CONTROLLER"),
+        ])
+        .unwrap();
+        let summary: Vec<_> = listeners.iter().map(|l| (l.to_string(), l.kind, l.advertised.host.as_str())).collect();
+        assert_eq!(
+            summary,
+            [
+                ("PLAINTEXT://0.0.0.0:9092".to_owned(), ListenerKind::Client, "localhost"),
+                ("CONTROLLER://0.0.0.0:9093".to_owned(), ListenerKind::Controller, "localhost"),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_empty_host_is_advertised_as_the_machines_name() {
+        let listeners = listeners(&[("listeners", "A://[::1]:1,B://:2,C://:3"), ("inter.broker.listener.name", "B")]);
+        let listeners = listeners.unwrap();
+        assert_eq!((listeners[0].advertised.host.as_str(), listeners[0].advertised.port), ("::1", 1));
+        assert_eq!(listeners[1].advertised.host, "machine");
+        assert_eq!(
+            listeners.iter().map(|l| l.kind).collect::<Vec<_>>(),
+            [ListenerKind::Client, ListenerKind::Broker, ListenerKind::Client]
+        );
+    }
+
+    #[test]
+    fn faults_name_the_option_and_the_entry() {
+        let table: [(&[(&str, &str)], &str); 6] = [
+            (&[("listeners", "PLAINTEXT:9092")], "listeners: \"PLAINTEXT:9092\" is not NAME://host:port"),
+            (&[("listeners", "A://h:70000")], "listeners: \"A://h:70000\" is not NAME://host:port"),
+            (&[("listeners", "A://:1,A://:2")], "listeners: A stands there twice"),
+            (
+                &[("listeners", "A://:1"), ("advertised.listeners", "B://h:1")],
+                "advertised.listeners names B, which is not in listeners (A)",
+            ),
+            (
+                &[("listeners", "A://:1"), ("controller.listener.names", "A")],
+                "listeners: A is the controller's only; clients need a further listener",
+            ),
+            (
+                &[("listeners", "A://0.0.0.0:1")],
+                "listener A needs an entry in advertised.listeners: clients cannot connect to \"0.0.0.0\"",
+            ),
+        ];
+        for (settings, message) in table {
+            assert_eq!(listeners(settings).unwrap_err().to_string(), message);
+        }
+    }
+}

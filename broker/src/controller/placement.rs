@@ -1,0 +1,45 @@
+//! Which brokers get the replicas of a new topic.
+
+use protocol::types::BrokerId;
+
+/// One list of brokers per partition, the preferred leader first: leaders and followers go round the brokers, so that
+/// each gets its share. `start` (any number) keeps small topics from all beginning at the same broker.
+///
+/// `brokers` has at least `replication_factor` members.
+pub(super) fn place(
+    brokers: &[BrokerId],
+    partitions: usize,
+    replication_factor: usize,
+    start: usize,
+) -> Vec<Vec<BrokerId>> {
+    assert!(replication_factor <= brokers.len(), "checked before");
+    let replicas = |partition: usize| {
+        let leader = start % brokers.len() + partition % brokers.len();
+        brokers.iter().copied().cycle().skip(leader).take(replication_factor).collect()
+    };
+    (0..partitions).map(replicas).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn replicas_of_a_partition_are_distinct_and_leaders_are_spread() {
+        let brokers: Vec<_> = (0..4).map(BrokerId).collect();
+        for start in [0, 3, usize::MAX] {
+            let placed = place(&brokers, 8, 3, start);
+            let mut led = HashMap::<BrokerId, usize>::new();
+            for replicas in &placed {
+                let mut distinct = replicas.clone();
+                distinct.sort();
+                distinct.dedup();
+                assert_eq!(distinct.len(), 3);
+                *led.entry(replicas[0]).or_default() += 1;
+            }
+            assert!(led.values().all(|count| *count == 2), "{led:?}");
+        }
+    }
+}

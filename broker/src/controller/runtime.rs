@@ -1,0 +1,359 @@
+//! The controller's thread: it owns the metadata log and the image. Commands that wait together are decided one
+//! after the other on a speculative image, appended, synced once, published, and only then answered.
+//!
+//! With a single voter a record is committed when it is on this disk.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use protocol::metadata_records::MetadataRecord;
+use protocol::metadata_records::control::ControlRecord;
+use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, TopicId};
+use storage::FilePool;
+use storage::directory::LogDirectory;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, error, info};
+use uuid::Uuid;
+
+use super::brokers::{self, Registration, RegistrationError};
+use super::format::bootstrap_records;
+use super::metadata_log::{EncodeError, MetadataLog, MetadataLogError, encode_control, encode_records};
+use super::producer_ids::{self, ProducerIdBlock};
+use super::quorum_state::{QuorumState, QuorumStateError, QuorumStateFile};
+use super::topics::{self, CreateTopicError, CreatedTopic, TopicDefaults, TopicSpec};
+use crate::clock;
+use crate::metadata::{Image, METADATA_DIRECTORY, replay};
+use crate::replica::ReplicaManager;
+
+/// Commands that wait for the controller; whoever sends one more waits.
+const COMMANDS_QUEUED_MAX: usize = 1024;
+/// Commands that share one sync.
+const COMMANDS_PER_SYNC_MAX: usize = 256;
+
+/// Why the controller gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ControllerError {
+    #[error("the controller has stopped")]
+    Stopped,
+    #[error("the request cannot be written to the metadata log: {0}")]
+    Encode(#[from] EncodeError),
+    #[error("all producer ids are used up")]
+    NoProducerIds,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ControllerStartError {
+    #[error(transparent)]
+    Log(#[from] MetadataLogError),
+    #[error(transparent)]
+    QuorumState(#[from] QuorumStateError),
+    #[error(transparent)]
+    Bootstrap(#[from] super::format::BootstrapError),
+    #[error("the thread of the controller cannot start: {0}")]
+    Thread(std::io::Error),
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
+    #[error(transparent)]
+    Controller(#[from] ControllerError),
+}
+
+type TopicResults = Vec<Result<CreatedTopic, CreateTopicError>>;
+
+#[derive(Debug)]
+enum Command {
+    CreateTopics { specs: Vec<TopicSpec>, validate_only: bool, reply: Reply<TopicResults> },
+    AllocateProducerIds { reply: Reply<ProducerIdBlock> },
+    Register { registration: Registration, reply: Reply<BrokerEpoch> },
+    Unfence { epoch: BrokerEpoch, reply: Reply<Result<(), RegistrationError>> },
+    Stop,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, ControllerError>>;
+
+/// An answer that waits for the sync.
+type Answer = Box<dyn FnOnce() + Send>;
+
+/// Where the rest of the broker sends commands.
+#[derive(Debug, Clone)]
+pub(crate) struct ControllerHandle {
+    commands: mpsc::Sender<Command>,
+}
+
+impl ControllerHandle {
+    pub(crate) async fn create_topics(
+        &self,
+        specs: Vec<TopicSpec>,
+        validate_only: bool,
+    ) -> Result<TopicResults, ControllerError> {
+        self.ask(|reply| Command::CreateTopics { specs, validate_only, reply }).await
+    }
+
+    pub(crate) async fn allocate_producer_ids(&self) -> Result<ProducerIdBlock, ControllerError> {
+        self.ask(|reply| Command::AllocateProducerIds { reply }).await
+    }
+
+    /// Fenced until [`Self::unfence`].
+    pub(crate) async fn register(&self, registration: Registration) -> Result<BrokerEpoch, ControllerError> {
+        self.ask(|reply| Command::Register { registration, reply }).await
+    }
+
+    pub(crate) async fn unfence(&self, epoch: BrokerEpoch) -> Result<(), ControllerStartError> {
+        Ok(self.ask(|reply| Command::Unfence { epoch, reply }).await??)
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ControllerError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| ControllerError::Stopped)?;
+        answer.await.map_err(|_| ControllerError::Stopped)?
+    }
+}
+
+/// What the controller decides with.
+#[derive(Debug, Clone)]
+pub(crate) struct ControllerContext {
+    pub(crate) id: BrokerId,
+    pub(crate) directory_id: DirectoryId,
+    pub(crate) topic_defaults: TopicDefaults,
+}
+
+/// The metadata as the disk has it, before the node acts on it.
+#[derive(Debug)]
+pub(crate) struct Controller {
+    context: ControllerContext,
+    log: MetadataLog,
+    image: Image,
+}
+
+impl Controller {
+    /// Replays the log, and begins an epoch of its own: with one voter, every start is an election won.
+    pub(crate) fn open(
+        context: ControllerContext,
+        pool: &Arc<FilePool>,
+        directory: &LogDirectory,
+    ) -> Result<Self, ControllerStartError> {
+        let root = directory.path();
+        let mut log = MetadataLog::open(pool, root, clock::wall())?;
+        let mut image = log.replay()?;
+        let state_file = QuorumStateFile::new(pool.disk().clone(), &root.join(METADATA_DIRECTORY));
+        let former = state_file.read()?.map_or(LeaderEpoch(0), |state| state.leader_epoch);
+        let epoch = LeaderEpoch(former.max(log.epoch()).0.saturating_add(1));
+        let voted = Some((context.id, context.directory_id));
+        state_file.write(&QuorumState { leader_epoch: epoch, leader: Some(context.id), voted })?;
+        log.begin_epoch(epoch);
+        let is_new = image.features.is_empty();
+        let mut controller = Self { context, log, image: Image::empty() };
+        controller.lead(&mut image)?;
+        controller.image = image;
+        if is_new {
+            controller.commit(&bootstrap_records(&**pool.disk(), root)?)?;
+        }
+        info!(%epoch, end_offset = %controller.image.end_offset, "metadata replayed");
+        Ok(controller)
+    }
+
+    pub(crate) fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The first record of the epoch: who leads it.
+    fn lead(&mut self, image: &mut Image) -> Result<(), ControllerStartError> {
+        let id = self.context.id;
+        let record = ControlRecord::LeaderChange { leader_id: id, voters: vec![id], granting_voters: vec![id] };
+        let now = clock::wall();
+        let batch = encode_control(&[record], now).map_err(ControllerError::Encode)?;
+        self.log.append(&batch, now)?;
+        self.log.sync(now)?;
+        image.end_offset = self.log.end_offset();
+        image.epoch = self.log.epoch();
+        Ok(())
+    }
+
+    /// Appends, syncs and replays records before the thread runs.
+    fn commit(&mut self, records: &[MetadataRecord]) -> Result<(), ControllerStartError> {
+        let mut group = Group::new(&self.image);
+        group.add(records).map_err(ControllerStartError::Controller)?;
+        self.append(&group)?;
+        self.image = group.image;
+        Ok(())
+    }
+
+    fn append(&mut self, group: &Group) -> Result<(), MetadataLogError> {
+        let now = clock::wall();
+        for batch in &group.batches {
+            self.log.append(batch, now)?;
+        }
+        self.log.sync(now)?;
+        assert_eq!(self.log.end_offset(), group.image.end_offset, "every record has one offset");
+        Ok(())
+    }
+
+    /// Takes commands from now on. `published` always holds the committed image.
+    pub(crate) fn start(
+        self,
+        replicas: Arc<ReplicaManager>,
+        published: Arc<ArcSwap<Image>>,
+    ) -> Result<(ControllerHandle, ControllerThread), ControllerStartError> {
+        let (commands, receiver) = mpsc::channel(COMMANDS_QUEUED_MAX);
+        let runtime = Runtime { controller: self, replicas, published };
+        let thread = std::thread::Builder::new()
+            .name("controller".to_owned())
+            .spawn(move || runtime.run(receiver))
+            .map_err(ControllerStartError::Thread)?;
+        let handle = ControllerHandle { commands };
+        Ok((handle.clone(), ControllerThread { handle, thread }))
+    }
+}
+
+/// The running thread, for who stops it.
+#[derive(Debug)]
+pub(crate) struct ControllerThread {
+    handle: ControllerHandle,
+    thread: JoinHandle<bool>,
+}
+
+impl ControllerThread {
+    /// Closes the metadata log. False: that did not succeed.
+    pub(crate) async fn stop(self) -> bool {
+        let stopping = self.handle.commands.send(Command::Stop).await;
+        self.thread.join().is_ok_and(|closed| closed && stopping.is_ok())
+    }
+}
+
+/// Commands decided together, not yet written.
+struct Group {
+    image: Image,
+    batches: Vec<protocol::produce::CheckedBatch>,
+    answers: Vec<Answer>,
+    /// Topics whose partitions changed, created ones included.
+    topics: Vec<TopicId>,
+}
+
+impl Group {
+    fn new(image: &Image) -> Self {
+        Self { image: image.clone(), batches: Vec::new(), answers: Vec::new(), topics: Vec::new() }
+    }
+
+    /// One batch: all of the records or none of them.
+    fn add(&mut self, records: &[MetadataRecord]) -> Result<(), ControllerError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let batch = encode_records(records, clock::wall())?;
+        for record in records {
+            let replayed = replay(&mut self.image, record);
+            assert!(replayed.is_ok(), "the controller decided on what its image cannot replay: {replayed:?}");
+            if let MetadataRecord::Partition(partition) = record {
+                self.touch(partition.topic_id);
+            }
+            if let MetadataRecord::PartitionChange(change) = record {
+                self.touch(change.topic_id);
+            }
+        }
+        self.image.end_offset = self.image.end_offset.advance(batch.header.records_count.into());
+        self.batches.push(batch);
+        Ok(())
+    }
+
+    fn touch(&mut self, topic: TopicId) {
+        if self.topics.last() != Some(&topic) {
+            self.topics.push(topic);
+        }
+    }
+}
+
+struct Runtime {
+    controller: Controller,
+    replicas: Arc<ReplicaManager>,
+    published: Arc<ArcSwap<Image>>,
+}
+
+impl Runtime {
+    fn run(mut self, mut commands: mpsc::Receiver<Command>) -> bool {
+        let mut waiting = Vec::with_capacity(COMMANDS_PER_SYNC_MAX);
+        let mut stopping = false;
+        while !stopping && 0 < commands.blocking_recv_many(&mut waiting, COMMANDS_PER_SYNC_MAX) {
+            let mut group = Group::new(&self.controller.image);
+            for command in waiting.drain(..) {
+                stopping |= matches!(command, Command::Stop);
+                self.decide(&mut group, command);
+            }
+            if let Err(error) = self.finish(group) {
+                self.replicas.directory_failed(&error.to_string());
+                return false;
+            }
+        }
+        let closed = self.controller.log.close_clean(clock::wall());
+        if let Err(error) = &closed {
+            error!(%error, "the metadata log could not be closed");
+        }
+        closed.is_ok()
+    }
+
+    /// Writes what was decided, lets the broker follow, answers.
+    fn finish(&mut self, group: Group) -> Result<(), MetadataLogError> {
+        if !group.batches.is_empty() {
+            self.controller.append(&group)?;
+            self.controller.image = group.image.clone();
+            self.replicas.apply(&group.image, &group.topics);
+            self.published.store(Arc::new(group.image));
+        }
+        for answer in group.answers {
+            answer();
+        }
+        Ok(())
+    }
+
+    fn decide(&self, group: &mut Group, command: Command) {
+        match command {
+            Command::CreateTopics { specs, validate_only, reply } => {
+                let results = specs.into_iter().map(|spec| self.create_topic(group, spec, validate_only)).collect();
+                answer(group, reply, Ok(results));
+            }
+            Command::AllocateProducerIds { reply } => {
+                let allocated = producer_ids::allocate(&group.image, self.controller.context.id);
+                let block = allocated.ok_or(ControllerError::NoProducerIds);
+                let result = block.and_then(|(record, block)| group.add(&[record]).map(|()| block));
+                answer(group, reply, result);
+            }
+            Command::Register { registration, reply } => {
+                let (records, epoch) = brokers::register(&group.image, registration);
+                let result = group.add(&records).map(|()| epoch);
+                answer(group, reply, result);
+            }
+            Command::Unfence { epoch, reply } => {
+                let result = match brokers::unfence(&group.image, self.controller.context.id, epoch) {
+                    Ok(records) => group.add(&records).map(Ok),
+                    Err(error) => Ok(Err(error)),
+                };
+                answer(group, reply, result);
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn create_topic(
+        &self,
+        group: &mut Group,
+        spec: TopicSpec,
+        validate_only: bool,
+    ) -> Result<CreatedTopic, CreateTopicError> {
+        let id = TopicId(Uuid::new_v4());
+        let (start, _) = id.0.as_u64_pair();
+        let start = usize::try_from(start).unwrap_or(0);
+        let (records, created) =
+            topics::create_topic(&group.image, spec, self.controller.context.topic_defaults, id, start)?;
+        if !validate_only {
+            group.add(&records).map_err(|error| CreateTopicError::NotWritable(error.to_string()))?;
+            debug!(topic = %created.id, partitions = created.partitions, "topic created");
+        }
+        Ok(created)
+    }
+}
+
+/// Sent after the sync. Who asked may be gone: that is no concern of the log's.
+fn answer<T: Send + 'static>(group: &mut Group, reply: Reply<T>, result: Result<T, ControllerError>) {
+    group.answers.push(Box::new(move || {
+        let _gone = reply.send(result);
+    }));
+}

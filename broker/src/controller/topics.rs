@@ -1,0 +1,223 @@
+//! Creation of topics: from what was asked for to records. Pure.
+
+use std::collections::BTreeSet;
+
+use imbl::OrdMap;
+use protocol::config::{self, Scope};
+use protocol::metadata_records::{ConfigResourceType, LeaderRecoveryState, MetadataRecord, PartitionRecord};
+use protocol::types::{BrokerId, LeaderEpoch, PartitionEpoch, PartitionId, TopicId};
+
+use super::placement::place;
+use crate::metadata::{Image, TopicImage};
+
+/// Longest topic name: directory names add a partition number and suffixes to it.
+const NAME_LENGTH_MAX: usize = 249;
+/// Kafka's bound of records per user operation.
+const PARTITIONS_MAX: usize = 10_000;
+const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+
+/// A topic that is to be created. `None`: the broker's default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopicSpec {
+    pub(crate) name: String,
+    pub(crate) partitions: Option<i32>,
+    pub(crate) replication_factor: Option<i16>,
+    /// Brokers per partition, the preferred leader first; if any is given, counts must not be.
+    pub(crate) assignments: Vec<(PartitionId, Vec<BrokerId>)>,
+    pub(crate) configs: Vec<(String, String)>,
+}
+
+impl TopicSpec {
+    pub(crate) fn with_defaults(name: String) -> Self {
+        Self { name, partitions: None, replication_factor: None, assignments: Vec::new(), configs: Vec::new() }
+    }
+}
+
+/// `num.partitions` and `default.replication.factor`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TopicDefaults {
+    pub(crate) partitions: i32,
+    pub(crate) replication_factor: i16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CreatedTopic {
+    pub(crate) id: TopicId,
+    pub(crate) partitions: i32,
+    pub(crate) replication_factor: i16,
+    pub(crate) configs: OrdMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum CreateTopicError {
+    #[error(
+        "topic name {name:?} is not legal: 1 to {NAME_LENGTH_MAX} of the characters a-z A-Z 0-9 . _ -, and not . or .."
+    )]
+    InvalidName { name: String },
+    #[error("topic {name:?} collides with {existing:?}: '.' and '_' are the same in metric names")]
+    NameCollides { name: String, existing: String },
+    #[error("topic {name:?} already exists")]
+    AlreadyExists { name: String },
+    #[error("{partitions} partitions: at least 1 is needed")]
+    InvalidPartitions { partitions: i32 },
+    #[error("{partitions} partitions: at most {PARTITIONS_MAX} can be created in one go")]
+    TooManyPartitions { partitions: usize },
+    #[error("replication factor {replication_factor}: {available} brokers are available")]
+    InvalidReplicationFactor { replication_factor: i16, available: usize },
+    #[error("replica assignment: {reason}")]
+    InvalidAssignment { reason: String },
+    #[error("a replica assignment excludes a number of partitions and a replication factor")]
+    CountsAndAssignment,
+    #[error(transparent)]
+    InvalidConfig(#[from] config::ConfigError),
+    #[error("{0}")]
+    NotWritable(String),
+}
+
+pub(crate) fn is_internal_topic(name: &str) -> bool {
+    INTERNAL_TOPICS.contains(&name)
+}
+
+/// The records that create the topic under `id`. `start` (any number) spreads the first leaders.
+pub(super) fn create_topic(
+    image: &Image,
+    spec: TopicSpec,
+    defaults: TopicDefaults,
+    id: TopicId,
+    start: usize,
+) -> Result<(Vec<MetadataRecord>, CreatedTopic), CreateTopicError> {
+    check_name(image, &spec.name)?;
+    for (name, value) in &spec.configs {
+        config::validate(Scope::Topic, name, value)?;
+    }
+    let placed = replicas(image, &spec, defaults, start)?;
+    let mut records = vec![MetadataRecord::Topic { name: spec.name.clone(), topic_id: id }];
+    for (partition, brokers) in (0..).map(PartitionId).zip(&placed) {
+        records.push(MetadataRecord::Partition(partition_record(image, id, partition, brokers)));
+    }
+    let topic = spec.name;
+    records.extend(spec.configs.iter().map(|(name, value)| topic_config(&topic, name, value)));
+    let created = CreatedTopic {
+        id,
+        partitions: i32::try_from(placed.len()).unwrap_or(i32::MAX),
+        replication_factor: placed.first().map_or(0, |brokers| i16::try_from(brokers.len()).unwrap_or(i16::MAX)),
+        configs: spec.configs.into_iter().collect(),
+    };
+    Ok((records, created))
+}
+
+fn check_name(image: &Image, name: &str) -> Result<(), CreateTopicError> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.is_empty() || NAME_LENGTH_MAX < name.len() || !name.chars().all(legal) || name == "." || name == ".." {
+        return Err(CreateTopicError::InvalidName { name: name.to_owned() });
+    }
+    if image.topic(name).is_some() {
+        return Err(CreateTopicError::AlreadyExists { name: name.to_owned() });
+    }
+    if !name.contains(['.', '_']) {
+        return Ok(());
+    }
+    let metric_name = |name: &str| name.replace('.', "_");
+    let collides = |topic: &&TopicImage| metric_name(&topic.name) == metric_name(name);
+    match image.topics.values().map(AsRef::as_ref).find(collides) {
+        None => Ok(()),
+        Some(existing) => {
+            Err(CreateTopicError::NameCollides { name: name.to_owned(), existing: existing.name.clone() })
+        }
+    }
+}
+
+fn replicas(
+    image: &Image,
+    spec: &TopicSpec,
+    defaults: TopicDefaults,
+    start: usize,
+) -> Result<Vec<Vec<BrokerId>>, CreateTopicError> {
+    if !spec.assignments.is_empty() {
+        if spec.partitions.is_some() || spec.replication_factor.is_some() {
+            return Err(CreateTopicError::CountsAndAssignment);
+        }
+        return assigned(image, &spec.assignments);
+    }
+    let partitions = spec.partitions.unwrap_or(defaults.partitions);
+    let count = usize::try_from(partitions).unwrap_or(0);
+    if count == 0 {
+        return Err(CreateTopicError::InvalidPartitions { partitions });
+    }
+    if PARTITIONS_MAX < count {
+        return Err(CreateTopicError::TooManyPartitions { partitions: count });
+    }
+    let brokers: Vec<_> = image.active_brokers().map(|(id, _)| id).collect();
+    let replication_factor = spec.replication_factor.unwrap_or(defaults.replication_factor);
+    let factor = usize::try_from(replication_factor).unwrap_or(0);
+    if factor == 0 || brokers.len() < factor {
+        return Err(CreateTopicError::InvalidReplicationFactor { replication_factor, available: brokers.len() });
+    }
+    Ok(place(&brokers, count, factor, start))
+}
+
+/// Checks an assignment: partitions 0 to n−1 in any order, each with as many distinct, active brokers as the others.
+fn assigned(
+    image: &Image,
+    assignments: &[(PartitionId, Vec<BrokerId>)],
+) -> Result<Vec<Vec<BrokerId>>, CreateTopicError> {
+    let invalid = |reason: String| CreateTopicError::InvalidAssignment { reason };
+    if PARTITIONS_MAX < assignments.len() {
+        return Err(CreateTopicError::TooManyPartitions { partitions: assignments.len() });
+    }
+    let by_id: OrdMap<PartitionId, &Vec<BrokerId>> = assignments.iter().map(|(id, brokers)| (*id, brokers)).collect();
+    if by_id.len() != assignments.len()
+        || !(0..).map(PartitionId).zip(by_id.keys()).all(|(expected, id)| expected == *id)
+    {
+        return Err(invalid("partitions must be numbered from 0, each once".to_owned()));
+    }
+    let factor = by_id.values().next().map_or(0, |brokers| brokers.len());
+    for (partition, brokers) in &by_id {
+        let distinct: BTreeSet<_> = brokers.iter().collect();
+        if brokers.is_empty() || brokers.len() != factor || distinct.len() != brokers.len() {
+            return Err(invalid(format!(
+                "partition {partition} has {} distinct brokers of {}, the first partition has {factor}",
+                distinct.len(),
+                brokers.len()
+            )));
+        }
+        if let Some(unknown) = brokers.iter().find(|id| image.brokers.get(*id).is_none_or(|broker| broker.fenced)) {
+            return Err(invalid(format!("broker {unknown} of partition {partition} is not available")));
+        }
+    }
+    Ok(by_id.into_iter().map(|(_, brokers)| brokers.clone()).collect())
+}
+
+fn partition_record(image: &Image, topic_id: TopicId, id: PartitionId, brokers: &[BrokerId]) -> PartitionRecord {
+    let directory = |broker: &BrokerId| {
+        image.brokers.get(broker).and_then(|broker| broker.directories.first()).copied().unwrap_or_default()
+    };
+    PartitionRecord {
+        partition_id: id,
+        topic_id,
+        replicas: brokers.to_vec(),
+        isr: brokers.to_vec(),
+        removing_replicas: Vec::new(),
+        adding_replicas: Vec::new(),
+        leader: brokers.first().copied(),
+        leader_recovery_state: LeaderRecoveryState::Recovered,
+        leader_epoch: LeaderEpoch(0),
+        partition_epoch: PartitionEpoch(0),
+        directories: brokers.iter().map(directory).collect(),
+        eligible_leader_replicas: Vec::new(),
+        last_known_elr: Vec::new(),
+    }
+}
+
+fn topic_config(topic: &str, name: &str, value: &str) -> MetadataRecord {
+    MetadataRecord::Config {
+        resource_type: ConfigResourceType::Topic,
+        resource_name: topic.to_owned(),
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[path = "topics_test.rs"]
+mod tests;

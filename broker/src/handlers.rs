@@ -1,0 +1,212 @@
+//! Requests in, responses out: one file per API. The only place, with [`crate::server`]'s frames, that knows Kafka's
+//! message types.
+
+mod api_versions;
+mod create_topics;
+mod errors;
+mod fetch;
+mod fetch_response;
+mod find_coordinator;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod produce;
+mod topics;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::{Decodable, Encodable};
+use protocol::api::Api;
+use protocol::frame::{self, HeaderError, RequestHeader};
+use protocol::guard::{self, GuardError};
+use protocol::types::{ClusterId, DirectoryId, IncarnationId};
+use storage::LogSlice;
+
+use crate::config::{BrokerConfig, Listener};
+use crate::controller::{ControllerHandle, ProducerIdAllocator};
+use crate::metadata::Image;
+use crate::metrics::Metrics;
+use crate::replica::ReplicaManager;
+
+/// Which process this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) cluster_id: ClusterId,
+    pub(crate) directory_id: DirectoryId,
+    pub(crate) incarnation_id: IncarnationId,
+}
+
+/// Everything that a request may need.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    pub(crate) identity: Identity,
+    pub(crate) config: Arc<BrokerConfig>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) image: Arc<ArcSwap<Image>>,
+    pub(crate) replicas: Arc<ReplicaManager>,
+    pub(crate) controller: ControllerHandle,
+    pub(crate) producer_ids: ProducerIdAllocator,
+}
+
+/// What is known of a connection.
+#[derive(Debug)]
+pub(crate) struct RequestContext {
+    pub(crate) listener: Arc<Listener>,
+}
+
+/// A piece of a response: built in memory, or to be sent from a segment.
+#[derive(Debug)]
+pub(crate) enum Part {
+    Bytes(Bytes),
+    File(LogSlice),
+}
+
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Respond(Vec<Part>),
+    /// The client expects no answer (`acks=0`).
+    Silent,
+    /// Nothing the client could understand can be answered.
+    Close(String),
+}
+
+/// Why a request cannot be answered; the connection is closed with it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    #[error("{api} is not served on listener {listener}")]
+    WrongListener { api: &'static str, listener: String },
+    #[error("{0} is in the API table but has no handler")]
+    NoHandler(&'static str),
+    #[error("{api} version {version}: {fault}")]
+    Guard { api: &'static str, version: i16, fault: GuardError },
+    #[error("{api} version {version} cannot be decoded: {reason}")]
+    Decode { api: &'static str, version: i16, reason: String },
+    #[error("a response of {api} version {version} cannot be encoded: {reason}")]
+    Encode { api: &'static str, version: i16, reason: String },
+}
+
+/// A request whose header is read and whose body has passed the guard.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    api: &'static Api,
+    version: i16,
+    correlation_id: i32,
+    body: Bytes,
+    context: &'a RequestContext,
+}
+
+impl Broker {
+    pub(crate) async fn handle(&self, frame: Bytes, context: &RequestContext) -> Outcome {
+        let started = Instant::now();
+        match self.answer(frame, context).await {
+            Ok((api, outcome)) => {
+                self.metrics.request(api, started.elapsed());
+                outcome
+            }
+            Err(error) => {
+                self.metrics.request_failed();
+                Outcome::Close(error.to_string())
+            }
+        }
+    }
+
+    /// The metadata that this broker has replayed has it unfenced. Losing the controller changes nothing of it.
+    pub(crate) fn is_unfenced(&self) -> bool {
+        let image = self.image.load();
+        let registered = image.brokers.get(&self.config.broker_id);
+        registered.is_some_and(|broker| !broker.fenced && broker.incarnation == self.identity.incarnation_id)
+    }
+
+    /// Brings the gauges up to date that nothing keeps.
+    pub(crate) fn observe_gauges(&self) {
+        let as_i64 = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let image = self.image.load();
+        self.metrics.partitions.set(as_i64(self.replicas.partition_count()));
+        self.metrics.leaders.set(as_i64(self.replicas.leader_count()));
+        self.metrics.topics.set(as_i64(image.topics.len()));
+        self.metrics.active_controller.set(1);
+        self.metrics.metadata_end_offset.set(image.end_offset.0);
+    }
+
+    async fn answer(&self, frame: Bytes, context: &RequestContext) -> Result<(&'static Api, Outcome), RequestError> {
+        let request = admit(frame, context)?;
+        let api = request.api;
+        if !api.serves(request.version) {
+            return Ok((api, api_versions::unsupported_version(request)?));
+        }
+        Ok((api, self.dispatch(request).await?))
+    }
+
+    async fn dispatch(&self, mut request: Request<'_>) -> Result<Outcome, RequestError> {
+        match request.api.key() {
+            ApiKey::Produce => self.produce(request),
+            ApiKey::Fetch => self.fetch(request).await,
+            ApiKey::ListOffsets => self.list_offsets(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::Metadata => self.metadata(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::ApiVersions => self.api_versions(&mut request).and_then(|body| request.respond(&body)),
+            ApiKey::CreateTopics => self.create_topics(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::InitProducerId => self.init_producer_id(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::FindCoordinator => {
+                find_coordinator::find_coordinator(&mut request).and_then(|body| request.respond(&body))
+            }
+            _ => Err(RequestError::NoHandler(request.api.name)),
+        }
+    }
+}
+
+/// Reads the header, finds the API, and walks the body before anything of it is decoded. A version of ApiVersions
+/// that is not served passes with an empty body.
+fn admit(frame: Bytes, context: &RequestContext) -> Result<Request<'_>, RequestError> {
+    let header = RequestHeader::decode(&frame)?;
+    let (api, version, correlation_id) = (header.api, header.api_version, header.correlation_id);
+    if !api.listeners.contains(&context.listener.kind) {
+        return Err(RequestError::WrongListener { api: api.name, listener: context.listener.name.clone() });
+    }
+    let mut body = Bytes::new();
+    if api.serves(version) {
+        body = frame.slice(header.body_offset..);
+        guard::check(api.request, version, &body).map_err(|fault| RequestError::Guard {
+            api: api.name,
+            version,
+            fault,
+        })?;
+    }
+    Ok(Request { api, version, correlation_id, body, context })
+}
+
+impl Request<'_> {
+    fn decode<T: Decodable>(&mut self) -> Result<T, RequestError> {
+        T::decode(&mut self.body, self.version).map_err(|error| RequestError::Decode {
+            api: self.api.name,
+            version: self.version,
+            reason: error.to_string(),
+        })
+    }
+
+    fn respond<T: Encodable>(&self, response: &T) -> Result<Outcome, RequestError> {
+        let failed = |error: anyhow::Error| RequestError::Encode {
+            api: self.api.name,
+            version: self.version,
+            reason: error.to_string(),
+        };
+        let size = response.compute_size(self.version).map_err(failed)?;
+        let mut buffer = self.begin_response(size, size);
+        response.encode(&mut buffer, self.version).map_err(failed)?;
+        Ok(Outcome::Respond(vec![Part::Bytes(buffer.freeze())]))
+    }
+
+    /// Length and header of a response whose body has `body_length` bytes, `capacity` of which follow in this buffer.
+    fn begin_response(&self, body_length: usize, capacity: usize) -> BytesMut {
+        let header_length = frame::response_header_bytes(self.api, self.version);
+        let mut buffer = BytesMut::with_capacity(frame::LENGTH_BYTES + header_length + capacity);
+        buffer.put_i32(i32::try_from(header_length + body_length).unwrap_or(i32::MAX));
+        frame::put_response_header(&mut buffer, self.api, self.version, self.correlation_id);
+        buffer
+    }
+}

@@ -1,0 +1,126 @@
+//! What went wrong here, in Kafka's error codes. The only file that maps the one to the other.
+
+use kafka_protocol::ResponseError;
+use protocol::produce::BatchError;
+use storage::{AppendError, ProducerError, ResolveError};
+
+use crate::controller::{ControllerError, CreateTopicError};
+use crate::replica::{AccessError, FetchError, ProduceError};
+
+/// The code of Kafka's protocol for an error.
+pub(super) trait KafkaError {
+    fn kafka_error(&self) -> ResponseError;
+
+    fn code(&self) -> i16 {
+        self.kafka_error().code()
+    }
+}
+
+impl KafkaError for AccessError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::NotLeader(_) => ResponseError::NotLeaderOrFollower,
+            Self::FencedLeaderEpoch { .. } => ResponseError::FencedLeaderEpoch,
+            Self::UnknownLeaderEpoch { .. } => ResponseError::UnknownLeaderEpoch,
+            Self::Offline(_) => ResponseError::KafkaStorageError,
+        }
+    }
+}
+
+impl KafkaError for ProduceError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::Access(error) => error.kafka_error(),
+            Self::NotEnoughReplicas { .. } => ResponseError::NotEnoughReplicas,
+            Self::Append(error) => error.kafka_error(),
+        }
+    }
+}
+
+impl KafkaError for AppendError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::BatchTooLarge { .. } => ResponseError::RecordListTooLarge,
+            Self::StaleLeaderEpoch { .. } => ResponseError::NotLeaderOrFollower,
+            Self::Producer(error) => error.kafka_error(),
+            Self::Offline | Self::NoSpace { .. } | Self::Io { .. } => ResponseError::KafkaStorageError,
+        }
+    }
+}
+
+impl KafkaError for FetchError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::Access(error) => error.kafka_error(),
+            Self::OutOfRange(_) => ResponseError::OffsetOutOfRange,
+        }
+    }
+}
+
+impl KafkaError for ProducerError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::Fenced { .. } => ResponseError::InvalidProducerEpoch,
+            Self::OutOfOrderSequence { .. } => ResponseError::OutOfOrderSequenceNumber,
+        }
+    }
+}
+
+impl KafkaError for ResolveError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::Corrupt { .. } => ResponseError::CorruptMessage,
+            Self::WouldBlock | Self::Gap { .. } | Self::Shrunk { .. } | Self::Io { .. } => {
+                ResponseError::KafkaStorageError
+            }
+        }
+    }
+}
+
+impl KafkaError for BatchError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::TooShort { .. } | Self::WrongChecksum { .. } => ResponseError::CorruptMessage,
+            Self::OldMagic { .. } => ResponseError::UnsupportedForMessageFormat,
+            Self::TooLarge { .. } => ResponseError::MessageTooLarge,
+            Self::ZstdNotAllowed => ResponseError::UnsupportedCompressionType,
+            Self::TimestampType | Self::Timestamp { .. } => ResponseError::InvalidTimestamp,
+            Self::UnknownMagic { .. }
+            | Self::NotOneBatch { .. }
+            | Self::UnknownCodec { .. }
+            | Self::BaseOffset { .. }
+            | Self::Count { .. }
+            | Self::Control
+            | Self::DeleteHorizon
+            | Self::Producer { .. }
+            | Self::OffsetDelta { .. }
+            | Self::NullKey { .. }
+            | Self::Record(_) => ResponseError::InvalidRecord,
+        }
+    }
+}
+
+impl KafkaError for CreateTopicError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::InvalidName { .. } | Self::NameCollides { .. } => ResponseError::InvalidTopicException,
+            Self::AlreadyExists { .. } => ResponseError::TopicAlreadyExists,
+            Self::InvalidPartitions { .. } => ResponseError::InvalidPartitions,
+            Self::InvalidReplicationFactor { .. } => ResponseError::InvalidReplicationFactor,
+            Self::InvalidAssignment { .. } => ResponseError::InvalidReplicaAssignment,
+            Self::InvalidConfig(_) | Self::NotWritable(_) => ResponseError::InvalidConfig,
+            Self::CountsAndAssignment => ResponseError::InvalidRequest,
+            Self::TooManyPartitions { .. } => ResponseError::PolicyViolation,
+        }
+    }
+}
+
+impl KafkaError for ControllerError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::Stopped => ResponseError::NotController,
+            Self::Encode(_) => ResponseError::InvalidRequest,
+            Self::NoProducerIds => ResponseError::UnknownServerError,
+        }
+    }
+}

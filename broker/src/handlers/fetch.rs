@@ -1,0 +1,156 @@
+//! Fetch by consumers, sessionless: the answer to a request for a session is id 0, which makes the client send full
+//! requests (KIP-227).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use protocol::types::{LeaderEpoch, Offset, PartitionId, TopicId};
+use storage::{LogSlice, ReadMode, ResolveError};
+use tokio::time::{Instant, timeout_at};
+
+use super::errors::KafkaError as _;
+use super::fetch_response::{FetchedPartition, FetchedTopic};
+use super::{Broker, Outcome, Request, RequestError, fetch_response, topics};
+use crate::metadata::Image;
+use crate::replica::{FetchError, FetchPosition, Partition, Readable, Waiter};
+
+/// First version that carries topic ids instead of names (KIP-516).
+const VERSION_WITH_TOPIC_IDS: i16 = 13;
+const READ_COMMITTED: i8 = 1;
+
+/// One pass over everything that the request asks for.
+struct Fetched {
+    topics: Vec<FetchedTopic>,
+    bytes: u64,
+    /// A partition failed, or its log has diverged: the client must hear of it at once.
+    urgent: bool,
+}
+
+impl Broker {
+    pub(super) async fn fetch(&self, mut request: Request<'_>) -> Result<Outcome, RequestError> {
+        let body: FetchRequest = request.decode()?;
+        if 0 < body.session_epoch {
+            let error = ResponseError::FetchSessionIdNotFound.code();
+            return fetch_response::encode(&request, error, body.isolation_level == READ_COMMITTED, Vec::new());
+        }
+        let fetched = self.fetch_until_satisfied(&body, request.version).await;
+        self.metrics.fetched(fetched.bytes);
+        fetch_response::encode(&request, 0, body.isolation_level == READ_COMMITTED, fetched.topics)
+    }
+
+    /// Waits until `min_bytes` can be read or `max_wait_ms` is over.
+    async fn fetch_until_satisfied(&self, body: &FetchRequest, version: i16) -> Fetched {
+        let bytes_min = u64::try_from(body.min_bytes).unwrap_or(0);
+        let fetched = self.fetch_once(body, version, None).await;
+        let wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0));
+        if bytes_min <= fetched.bytes || fetched.urgent || wait.is_zero() {
+            return fetched;
+        }
+        let deadline = Instant::now() + wait;
+        let waiter = Arc::new(Waiter::default());
+        loop {
+            let fetched = self.fetch_once(body, version, Some(&waiter)).await;
+            if bytes_min <= fetched.bytes || fetched.urgent || timeout_at(deadline, waiter.woken()).await.is_err() {
+                return fetched;
+            }
+        }
+    }
+
+    async fn fetch_once(&self, body: &FetchRequest, version: i16, waiter: Option<&Arc<Waiter>>) -> Fetched {
+        let image = self.image.load_full();
+        let bytes_max = body.max_bytes.min(self.config.fetch_bytes_max);
+        let mut left = u32::try_from(bytes_max).unwrap_or(0);
+        let mut fetched = Fetched { topics: Vec::with_capacity(body.topics.len()), bytes: 0, urgent: false };
+        for topic in &body.topics {
+            let id = topic_id(&image, topic, version);
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for wanted in &topic.partitions {
+                let first = fetched.bytes == 0;
+                let read = self.fetch_partition(id, wanted, left, first, waiter).await;
+                let length = read.records.as_ref().map_or(0, |slice| slice.length);
+                left = left.saturating_sub(length);
+                fetched.bytes += u64::from(length);
+                fetched.urgent |= read.error_code != 0 || read.diverging.is_some();
+                partitions.push(read);
+            }
+            fetched.topics.push(FetchedTopic { name: topic.topic.to_string(), id: topic.topic_id, partitions });
+        }
+        fetched
+    }
+
+    /// `first`: nothing is in the response yet, so one batch must go in, however large.
+    async fn fetch_partition(
+        &self,
+        topic: Result<TopicId, ResponseError>,
+        wanted: &FetchPartition,
+        bytes_left: u32,
+        first: bool,
+        waiter: Option<&Arc<Waiter>>,
+    ) -> FetchedPartition {
+        let index = wanted.partition;
+        let found = topic.and_then(|id| {
+            self.replicas.partition(id, PartitionId(index)).ok_or(ResponseError::UnknownTopicOrPartition)
+        });
+        let partition = match found {
+            Ok(partition) => partition,
+            Err(error) => return FetchedPartition::failed(index, error.code()),
+        };
+        if let Some(waiter) = waiter {
+            partition.register(waiter);
+        }
+        let readable = match read(&partition, wanted, bytes_left) {
+            Ok(Read::Readable(readable)) => readable,
+            Ok(Read::Diverging(diverging)) => return FetchedPartition::diverging(index, diverging),
+            Err(error) => return FetchedPartition::failed(index, error.code()),
+        };
+        let (high_watermark, log_start) = (readable.high_watermark, readable.log_start);
+        match resolve(readable, first).await {
+            Ok(records) => {
+                FetchedPartition { index, error_code: 0, high_watermark, log_start, records, diverging: None }
+            }
+            Err(error) => {
+                tracing::warn!(partition = %partition.name, offset = wanted.fetch_offset, %error, "fetch failed");
+                FetchedPartition::failed(index, error.code())
+            }
+        }
+    }
+}
+
+enum Read {
+    Readable(Readable),
+    /// The last epoch that both have, and where it ends here.
+    Diverging((LeaderEpoch, Offset)),
+}
+
+fn read(partition: &Partition, wanted: &FetchPartition, bytes_left: u32) -> Result<Read, FetchError> {
+    let known = |epoch: i32| (0 <= epoch).then_some(LeaderEpoch(epoch));
+    let position = FetchPosition {
+        offset: Offset(wanted.fetch_offset),
+        leader_epoch: known(wanted.current_leader_epoch),
+        bytes_max: u32::try_from(wanted.partition_max_bytes).unwrap_or(0).min(bytes_left),
+    };
+    if let Some(last_fetched) = known(wanted.last_fetched_epoch) {
+        if let Some(diverging) = partition.divergence(last_fetched, position)? {
+            return Ok(Read::Diverging(diverging));
+        }
+    }
+    partition.locate(position).map(Read::Readable)
+}
+
+/// Finds the batches, on the blocking pool if they are not in the page cache.
+async fn resolve(readable: Readable, at_least_one: bool) -> Result<Option<LogSlice>, ResolveError> {
+    let located = readable.located;
+    match located.resolve(ReadMode::NoWait, at_least_one) {
+        Err(ResolveError::WouldBlock) => {}
+        resolved => return resolved,
+    }
+    let blocking = tokio::task::spawn_blocking(move || located.resolve(ReadMode::Blocking, at_least_one));
+    blocking.await.unwrap_or(Err(ResolveError::WouldBlock))
+}
+
+fn topic_id(image: &Image, topic: &FetchTopic, version: i16) -> Result<TopicId, ResponseError> {
+    topics::find(image, &topic.topic, topic.topic_id, VERSION_WITH_TOPIC_IDS <= version).map(|topic| topic.id)
+}

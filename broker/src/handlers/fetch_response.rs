@@ -1,0 +1,194 @@
+//! The Fetch response, written by hand around the record bytes, which go from the page cache to the socket without
+//! passing through the process.
+
+use bytes::{BufMut, BytesMut};
+use protocol::types::{LeaderEpoch, Offset};
+use storage::LogSlice;
+use uuid::Uuid;
+
+use super::{Outcome, Part, Request, RequestError};
+
+/// First version with compact lengths and tagged fields (KIP-482).
+const FLEXIBLE: i16 = 12;
+/// First version with topic ids instead of names.
+const TOPIC_IDS: i16 = 13;
+const NO_PREFERRED_READ_REPLICA: i32 = -1;
+
+pub(super) struct FetchedTopic {
+    pub(super) name: String,
+    pub(super) id: Uuid,
+    pub(super) partitions: Vec<FetchedPartition>,
+}
+
+pub(super) struct FetchedPartition {
+    pub(super) index: i32,
+    pub(super) error_code: i16,
+    pub(super) high_watermark: Offset,
+    pub(super) log_start: Offset,
+    pub(super) records: Option<LogSlice>,
+    /// From version 12 on (KIP-595): the last epoch in common, and its end.
+    pub(super) diverging: Option<(LeaderEpoch, Offset)>,
+}
+
+impl FetchedPartition {
+    pub(super) fn failed(index: i32, error_code: i16) -> Self {
+        let none = Offset(-1);
+        Self { index, error_code, high_watermark: none, log_start: none, records: None, diverging: None }
+    }
+
+    pub(super) fn diverging(index: i32, diverging: (LeaderEpoch, Offset)) -> Self {
+        Self { diverging: Some(diverging), ..Self::failed(index, 0) }
+    }
+}
+
+pub(super) fn encode(
+    request: &Request<'_>,
+    error_code: i16,
+    read_committed: bool,
+    topics: Vec<FetchedTopic>,
+) -> Result<Outcome, RequestError> {
+    let mut writer = Writer { version: request.version, parts: Vec::new(), tail: BytesMut::new(), length: 0 };
+    writer.response(error_code, read_committed, topics);
+    let body_length = writer.length + writer.tail.len();
+    let mut parts = writer.finish();
+    parts.insert(0, Part::Bytes(request.begin_response(body_length, 0).freeze()));
+    Ok(Outcome::Respond(merge_first_two(parts)))
+}
+
+/// The frame's head and the first fields are one write.
+fn merge_first_two(mut parts: Vec<Part>) -> Vec<Part> {
+    if let [Part::Bytes(head), Part::Bytes(fields), ..] = parts.as_slice() {
+        let mut merged = BytesMut::with_capacity(head.len() + fields.len());
+        merged.extend_from_slice(head);
+        merged.extend_from_slice(fields);
+        parts.splice(..2, [Part::Bytes(merged.freeze())]);
+    }
+    parts
+}
+
+struct Writer {
+    version: i16,
+    parts: Vec<Part>,
+    /// Fields since the last file part.
+    tail: BytesMut,
+    /// Bytes in `parts`.
+    length: usize,
+}
+
+impl Writer {
+    fn response(&mut self, error_code: i16, read_committed: bool, topics: Vec<FetchedTopic>) {
+        self.tail.put_i32(0); // throttle time
+        if 7 <= self.version {
+            self.tail.put_i16(error_code);
+            self.tail.put_i32(0); // session id
+        }
+        self.array_length(topics.len());
+        for topic in topics {
+            self.topic(topic, read_committed);
+        }
+        self.no_tags();
+    }
+
+    fn topic(&mut self, topic: FetchedTopic, read_committed: bool) {
+        if TOPIC_IDS <= self.version {
+            self.tail.put_slice(topic.id.as_bytes());
+        } else {
+            self.string(&topic.name);
+        }
+        self.array_length(topic.partitions.len());
+        for partition in topic.partitions {
+            self.partition(partition, read_committed);
+        }
+        self.no_tags();
+    }
+
+    fn partition(&mut self, partition: FetchedPartition, read_committed: bool) {
+        self.tail.put_i32(partition.index);
+        self.tail.put_i16(partition.error_code);
+        self.tail.put_i64(partition.high_watermark.0);
+        self.tail.put_i64(partition.high_watermark.0); // last stable offset: there are no open transactions
+        if 5 <= self.version {
+            self.tail.put_i64(partition.log_start.0);
+        }
+        if read_committed {
+            self.array_length(0);
+        } else {
+            self.null_array();
+        }
+        if 11 <= self.version {
+            self.tail.put_i32(NO_PREFERRED_READ_REPLICA);
+        }
+        self.records(partition.records);
+        if FLEXIBLE <= self.version {
+            self.partition_tags(partition.diverging);
+        }
+    }
+
+    /// Tag 0 is the diverging epoch: a struct of 12 bytes and no tags of its own.
+    fn partition_tags(&mut self, diverging: Option<(LeaderEpoch, Offset)>) {
+        let Some((epoch, end_offset)) = diverging else { return self.tail.put_u8(0) };
+        self.tail.put_slice(&[1, 0, 13]);
+        self.tail.put_i32(epoch.0);
+        self.tail.put_i64(end_offset.0);
+        self.tail.put_u8(0);
+    }
+
+    fn records(&mut self, records: Option<LogSlice>) {
+        let length = records.as_ref().map_or(0, |slice| slice.length);
+        if FLEXIBLE <= self.version {
+            self.unsigned_varint(length.saturating_add(1));
+        } else {
+            self.tail.put_u32(length);
+        }
+        let Some(slice) = records else { return };
+        self.length += self.tail.len() + length as usize;
+        self.parts.push(Part::Bytes(self.tail.split().freeze()));
+        self.parts.push(Part::File(slice));
+    }
+
+    fn array_length(&mut self, length: usize) {
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        if FLEXIBLE <= self.version {
+            self.unsigned_varint(length.saturating_add(1));
+        } else {
+            self.tail.put_u32(length);
+        }
+    }
+
+    fn null_array(&mut self) {
+        if FLEXIBLE <= self.version {
+            self.tail.put_u8(0);
+        } else {
+            self.tail.put_i32(-1);
+        }
+    }
+
+    /// Topic names are at most 249 bytes.
+    fn string(&mut self, text: &str) {
+        if FLEXIBLE <= self.version {
+            self.array_length(text.len());
+        } else {
+            self.tail.put_u16(u16::try_from(text.len()).unwrap_or(u16::MAX));
+        }
+        self.tail.put_slice(text.as_bytes());
+    }
+
+    fn no_tags(&mut self) {
+        if FLEXIBLE <= self.version {
+            self.tail.put_u8(0);
+        }
+    }
+
+    fn unsigned_varint(&mut self, mut value: u32) {
+        while 0x80 <= value {
+            self.tail.put_u8(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        self.tail.put_u8(value.to_le_bytes()[0]);
+    }
+
+    fn finish(mut self) -> Vec<Part> {
+        self.parts.push(Part::Bytes(self.tail.freeze()));
+        self.parts
+    }
+}

@@ -1,0 +1,127 @@
+//! Metadata, and the creation of topics that a client asks for by name (`auto.create.topics.enable`).
+
+use std::collections::HashMap;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::{BrokerId as WireBrokerId, MetadataRequest, MetadataResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use protocol::types::{BrokerId, PartitionId, TopicId};
+
+use super::errors::KafkaError as _;
+use super::{Broker, Request, RequestError};
+use crate::controller::{CreateTopicError, CreatedTopic, TopicSpec, is_internal_topic};
+use crate::metadata::{BrokerImage, Image, PartitionImage, TopicImage};
+
+impl Broker {
+    pub(super) async fn metadata(&self, request: &mut Request<'_>) -> Result<MetadataResponse, RequestError> {
+        let body: MetadataRequest = request.decode()?;
+        let wanted = match body.topics {
+            Some(topics) if topics.is_empty() && request.version == 0 => None,
+            other => other,
+        };
+        let may_create = self.config.auto_create_topics && (request.version < 4 || body.allow_auto_topic_creation);
+        let refused = match &wanted {
+            Some(topics) if may_create => self.create_missing(topics).await,
+            _ => HashMap::new(),
+        };
+        let image = self.image.load_full();
+        let topics = match wanted {
+            None => {
+                image.topic_ids.values().filter_map(|id| image.topics.get(id)).map(|t| describe(&image, t)).collect()
+            }
+            Some(topics) => topics.iter().map(|topic| answer(&image, topic, &refused, request.version)).collect(),
+        };
+        Ok(MetadataResponse::default()
+            .with_brokers(self.brokers(&image, &request.context.listener.name))
+            .with_cluster_id(Some(StrBytes::from_string(self.identity.cluster_id.to_string())))
+            .with_controller_id(WireBrokerId(self.config.broker_id.0))
+            .with_topics(topics))
+    }
+
+    /// Creates the named topics that do not exist. Returns the error of each that could not be.
+    async fn create_missing(&self, topics: &[MetadataRequestTopic]) -> HashMap<String, ResponseError> {
+        let image = self.image.load_full();
+        let missing = topics.iter().filter_map(|topic| topic.name.as_ref()).filter(|name| image.topic(name).is_none());
+        let specs: Vec<_> = missing.map(|name| TopicSpec::with_defaults(name.to_string())).collect();
+        if specs.is_empty() {
+            return HashMap::new();
+        }
+        let names: Vec<_> = specs.iter().map(|spec| spec.name.clone()).collect();
+        match self.controller.create_topics(specs, false).await {
+            Ok(created) => {
+                let failed = |(name, result): (String, Result<CreatedTopic, CreateTopicError>)| match result {
+                    Err(error) if error.kafka_error() != ResponseError::TopicAlreadyExists => {
+                        Some((name, error.kafka_error()))
+                    }
+                    _ => None,
+                };
+                names.into_iter().zip(created).filter_map(failed).collect()
+            }
+            Err(error) => names.into_iter().map(|name| (name, error.kafka_error())).collect(),
+        }
+    }
+
+    fn brokers(&self, image: &Image, listener: &str) -> Vec<MetadataResponseBroker> {
+        image.active_brokers().filter_map(|(id, broker)| describe_broker(id, broker, listener)).collect()
+    }
+}
+
+fn describe_broker(id: BrokerId, broker: &BrokerImage, listener: &str) -> Option<MetadataResponseBroker> {
+    let endpoint = broker.endpoints.iter().find(|endpoint| endpoint.name == listener)?;
+    Some(
+        MetadataResponseBroker::default()
+            .with_node_id(WireBrokerId(id.0))
+            .with_host(StrBytes::from_string(endpoint.host.clone()))
+            .with_port(i32::from(endpoint.port))
+            .with_rack(broker.rack.clone().map(StrBytes::from_string)),
+    )
+}
+
+fn answer(
+    image: &Image,
+    wanted: &MetadataRequestTopic,
+    refused: &HashMap<String, ResponseError>,
+    version: i16,
+) -> MetadataResponseTopic {
+    let found = match &wanted.name {
+        Some(name) => image.topic(name),
+        None => image.topics.get(&TopicId(wanted.topic_id)),
+    };
+    if let Some(topic) = found {
+        return describe(image, topic);
+    }
+    let error = match &wanted.name {
+        Some(name) => refused.get(name.as_str()).copied().unwrap_or(ResponseError::UnknownTopicOrPartition),
+        None => ResponseError::UnknownTopicId,
+    };
+    // Only since version 12 may the name be absent.
+    let name = wanted.name.clone().or_else(|| (version < 12).then(TopicName::default));
+    MetadataResponseTopic::default().with_error_code(error.code()).with_name(name).with_topic_id(wanted.topic_id)
+}
+
+fn describe(image: &Image, topic: &TopicImage) -> MetadataResponseTopic {
+    MetadataResponseTopic::default()
+        .with_name(Some(TopicName(StrBytes::from_string(topic.name.clone()))))
+        .with_topic_id(topic.id.0)
+        .with_is_internal(is_internal_topic(&topic.name))
+        .with_partitions(topic.partitions().map(|(id, partition)| describe_partition(image, id, partition)).collect())
+}
+
+fn describe_partition(image: &Image, id: PartitionId, partition: &PartitionImage) -> MetadataResponsePartition {
+    let is_offline = |broker: &BrokerId| image.brokers.get(broker).is_none_or(|broker| broker.fenced);
+    let replicas = || partition.replicas.iter().map(|replica| replica.broker);
+    let wire = |broker: BrokerId| WireBrokerId(broker.0);
+    let error = if partition.leader.is_some() { 0 } else { ResponseError::LeaderNotAvailable.code() };
+    MetadataResponsePartition::default()
+        .with_error_code(error)
+        .with_partition_index(id.0)
+        .with_leader_id(WireBrokerId(partition.leader.map_or(-1, |leader| leader.0)))
+        .with_leader_epoch(partition.leader_epoch.0)
+        .with_replica_nodes(replicas().map(wire).collect())
+        .with_isr_nodes(partition.isr.iter().copied().map(wire).collect())
+        .with_offline_replicas(replicas().filter(is_offline).map(wire).collect())
+}

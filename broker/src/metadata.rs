@@ -1,0 +1,10 @@
+//! The cluster's metadata: what the metadata log's records add up to. Pure.
+
+mod image;
+mod replay;
+
+/// Name of the metadata log's directory below `log.dirs`.
+pub(crate) const METADATA_DIRECTORY: &str = "__cluster_metadata-0";
+
+pub(crate) use image::{BrokerImage, Image, PartitionImage, TopicImage};
+pub(crate) use replay::{ReplayError, replay};

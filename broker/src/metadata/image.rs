@@ -1,0 +1,118 @@
+//! What the metadata log says, as one immutable value. Cloning shares structure, so a reader keeps a consistent view
+//! for as long as it likes, and the controller can try changes on a copy.
+
+use std::sync::Arc;
+
+use imbl::{HashMap, OrdMap, Vector};
+use protocol::metadata_records::{ConfigResourceType, Endpoint, LeaderRecoveryState};
+use protocol::types::{
+    BrokerEpoch, BrokerId, DirectoryId, IncarnationId, LeaderEpoch, Offset, PartitionEpoch, PartitionId, ProducerId,
+    TopicId,
+};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    /// Offset after the last record that is in it.
+    pub(crate) end_offset: Offset,
+    /// Epoch of the last record that is in it.
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) features: OrdMap<String, i16>,
+    pub(crate) brokers: OrdMap<BrokerId, BrokerImage>,
+    pub(crate) topics: HashMap<TopicId, Arc<TopicImage>>,
+    pub(crate) topic_ids: OrdMap<String, TopicId>,
+    pub(crate) configs: HashMap<ConfigResource, OrdMap<String, String>>,
+    /// First producer id that is in no broker's block.
+    pub(crate) next_producer_id: ProducerId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BrokerImage {
+    pub(crate) epoch: BrokerEpoch,
+    pub(crate) incarnation: IncarnationId,
+    pub(crate) directories: Vec<DirectoryId>,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) rack: Option<String>,
+    pub(crate) fenced: bool,
+    pub(crate) in_controlled_shutdown: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopicImage {
+    pub(crate) id: TopicId,
+    pub(crate) name: String,
+    pub(crate) partitions: Vector<PartitionImage>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PartitionImage {
+    /// In order of preference.
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) isr: Vec<BrokerId>,
+    pub(crate) leader: Option<BrokerId>,
+    pub(crate) recovery_state: LeaderRecoveryState,
+    pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) partition_epoch: PartitionEpoch,
+}
+
+/// A copy of a partition: an empty volume under an old broker id is another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Replica {
+    pub(crate) broker: BrokerId,
+    pub(crate) directory: DirectoryId,
+}
+
+/// What a configuration belongs to; an empty name is the default of all of the type.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ConfigResource {
+    pub(crate) kind: ConfigResourceType,
+    pub(crate) name: String,
+}
+
+impl Image {
+    pub(crate) fn empty() -> Self {
+        Self {
+            end_offset: Offset(0),
+            epoch: LeaderEpoch(0),
+            features: OrdMap::new(),
+            brokers: OrdMap::new(),
+            topics: HashMap::new(),
+            topic_ids: OrdMap::new(),
+            configs: HashMap::new(),
+            next_producer_id: ProducerId(0),
+        }
+    }
+
+    pub(crate) fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
+        self.topics.get(self.topic_ids.get(name)?)
+    }
+
+    pub(crate) fn active_brokers(&self) -> impl Iterator<Item = (BrokerId, &BrokerImage)> {
+        self.brokers.iter().filter(|(_, broker)| !broker.fenced).map(|(id, broker)| (*id, broker))
+    }
+
+    /// What is set for the topic itself, if anything.
+    pub(crate) fn topic_configs(&self, topic: &str) -> Option<&OrdMap<String, String>> {
+        self.configs.get(&ConfigResource { kind: ConfigResourceType::Topic, name: topic.to_owned() })
+    }
+
+    /// All partitions with their topic, in no particular order.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = (&Arc<TopicImage>, PartitionId, &PartitionImage)> {
+        self.topics.values().flat_map(|topic| topic.partitions().map(move |(id, partition)| (topic, id, partition)))
+    }
+}
+
+impl TopicImage {
+    pub(crate) fn partition(&self, id: PartitionId) -> Option<&PartitionImage> {
+        self.partitions.get(usize::try_from(id.0).ok()?)
+    }
+
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = (PartitionId, &PartitionImage)> {
+        (0..).map(PartitionId).zip(self.partitions.iter())
+    }
+}
+
+impl PartitionImage {
+    pub(crate) fn replica_on(&self, broker: BrokerId) -> Option<Replica> {
+        self.replicas.iter().copied().find(|replica| replica.broker == broker)
+    }
+}

@@ -1,0 +1,14 @@
+//! Partitions that this broker hosts: their logs, who leads them, and who waits for them.
+
+mod flusher;
+mod loader;
+mod manager;
+mod partition;
+mod settings;
+mod waiters;
+
+pub(crate) use flusher::Flusher;
+pub(crate) use loader::{Checkpoints, LoadProgress, LoaderError};
+pub(crate) use manager::ReplicaManager;
+pub(crate) use partition::{AccessError, FetchError, FetchPosition, Partition, ProduceError, Readable, RequiredAcks};
+pub(crate) use waiters::Waiter;

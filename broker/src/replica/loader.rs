@@ -1,0 +1,179 @@
+//! Opens the logs that are on disk at start, several at a time.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use protocol::types::{Offset, TopicId, TopicPartition};
+use storage::directory::LogDirectory;
+use storage::{DirectoryState, LoadError, LoadOptions, Log};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::manager::ReplicaManager;
+use super::partition::Partition;
+use super::settings::TopicSettings;
+use crate::clock;
+use crate::metadata::{Image, METADATA_DIRECTORY};
+
+/// How far loading is; read by the management API.
+#[derive(Debug, Default)]
+pub(crate) struct LoadProgress {
+    logs_total: AtomicUsize,
+    logs_done: AtomicUsize,
+}
+
+impl LoadProgress {
+    pub(crate) fn logs_total(&self) -> usize {
+        self.logs_total.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn logs_done(&self) -> usize {
+        self.logs_done.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoaderError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+}
+
+/// What the checkpoint files say. A partition that is missing there is scanned from its beginning.
+#[derive(Debug, Default)]
+pub(crate) struct Checkpoints {
+    clean: bool,
+    recovery_points: BTreeMap<TopicPartition, Offset>,
+    log_starts: BTreeMap<TopicPartition, Offset>,
+    high_watermarks: BTreeMap<TopicPartition, Offset>,
+}
+
+impl Checkpoints {
+    /// A file that cannot be read is as good as none, as in Kafka: recovery finds what is there.
+    pub(crate) fn read(directory: &LogDirectory) -> Self {
+        let read = |checkpoint: storage::OffsetCheckpoint| {
+            checkpoint.read().unwrap_or_else(|error| {
+                warn!(%error, "checkpoint ignored");
+                BTreeMap::new()
+            })
+        };
+        Self {
+            clean: directory.clean_shutdown().is_some(),
+            recovery_points: read(directory.recovery_points()),
+            log_starts: read(directory.log_starts()),
+            high_watermarks: read(directory.high_watermarks()),
+        }
+    }
+
+    pub(crate) fn options(&self, partition: &TopicPartition) -> LoadOptions {
+        let of = |offsets: &BTreeMap<_, _>| offsets.get(partition).copied().unwrap_or(Offset(0));
+        LoadOptions {
+            clean: self.clean,
+            recovery_point: of(&self.recovery_points),
+            log_start: of(&self.log_starts),
+            high_watermark: of(&self.high_watermarks),
+            now: clock::wall(),
+        }
+    }
+}
+
+/// A directory whose partition the metadata gives to this broker.
+struct Candidate {
+    name: TopicPartition,
+    path: PathBuf,
+    topic_id: TopicId,
+    settings: TopicSettings,
+}
+
+impl ReplicaManager {
+    /// Opens every partition that the metadata gives to this broker and that is here. The rest is put aside as stray.
+    pub(crate) fn load(
+        &self,
+        image: &Image,
+        checkpoints: &Checkpoints,
+        threads: usize,
+        progress: &LoadProgress,
+    ) -> Result<(), LoaderError> {
+        let candidates = self.candidates(image)?;
+        progress.logs_total.store(candidates.len(), Ordering::Relaxed);
+        let queue = Mutex::new(candidates);
+        let loaded = Mutex::new(Vec::new());
+        let work = || -> Result<(), LoaderError> {
+            while let Some(candidate) = pop(&queue) {
+                if let Some(partition) = self.open(candidate, checkpoints)? {
+                    loaded.lock().unwrap_or_else(PoisonError::into_inner).push(partition);
+                }
+                progress.logs_done.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+            workers
+                .into_iter()
+                .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })?;
+        let loaded = loaded.into_inner().unwrap_or_else(PoisonError::into_inner);
+        info!(partitions = loaded.len(), clean = checkpoints.clean, "logs loaded");
+        let partitions =
+            loaded.into_iter().map(|partition| ((partition.topic_id, partition.name.partition), partition));
+        self.partitions.store(Arc::new(partitions.collect()));
+        Ok(())
+    }
+
+    fn candidates(&self, image: &Image) -> Result<Vec<Candidate>, LoaderError> {
+        let io_error = |source| LoaderError::Io { path: self.directory.path().to_owned(), source };
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for (name, path) in self.directory.partitions().map_err(io_error)? {
+            match name.state {
+                DirectoryState::Deleted => self.directory.remove(&path).map_err(io_error)?,
+                DirectoryState::Live if !is_metadata_log(&path) => match self.assigned(image, &name.partition) {
+                    Some(topic_id) => {
+                        let settings = self.settings(image, &name.partition.topic);
+                        candidates.push(Candidate { name: name.partition, path, topic_id, settings });
+                    }
+                    None => self.put_aside(&name.partition)?,
+                },
+                DirectoryState::Live | DirectoryState::Future | DirectoryState::Stray => {}
+            }
+        }
+        Ok(candidates)
+    }
+
+    fn assigned(&self, image: &Image, name: &TopicPartition) -> Option<TopicId> {
+        let topic = image.topic(&name.topic)?;
+        self.hosts(topic.partition(name.partition)?).then_some(topic.id)
+    }
+
+    /// `None`: what is there belongs to an earlier topic of that name.
+    fn open(&self, candidate: Candidate, checkpoints: &Checkpoints) -> Result<Option<Arc<Partition>>, LoaderError> {
+        let Candidate { name, path, topic_id, settings } = candidate;
+        let log = Log::load(&self.pool, &path, settings.log.clone(), &checkpoints.options(&name), &mut |_| {})?;
+        if log.topic_id() != topic_id {
+            drop(log);
+            self.put_aside(&name)?;
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(Partition::new(name, topic_id, log, settings))))
+    }
+
+    fn put_aside(&self, name: &TopicPartition) -> Result<(), LoaderError> {
+        let aside = self
+            .directory
+            .set_aside(name, DirectoryState::Stray, Uuid::new_v4())
+            .map_err(|source| LoaderError::Io { path: self.directory.partition_path(name), source })?;
+        warn!(partition = %name, directory = %aside.display(), "not in the metadata: put aside, not deleted");
+        Ok(())
+    }
+}
+
+fn pop(queue: &Mutex<Vec<Candidate>>) -> Option<Candidate> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).pop()
+}
+
+fn is_metadata_log(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == METADATA_DIRECTORY)
+}

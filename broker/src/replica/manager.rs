@@ -1,0 +1,185 @@
+//! All partitions of this broker: loaded at start, made and given leaders as the metadata says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use imbl::HashMap;
+use protocol::config::Values;
+use protocol::types::{BrokerId, DirectoryId, Offset, PartitionId, TopicId, TopicPartition};
+use storage::directory::LogDirectory;
+use storage::{CheckpointError, FilePool, Log};
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use super::partition::{Leadership, Partition};
+use super::settings::TopicSettings;
+use crate::clock;
+use crate::metadata::{Image, PartitionImage, TopicImage};
+
+type Partitions = HashMap<(TopicId, PartitionId), Arc<Partition>>;
+
+/// Changed by one thread at a time, the controller's; read by all without a lock.
+#[derive(Debug)]
+pub(crate) struct ReplicaManager {
+    pub(super) broker_id: BrokerId,
+    pub(super) directory_id: DirectoryId,
+    pub(super) pool: Arc<FilePool>,
+    pub(super) directory: Arc<LogDirectory>,
+    pub(super) broker_values: Values,
+    pub(super) partitions: ArcSwap<Partitions>,
+    /// Why the data directory can no longer be used.
+    failure: watch::Sender<Option<String>>,
+}
+
+impl ReplicaManager {
+    pub(crate) fn new(
+        broker_id: BrokerId,
+        pool: Arc<FilePool>,
+        directory: Arc<LogDirectory>,
+        broker_values: Values,
+    ) -> Self {
+        Self {
+            broker_id,
+            directory_id: directory.properties().directory_id,
+            pool,
+            directory,
+            broker_values,
+            partitions: ArcSwap::from_pointee(HashMap::new()),
+            failure: watch::Sender::new(None),
+        }
+    }
+
+    pub(crate) fn directory(&self) -> &LogDirectory {
+        &self.directory
+    }
+
+    pub(crate) fn partition(&self, topic: TopicId, partition: PartitionId) -> Option<Arc<Partition>> {
+        self.partitions.load().get(&(topic, partition)).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
+        self.partitions.load().values().cloned().collect()
+    }
+
+    pub(crate) fn partition_count(&self) -> usize {
+        self.partitions.load().len()
+    }
+
+    pub(crate) fn leader_count(&self) -> usize {
+        self.partitions.load().values().filter(|partition| partition.leads()).count()
+    }
+
+    pub(crate) fn bytes_used(&self) -> u64 {
+        self.partitions.load().values().filter_map(|partition| partition.with_log(Log::size).ok()).sum()
+    }
+
+    /// What holds for a topic of this name.
+    pub(crate) fn settings(&self, image: &Image, topic: &str) -> TopicSettings {
+        TopicSettings::of(image, topic, &self.broker_values)
+    }
+
+    /// Follows the metadata in what changed: makes the logs of new replicas, and takes up or gives up leadership.
+    pub(crate) fn apply(&self, image: &Image, topics: &[TopicId]) {
+        let mut partitions = Partitions::clone(&self.partitions.load());
+        for topic in topics.iter().filter_map(|id| image.topics.get(id)) {
+            let settings = self.settings(image, &topic.name);
+            for (id, state) in topic.partitions().filter(|(_, state)| self.hosts(state)) {
+                if let Some(partition) = self.ensure(&mut partitions, topic, id, &settings)
+                    && let Err(error) = partition.set_leadership(self.leadership(state))
+                {
+                    error!(%error, "leadership not taken up");
+                }
+            }
+        }
+        self.partitions.store(Arc::new(partitions));
+    }
+
+    /// The replica is on this broker and on the volume that it has now.
+    pub(super) fn hosts(&self, state: &PartitionImage) -> bool {
+        state.replica_on(self.broker_id).is_some_and(|replica| replica.directory == self.directory_id)
+    }
+
+    fn leadership(&self, state: &PartitionImage) -> Option<Leadership> {
+        let leads = state.leader == Some(self.broker_id);
+        leads.then(|| Leadership { epoch: state.leader_epoch, isr_count: state.isr.len() })
+    }
+
+    fn ensure(
+        &self,
+        partitions: &mut Partitions,
+        topic: &TopicImage,
+        id: PartitionId,
+        settings: &TopicSettings,
+    ) -> Option<Arc<Partition>> {
+        if let Some(partition) = partitions.get(&(topic.id, id)) {
+            return Some(partition.clone());
+        }
+        let name = TopicPartition { topic: topic.name.clone(), partition: id };
+        let path = self.directory.partition_path(&name);
+        match Log::create(&self.pool, &path, topic.id, settings.log.clone(), Offset(0), clock::wall()) {
+            Ok(log) => {
+                let partition = Arc::new(Partition::new(name, topic.id, log, settings.clone()));
+                partitions.insert((topic.id, id), partition.clone());
+                Some(partition)
+            }
+            Err(error) => {
+                self.directory_failed(&format!("{}: {error}", path.display()));
+                None
+            }
+        }
+    }
+
+    /// A write or sync failed: nothing says what else did not reach the disk, so this process must end.
+    pub(crate) fn directory_failed(&self, reason: &str) {
+        error!(%reason, "the data directory failed");
+        self.failure.send_replace(Some(reason.to_owned()));
+    }
+
+    /// Resolves when the directory has failed.
+    pub(crate) async fn failed(&self) -> String {
+        let mut failure = self.failure.subscribe();
+        match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The metadata log is in none of them: all of it is checked at every start.
+    pub(crate) fn write_checkpoints(&self) -> Result<(), CheckpointError> {
+        let mut recovery_points = BTreeMap::new();
+        let mut log_starts = BTreeMap::new();
+        let mut high_watermarks = BTreeMap::new();
+        for partition in self.all() {
+            let positions =
+                partition.with_log(|log| (log.recovery_point(), log.log_start(), log.high_watermark().offset));
+            let Ok((recovery_point, log_start, high_watermark)) = positions else { continue };
+            recovery_points.insert(partition.name.clone(), recovery_point);
+            high_watermarks.insert(partition.name.clone(), high_watermark);
+            if Offset(0) < log_start {
+                log_starts.insert(partition.name.clone(), log_start);
+            }
+        }
+        self.directory.recovery_points().write(&recovery_points)?;
+        self.directory.log_starts().write(&log_starts)?;
+        self.directory.high_watermarks().write(&high_watermarks)
+    }
+
+    /// After everything has stopped. False: something could not be made durable, so the stop was not clean.
+    pub(crate) fn close(&self) -> bool {
+        let mut clean = true;
+        for partition in self.all() {
+            let closed = partition.with_log_mut(|log| log.close_clean(clock::wall()));
+            if !matches!(closed, Ok(Ok(_))) {
+                error!(partition = %partition.name, outcome = ?closed, "not closed cleanly");
+                clean = false;
+            }
+        }
+        if let Err(error) = self.write_checkpoints() {
+            error!(%error, "checkpoints not written");
+            clean = false;
+        }
+        info!(partitions = self.partition_count(), clean, "logs closed");
+        clean
+    }
+}

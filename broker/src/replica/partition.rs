@@ -1,0 +1,229 @@
+//! One partition on this broker.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use protocol::produce::CheckedBatch;
+use protocol::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
+use storage::{AppendError, Appended, FlushJob, Flushed, Located, Log, OutOfRange, UpTo};
+
+use super::settings::TopicSettings;
+use super::waiters::{Waiter, Waiters};
+use crate::clock;
+
+/// A replica. All changes happen under one lock, which is held for memory work and one write to the page cache.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) name: TopicPartition,
+    pub(crate) topic_id: TopicId,
+    settings: TopicSettings,
+    state: Mutex<State>,
+    waiters: Waiters,
+    unflushed_bytes: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    log: Log,
+    leadership: Option<Leadership>,
+}
+
+/// This broker leads the partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Leadership {
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) isr_count: usize,
+}
+
+/// `acks` of a produce request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequiredAcks {
+    None,
+    Leader,
+    All,
+}
+
+/// Why a partition cannot be read or written by a client now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AccessError {
+    #[error("this broker does not lead {0}")]
+    NotLeader(TopicPartition),
+    #[error("the client knows leader epoch {claimed}, this broker leads in {current}")]
+    FencedLeaderEpoch { claimed: LeaderEpoch, current: LeaderEpoch },
+    #[error("the client knows leader epoch {claimed}, which this broker has not heard of; it leads in {current}")]
+    UnknownLeaderEpoch { claimed: LeaderEpoch, current: LeaderEpoch },
+    #[error("the log of {0} is offline")]
+    Offline(TopicPartition),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProduceError {
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error("{isr_count} replicas are in sync, min.insync.replicas asks for {min_insync_replicas}")]
+    NotEnoughReplicas { isr_count: usize, min_insync_replicas: usize },
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+}
+
+/// Where a consumer reads on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FetchPosition {
+    pub(crate) offset: Offset,
+    /// `None`: the client does not know.
+    pub(crate) leader_epoch: Option<LeaderEpoch>,
+    pub(crate) bytes_max: u32,
+}
+
+/// A batch in the log, and where the log begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written {
+    pub(crate) appended: Appended,
+    pub(crate) log_start: Offset,
+}
+
+/// What a fetch finds, as of one moment.
+#[derive(Debug)]
+pub(crate) struct Readable {
+    pub(crate) located: Located,
+    pub(crate) high_watermark: Offset,
+    pub(crate) log_start: Offset,
+}
+
+impl Partition {
+    pub(crate) fn new(name: TopicPartition, topic_id: TopicId, log: Log, settings: TopicSettings) -> Self {
+        Self {
+            name,
+            topic_id,
+            settings,
+            state: Mutex::new(State { log, leadership: None }),
+            waiters: Waiters::default(),
+            unflushed_bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn settings(&self) -> &TopicSettings {
+        &self.settings
+    }
+
+    /// Follows the metadata: who leads, in which epoch. Waiting fetches look again.
+    pub(crate) fn set_leadership(&self, leadership: Option<Leadership>) -> Result<(), AccessError> {
+        self.state()?.leadership = leadership;
+        self.waiters.wake_all();
+        Ok(())
+    }
+
+    pub(crate) fn append_as_leader(
+        &self,
+        batch: &CheckedBatch,
+        acks: RequiredAcks,
+        now: Timestamp,
+    ) -> Result<Written, ProduceError> {
+        let written = {
+            let mut state = self.state()?;
+            let leadership = state.leadership.ok_or_else(|| AccessError::NotLeader(self.name.clone()))?;
+            let min_insync_replicas = self.settings.min_insync_replicas;
+            if acks == RequiredAcks::All && leadership.isr_count < min_insync_replicas {
+                return Err(ProduceError::NotEnoughReplicas { isr_count: leadership.isr_count, min_insync_replicas });
+            }
+            let appended = state.log.append_as_leader(batch, leadership.epoch, now)?;
+            // The only replica in sync is this one.
+            let end = state.log.log_end();
+            state.log.set_high_watermark(end);
+            Written { log_start: state.log.log_start(), appended }
+        };
+        if !written.appended.duplicate {
+            self.unflushed_bytes.fetch_add(batch.bytes.len() as u64, Ordering::Relaxed);
+            self.waiters.wake_all();
+        }
+        Ok(written)
+    }
+
+    /// Where this log and one that had last read `epoch` part: the last epoch in common and its end. `None`: the reader
+    /// has nothing that is not here (KIP-320).
+    pub(crate) fn divergence(
+        &self,
+        epoch: LeaderEpoch,
+        position: FetchPosition,
+    ) -> Result<Option<(LeaderEpoch, Offset)>, FetchError> {
+        let state = self.state()?;
+        self.check_leader_epoch(&state, position.leader_epoch)?;
+        let Some((found, end)) = state.log.end_offset_for_epoch(epoch) else { return Ok(None) };
+        Ok((found < epoch || end < position.offset).then_some((found, end)))
+    }
+
+    /// Finds the records without reading them.
+    pub(crate) fn locate(&self, position: FetchPosition) -> Result<Readable, FetchError> {
+        let state = self.state()?;
+        self.check_leader_epoch(&state, position.leader_epoch)?;
+        let located = state.log.locate(position.offset, UpTo::HighWatermark, position.bytes_max)?;
+        Ok(Readable { located, high_watermark: state.log.high_watermark().offset, log_start: state.log.log_start() })
+    }
+
+    /// Call this *before* [`Self::locate`].
+    pub(crate) fn register(&self, waiter: &Arc<Waiter>) {
+        self.waiters.register(waiter);
+    }
+
+    /// Reads positions of the log that this broker leads, for `ListOffsets`.
+    pub(crate) fn with_leading_log<T>(
+        &self,
+        leader_epoch: Option<LeaderEpoch>,
+        read: impl FnOnce(&Log) -> T,
+    ) -> Result<T, AccessError> {
+        let state = self.state()?;
+        self.check_leader_epoch(&state, leader_epoch)?;
+        Ok(read(&state.log))
+    }
+
+    /// Reads positions of the log, whoever leads.
+    pub(crate) fn with_log<T>(&self, read: impl FnOnce(&Log) -> T) -> Result<T, AccessError> {
+        Ok(read(&self.state()?.log))
+    }
+
+    pub(crate) fn with_log_mut<T>(&self, change: impl FnOnce(&mut Log) -> T) -> Result<T, AccessError> {
+        Ok(change(&mut self.state()?.log))
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.state().is_ok_and(|state| state.leadership.is_some())
+    }
+
+    /// Bytes appended since the last flush began.
+    pub(crate) fn unflushed_bytes(&self) -> u64 {
+        self.unflushed_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn start_flush(&self) -> Result<FlushJob, AccessError> {
+        let mut state = self.state()?;
+        self.unflushed_bytes.store(0, Ordering::Relaxed);
+        Ok(state.log.start_flush(clock::wall()))
+    }
+
+    pub(super) fn finish_flush(&self, flushed: Flushed) -> Result<(), AccessError> {
+        self.state()?.log.finish_flush(flushed);
+        Ok(())
+    }
+
+    fn check_leader_epoch(&self, state: &State, claimed: Option<LeaderEpoch>) -> Result<(), AccessError> {
+        let current = state.leadership.ok_or_else(|| AccessError::NotLeader(self.name.clone()))?.epoch;
+        match claimed {
+            Some(claimed) if claimed < current => Err(AccessError::FencedLeaderEpoch { claimed, current }),
+            Some(claimed) if current < claimed => Err(AccessError::UnknownLeaderEpoch { claimed, current }),
+            _ => Ok(()),
+        }
+    }
+
+    /// A thread that panicked inside left the log in doubt: it is offline from then on.
+    fn state(&self) -> Result<MutexGuard<'_, State>, AccessError> {
+        self.state.lock().map_err(|_| AccessError::Offline(self.name.clone()))
+    }
+}

@@ -1,0 +1,83 @@
+//! A topic's options in the form that its partitions need.
+
+use protocol::config::{self, Scope, Value, Values};
+use protocol::produce::{BatchRules, TimestampRule};
+use storage::LogConfig;
+
+use crate::metadata::Image;
+
+/// What a batch may decompress to where a rule needs its records.
+const DECOMPRESSED_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopicSettings {
+    pub(crate) log: LogConfig,
+    pub(crate) rules: BatchRules,
+    pub(crate) min_insync_replicas: usize,
+}
+
+impl TopicSettings {
+    /// The topic's own options, and for the rest the broker's. Options in the image were checked when they were set.
+    pub(crate) fn of(image: &Image, topic: &str, broker: &Values) -> Self {
+        let own = image.topic_configs(topic);
+        let settings = own.into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));
+        let (topic, _) = Values::parse(Scope::Topic, settings);
+        Effective { topic: &topic, broker }.settings()
+    }
+}
+
+struct Effective<'a> {
+    topic: &'a Values,
+    broker: &'a Values,
+}
+
+impl Effective<'_> {
+    fn settings(&self) -> TopicSettings {
+        TopicSettings {
+            log: LogConfig {
+                segment_bytes: u64::try_from(self.number("segment.bytes")).unwrap_or(0),
+                segment_ms: self.number("segment.ms"),
+                index_interval_bytes: u64::try_from(self.number("index.interval.bytes")).unwrap_or(0),
+                segment_index_bytes: usize::try_from(self.number("segment.index.bytes")).unwrap_or(0),
+                producer_id_expiration_ms: self.broker.get_long("producer.id.expiration.ms"),
+            },
+            rules: BatchRules {
+                message_bytes_max: usize::try_from(self.number("max.message.bytes")).unwrap_or(0),
+                zstd_allowed: true,
+                keys_required: self.has_word("cleanup.policy", "compact"),
+                timestamps: self.timestamps(),
+                decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
+            },
+            min_insync_replicas: usize::try_from(self.number("min.insync.replicas")).unwrap_or(1),
+        }
+    }
+
+    fn timestamps(&self) -> TimestampRule {
+        if self.has_word("message.timestamp.type", "LogAppendTime") {
+            return TimestampRule::LogAppendTime;
+        }
+        TimestampRule::CreateTime {
+            before_max_ms: self.number("message.timestamp.before.max.ms"),
+            after_max_ms: self.number("message.timestamp.after.max.ms"),
+        }
+    }
+
+    fn value(&self, name: &'static str) -> Option<Value> {
+        config::effective_topic_value(self.topic, self.broker, name).map(|effective| effective.value)
+    }
+
+    fn number(&self, name: &'static str) -> i64 {
+        match self.value(name) {
+            Some(Value::Number(number)) => number,
+            other => unreachable!("the table has no number {name}: {other:?}"),
+        }
+    }
+
+    fn has_word(&self, name: &'static str, word: &str) -> bool {
+        match self.value(name) {
+            Some(Value::Text(text)) => text == word,
+            Some(Value::List(list)) => list.iter().any(|element| element == word),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! From a locked data directory to a broker that could serve: metadata replayed, logs open.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use protocol::types::IncarnationId;
+use storage::directory::LogDirectory;
+use storage::{Disk, FilePool, PoolLimits};
+use uuid::Uuid;
+
+use super::startup::ServerError;
+use crate::config::{BrokerConfig, ListenerKind};
+use crate::controller::{
+    Controller, ControllerContext, ControllerStartError, ControllerThread, ProducerIdAllocator, Registration,
+    TopicDefaults,
+};
+use crate::handlers::{Broker, Identity};
+use crate::metrics::Metrics;
+use crate::replica::{Checkpoints, LoadProgress, LoaderError, ReplicaManager};
+
+pub(super) struct Loaded {
+    pub(super) broker: Arc<Broker>,
+    pub(super) controller: ControllerThread,
+    pub(super) registration: Registration,
+}
+
+impl From<ControllerStartError> for ServerError {
+    fn from(error: ControllerStartError) -> Self {
+        Self::Directory(error.into())
+    }
+}
+
+impl From<LoaderError> for ServerError {
+    fn from(error: LoaderError) -> Self {
+        Self::Directory(error.into())
+    }
+}
+
+pub(super) fn load(
+    config: Arc<BrokerConfig>,
+    disk: Arc<dyn Disk>,
+    directory: LogDirectory,
+    progress: &LoadProgress,
+) -> Result<Loaded, ServerError> {
+    let properties = directory.properties().clone();
+    let identity = Identity {
+        cluster_id: properties.cluster_id,
+        directory_id: properties.directory_id,
+        incarnation_id: IncarnationId(Uuid::new_v4()),
+    };
+    let pool = FilePool::new(disk, PoolLimits::default());
+    let context = ControllerContext {
+        id: config.broker_id,
+        directory_id: identity.directory_id,
+        topic_defaults: TopicDefaults {
+            partitions: config.topic_partitions_default,
+            replication_factor: config.replication_factor_default,
+        },
+    };
+    let controller = Controller::open(context, &pool, &directory)?;
+    let checkpoints = Checkpoints::read(&directory);
+    let replicas = Arc::new(ReplicaManager::new(config.broker_id, pool, Arc::new(directory), config.values.clone()));
+    replicas.load(controller.image(), &checkpoints, config.recovery_threads, progress)?;
+    let image = Arc::new(ArcSwap::from_pointee(controller.image().clone()));
+    let registration = registration(&config, &identity);
+    let (handle, controller) = controller.start(replicas.clone(), image.clone())?;
+    let broker = Broker {
+        identity,
+        metrics: Arc::new(Metrics::new()),
+        image,
+        replicas,
+        producer_ids: ProducerIdAllocator::new(handle.clone()),
+        controller: handle,
+        config,
+    };
+    Ok(Loaded { broker: Arc::new(broker), controller, registration })
+}
+
+/// Controllers are reached at the voters' addresses, so their listener is not told.
+fn registration(config: &BrokerConfig, identity: &Identity) -> Registration {
+    let told = config.listeners.iter().filter(|listener| listener.kind != ListenerKind::Controller);
+    Registration {
+        id: config.broker_id,
+        incarnation: identity.incarnation_id,
+        directory: identity.directory_id,
+        endpoints: told.map(|listener| listener.advertised.clone()).collect(),
+        rack: config.rack.clone(),
+    }
+}

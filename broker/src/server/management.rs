@@ -1,0 +1,321 @@
+//! The management API (HTTP and JSON): probes and metrics for everybody, `/v1` for who has a token of the cluster.
+//! Repeating a call is harmless. Errors are `application/problem+json` (RFC 9457).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use protocol::types::BrokerId;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use tokio::sync::{mpsc, oneshot};
+
+use super::pulse::Pulse;
+use crate::handlers::Broker;
+use crate::replica::LoadProgress;
+
+/// How far this process is.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    Starting,
+    /// Waits for `POST /v1/format`.
+    Unformatted(mpsc::Sender<FormatCall>),
+    Recovering(Arc<LoadProgress>),
+    Running(Arc<Broker>),
+    Stopping,
+}
+
+/// A request to format, and where its outcome goes.
+#[derive(Debug)]
+pub(crate) struct FormatCall {
+    pub(crate) request: FormatRequest,
+    pub(crate) reply: oneshot::Sender<Result<(), FormatRefusal>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct FormatRequest {
+    pub(crate) cluster_id: String,
+    pub(crate) node_id: i32,
+    pub(crate) directory_id: String,
+    pub(crate) initial_voters: Vec<FormatVoter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct FormatVoter {
+    pub(crate) id: i32,
+    pub(crate) directory_id: String,
+    /// `host:port` of its controller listener.
+    pub(crate) endpoint: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FormatRefusal {
+    /// What the caller sent cannot be done.
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What the handlers share with the rest of the process.
+#[derive(Debug)]
+pub(crate) struct Management {
+    pub(crate) broker_id: BrokerId,
+    pub(crate) stage: ArcSwap<Stage>,
+    pub(crate) tokens_file: Option<PathBuf>,
+    /// One of each loop that must turn.
+    pub(crate) pulses: Vec<Arc<Pulse>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Problem {
+    title: &'static str,
+    status: u16,
+    detail: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RecoveryStatus {
+    logs_total: usize,
+    logs_done: usize,
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BrokerStatus {
+    state: &'static str,
+    broker_id: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery: Option<RecoveryStatus>,
+    #[serde(flatten)]
+    running: Option<RunningStatus>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RunningStatus {
+    cluster_id: String,
+    directory_id: String,
+    incarnation_id: String,
+    broker_epoch: i64,
+    bytes_used: u64,
+    leaders: usize,
+    replicas: usize,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ClusterStatus {
+    cluster_id: String,
+    controller_id: i32,
+    controller_epoch: i32,
+    voters: Vec<VoterStatus>,
+    brokers: Vec<ClusterBrokerStatus>,
+    partitions: PartitionCounts,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct VoterStatus {
+    id: i32,
+    directory_id: String,
+    /// Records behind the active controller.
+    lag: i64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ClusterBrokerStatus {
+    id: i32,
+    epoch: i64,
+    state: &'static str,
+    directory_id: String,
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PartitionCounts {
+    under_replicated: usize,
+    at_min_isr: usize,
+    offline: usize,
+}
+
+type Shared = State<Arc<Management>>;
+
+pub(crate) fn router(management: Arc<Management>) -> Router {
+    let guarded = Router::new()
+        .route("/format", post(format))
+        .route("/broker", get(broker))
+        .route("/cluster", get(cluster))
+        .layer(middleware::from_fn_with_state(management.clone(), require_token));
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .nest("/v1", guarded)
+        .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such resource; see /v1/broker, /v1/cluster") })
+        .with_state(management)
+}
+
+async fn livez(State(management): Shared) -> Response {
+    if management.pulses.iter().all(|pulse| pulse.is_alive()) {
+        return "ok\n".into_response();
+    }
+    problem(StatusCode::SERVICE_UNAVAILABLE, "a loop of the data plane has not turned for 10 s")
+}
+
+async fn readyz(State(management): Shared) -> Response {
+    match &**management.stage.load() {
+        Stage::Running(broker) if broker.is_unfenced() => "ok\n".into_response(),
+        stage => problem(StatusCode::SERVICE_UNAVAILABLE, format!("state {}", stage.name())),
+    }
+}
+
+async fn metrics(State(management): Shared) -> Response {
+    let stage = management.stage.load_full();
+    let Stage::Running(broker) = &*stage else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, format!("state {}", stage.name()));
+    };
+    broker.observe_gauges();
+    match broker.metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+            .into_response(),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+async fn format(State(management): Shared, Json(request): Json<FormatRequest>) -> Response {
+    let stage = management.stage.load_full();
+    let Stage::Unformatted(calls) = &*stage else {
+        return problem(StatusCode::CONFLICT, "the data directory is formatted already");
+    };
+    let (reply, outcome) = oneshot::channel();
+    if calls.send(FormatCall { request, reply }).await.is_err() {
+        return problem(StatusCode::CONFLICT, "the data directory is formatted already");
+    }
+    match outcome.await {
+        Ok(Ok(())) => StatusCode::OK.into_response(),
+        Ok(Err(refusal @ FormatRefusal::Invalid(_))) => problem(StatusCode::BAD_REQUEST, refusal.to_string()),
+        Ok(Err(refusal @ FormatRefusal::Failed(_))) => problem(StatusCode::INTERNAL_SERVER_ERROR, refusal.to_string()),
+        Err(_) => problem(StatusCode::CONFLICT, "the data directory is formatted already"),
+    }
+}
+
+async fn broker(State(management): Shared) -> Response {
+    let stage = management.stage.load_full();
+    let recovery = match &*stage {
+        Stage::Recovering(progress) => {
+            Some(RecoveryStatus { logs_total: progress.logs_total(), logs_done: progress.logs_done() })
+        }
+        _ => None,
+    };
+    let running = match &*stage {
+        Stage::Running(broker) => Some(running_status(broker)),
+        _ => None,
+    };
+    Json(BrokerStatus { state: stage.name(), broker_id: management.broker_id.0, recovery, running }).into_response()
+}
+
+async fn cluster(State(management): Shared) -> Response {
+    match &**management.stage.load() {
+        Stage::Running(broker) => Json(cluster_status(broker)).into_response(),
+        stage => problem(StatusCode::SERVICE_UNAVAILABLE, format!("state {}", stage.name())),
+    }
+}
+
+/// An absent or wrong token is denied, and so is everything while no token is configured.
+async fn require_token(State(management): Shared, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some(given) = given.and_then(|value| value.strip_prefix("Bearer ")) else {
+        return problem(StatusCode::UNAUTHORIZED, "send a bearer token of the cluster");
+    };
+    let Some(file) = &management.tokens_file else {
+        return problem(StatusCode::FORBIDDEN, "set millrace.management.tokens.file to allow these calls");
+    };
+    // Read at every call, so that a rotated token holds at once.
+    match tokio::fs::read_to_string(file).await {
+        Ok(tokens) if is_accepted(given, &tokens) => next.run(request).await,
+        Ok(_) => problem(StatusCode::UNAUTHORIZED, "the bearer token is not one of the cluster"),
+        Err(error) => {
+            problem(StatusCode::INTERNAL_SERVER_ERROR, format!("the tokens file cannot be read: {}", error.kind()))
+        }
+    }
+}
+
+fn is_accepted(given: &str, tokens: &str) -> bool {
+    let matches = |token: &str| bool::from(token.as_bytes().ct_eq(given.as_bytes()));
+    tokens.lines().map(str::trim).filter(|token| !token.is_empty()).any(matches)
+}
+
+fn running_status(broker: &Broker) -> RunningStatus {
+    let image = broker.image.load();
+    let registered = image.brokers.get(&broker.config.broker_id);
+    RunningStatus {
+        cluster_id: broker.identity.cluster_id.to_string(),
+        directory_id: broker.identity.directory_id.to_string(),
+        incarnation_id: broker.identity.incarnation_id.to_string(),
+        broker_epoch: registered.map_or(-1, |registered| registered.epoch.0),
+        bytes_used: broker.replicas.bytes_used(),
+        leaders: broker.replicas.leader_count(),
+        replicas: broker.replicas.partition_count(),
+    }
+}
+
+fn cluster_status(broker: &Broker) -> ClusterStatus {
+    let image = broker.image.load();
+    let brokers = image.brokers.iter().map(|(id, registered)| ClusterBrokerStatus {
+        id: id.0,
+        epoch: registered.epoch.0,
+        state: if registered.fenced { "Fenced" } else { "Unfenced" },
+        directory_id: registered.directories.first().map(ToString::to_string).unwrap_or_default(),
+    });
+    let mut partitions = PartitionCounts::default();
+    for topic in image.topics.values() {
+        let min_insync_replicas = broker.replicas.settings(&image, &topic.name).min_insync_replicas;
+        for (_, partition) in topic.partitions() {
+            partitions.under_replicated += usize::from(partition.isr.len() < partition.replicas.len());
+            partitions.at_min_isr += usize::from(partition.isr.len() == min_insync_replicas);
+            partitions.offline += usize::from(partition.leader.is_none());
+        }
+    }
+    ClusterStatus {
+        cluster_id: broker.identity.cluster_id.to_string(),
+        controller_id: broker.config.broker_id.0,
+        controller_epoch: image.epoch.0,
+        voters: vec![VoterStatus {
+            id: broker.config.broker_id.0,
+            directory_id: broker.identity.directory_id.to_string(),
+            lag: 0,
+        }],
+        brokers: brokers.collect(),
+        partitions,
+    }
+}
+
+fn problem(status: StatusCode, detail: impl Into<String>) -> Response {
+    let title = status.canonical_reason().unwrap_or("error");
+    let body = Json(Problem { title, status: status.as_u16(), detail: detail.into() });
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+}
+
+impl Stage {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Starting => "Starting",
+            Self::Unformatted(_) => "Unformatted",
+            Self::Recovering(_) => "Recovering",
+            Self::Running(_) => "Running",
+            Self::Stopping => "Stopping",
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Start and stop, in this order:
+//!
+//! 1. management API, so that probes see what follows
+//! 2. data directory: lock, identity, or wait to be formatted
+//! 3. metadata log replayed, logs of the partitions loaded
+//! 4. sockets bound, broker registered and unfenced, connections served
+//! 5. at SIGTERM: not ready, requests in progress finished, logs synced and closed, clean-shutdown file, exit 0
+
+use std::net::{TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use protocol::metadata_records::Endpoint;
+use protocol::types::{BrokerEpoch, InvalidClusterId, InvalidUuid};
+use socket2::{Domain, Protocol, Socket, Type};
+use storage::Disk;
+use storage::directory::{ExpectedOwner, LogDirectory, OpenError};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::acceptor;
+use super::connection::InFlightBudget;
+use super::loading::{Loaded, load};
+use super::management::{self, FormatCall, FormatRefusal, FormatRequest, Management, Stage};
+use super::pulse::Pulse;
+use super::reactor::{self, ConnectionLimits};
+use crate::config::{BrokerConfig, Listener};
+use crate::controller::{ControllerThread, FormatError, FormatPlan, Voter, format_directory};
+use crate::handlers::Broker;
+use crate::replica::{Flusher, LoadProgress};
+
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: i32 = 1024;
+/// Share of the memory limit that request frames may take.
+const IN_FLIGHT_SHARE: u64 = 4;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    #[error(transparent)]
+    Directory(Box<dyn std::error::Error + Send + Sync>),
+    #[error("{0}")]
+    DirectoryFailed(String),
+    #[error("{0}")]
+    Start(String),
+}
+
+impl ServerError {
+    fn start(what: &str, error: impl std::fmt::Display) -> Self {
+        Self::Start(format!("{what}: {error}"))
+    }
+
+    fn directory(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Directory(error.into())
+    }
+}
+
+/// Runs a broker until SIGTERM or SIGINT.
+pub(crate) fn run(config: BrokerConfig, disk: Arc<dyn Disk>) -> Result<(), ServerError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .build()
+        .map_err(|error| ServerError::start("runtime", error))?;
+    runtime.block_on(async {
+        let stop = stop_signal().map_err(|error| ServerError::start("signals", error))?;
+        Startup::new(config, disk).run(stop).await
+    })
+}
+
+/// Cancelled by the first SIGTERM or SIGINT; further ones change nothing.
+fn stop_signal() -> std::io::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        token.cancel();
+    });
+    Ok(stop)
+}
+
+struct Startup {
+    config: Arc<BrokerConfig>,
+    disk: Arc<dyn Disk>,
+    management: Arc<Management>,
+    began: Instant,
+}
+
+impl Startup {
+    fn new(config: BrokerConfig, disk: Arc<dyn Disk>) -> Self {
+        let pulses = (0..config.network_threads).map(|_| Arc::new(Pulse::new())).collect();
+        let management = Arc::new(Management {
+            broker_id: config.broker_id,
+            stage: ArcSwap::from_pointee(Stage::Starting),
+            tokens_file: config.management_tokens.clone(),
+            pulses,
+        });
+        Self { config: Arc::new(config), disk, management, began: Instant::now() }
+    }
+
+    async fn run(self, stop: CancellationToken) -> Result<(), ServerError> {
+        if let Some(address) = &self.config.management_address {
+            serve_management(address, self.management.clone()).await?;
+        }
+        let Some(directory) = self.open_directory(&stop).await? else { return Ok(()) };
+        let loaded = self.load(directory).await?;
+        let running = self.serve(loaded).await?;
+        info!(took_ms = self.began.elapsed().as_millis(), "serving");
+        let failure = running.until(&stop).await;
+        self.management.stage.store(Arc::new(Stage::Stopping));
+        running.stop(failure).await
+    }
+
+    /// `None`: told to stop while waiting to be formatted.
+    async fn open_directory(&self, stop: &CancellationToken) -> Result<Option<LogDirectory>, ServerError> {
+        match self.try_open() {
+            Err(OpenError::NotFormatted { path }) if self.config.format_awaited => {
+                info!(directory = %path.display(), "not formatted; waiting for POST /v1/format");
+            }
+            opened => return opened.map(Some).map_err(ServerError::directory),
+        }
+        let (sender, mut calls) = mpsc::channel(1);
+        self.management.stage.store(Arc::new(Stage::Unformatted(sender)));
+        loop {
+            let call = tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                call = calls.recv() => call,
+            };
+            let Some(call) = call else { return Ok(None) };
+            let outcome = self.format(&call);
+            let opened = outcome.is_ok().then(|| self.try_open());
+            if call.reply.send(outcome).is_err() {
+                warn!("who asked to format did not wait for the answer");
+            }
+            if let Some(opened) = opened {
+                self.management.stage.store(Arc::new(Stage::Starting));
+                return opened.map(Some).map_err(ServerError::directory);
+            }
+        }
+    }
+
+    fn try_open(&self) -> Result<LogDirectory, OpenError> {
+        let owner = ExpectedOwner { cluster_id: None, node_id: self.config.broker_id };
+        LogDirectory::open(&self.disk, &self.config.log_directory, &owner)
+    }
+
+    fn format(&self, call: &FormatCall) -> Result<(), FormatRefusal> {
+        let plan = plan(&call.request, &self.config)?;
+        format_directory(&self.disk, &self.config, &plan).map_err(|error| match error {
+            FormatError::Voters(_) => FormatRefusal::Invalid(error.to_string()),
+            _ => FormatRefusal::Failed(error.to_string()),
+        })?;
+        info!(cluster = %plan.cluster_id, directory = %plan.directory_id, "formatted");
+        Ok(())
+    }
+
+    /// On a blocking thread, so that the management API tells how far it is.
+    async fn load(&self, directory: LogDirectory) -> Result<Loaded, ServerError> {
+        let progress = Arc::new(LoadProgress::default());
+        self.management.stage.store(Arc::new(Stage::Recovering(progress.clone())));
+        let (config, disk) = (self.config.clone(), self.disk.clone());
+        let loading = tokio::task::spawn_blocking(move || load(config, disk, directory, &progress));
+        loading.await.map_err(|error| ServerError::start("loading", error))?
+    }
+
+    async fn serve(&self, loaded: Loaded) -> Result<Running, ServerError> {
+        let bound = self.config.listeners.iter().map(|listener| Ok((listener.clone(), bind(listener)?)));
+        let sockets = bound.collect::<Result<Vec<_>, ServerError>>()?;
+        let Loaded { broker, controller, registration } = loaded;
+        let registered = broker.controller.register(registration).await;
+        let epoch = registered.map_err(|error| ServerError::start("registration", error))?;
+        let shutdown = CancellationToken::new();
+        let limits = ConnectionLimits {
+            frame_bytes_max: self.config.request_bytes_max,
+            idle_max: self.config.connection_idle_max,
+            budget: InFlightBudget::new(in_flight_bytes_max()),
+        };
+        let (mut inlets, mut reactors) = (Vec::new(), Vec::new());
+        for (index, pulse) in self.management.pulses.iter().enumerate() {
+            let (inlet, thread) =
+                reactor::spawn(index, broker.clone(), limits.clone(), pulse.clone(), shutdown.clone())
+                    .map_err(|error| ServerError::start("reactor", error))?;
+            inlets.push(inlet);
+            reactors.push(thread);
+        }
+        let flusher = Flusher::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("flusher", error))?;
+        let unfenced = broker.controller.unfence(epoch).await;
+        unfenced.map_err(|error| ServerError::start("unfencing", error))?;
+        for (listener, socket) in sockets {
+            let Endpoint { host, port, .. } = &listener.advertised;
+            info!(%listener, advertised = format!("{host}:{port}"), "listening");
+            tokio::spawn(acceptor::accept(socket, listener, inlets.clone(), shutdown.clone()));
+        }
+        self.management.stage.store(Arc::new(Stage::Running(broker.clone())));
+        Ok(Running { broker, controller, epoch, reactors, flusher, shutdown })
+    }
+}
+
+fn plan(request: &FormatRequest, config: &BrokerConfig) -> Result<FormatPlan, FormatRefusal> {
+    let invalid = |reason: &dyn std::fmt::Display| FormatRefusal::Invalid(reason.to_string());
+    if request.node_id != config.broker_id.0 {
+        let reason = format!("nodeId is {}, this is node {}", request.node_id, config.broker_id);
+        return Err(FormatRefusal::Invalid(reason));
+    }
+    let voters = request.initial_voters.iter();
+    let voters = voters.map(|voter| Voter::new(voter.id, &voter.directory_id, &voter.endpoint));
+    Ok(FormatPlan {
+        cluster_id: request.cluster_id.parse().map_err(|error: InvalidClusterId| invalid(&error))?,
+        directory_id: request.directory_id.parse().map_err(|error: InvalidUuid| invalid(&error))?,
+        voters: voters.collect::<Result<_, _>>().map_err(|error| invalid(&error))?,
+    })
+}
+
+async fn serve_management(address: &str, management: Arc<Management>) -> Result<(), ServerError> {
+    let socket = tokio::net::TcpListener::bind(address).await;
+    let socket =
+        socket.map_err(|error| ServerError::start(&format!("millrace.management.listener {address}"), error))?;
+    info!(address, "management API");
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(socket, management::router(management)).await {
+            error!(%error, "the management API has ended");
+        }
+    });
+    Ok(())
+}
+
+fn bind(listener: &Listener) -> Result<TcpListener, ServerError> {
+    let failed = |error: &dyn std::fmt::Display| ServerError::start(&format!("listener {listener}"), error);
+    let mut addresses = (listener.bind_host(), listener.port).to_socket_addrs().map_err(|error| failed(&error))?;
+    let address = addresses.next().ok_or_else(|| failed(&"the host has no address"))?;
+    let bound = || -> std::io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    bound().map_err(|error| failed(&error))
+}
+
+/// Of the cgroup's limit, or of the machine's memory where there is none.
+fn in_flight_bytes_max() -> usize {
+    let limit = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .iter()
+        .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok())
+        .min();
+    let machine = rustix::system::sysinfo();
+    let total = u64::from(machine.mem_unit).saturating_mul(machine.totalram);
+    usize::try_from(limit.unwrap_or(total).min(total) / IN_FLIGHT_SHARE).unwrap_or(usize::MAX)
+}
+
+/// A broker that serves.
+struct Running {
+    broker: Arc<Broker>,
+    controller: ControllerThread,
+    epoch: BrokerEpoch,
+    reactors: Vec<JoinHandle<()>>,
+    flusher: Flusher,
+    shutdown: CancellationToken,
+}
+
+impl Running {
+    /// Returns why the data directory failed, or nothing when told to stop.
+    async fn until(&self, stop: &CancellationToken) -> Option<String> {
+        tokio::select! {
+            () = stop.cancelled() => None,
+            reason = self.broker.replicas.failed() => Some(reason),
+        }
+    }
+
+    /// After a failure nothing is closed: what is on disk is for recovery to judge.
+    async fn stop(self, failure: Option<String>) -> Result<(), ServerError> {
+        let began = Instant::now();
+        if let Some(reason) = failure {
+            return Err(ServerError::DirectoryFailed(reason));
+        }
+        info!("stopping");
+        self.shutdown.cancel();
+        let joined =
+            tokio::task::spawn_blocking(move || self.reactors.into_iter().all(|reactor| reactor.join().is_ok()));
+        if !joined.await.unwrap_or(false) {
+            error!("a reactor panicked");
+        }
+        self.flusher.stop();
+        let metadata_closed = self.controller.stop().await;
+        if metadata_closed && self.broker.replicas.close() {
+            let directory = self.broker.replicas.directory();
+            directory.write_clean_shutdown(self.epoch).map_err(|error| ServerError::start("clean shutdown", error))?;
+        }
+        info!(took_ms = began.elapsed().as_millis(), "stopped");
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! A segment that is no longer written. Its files are opened and mapped when somebody reads them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use protocol::types::{Offset, Timestamp};
+
+use crate::disk::{DiskFile, Mapping, OpenMode};
+use crate::files::{FileKind, segment_path};
+use crate::offset_index::{self, OffsetEntry};
+use crate::pool::{FilePool, IndexKind, SegmentId};
+use crate::scanner::{BatchScanner, ReadMode, ScanError};
+use crate::segment_indexes::SegmentIndexes;
+use crate::time_index::{self, TimeEntry};
+
+/// Interval of an index that is made again only in memory.
+const INDEX_INTERVAL_BYTES: u64 = 4096;
+const SCAN_BUFFER_BYTES: usize = 64 << 10;
+
+#[derive(Debug)]
+pub(crate) struct ClosedSegment {
+    pub(crate) pool: Arc<FilePool>,
+    pub(crate) id: SegmentId,
+    pub(crate) directory: Arc<Path>,
+    pub(crate) base: Offset,
+    /// Base of the segment after it.
+    pub(crate) end: Offset,
+    /// Bytes of the `.log`.
+    pub(crate) size: u64,
+    pub(crate) largest_timestamp: Timestamp,
+}
+
+impl ClosedSegment {
+    pub(crate) fn path(&self) -> PathBuf {
+        segment_path(&self.directory, self.base, FileKind::Log)
+    }
+
+    pub(crate) fn log(&self, mode: ReadMode) -> Result<Arc<dyn DiskFile>, ScanError> {
+        match mode {
+            ReadMode::NoWait => self.pool.open_log(self.id).ok_or(ScanError::WouldBlock),
+            ReadMode::Blocking => {
+                let open = || self.pool.disk().open(&self.path(), OpenMode::Read);
+                self.pool.log_or_open(self.id, open).map_err(ScanError::Io)
+            }
+        }
+    }
+
+    pub(crate) fn offset_entry(&self, target: Offset, mode: ReadMode) -> Result<Option<OffsetEntry>, ScanError> {
+        let index = self.index(IndexKind::Offset, mode)?;
+        Ok(offset_index::lookup(&index, self.base, target))
+    }
+
+    pub(crate) fn time_entry(&self, target: Timestamp, mode: ReadMode) -> Result<Option<TimeEntry>, ScanError> {
+        let index = self.index(IndexKind::Time, mode)?;
+        Ok(time_index::lookup(&index, self.base, target))
+    }
+
+    fn index(&self, kind: IndexKind, mode: ReadMode) -> Result<Arc<Mapping>, ScanError> {
+        if let Some(mapping) = self.pool.mapping(self.id, kind) {
+            return Ok(mapping);
+        }
+        if mode == ReadMode::NoWait {
+            return Err(ScanError::WouldBlock);
+        }
+        let mapping = Arc::new(self.open_index(kind)?);
+        self.pool.insert_mapping(self.id, kind, mapping.clone());
+        Ok(mapping)
+    }
+
+    /// An index is only a shortcut: a missing or unsound one is made again from the batches.
+    fn open_index(&self, kind: IndexKind) -> Result<Mapping, ScanError> {
+        let file_kind = match kind {
+            IndexKind::Offset => FileKind::OffsetIndex,
+            IndexKind::Time => FileKind::TimeIndex,
+        };
+        let path = segment_path(&self.directory, self.base, file_kind);
+        match self.pool.disk().open(&path, OpenMode::Read).and_then(|file| file.map()) {
+            Ok(mapping) if self.is_sound(kind, &mapping) => return Ok(mapping),
+            Ok(_) => tracing::warn!(path = %path.display(), "unsound index: made again in memory"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), "missing index: made again in memory");
+            }
+            Err(error) => return Err(ScanError::Io(error)),
+        }
+        let indexes = self.scan_indexes()?;
+        Ok(Mapping::from(match kind {
+            IndexKind::Offset => indexes.offsets().to_vec(),
+            IndexKind::Time => indexes.times().to_vec(),
+        }))
+    }
+
+    fn is_sound(&self, kind: IndexKind, bytes: &[u8]) -> bool {
+        let sound = match kind {
+            IndexKind::Offset => offset_index::sound_length(bytes, self.base, self.end, self.size),
+            IndexKind::Time => time_index::sound_length(bytes, self.base, self.end),
+        };
+        sound == bytes.len()
+    }
+
+    fn scan_indexes(&self) -> Result<SegmentIndexes, ScanError> {
+        let log = self.log(ReadMode::Blocking)?;
+        let mut indexes = SegmentIndexes::new(self.base);
+        let mut buffer = vec![0; SCAN_BUFFER_BYTES];
+        let mut scanner = BatchScanner::new(&*log, ReadMode::Blocking, (0, self.base), self.size, &mut buffer);
+        while let Some(batch) = scanner.next()? {
+            indexes.append(&batch.header, batch.position, batch.length, INDEX_INTERVAL_BYTES);
+        }
+        indexes.finish();
+        Ok(indexes)
+    }
+}
+
+/// Open files of a removed segment would keep its space.
+impl Drop for ClosedSegment {
+    fn drop(&mut self) {
+        self.pool.forget(self.id);
+    }
+}

@@ -1,0 +1,271 @@
+//! Opening a partition that exists, after a clean stop or a crash alike:
+//!
+//! 1. Settle what a crash left behind ([`crate::leftovers`]).
+//! 2. Begin where the newest producer snapshot at or below the recovery point was taken: log, indexes and producers
+//!    up to there are on disk. After a clean stop that is the log end, and there is nothing more to do.
+//! 3. From there on check every batch, and make indexes, epochs and producers from them ([`crate::recovery`]).
+//! 4. The first bad batch ends the log: what follows it goes, later segments included. But a bad batch *below* the
+//!    recovery point was once synced. That is no torn tail, and nothing is thrown away: the log is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use protocol::types::{Offset, Timestamp, TopicId};
+
+use crate::active_segment::ActiveSegment;
+use crate::checkpoint::CheckpointError;
+use crate::config::LogConfig;
+use crate::disk::{Disk, remove_if_present};
+use crate::files::{FileKind, parse_name, segment_path};
+use crate::flush::FlushState;
+use crate::leader_epochs::{LeaderEpochFile, LeaderEpochs};
+use crate::log::{Log, LogPosition};
+use crate::partition_metadata::PartitionMetadataError;
+use crate::pool::FilePool;
+use crate::producers::Producers;
+use crate::read::{ResolveError, UpTo};
+use crate::recovery::{Recovered, Recovery};
+use crate::scanner::{BatchDefect, ReadMode, ScanError};
+use crate::{leftovers, partition_metadata, producer_snapshot};
+
+/// What the directory's checkpoints say about the partition. Entries of a deleted partition have to be gone from them
+/// before another one of the same name is created.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// The directory was closed cleanly: everything in it is synced.
+    pub clean: bool,
+    pub recovery_point: Offset,
+    pub log_start: Offset,
+    pub high_watermark: Offset,
+    pub now: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecoveryProgress {
+    pub scanned_bytes: u64,
+    pub total_bytes: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    PartitionMetadata(#[from] PartitionMetadataError),
+    #[error(
+        "{}: no batch at byte {position}: {defect}. What was here is below the recovery point {recovery_point}, so it \
+         was synced: nothing is truncated. Restore the file, or remove the partition from \
+         recovery-point-offset-checkpoint to keep only what lies before",
+        path.display()
+    )]
+    Corrupt { path: PathBuf, position: u64, defect: BatchDefect, recovery_point: Offset },
+    #[error(
+        "{}: the log ends at {log_end}, but was synced up to {recovery_point}. Restore the files, or remove the \
+         partition from recovery-point-offset-checkpoint, and its .snapshot files, to go on with what is there",
+        directory.display()
+    )]
+    TooShort { directory: PathBuf, log_end: Offset, recovery_point: Offset },
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    HighWatermark(ResolveError),
+}
+
+impl LoadError {
+    pub(crate) fn scan(path: &Path, error: ScanError, recovery_point: Offset) -> Self {
+        let path = path.to_owned();
+        match error {
+            ScanError::Defect { position, defect } => Self::Corrupt { path, position, defect, recovery_point },
+            ScanError::Io(source) => Self::Io { path, source },
+            ScanError::Shrunk { .. } | ScanError::WouldBlock => {
+                Self::Io { path, source: io::ErrorKind::UnexpectedEof.into() }
+            }
+        }
+    }
+}
+
+impl Log {
+    pub fn load(
+        pool: &Arc<FilePool>,
+        directory: &Path,
+        config: LogConfig,
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(RecoveryProgress),
+    ) -> Result<Self, LoadError> {
+        let disk = &**pool.disk();
+        let topic_id = partition_metadata::read(disk, directory)?;
+        leftovers::settle(disk, directory)?;
+        let io_error = |source| LoadError::Io { path: directory.to_owned(), source };
+        let listing = Listing::read(disk, directory).map_err(io_error)?;
+        let epoch_file = LeaderEpochFile::new(pool.disk().clone(), directory);
+        let known_epochs = read_epochs(&epoch_file)?;
+        let start = StartPoint::choose(disk, directory, &listing, known_epochs.is_some(), options).map_err(io_error)?;
+
+        let recovery =
+            Recovery::new(pool, directory, &config, options, start, known_epochs.clone().unwrap_or_default());
+        let recovered = recovery.run(&listing.logs, progress)?;
+        // What was removed would otherwise come back after a crash, among records written since.
+        disk.sync_directory(directory).map_err(io_error)?;
+        let mut log = assemble(pool, directory, topic_id, config, epoch_file, recovered, options);
+        if log.end_offset < options.log_start {
+            log.restart_at(options.log_start, options.now).map_err(io_error)?;
+        }
+        log.settle_epochs(known_epochs.as_ref())?;
+        log.high_watermark = log.position_of(options.high_watermark)?;
+        Ok(log)
+    }
+
+    /// Where the batch that contains `offset` starts; the nearest there is for an offset outside.
+    fn position_of(&self, offset: Offset) -> Result<LogPosition, LoadError> {
+        let offset = offset.clamp(self.start_offset, self.end_offset);
+        let Ok(located) = self.locate(offset, UpTo::LogEnd, 1) else { return Ok(self.log_end()) };
+        match located.resolve(ReadMode::Blocking, true) {
+            Ok(Some(slice)) => Ok(slice.start),
+            Ok(None) => Ok(self.log_end()),
+            Err(ResolveError::Gap { next }) => Ok(LogPosition { offset: next, segment_base: next, position: 0 }),
+            Err(error) => Err(LoadError::HighWatermark(error)),
+        }
+    }
+
+    /// Everything before `start` was deleted on purpose, and nothing lies behind it.
+    fn restart_at(&mut self, start: Offset, now: Timestamp) -> io::Result<()> {
+        let disk = self.pool.disk().clone();
+        tracing::warn!(directory = %self.directory.display(), log_end = %self.end_offset, %start, "restarting at log start");
+        let bases: Vec<_> = self.closed.drain(..).map(|segment| segment.base).chain([self.active.base]).collect();
+        bases.into_iter().try_for_each(|base| leftovers::remove_segment(&*disk, &self.directory, base))?;
+        for offset in std::mem::take(&mut self.flushing.snapshots) {
+            remove_if_present(&*disk, &producer_snapshot::path(&self.directory, offset))?;
+        }
+        self.active = ActiveSegment::create(&*disk, &self.directory, start, now)?;
+        disk.sync_directory(&self.directory)?;
+        self.start_offset = start;
+        self.end_offset = start;
+        self.producers = Producers::default();
+        self.flushing = FlushState::new(start);
+        Ok(())
+    }
+
+    fn settle_epochs(&mut self, in_file: Option<&LeaderEpochs>) -> Result<(), LoadError> {
+        self.epochs.truncate_from_end(self.end_offset);
+        self.epochs.truncate_from_start(self.start_offset);
+        if in_file == Some(&self.epochs) {
+            return Ok(());
+        }
+        self.epoch_file.write(&self.epochs).map_err(|error| match error {
+            CheckpointError::Io { path, source } => LoadError::Io { path, source },
+            CheckpointError::Invalid { path, reason } => LoadError::Io { path, source: io::Error::other(reason) },
+        })
+    }
+}
+
+fn assemble(
+    pool: &Arc<FilePool>,
+    directory: &Path,
+    topic_id: TopicId,
+    config: LogConfig,
+    epoch_file: LeaderEpochFile,
+    recovered: Recovered,
+    options: &LoadOptions,
+) -> Log {
+    let Recovered { closed, active, log_end, epochs, producers, flushing } = recovered;
+    let first_base = closed.first().map_or(active.base, |segment| segment.base);
+    Log {
+        pool: pool.clone(),
+        directory: directory.into(),
+        topic_id,
+        config,
+        high_watermark: LogPosition { offset: log_end, segment_base: active.base, position: active.size },
+        closed,
+        active,
+        start_offset: options.log_start.max(first_base),
+        end_offset: log_end,
+        epochs,
+        epoch_file,
+        producers,
+        flushing,
+        offline: Arc::new(AtomicBool::new(false)),
+    }
+}
+
+/// The segments and snapshots of a partition directory.
+#[derive(Debug)]
+struct Listing {
+    /// Base offset and length of each `.log`.
+    logs: BTreeMap<Offset, u64>,
+    snapshots: BTreeSet<Offset>,
+}
+
+impl Listing {
+    /// Indexes without a log are removed.
+    fn read(disk: &dyn Disk, directory: &Path) -> io::Result<Self> {
+        let (mut logs, mut snapshots, mut indexes) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+        for entry in disk.list(directory)? {
+            match entry.name.to_str().and_then(parse_name).filter(|_| !entry.is_directory) {
+                Some((base, FileKind::Log)) => drop(logs.insert(base, entry.length)),
+                Some((offset, FileKind::Snapshot)) => drop(snapshots.insert(offset)),
+                Some((base, kind)) => indexes.push((base, kind)),
+                None => {}
+            }
+        }
+        let orphans = indexes.into_iter().filter(|(base, _)| !logs.contains_key(base));
+        for (base, kind) in orphans {
+            remove_if_present(disk, &segment_path(directory, base, kind))?;
+        }
+        Ok(Self { logs, snapshots })
+    }
+}
+
+/// Up to where nothing needs to be looked at.
+#[derive(Debug)]
+pub(crate) struct StartPoint {
+    pub(crate) offset: Offset,
+    pub(crate) producers: Producers,
+    pub(crate) snapshots: BTreeSet<Offset>,
+}
+
+impl StartPoint {
+    /// The newest sound snapshot that is known to be synced. Unsound ones are removed, and those that may be of a
+    /// log that is not there any more.
+    fn choose(
+        disk: &dyn Disk,
+        directory: &Path,
+        listing: &Listing,
+        epochs_known: bool,
+        options: &LoadOptions,
+    ) -> io::Result<Self> {
+        let first = listing.logs.keys().next().copied().unwrap_or(options.log_start);
+        let mut snapshots = listing.snapshots.clone();
+        while let Some(offset) = snapshots.last().copied() {
+            if options.clean || offset <= options.recovery_point {
+                match producer_snapshot::read(disk, directory, offset)? {
+                    // Without epochs everything is read, to find them in the batches.
+                    Ok(_) if !epochs_known => break,
+                    Ok(producers) => return Ok(Self { offset: offset.max(first), producers, snapshots }),
+                    Err(error) => {
+                        tracing::warn!(directory = %directory.display(), %offset, %error, "producer snapshot removed");
+                    }
+                }
+            }
+            remove_if_present(disk, &producer_snapshot::path(directory, offset))?;
+            snapshots.remove(&offset);
+        }
+        Ok(Self { offset: first, producers: Producers::default(), snapshots })
+    }
+}
+
+/// `None` where there is no sound file.
+fn read_epochs(file: &LeaderEpochFile) -> Result<Option<LeaderEpochs>, LoadError> {
+    match file.read() {
+        Ok(epochs) => Ok(epochs),
+        Err(CheckpointError::Io { path, source }) => Err(LoadError::Io { path, source }),
+        Err(error @ CheckpointError::Invalid { .. }) => {
+            tracing::warn!(%error, "leader epochs are made again from the batches");
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "load_test.rs"]
+mod tests;

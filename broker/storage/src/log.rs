@@ -1,0 +1,316 @@
+//! One partition's log: closed segments, the active one, and what is known about the records in them.
+//!
+//! ```text
+//!   log start          recovery point      high watermark      log end
+//!       │ closed │ closed │ active    ·           ·               │
+//!                 synced ◄┘                 committed ◄┘
+//! ```
+//!
+//! The owner holds a lock around `&mut Log`. What may wait for the disk for long is handed out instead of done:
+//! [`Located`](crate::Located) for reads, [`FlushJob`](crate::FlushJob) for syncs. A write that fails for want of
+//! space changes nothing; any other failed write or sync takes the log offline for good.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use protocol::batch::{BatchHeader, HEADER_LENGTH};
+use protocol::produce::CheckedBatch;
+use protocol::types::{LeaderEpoch, Offset, Timestamp, TopicId};
+
+use crate::active_segment::{ActiveSegment, is_too_large};
+use crate::checkpoint::CheckpointError;
+use crate::closed_segment::ClosedSegment;
+use crate::config::LogConfig;
+use crate::disk::{Disk, length_u64};
+use crate::files::{FileKind, parse_name, segment_path};
+use crate::flush::{FlushState, RolledSegment};
+use crate::leader_epochs::{LeaderEpochFile, LeaderEpochs};
+use crate::pool::FilePool;
+use crate::producers::{ProducedBatch, ProducerError, Producers, SequenceCheck};
+use crate::{partition_metadata, producer_snapshot};
+
+#[derive(Debug)]
+pub struct Log {
+    pub(crate) pool: Arc<FilePool>,
+    pub(crate) directory: Arc<Path>,
+    pub(crate) topic_id: TopicId,
+    pub(crate) config: LogConfig,
+    /// In the order of their offsets.
+    pub(crate) closed: Vec<Arc<ClosedSegment>>,
+    pub(crate) active: ActiveSegment,
+    pub(crate) start_offset: Offset,
+    pub(crate) end_offset: Offset,
+    pub(crate) high_watermark: LogPosition,
+    pub(crate) epochs: LeaderEpochs,
+    pub(crate) epoch_file: LeaderEpochFile,
+    pub(crate) producers: Producers,
+    pub(crate) flushing: FlushState,
+    /// Set by the first write or sync that failed.
+    pub(crate) offline: Arc<AtomicBool>,
+}
+
+/// An offset and where its batch lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogPosition {
+    pub offset: Offset,
+    pub segment_base: Offset,
+    pub position: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    pub base_offset: Offset,
+    pub last_offset: Offset,
+    /// [`Timestamp::NONE`] unless the batch carries it.
+    pub log_append_time: Timestamp,
+    /// Nothing was written: these are the offsets of the first attempt.
+    pub duplicate: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    #[error("the log is offline after a failed write or sync")]
+    Offline,
+    #[error("the batch has {length} bytes, segment.bytes is {segment_bytes}")]
+    BatchTooLarge { length: usize, segment_bytes: u64 },
+    #[error("leader epoch {epoch} is over, the log has records of epoch {latest}")]
+    StaleLeaderEpoch { epoch: LeaderEpoch, latest: LeaderEpoch },
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
+    #[error("{}: no space left; nothing was written", path.display())]
+    NoSpace { path: PathBuf },
+    #[error("{}: {source}; the log is offline from now on", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl Log {
+    /// A new, empty partition in `directory`, durable once this returned.
+    pub fn create(
+        pool: &Arc<FilePool>,
+        directory: &Path,
+        topic_id: TopicId,
+        config: LogConfig,
+        start_offset: Offset,
+        now: Timestamp,
+    ) -> io::Result<Self> {
+        let disk = pool.disk();
+        disk.create_directory(directory)?;
+        refuse_records(&**disk, directory)?;
+        partition_metadata::write(&**disk, directory, topic_id)?;
+        let active = ActiveSegment::create(&**disk, directory, start_offset, now)?;
+        disk.sync_directory(directory)?;
+        if let Some(parent) = directory.parent() {
+            disk.sync_directory(parent)?;
+        }
+        Ok(Self {
+            pool: pool.clone(),
+            directory: directory.into(),
+            topic_id,
+            config,
+            closed: Vec::new(),
+            active,
+            start_offset,
+            end_offset: start_offset,
+            high_watermark: LogPosition { offset: start_offset, segment_base: start_offset, position: 0 },
+            epochs: LeaderEpochs::default(),
+            epoch_file: LeaderEpochFile::new(disk.clone(), directory),
+            producers: Producers::default(),
+            flushing: FlushState::new(start_offset),
+            offline: Arc::new(AtomicBool::new(false)),
+        })
+    }
+
+    pub fn append_as_leader(
+        &mut self,
+        batch: &CheckedBatch,
+        epoch: LeaderEpoch,
+        now: Timestamp,
+    ) -> Result<Appended, AppendError> {
+        self.check(batch, epoch)?;
+        if let SequenceCheck::Duplicate(first) = self.producers.check(&batch.header)? {
+            return Ok(duplicate(&batch.header, &first));
+        }
+        let header = BatchHeader { base_offset: self.end_offset, leader_epoch: epoch, ..batch.header };
+        let length = length_u64(batch.bytes.len());
+        if let Some(reason) = self.active.roll_reason(&header, length, &self.config, now) {
+            tracing::debug!(directory = %self.directory.display(), base_offset = %self.end_offset, ?reason, "new segment");
+            self.roll(now).map_err(|error| self.write_failed(error))?;
+        }
+        self.begin_epoch(epoch)?;
+        self.write(&header, batch.bytes.get(HEADER_LENGTH..).unwrap_or_default())?;
+        self.record(&header, length, now)?;
+        Ok(Appended {
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            log_append_time: log_append_time(&header, header.max_timestamp),
+            duplicate: false,
+        })
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub fn topic_id(&self) -> TopicId {
+        self.topic_id
+    }
+
+    pub fn config(&self) -> &LogConfig {
+        &self.config
+    }
+
+    pub fn set_config(&mut self, config: LogConfig) {
+        self.config = config;
+    }
+
+    pub fn log_start(&self) -> Offset {
+        self.start_offset
+    }
+
+    /// Where the next record goes.
+    pub fn log_end(&self) -> LogPosition {
+        LogPosition { offset: self.end_offset, segment_base: self.active.base, position: self.active.size }
+    }
+
+    pub fn high_watermark(&self) -> LogPosition {
+        self.high_watermark
+    }
+
+    /// Consumers see what lies before it. `position` is that of the log end, or where a read of that offset began.
+    pub fn set_high_watermark(&mut self, position: LogPosition) {
+        assert!(position.offset <= self.end_offset, "{position:?} lies beyond the log end {}", self.end_offset);
+        self.high_watermark = position;
+    }
+
+    pub fn leader_epochs(&self) -> &LeaderEpochs {
+        &self.epochs
+    }
+
+    /// See [`LeaderEpochs::end_offset_for_epoch`].
+    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        self.epochs.end_offset_for_epoch(epoch, self.end_offset)
+    }
+
+    /// Bytes of all segments.
+    pub fn size(&self) -> u64 {
+        self.closed.iter().map(|segment| segment.size).fold(self.active.size, u64::saturating_add)
+    }
+
+    pub fn is_offline(&self) -> bool {
+        self.offline.load(Ordering::Acquire)
+    }
+
+    fn check(&self, batch: &CheckedBatch, epoch: LeaderEpoch) -> Result<(), AppendError> {
+        let length = batch.bytes.len();
+        assert_eq!(batch.header.length(), Some(length), "a checked batch is exactly one batch");
+        if self.is_offline() {
+            return Err(AppendError::Offline);
+        }
+        if is_too_large(length, &self.config) {
+            return Err(AppendError::BatchTooLarge { length, segment_bytes: self.config.segment_bytes });
+        }
+        match self.epochs.latest() {
+            Some(latest) if epoch < latest => Err(AppendError::StaleLeaderEpoch { epoch, latest }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The epoch is durable before its first record is written.
+    fn begin_epoch(&mut self, epoch: LeaderEpoch) -> Result<(), AppendError> {
+        if self.epochs.latest() == Some(epoch) {
+            return Ok(());
+        }
+        let mut epochs = self.epochs.clone();
+        epochs.assign(epoch, self.end_offset);
+        if let Err(CheckpointError::Io { source, .. }) = self.epoch_file.write(&epochs) {
+            return Err(self.write_failed(source));
+        }
+        self.epochs = epochs;
+        Ok(())
+    }
+
+    fn write(&mut self, header: &BatchHeader, records: &[u8]) -> Result<(), AppendError> {
+        let Err(error) = self.active.write(&header.encode(), records) else { return Ok(()) };
+        match self.active.cut_back() {
+            Ok(()) => Err(self.write_failed(error)),
+            Err(truncation) => Err(self.take_offline(truncation)),
+        }
+    }
+
+    fn record(&mut self, header: &BatchHeader, length: u64, now: Timestamp) -> Result<(), AppendError> {
+        self.active.record(header, length, &self.config);
+        self.producers.record(header);
+        self.end_offset = header.next_offset();
+        self.flushing.appended(length, now);
+        if self.active.indexes.has_much_to_write() {
+            match self.active.indexes.write_out(&self.active.index_files) {
+                Err(error) if !is_no_space(&error) => return Err(self.take_offline(error)),
+                // Without space the entries stay in memory and are tried again.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a new segment at the log end. Fails without having changed anything that matters.
+    fn roll(&mut self, now: Timestamp) -> io::Result<()> {
+        if self.active.cut_back {
+            // A failed sync is fatal, whatever its reason.
+            self.active.log.sync_data().map_err(io::Error::other)?;
+        }
+        self.active.finish_indexes()?;
+        let next = ActiveSegment::create(&**self.pool.disk(), &self.directory, self.end_offset, now)?;
+        let full = std::mem::replace(&mut self.active, next);
+        let snapshot = producer_snapshot::encode(&self.producers);
+        self.flushing.rolled(RolledSegment { end: self.end_offset, files: full.files(), snapshot });
+        self.closed.push(Arc::new(full.into_closed(&self.pool, &self.directory, self.end_offset)));
+        Ok(())
+    }
+
+    fn write_failed(&self, error: io::Error) -> AppendError {
+        if is_no_space(&error) {
+            return AppendError::NoSpace { path: self.directory.to_path_buf() };
+        }
+        self.take_offline(error)
+    }
+
+    fn take_offline(&self, source: io::Error) -> AppendError {
+        self.offline.store(true, Ordering::Release);
+        AppendError::Io { path: segment_path(&self.directory, self.active.base, FileKind::Log), source }
+    }
+}
+
+/// A directory with records in it is a partition already, perhaps of another topic id.
+fn refuse_records(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
+    for entry in disk.list(directory)? {
+        if 0 < entry.length && entry.name.to_str().and_then(parse_name).is_some_and(|(_, kind)| kind == FileKind::Log) {
+            let message = format!("{} has records: load it instead", directory.display());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+        }
+    }
+    Ok(())
+}
+
+fn duplicate(batch: &BatchHeader, first: &ProducedBatch) -> Appended {
+    Appended {
+        base_offset: first.first_offset(),
+        last_offset: first.last_offset,
+        log_append_time: log_append_time(batch, first.timestamp),
+        duplicate: true,
+    }
+}
+
+fn log_append_time(batch: &BatchHeader, timestamp: Timestamp) -> Timestamp {
+    if batch.attributes.is_log_append_time() { timestamp } else { Timestamp::NONE }
+}
+
+/// The disk is full, which is no failure of the disk.
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+#[path = "log_test.rs"]
+mod tests;

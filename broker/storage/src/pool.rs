@@ -1,0 +1,165 @@
+//! Files of closed segments that are open or mapped right now, over all logs: opened when first read, and bounded.
+//! The least recently used go.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::disk::{Disk, DiskFile, Mapping};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// `.log` files of closed segments. One more open closes some that were not read lately.
+    pub open_logs_max: usize,
+    /// Index files of closed segments. One more unmaps some that were not read lately.
+    pub mappings_max: usize,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        Self { open_logs_max: 4096, mappings_max: 4096 }
+    }
+}
+
+/// A segment's key here. Names can come back after a deletion, ids do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SegmentId(u64);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum IndexKind {
+    Offset,
+    Time,
+}
+
+#[derive(Debug)]
+pub struct FilePool {
+    disk: Arc<dyn Disk>,
+    logs: Mutex<Lru<SegmentId, Arc<dyn DiskFile>>>,
+    mappings: Mutex<Lru<(SegmentId, IndexKind), Arc<Mapping>>>,
+    next_id: AtomicU64,
+}
+
+impl FilePool {
+    pub fn new(disk: Arc<dyn Disk>, limits: PoolLimits) -> Arc<Self> {
+        Arc::new(Self {
+            disk,
+            logs: Mutex::new(Lru::new(limits.open_logs_max)),
+            mappings: Mutex::new(Lru::new(limits.mappings_max)),
+            next_id: AtomicU64::new(0),
+        })
+    }
+
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    pub(crate) fn new_id(&self) -> SegmentId {
+        SegmentId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn open_log(&self, id: SegmentId) -> Option<Arc<dyn DiskFile>> {
+        lock(&self.logs).get(&id)
+    }
+
+    pub(crate) fn log_or_open(
+        &self,
+        id: SegmentId,
+        open: impl FnOnce() -> io::Result<Arc<dyn DiskFile>>,
+    ) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(file) = self.open_log(id) {
+            return Ok(file);
+        }
+        let file = open()?;
+        lock(&self.logs).insert(id, file.clone());
+        Ok(file)
+    }
+
+    pub(crate) fn mapping(&self, id: SegmentId, kind: IndexKind) -> Option<Arc<Mapping>> {
+        lock(&self.mappings).get(&(id, kind))
+    }
+
+    pub(crate) fn insert_mapping(&self, id: SegmentId, kind: IndexKind, mapping: Arc<Mapping>) {
+        lock(&self.mappings).insert((id, kind), mapping);
+    }
+
+    pub(crate) fn forget(&self, id: SegmentId) {
+        lock(&self.logs).remove(&id);
+        let mut mappings = lock(&self.mappings);
+        mappings.remove(&(id, IndexKind::Offset));
+        mappings.remove(&(id, IndexKind::Time));
+    }
+}
+
+/// The maps are whole after every call, so a panic elsewhere does not spoil them.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug)]
+struct Lru<K, V> {
+    entries: HashMap<K, (V, u64)>,
+    entries_max: usize,
+    clock: u64,
+}
+
+impl<K: Eq + Hash + Copy, V: Clone> Lru<K, V> {
+    fn new(entries_max: usize) -> Self {
+        Self { entries: HashMap::new(), entries_max, clock: 0 }
+    }
+
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.clock = self.clock.saturating_add(1);
+        let (value, used) = self.entries.get_mut(key)?;
+        *used = self.clock;
+        Some(value.clone())
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        if self.entries_max <= self.entries.len() {
+            self.evict();
+        }
+        self.clock = self.clock.saturating_add(1);
+        self.entries.insert(key, (value, self.clock));
+    }
+
+    fn remove(&mut self, key: &K) {
+        self.entries.remove(key);
+    }
+
+    /// An eighth at a time, so that finding the oldest costs little per insertion.
+    fn evict(&mut self) {
+        let mut used: Vec<u64> = self.entries.values().map(|(_, used)| *used).collect();
+        used.sort_unstable();
+        let limit = used.get(self.entries_max / 8).copied().unwrap_or(u64::MAX);
+        self.entries.retain(|_, (_, used)| limit < *used);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_recently_used_go_first() {
+        let mut lru = Lru::new(8);
+        (0..8).for_each(|key| lru.insert(key, key));
+        assert_eq!(lru.get(&0), Some(0));
+        lru.insert(8, 8);
+        assert!(lru.entries.len() <= 8);
+        assert_eq!(lru.get(&1), None);
+        assert_eq!(lru.get(&0), Some(0));
+        assert_eq!(lru.get(&8), Some(8));
+    }
+
+    #[test]
+    fn the_bound_holds() {
+        for max in [1, 2, 7, 100] {
+            let mut lru = Lru::new(max);
+            (0..1000).for_each(|key| lru.insert(key, ()));
+            assert!(lru.entries.len() <= max, "{max}");
+            assert_eq!(lru.get(&999), Some(()));
+        }
+    }
+}

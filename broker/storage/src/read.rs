@@ -1,0 +1,209 @@
+//! Reading in two steps: [`Log::locate`] under the log's lock looks only at memory; [`Located::resolve`] without it
+//! reads the few batch headers from the nearest index entry to the offset. What comes out is a range of a file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use protocol::types::Offset;
+
+use crate::closed_segment::ClosedSegment;
+use crate::disk::{DiskFile, read_at_most};
+use crate::files::{FileKind, segment_path};
+use crate::log::{Log, LogPosition};
+use crate::offset_index::OffsetEntry;
+use crate::scanner::{BatchDefect, BatchScanner, ReadMode, ScanError, ScannedBatch};
+
+/// Small, because most reads find their batch within a few headers.
+pub(crate) const HEADER_BUFFER_BYTES: usize = 4096;
+
+/// Where a read ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpTo {
+    LogEnd,
+    HighWatermark,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("offset {from} is out of range: the log has {log_start} to {log_end}")]
+pub struct OutOfRange {
+    pub from: Offset,
+    pub log_start: Offset,
+    pub log_end: Offset,
+}
+
+/// A read that knows its segment. Needs the log no longer.
+#[derive(Debug)]
+pub struct Located {
+    from: Offset,
+    bytes_max: u32,
+    /// Every offset in the segment is below it.
+    offset_end: Offset,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// The offset is the end of what may be read.
+    Nothing,
+    Active {
+        log: Arc<dyn DiskFile>,
+        directory: Arc<Path>,
+        base: Offset,
+        hint: Option<OffsetEntry>,
+        end: u64,
+    },
+    Closed {
+        segment: Arc<ClosedSegment>,
+        end: u64,
+    },
+}
+
+/// Bytes of a `.log`: whole batches, the last one perhaps cut off.
+#[derive(Debug, Clone)]
+pub struct LogSlice {
+    pub file: Arc<dyn DiskFile>,
+    /// The base offset of the first batch, and where it starts in the file.
+    pub start: LogPosition,
+    pub length: u32,
+}
+
+impl LogSlice {
+    /// All of it. Fewer bytes where the file has shrunk since.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(self.length).unwrap_or(0)];
+        let read = read_at_most(&*self.file, &mut bytes, self.start.position)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    #[error("the bytes are not in memory")]
+    WouldBlock,
+    /// Compaction left no record between the offset and the segment's end.
+    #[error("nothing is left up to offset {next}: read on from there")]
+    Gap { next: Offset },
+    #[error("{}: ends at byte {position}, more was there before", path.display())]
+    Shrunk { path: PathBuf, position: u64 },
+    #[error("{}: no batch at byte {position}: {defect}", path.display())]
+    Corrupt { path: PathBuf, position: u64, defect: BatchDefect },
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl ResolveError {
+    pub(crate) fn new(path: PathBuf, error: ScanError) -> Self {
+        match error {
+            ScanError::WouldBlock => Self::WouldBlock,
+            ScanError::Shrunk { position } => Self::Shrunk { path, position },
+            ScanError::Defect { position, defect } => Self::Corrupt { path, position, defect },
+            ScanError::Io(source) => Self::Io { path, source },
+        }
+    }
+}
+
+impl Log {
+    /// Begins a read of the batch that contains `from`, and what follows it in the same segment.
+    pub fn locate(&self, from: Offset, up_to: UpTo, bytes_max: u32) -> Result<Located, OutOfRange> {
+        if from < self.start_offset || self.end_offset < from {
+            return Err(OutOfRange { from, log_start: self.start_offset, log_end: self.end_offset });
+        }
+        let bound = match up_to {
+            UpTo::LogEnd => self.log_end(),
+            UpTo::HighWatermark => self.high_watermark,
+        };
+        let source = if bound.offset <= from { Source::Nothing } else { self.source_of(from, bound) };
+        let offset_end = match &source {
+            Source::Closed { segment, .. } => segment.end,
+            Source::Nothing | Source::Active { .. } => self.end_offset,
+        };
+        Ok(Located { from, bytes_max, offset_end, source })
+    }
+
+    fn source_of(&self, from: Offset, bound: LogPosition) -> Source {
+        let end_in = |base: Offset, size: u64| if base == bound.segment_base { bound.position } else { size };
+        if self.active.base <= from {
+            return Source::Active {
+                log: self.active.log.clone(),
+                directory: self.directory.clone(),
+                base: self.active.base,
+                hint: self.active.indexes.lookup(from),
+                end: end_in(self.active.base, self.active.size),
+            };
+        }
+        let after = self.closed.partition_point(|segment| segment.base <= from);
+        match after.checked_sub(1).and_then(|index| self.closed.get(index)) {
+            Some(segment) => Source::Closed { segment: segment.clone(), end: end_in(segment.base, segment.size) },
+            None => Source::Nothing,
+        }
+    }
+}
+
+impl Located {
+    /// Up to `bytes_max` bytes that begin with the whole batch containing the offset. A first batch larger than that
+    /// is returned all the same where `at_least_one`; otherwise there is nothing.
+    pub fn resolve(&self, mode: ReadMode, at_least_one: bool) -> Result<Option<LogSlice>, ResolveError> {
+        let (file, base, end, hint) = match &self.source {
+            Source::Nothing => return Ok(None),
+            Source::Active { log, base, hint, end, .. } => (log.clone(), *base, *end, *hint),
+            Source::Closed { segment, end } => {
+                let hint = segment.offset_entry(self.from, mode).map_err(|error| self.error(error))?;
+                (segment.log(mode).map_err(|error| self.error(error))?, segment.base, *end, hint)
+            }
+        };
+        let first = find_batch(&*file, mode, (base, end), hint, |batch| self.from <= batch.header.last_offset())
+            .map_err(|error| self.error(error))?;
+        let Some(first) = first else { return self.nothing_found() };
+        if self.offset_end <= first.header.last_offset() {
+            return Err(self.error(first.defect(BatchDefect::Offsets)));
+        }
+        let available = end.saturating_sub(first.position);
+        let wanted = if at_least_one { first.length.max(self.bytes_max.into()) } else { self.bytes_max.into() };
+        if wanted < first.length {
+            return Ok(None);
+        }
+        let length = u32::try_from(available.min(wanted)).unwrap_or(u32::MAX);
+        let start = LogPosition { offset: first.header.base_offset, segment_base: base, position: first.position };
+        Ok(Some(LogSlice { file, start, length }))
+    }
+
+    fn nothing_found(&self) -> Result<Option<LogSlice>, ResolveError> {
+        match &self.source {
+            Source::Closed { segment, end } if *end == segment.size => Err(ResolveError::Gap { next: segment.end }),
+            _ => Ok(None),
+        }
+    }
+
+    fn error(&self, error: ScanError) -> ResolveError {
+        let path = match &self.source {
+            Source::Nothing => PathBuf::new(),
+            Source::Active { directory, base, .. } => segment_path(directory, *base, FileKind::Log),
+            Source::Closed { segment, .. } => segment.path(),
+        };
+        ResolveError::new(path, error)
+    }
+}
+
+/// The first batch of a segment that `matches`, from the index entry `hint` on. A hint that points at no batch, or at
+/// another one, is not followed: then the search begins at the segment's start.
+fn find_batch(
+    file: &dyn DiskFile,
+    mode: ReadMode,
+    (base, end): (Offset, u64),
+    hint: Option<OffsetEntry>,
+    matches: impl Fn(&ScannedBatch) -> bool,
+) -> Result<Option<ScannedBatch>, ScanError> {
+    let mut buffer = [0; HEADER_BUFFER_BYTES];
+    let mut scanner = BatchScanner::new(file, mode, (0, base), end, &mut buffer);
+    if let Some(entry) = hint {
+        scanner.seek(entry)?;
+    }
+    while let Some(batch) = scanner.next()? {
+        if matches(&batch) {
+            return Ok(Some(batch));
+        }
+    }
+    Ok(None)
+}

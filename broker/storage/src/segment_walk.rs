@@ -1,0 +1,165 @@
+//! One segment while [`Log::load`](crate::Log::load) goes over it, batch by batch.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use protocol::batch::BatchHeader;
+use protocol::types::{Offset, Timestamp};
+
+use crate::active_segment::ActiveSegment;
+use crate::disk::{Disk, DiskFile, OpenMode, read_file};
+use crate::files::{FileKind, segment_path};
+use crate::scanner::{BatchDefect, BatchScanner, ReadMode, ScanError};
+use crate::segment_indexes::{IndexFiles, SegmentIndexes};
+use crate::{offset_index, time_index};
+
+/// Longest index file that is read.
+const INDEX_BYTES_MAX: u64 = 1 << 30;
+
+#[derive(Debug)]
+pub(crate) struct SegmentWalk {
+    pub(crate) base: Offset,
+    pub(crate) path: PathBuf,
+    /// Bytes of the `.log`, good or bad.
+    pub(crate) length: u64,
+    /// Up to here batches are good: the byte, and the offset of the next.
+    pub(crate) position: u64,
+    pub(crate) next_offset: Offset,
+    log: Arc<dyn DiskFile>,
+    index_files: IndexFiles,
+    indexes: SegmentIndexes,
+}
+
+/// The part of a segment before the start point.
+struct Skipped {
+    indexes: SegmentIndexes,
+    position: u64,
+    next_offset: Offset,
+}
+
+impl SegmentWalk {
+    /// Begins at offset `start` if it lies in this segment and the indexes up to it hold, else with the first batch.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        directory: &Path,
+        (base, length): (Offset, u64),
+        start: Offset,
+        buffer: &mut [u8],
+    ) -> io::Result<Self> {
+        let path = segment_path(directory, base, FileKind::Log);
+        let log = disk.open(&path, OpenMode::ReadWrite)?;
+        let skipped = match read_indexes(disk, directory, base)? {
+            Some((offsets, times)) if base < start => skip(&*log, (base, length), start, offsets, times, buffer)?,
+            _ => None,
+        };
+        let fresh = || Skipped { indexes: SegmentIndexes::new(base), position: 0, next_offset: base };
+        let Skipped { indexes, position, next_offset } = skipped.unwrap_or_else(fresh);
+        let index_files = IndexFiles::open(disk, directory, base)?;
+        indexes.truncate_files(&index_files)?;
+        Ok(Self { base, path, length, position, next_offset, log, index_files, indexes })
+    }
+
+    /// Checks every batch that follows, and calls `found` for each.
+    pub(crate) fn run(
+        &mut self,
+        index_interval_bytes: u64,
+        buffer: &mut [u8],
+        mut found: impl FnMut(&BatchHeader, u64),
+    ) -> Result<(), ScanError> {
+        let from = (self.position, self.next_offset);
+        let mut scanner = BatchScanner::new(&*self.log, ReadMode::Blocking, from, self.length, buffer);
+        while let Some(batch) = scanner.next()? {
+            let header = &batch.header;
+            if i32::try_from(header.last_offset().0.saturating_sub(self.base.0)).is_err() {
+                return Err(batch.defect(BatchDefect::Offsets));
+            }
+            scanner.verify(&batch)?;
+            self.indexes.append(header, batch.position, batch.length, index_interval_bytes);
+            self.position = batch.end();
+            self.next_offset = header.next_offset();
+            found(header, batch.length);
+        }
+        Ok(())
+    }
+
+    /// Cuts off what is not good, and goes on with what is.
+    pub(crate) fn into_segment(self, now: Timestamp, buffer: &mut [u8]) -> io::Result<ActiveSegment> {
+        let cut_back = self.position < self.length;
+        if cut_back {
+            self.log.set_length(self.position)?;
+        }
+        let from = (0, self.base);
+        let first = BatchScanner::new(&*self.log, ReadMode::Blocking, from, self.position, buffer).next();
+        let first_timestamp = match first {
+            Ok(first) => first.map(|first| first.header.max_timestamp),
+            Err(ScanError::Io(error)) => return Err(error),
+            Err(_) => None,
+        };
+        Ok(ActiveSegment {
+            base: self.base,
+            log: self.log,
+            index_files: self.index_files,
+            indexes: self.indexes,
+            size: self.position,
+            first_timestamp,
+            created: now,
+            cut_back,
+        })
+    }
+}
+
+/// The bytes of both index files, `None` unless both are there.
+fn read_indexes(disk: &dyn Disk, directory: &Path, base: Offset) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let read = |kind| match read_file(disk, &segment_path(directory, base, kind), INDEX_BYTES_MAX) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(None),
+        bytes => bytes.map(Some),
+    };
+    Ok(read(FileKind::OffsetIndex)?.zip(read(FileKind::TimeIndex)?))
+}
+
+/// Trusts the index entries before `start`, and goes over the headers between the last of them and `start`. `None`
+/// where the batches do not bear them out.
+fn skip(
+    log: &dyn DiskFile,
+    (base, length): (Offset, u64),
+    start: Offset,
+    mut offsets: Vec<u8>,
+    mut times: Vec<u8>,
+    buffer: &mut [u8],
+) -> io::Result<Option<Skipped>> {
+    offsets.truncate(offset_index::sound_length(&offsets, base, start, length));
+    times.truncate(time_index::sound_length(&times, base, start));
+    let mut skipped = Skipped { indexes: SegmentIndexes::resume(base, offsets, times), position: 0, next_offset: base };
+    match skipped.advance_to(start, log, (base, length), buffer) {
+        Ok(true) => Ok(Some(skipped)),
+        Err(ScanError::Io(error)) => Err(error),
+        Ok(false) | Err(_) => Ok(None),
+    }
+}
+
+impl Skipped {
+    /// Whether a batch ends where `start` is.
+    fn advance_to(
+        &mut self,
+        start: Offset,
+        log: &dyn DiskFile,
+        (base, length): (Offset, u64),
+        buffer: &mut [u8],
+    ) -> Result<bool, ScanError> {
+        let mut scanner = BatchScanner::new(log, ReadMode::Blocking, (0, base), length, buffer);
+        if let Some(entry) = self.indexes.last_offset_entry() {
+            if !scanner.seek(entry)? {
+                return Ok(false);
+            }
+            self.position = scanner.position();
+        }
+        while self.next_offset < start {
+            let Some(batch) = scanner.next()? else { return Ok(false) };
+            self.indexes.skip(&batch.header, batch.length);
+            self.position = batch.end();
+            self.next_offset = batch.header.next_offset();
+        }
+        Ok(self.next_offset == start)
+    }
+}

@@ -1,0 +1,63 @@
+//! The log on a real file system: mapped indexes, `RWF_NOWAIT`, descriptors for `sendfile`.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use protocol::batch_builder::BatchBuilder;
+use protocol::produce::CheckedBatch;
+use protocol::types::{LeaderEpoch, Offset, Timestamp, TopicId};
+use storage::{FilePool, LoadOptions, Log, LogConfig, PoolLimits, ReadMode, ResolveError, SystemDisk, UpTo};
+
+const BATCHES: i64 = 2000;
+
+fn config() -> LogConfig {
+    LogConfig { segment_bytes: 64 << 10, ..LogConfig::default() }
+}
+
+fn batch(number: i64) -> CheckedBatch {
+    let mut builder = BatchBuilder::new(Timestamp(1000 + number));
+    builder.push(Some(&number.to_be_bytes()), Some(&[b'v'; 150]));
+    builder.push(None, None);
+    builder.build().unwrap()
+}
+
+/// Few files may stay open, so that opening and closing them is part of the test.
+fn pool() -> Arc<FilePool> {
+    FilePool::new(Arc::new(SystemDisk), PoolLimits { open_logs_max: 2, mappings_max: 3 })
+}
+
+fn written(directory: &Path) -> Offset {
+    let topic_id: TopicId = "MkU3OEVBNTcwNTJENDM2Qg".parse().unwrap();
+    let mut log = Log::create(&pool(), directory, topic_id, config(), Offset(0), Timestamp(0)).unwrap();
+    for number in 0..BATCHES {
+        log.append_as_leader(&batch(number), LeaderEpoch(0), Timestamp(0)).unwrap();
+    }
+    log.close_clean(Timestamp(0)).unwrap()
+}
+
+#[test]
+fn a_log_is_read_back_from_mapped_indexes() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("topic-0");
+    let end = written(&directory);
+    let options =
+        LoadOptions { clean: true, recovery_point: end, log_start: Offset(0), high_watermark: end, now: Timestamp(0) };
+    let log = Log::load(&pool(), &directory, config(), &options, &mut |_| {}).unwrap();
+    assert_eq!(log.log_end().offset, Offset(2 * BATCHES));
+    for number in (0..BATCHES).rev().step_by(7) {
+        let located = log.locate(Offset(2 * number + 1), UpTo::HighWatermark, 1).unwrap();
+        let slice = located.resolve(ReadMode::Blocking, true).unwrap().unwrap();
+        assert_eq!(slice.start.offset, Offset(2 * number));
+        assert!(slice.file.as_fd().is_some());
+        let mut bytes = vec![0; slice.length.try_into().unwrap()];
+        assert_eq!(slice.file.read_at(&mut bytes, slice.start.position).unwrap(), bytes.len());
+        assert_eq!(bytes.get(16..), batch(number).bytes.get(16..));
+        match located.resolve(ReadMode::NoWait, true) {
+            Ok(again) => assert_eq!(again.unwrap().start, slice.start),
+            Err(error) => assert!(matches!(error, ResolveError::WouldBlock), "{error}"),
+        }
+        let found = log.locate_timestamp(Timestamp(1000 + number)).resolve().unwrap().unwrap();
+        assert_eq!(found.offset, Offset(2 * number));
+    }
+}

@@ -1,0 +1,199 @@
+//! Every version of every API that ApiVersions announces is answered in that version.
+
+mod harness;
+
+use harness::Site;
+use harness::wire::{Wire, batch, batch_headers};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, CreateTopicsRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest,
+    ListOffsetsRequest, MetadataRequest, ProduceRequest, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use protocol::api::{self, Listener};
+use protocol::types::{Offset, Timestamp};
+use uuid::Uuid;
+
+const TOPIC: &str = "every-version";
+
+struct Client {
+    wire: Wire,
+    topic_id: Uuid,
+    produced: i64,
+}
+
+fn name(text: &str) -> TopicName {
+    TopicName(StrBytes::from_string(text.to_owned()))
+}
+
+fn versions(api_name: &str) -> impl Iterator<Item = i16> {
+    let api = api::APIS.iter().find(|api| api.name == api_name).unwrap();
+    api.versions.first..=api.versions.last
+}
+
+#[test]
+fn every_announced_version_is_served() {
+    let site = Site::new(&[]);
+    let _broker = site.start();
+    let mut client = Client { wire: Wire::connect(site.port), topic_id: Uuid::nil(), produced: 0 };
+    for api in api::on(Listener::Client) {
+        match api.name {
+            "ApiVersions" | "CreateTopics" | "Produce" | "Fetch" | "ListOffsets" | "Metadata" | "InitProducerId"
+            | "FindCoordinator" => {}
+            other => panic!("{other} is served but not tested here"),
+        }
+    }
+    client.api_versions();
+    client.create_topics();
+    client.produce();
+    client.fetch();
+    client.list_offsets();
+    client.metadata();
+    client.init_producer_id();
+    client.find_coordinator();
+}
+
+impl Client {
+    fn api_versions(&mut self) {
+        for version in versions("ApiVersions") {
+            let request = ApiVersionsRequest::default()
+                .with_client_software_name(StrBytes::from_static_str("test"))
+                .with_client_software_version(StrBytes::from_static_str("1.0"));
+            let request = if version < 3 { ApiVersionsRequest::default() } else { request };
+            let response = self.wire.call(version, &request);
+            assert_eq!(response.error_code, 0);
+            let served: Vec<_> = response.api_keys.iter().map(|api| api.api_key).collect();
+            let expected: Vec<_> = api::on(Listener::Client).map(api::Api::key_number).collect();
+            assert_eq!(served, expected);
+            if 3 <= version {
+                let metadata_version = response.finalized_features.iter().find(|f| &*f.name == "metadata.version");
+                assert_eq!(metadata_version.unwrap().max_version_level, 27);
+            }
+        }
+    }
+
+    fn create_topics(&mut self) {
+        for version in versions("CreateTopics") {
+            let topic = name(&format!("{TOPIC}-{version}"));
+            let request = CreateTopicsRequest::default().with_timeout_ms(1000).with_topics(vec![
+                CreatableTopic::default().with_name(topic).with_num_partitions(3).with_replication_factor(1),
+            ]);
+            let response = self.wire.call(version, &request);
+            assert_eq!(response.topics[0].error_code, 0, "version {version}: {:?}", response.topics[0].error_message);
+            if 5 <= version {
+                assert_eq!(response.topics[0].num_partitions, 3);
+                let configs = response.topics[0].configs.as_ref().unwrap();
+                assert!(configs.iter().any(|config| &*config.name == "cleanup.policy"));
+            }
+            self.topic_id = response.topics[0].topic_id;
+        }
+    }
+
+    fn topic(&self) -> TopicName {
+        name(&format!("{TOPIC}-7"))
+    }
+
+    fn produce(&mut self) {
+        for version in versions("Produce") {
+            let data = PartitionProduceData::default().with_index(0).with_records(Some(batch(&[b"x"], Timestamp(5))));
+            let topic = TopicProduceData::default().with_partition_data(vec![data]);
+            let topic = if version < 13 { topic.with_name(self.topic()) } else { topic.with_topic_id(self.topic_id) };
+            for acks in [1, -1] {
+                let request = ProduceRequest::default()
+                    .with_acks(acks)
+                    .with_timeout_ms(1000)
+                    .with_topic_data(vec![topic.clone()]);
+                let response = self.wire.call(version, &request);
+                let partition = &response.responses[0].partition_responses[0];
+                assert_eq!((partition.error_code, partition.base_offset), (0, self.produced), "version {version}");
+                self.produced += 1;
+            }
+        }
+    }
+
+    fn fetch(&mut self) {
+        for version in versions("Fetch") {
+            let partition = FetchPartition::default()
+                .with_partition(0)
+                .with_fetch_offset(2)
+                .with_current_leader_epoch(-1)
+                .with_last_fetched_epoch(-1)
+                .with_partition_max_bytes(1 << 20);
+            let topic = FetchTopic::default().with_partitions(vec![partition]);
+            let topic = if version < 13 { topic.with_topic(self.topic()) } else { topic.with_topic_id(self.topic_id) };
+            let request = FetchRequest::default()
+                .with_max_wait_ms(0)
+                .with_min_bytes(1)
+                .with_max_bytes(1 << 20)
+                .with_session_epoch(-1)
+                .with_topics(vec![topic]);
+            let response = self.wire.call(version, &request);
+            let partition = &response.responses[0].partitions[0];
+            assert_eq!((partition.error_code, partition.high_watermark), (0, self.produced), "version {version}");
+            let batches = batch_headers(partition.records.as_ref().unwrap());
+            let offsets: Vec<_> = batches.iter().map(|batch| batch.base_offset).collect();
+            assert_eq!(offsets, (2..self.produced).map(Offset).collect::<Vec<_>>(), "version {version}");
+        }
+    }
+
+    fn list_offsets(&mut self) {
+        for version in versions("ListOffsets") {
+            let mut positions = vec![(-1, self.produced), (-2, 0), (5, 0), (6, -1)];
+            if 7 <= version {
+                positions.push((-3, 0));
+            }
+            for (timestamp, expected) in positions {
+                let partition = ListOffsetsPartition::default().with_timestamp(timestamp);
+                let topic = ListOffsetsTopic::default().with_name(self.topic()).with_partitions(vec![partition]);
+                let response = self.wire.call(version, &ListOffsetsRequest::default().with_topics(vec![topic]));
+                let partition = &response.topics[0].partitions[0];
+                assert_eq!((partition.error_code, partition.offset), (0, expected), "version {version}, {timestamp}");
+            }
+        }
+    }
+
+    fn metadata(&mut self) {
+        for version in versions("Metadata") {
+            let wanted = MetadataRequestTopic::default();
+            let wanted =
+                if version < 12 { wanted.with_name(Some(self.topic())) } else { wanted.with_topic_id(self.topic_id) };
+            let wanted = if version < 12 { wanted } else { wanted.with_name(None) };
+            let response = self.wire.call(version, &MetadataRequest::default().with_topics(Some(vec![wanted])));
+            assert_eq!(response.brokers.len(), 1);
+            let topic = &response.topics[0];
+            assert_eq!((topic.error_code, topic.partitions.len()), (0, 3), "version {version}");
+            assert_eq!(topic.partitions[0].leader_id, response.brokers[0].node_id);
+            let all = if version == 0 { Some(Vec::new()) } else { None };
+            let response = self.wire.call(version, &MetadataRequest::default().with_topics(all));
+            assert_eq!(response.topics.len(), 6);
+        }
+    }
+
+    fn init_producer_id(&mut self) {
+        let mut ids = Vec::new();
+        for version in versions("InitProducerId") {
+            let response = self.wire.call(version, &InitProducerIdRequest::default().with_transactional_id(None));
+            assert_eq!((response.error_code, response.producer_epoch), (0, 0));
+            ids.push(response.producer_id);
+        }
+        let count = ids.len();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), count, "every producer has an id of its own");
+    }
+
+    fn find_coordinator(&mut self) {
+        for version in versions("FindCoordinator") {
+            let key = StrBytes::from_static_str("group");
+            let request = FindCoordinatorRequest::default();
+            let request = if version < 4 { request.with_key(key) } else { request.with_coordinator_keys(vec![key]) };
+            let response = self.wire.call(version, &request);
+            let error = if version < 4 { response.error_code } else { response.coordinators[0].error_code };
+            assert_ne!(error, 0, "groups are not offered");
+        }
+    }
+}
