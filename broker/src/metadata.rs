@@ -2,6 +2,8 @@
 
 mod image;
 mod replay;
+#[cfg(test)]
+pub(crate) mod testing;
 
 /// Name of the metadata log's directory below `log.dirs`.
 pub(crate) const METADATA_DIRECTORY: &str = "__cluster_metadata-0";

@@ -121,22 +121,25 @@ impl BatchHeader {
     }
 
     pub fn encode(&self) -> [u8; HEADER_LENGTH] {
+        let fields: [&[u8]; 13] = [
+            &self.base_offset.0.to_be_bytes(),
+            &self.batch_length.to_be_bytes(),
+            &self.leader_epoch.0.to_be_bytes(),
+            &self.magic.to_be_bytes(),
+            &self.crc.to_be_bytes(),
+            &self.attributes.0.to_be_bytes(),
+            &self.last_offset_delta.to_be_bytes(),
+            &self.base_timestamp.0.to_be_bytes(),
+            &self.max_timestamp.0.to_be_bytes(),
+            &self.producer_id.0.to_be_bytes(),
+            &self.producer_epoch.0.to_be_bytes(),
+            &self.base_sequence.to_be_bytes(),
+            &self.records_count.to_be_bytes(),
+        ];
         let mut bytes = [0; HEADER_LENGTH];
-        let mut rest: &mut [u8] = &mut bytes;
-        put(&mut rest, &self.base_offset.0.to_be_bytes());
-        put(&mut rest, &self.batch_length.to_be_bytes());
-        put(&mut rest, &self.leader_epoch.0.to_be_bytes());
-        put(&mut rest, &self.magic.to_be_bytes());
-        put(&mut rest, &self.crc.to_be_bytes());
-        put(&mut rest, &self.attributes.0.to_be_bytes());
-        put(&mut rest, &self.last_offset_delta.to_be_bytes());
-        put(&mut rest, &self.base_timestamp.0.to_be_bytes());
-        put(&mut rest, &self.max_timestamp.0.to_be_bytes());
-        put(&mut rest, &self.producer_id.0.to_be_bytes());
-        put(&mut rest, &self.producer_epoch.0.to_be_bytes());
-        put(&mut rest, &self.base_sequence.to_be_bytes());
-        put(&mut rest, &self.records_count.to_be_bytes());
-        debug_assert!(rest.is_empty(), "the fields cover the header");
+        for (to, from) in bytes.iter_mut().zip(fields.into_iter().flatten()) {
+            *to = *from;
+        }
         bytes
     }
 
@@ -172,13 +175,6 @@ fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
             *head
         }
         None => [0; N],
-    }
-}
-
-fn put<const N: usize>(rest: &mut &mut [u8], value: &[u8; N]) {
-    if let Some((head, tail)) = std::mem::take(rest).split_first_chunk_mut::<N>() {
-        *head = *value;
-        *rest = tail;
     }
 }
 

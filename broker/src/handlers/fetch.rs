@@ -8,7 +8,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use protocol::types::{LeaderEpoch, Offset, PartitionId, TopicId};
-use storage::{LogSlice, ReadMode, ResolveError};
+use storage::{Located, LogSlice, ReadMode, ResolveError};
 use tokio::time::{Instant, timeout_at};
 
 use super::errors::KafkaError as _;
@@ -107,7 +107,7 @@ impl Broker {
             Err(error) => return FetchedPartition::failed(index, error.code()),
         };
         let (high_watermark, log_start) = (readable.high_watermark, readable.log_start);
-        match resolve(readable, first).await {
+        match resolve(readable.located, first).await {
             Ok(records) => {
                 FetchedPartition { index, error_code: 0, high_watermark, log_start, records, diverging: None }
             }
@@ -140,14 +140,21 @@ fn read(partition: &Partition, wanted: &FetchPartition, bytes_left: u32) -> Resu
     partition.locate(position).map(Read::Readable)
 }
 
-/// Finds the batches, on the blocking pool if they are not in the page cache.
-async fn resolve(readable: Readable, at_least_one: bool) -> Result<Option<LogSlice>, ResolveError> {
-    let located = readable.located;
+/// Finds the batches. What is not in the page cache is read on the blocking pool, so that neither this search nor the
+/// `sendfile` that follows makes the other connections of the reactor wait for the disk.
+async fn resolve(located: Located, at_least_one: bool) -> Result<Option<LogSlice>, ResolveError> {
     match located.resolve(ReadMode::NoWait, at_least_one) {
+        Ok(Some(slice)) if !slice.is_cached() => {}
         Err(ResolveError::WouldBlock) => {}
         resolved => return resolved,
     }
-    let blocking = tokio::task::spawn_blocking(move || located.resolve(ReadMode::Blocking, at_least_one));
+    let blocking = tokio::task::spawn_blocking(move || {
+        let slice = located.resolve(ReadMode::Blocking, at_least_one)?;
+        if let Some(slice) = &slice {
+            slice.read_ahead();
+        }
+        Ok(slice)
+    });
     blocking.await.unwrap_or(Err(ResolveError::WouldBlock))
 }
 

@@ -192,3 +192,7 @@ impl Writer {
         self.parts
     }
 }
+
+#[cfg(test)]
+#[path = "fetch_response_test.rs"]
+mod tests;

@@ -1,5 +1,6 @@
-//! FindCoordinator. Neither groups nor transactions are offered yet: both get an error that clients do not retry.
-//! librdkafka takes the presence of this API as the sign that a broker knows LZ4.
+//! FindCoordinator, which librdkafka also takes as the sign that a broker knows LZ4. There are no coordinators yet.
+//! Of a group's, clients are told that it is not available: a consumer that assigns its partitions itself asks, too,
+//! and does well without. For a transactional id the error is one that is not retried.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
@@ -8,11 +9,16 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::{Request, RequestError};
 
+/// Of a coordinator's key; what requests before version 1 mean.
+const GROUP: i8 = 0;
 const NOT_OFFERED: &str = "consumer groups and transactions are not offered by this broker";
 
 pub(super) fn find_coordinator(request: &mut Request<'_>) -> Result<FindCoordinatorResponse, RequestError> {
     let body: FindCoordinatorRequest = request.decode()?;
-    let error = ResponseError::InvalidRequest.code();
+    let error = match body.key_type {
+        GROUP => ResponseError::CoordinatorNotAvailable.code(),
+        _ => ResponseError::InvalidRequest.code(),
+    };
     let message = Some(StrBytes::from_static_str(NOT_OFFERED));
     if request.version < 4 {
         return Ok(FindCoordinatorResponse::default()

@@ -15,8 +15,8 @@ const UNFLUSHED_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const UNFLUSHED_BYTES_MAX_ALL: u64 = 256 * 1024 * 1024;
 const UNFLUSHED_TIME_MAX: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// Kafka's `log.flush.offset.checkpoint.interval.ms` and its siblings.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+/// Recovery points are of use only in their file, so it follows the flushes closely.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(crate) struct Flusher {
@@ -44,6 +44,7 @@ impl Flusher {
 fn run(replicas: &ReplicaManager, stopped: &watch::Receiver<bool>) {
     let mut last_flush_all = Instant::now();
     let mut last_checkpoint = Instant::now();
+    let mut checkpoint_due = false;
     while !*stopped.borrow() {
         std::thread::park_timeout(LOOK_INTERVAL);
         let dirty: Vec<_> = replicas.all().into_iter().filter(|partition| 0 < partition.unflushed_bytes()).collect();
@@ -51,12 +52,13 @@ fn run(replicas: &ReplicaManager, stopped: &watch::Receiver<bool>) {
         let all = UNFLUSHED_TIME_MAX <= last_flush_all.elapsed() || UNFLUSHED_BYTES_MAX_ALL <= total;
         for partition in dirty.iter().filter(|partition| all || UNFLUSHED_BYTES_MAX <= partition.unflushed_bytes()) {
             flush(replicas, partition);
+            checkpoint_due = true;
         }
         if all {
             last_flush_all = Instant::now();
         }
-        if CHECKPOINT_INTERVAL <= last_checkpoint.elapsed() {
-            last_checkpoint = Instant::now();
+        if checkpoint_due && CHECKPOINT_INTERVAL <= last_checkpoint.elapsed() {
+            (last_checkpoint, checkpoint_due) = (Instant::now(), false);
             if let Err(error) = replicas.write_checkpoints() {
                 replicas.directory_failed(&error.to_string());
             }

@@ -162,7 +162,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20000))]
+    #![proptest_config(ProptestConfig::with_cases(1500))]
 
     #[test]
     fn after_any_crash_what_was_synced_is_there_and_nothing_else_than_what_was_appended(steps in steps()) {
@@ -208,7 +208,7 @@ fn check_what_is_served(log: &Log, originals: &BTreeMap<Offset, Vec<u8>>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10000))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn a_flipped_byte_in_any_file_is_repaired_or_refused(
@@ -257,6 +257,23 @@ fn a_bad_batch_ends_the_log_beyond_the_recovery_point_and_is_refused_below() {
             Err(error) => assert!(refused && matches!(error, LoadError::Corrupt { .. }), "{error}"),
         }
     }
+}
+
+#[test]
+fn a_segment_closed_while_a_flush_runs_is_synced_by_the_next() {
+    let bench = Bench::new(small_segments());
+    let mut log = bench.create();
+    append_times(&mut log, 3, &batch(1, 500, 5));
+    let job = log.start_flush(NOW);
+    append(&mut log, &batch(1, 500, 5)); // the next segment, at the job's end
+    log.finish_flush(job.run().unwrap());
+    flush(&mut log);
+    bench.disk.crash(&mut || 0);
+    let loaded = Bench::on(bench.disk, small_segments()).load(Offset(4)).unwrap();
+    assert_eq!(loaded.log_end().offset, Offset(4));
+    assert_eq!(loaded.closed.len(), 1);
+    let index = crate::disk::read_file(&**loaded.pool.disk(), &path("00000000000000000000.index"), 100).unwrap();
+    assert_eq!(index.len(), 16, "written and synced with its segment");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use protocol::types::Offset;
 
 use crate::closed_segment::ClosedSegment;
-use crate::disk::{DiskFile, read_at_most};
+use crate::disk::{DiskFile, length_u64, read_at_most};
 use crate::files::{FileKind, segment_path};
 use crate::log::{Log, LogPosition};
 use crate::offset_index::OffsetEntry;
@@ -16,6 +16,9 @@ use crate::scanner::{BatchDefect, BatchScanner, ReadMode, ScanError, ScannedBatc
 
 /// Small, because most reads find their batch within a few headers.
 pub(crate) const HEADER_BUFFER_BYTES: usize = 4096;
+
+/// Bytes per read of [`LogSlice::read_ahead`].
+const READ_AHEAD_BYTES: usize = 128 * 1024;
 
 /// Where a read ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +78,27 @@ impl LogSlice {
         let read = read_at_most(&*self.file, &mut bytes, self.start.position)?;
         bytes.truncate(read);
         Ok(bytes)
+    }
+
+    /// Whether the first and the last byte are in memory: then what lies between them most likely is, too.
+    pub fn is_cached(&self) -> bool {
+        let last = u64::from(self.length.saturating_sub(1));
+        [0, last].iter().all(|at| {
+            self.file.read_at_nowait(&mut [0], self.start.position.saturating_add(*at)).is_ok_and(|read| read == 1)
+        })
+    }
+
+    /// Brings it into memory, waiting for the disk. An error is left to whoever reads it next.
+    pub fn read_ahead(&self) {
+        let mut buffer = vec![0; READ_AHEAD_BYTES];
+        let end = self.start.position.saturating_add(self.length.into());
+        let mut position = self.start.position;
+        while position < end {
+            match self.file.read_at(&mut buffer, position) {
+                Ok(read) if 0 < read => position = position.saturating_add(length_u64(read)),
+                _ => break,
+            }
+        }
     }
 }
 

@@ -83,11 +83,11 @@ impl SegmentWalk {
         Ok(())
     }
 
-    /// Cuts off what is not good, and goes on with what is.
+    /// Cuts off what is not good, durably: a later crash must not bring it back. Goes on with the rest.
     pub(crate) fn into_segment(self, now: Timestamp, buffer: &mut [u8]) -> io::Result<ActiveSegment> {
-        let cut_back = self.position < self.length;
-        if cut_back {
+        if self.position < self.length {
             self.log.set_length(self.position)?;
+            self.log.sync_data()?;
         }
         let from = (0, self.base);
         let first = BatchScanner::new(&*self.log, ReadMode::Blocking, from, self.position, buffer).next();
@@ -104,7 +104,7 @@ impl SegmentWalk {
             size: self.position,
             first_timestamp,
             created: now,
-            cut_back,
+            cut_back: false,
         })
     }
 }

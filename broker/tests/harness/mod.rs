@@ -1,6 +1,7 @@
 //! A broker process of its own for each test, on loopback and in a temporary directory.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod http;
 pub(crate) mod wire;
 
 use std::fs;

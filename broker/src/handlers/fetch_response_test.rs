@@ -1,0 +1,99 @@
+use std::path::Path;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::fetch_response::{EpochEndOffset, FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::{FetchResponse, TopicName};
+use kafka_protocol::protocol::{Encodable, StrBytes};
+use storage::faulty::FaultyDisk;
+use storage::{Disk, LogPosition, OpenMode};
+
+use super::*;
+
+const RECORDS: &[u8] = b"what lies in the segment";
+
+/// Bytes 2 to 10 of a file.
+fn slice() -> LogSlice {
+    let disk = FaultyDisk::new();
+    let path = Path::new("/segment.log");
+    disk.put(path, RECORDS.to_vec());
+    let start = LogPosition { offset: Offset(0), segment_base: Offset(0), position: 2 };
+    LogSlice { file: disk.open(path, OpenMode::Read).unwrap(), start, length: 8 }
+}
+
+fn topics(version: i16) -> Vec<FetchedTopic> {
+    let full = FetchedPartition {
+        index: 3,
+        error_code: 0,
+        high_watermark: Offset(77),
+        log_start: Offset(5),
+        records: Some(slice()),
+        diverging: None,
+    };
+    let empty = FetchedPartition { index: 4, records: None, ..FetchedPartition::failed(4, 1) };
+    let diverging = if version < FLEXIBLE {
+        FetchedPartition::failed(5, 0)
+    } else {
+        FetchedPartition::diverging(5, (LeaderEpoch(6), Offset(41)))
+    };
+    vec![
+        FetchedTopic { name: "topic".to_owned(), id: Uuid::from_u128(9), partitions: vec![full, empty, diverging] },
+        FetchedTopic { name: "x".repeat(200), id: Uuid::nil(), partitions: Vec::new() },
+    ]
+}
+
+/// The same answer by the crate.
+fn oracle(version: i16, read_committed: bool) -> Vec<u8> {
+    let partition = |fetched: FetchedPartition| {
+        let records = fetched.records.map(|_| Bytes::from_static(&RECORDS[2..10]));
+        let data = PartitionData::default()
+            .with_partition_index(fetched.index)
+            .with_error_code(fetched.error_code)
+            .with_high_watermark(fetched.high_watermark.0)
+            .with_last_stable_offset(fetched.high_watermark.0)
+            .with_log_start_offset(if version < 5 { -1 } else { fetched.log_start.0 })
+            .with_aborted_transactions(read_committed.then(Vec::new))
+            .with_preferred_read_replica(kafka_protocol::messages::BrokerId(-1))
+            .with_records(Some(records.unwrap_or_default()));
+        match fetched.diverging {
+            None => data,
+            Some((epoch, end)) => {
+                data.with_diverging_epoch(EpochEndOffset::default().with_epoch(epoch.0).with_end_offset(end.0))
+            }
+        }
+    };
+    let topic = |fetched: FetchedTopic| {
+        let topic =
+            FetchableTopicResponse::default().with_partitions(fetched.partitions.into_iter().map(partition).collect());
+        if version < TOPIC_IDS {
+            topic.with_topic(TopicName(StrBytes::from_string(fetched.name)))
+        } else {
+            topic.with_topic_id(fetched.id)
+        }
+    };
+    let response = FetchResponse::default()
+        .with_error_code(if version < 7 { 0 } else { 70 })
+        .with_responses(topics(version).into_iter().map(topic).collect());
+    let mut bytes = BytesMut::new();
+    response.encode(&mut bytes, version).unwrap();
+    bytes.to_vec()
+}
+
+#[test]
+fn every_version_reads_as_the_crate_writes_it() {
+    for version in 4..=18 {
+        for read_committed in [false, true] {
+            let mut writer = Writer { version, parts: Vec::new(), tail: BytesMut::new(), length: 0 };
+            writer.response(70, read_committed, topics(version));
+            let announced = writer.length + writer.tail.len();
+            let mut bytes = Vec::new();
+            for part in writer.finish() {
+                match part {
+                    Part::Bytes(part) => bytes.extend_from_slice(&part),
+                    Part::File(slice) => bytes.extend(slice.read().unwrap()),
+                }
+            }
+            assert_eq!(bytes, oracle(version, read_committed), "version {version}, read_committed {read_committed}");
+            assert_eq!(bytes.len(), announced, "the length before the frame is right");
+        }
+    }
+}
