@@ -152,9 +152,7 @@ impl Broker {
             ApiKey::ApiVersions => self.api_versions(&mut request).and_then(|body| request.respond(&body)),
             ApiKey::CreateTopics => self.create_topics(&mut request).await.and_then(|body| request.respond(&body)),
             ApiKey::InitProducerId => self.init_producer_id(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::FindCoordinator => {
-                find_coordinator::find_coordinator(&mut request).and_then(|body| request.respond(&body))
-            }
+            ApiKey::FindCoordinator => self.find_coordinator(&mut request).and_then(|body| request.respond(&body)),
             _ => Err(RequestError::NoHandler(request.api.name)),
         }
     }

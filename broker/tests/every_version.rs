@@ -192,8 +192,9 @@ impl Client {
             let request = FindCoordinatorRequest::default();
             let request = if version < 4 { request.with_key(key) } else { request.with_coordinator_keys(vec![key]) };
             let response = self.wire.call(version, &request);
-            let error = if version < 4 { response.error_code } else { response.coordinators[0].error_code };
-            assert_ne!(error, 0, "groups are not offered");
+            let found = response.coordinators.first();
+            let (error, node) = found.map_or((response.error_code, response.node_id), |c| (c.error_code, c.node_id));
+            assert_eq!((error, node.0), (0, 1), "version {version}");
         }
     }
 }

@@ -98,6 +98,16 @@ pub(crate) struct Readable {
     pub(crate) log_start: Offset,
 }
 
+impl State {
+    /// With nobody else in sync, what the leader has is committed. So it is when it begins to lead: after a crash the
+    /// checkpoint knows less than the log.
+    fn advance_high_watermark(&mut self) {
+        if self.leadership.is_some_and(|leadership| leadership.isr_count == 1) {
+            self.log.set_high_watermark(self.log.log_end());
+        }
+    }
+}
+
 impl Partition {
     pub(crate) fn new(name: TopicPartition, topic_id: TopicId, log: Log, settings: TopicSettings) -> Self {
         Self {
@@ -116,7 +126,10 @@ impl Partition {
 
     /// Follows the metadata: who leads, in which epoch. Waiting fetches look again.
     pub(crate) fn set_leadership(&self, leadership: Option<Leadership>) -> Result<(), AccessError> {
-        self.state()?.leadership = leadership;
+        let mut state = self.state()?;
+        state.leadership = leadership;
+        state.advance_high_watermark();
+        drop(state);
         self.waiters.wake_all();
         Ok(())
     }
@@ -135,9 +148,7 @@ impl Partition {
                 return Err(ProduceError::NotEnoughReplicas { isr_count: leadership.isr_count, min_insync_replicas });
             }
             let appended = state.log.append_as_leader(batch, leadership.epoch, now)?;
-            // The only replica in sync is this one.
-            let end = state.log.log_end();
-            state.log.set_high_watermark(end);
+            state.advance_high_watermark();
             Written { log_start: state.log.log_start(), appended }
         };
         if !written.appended.duplicate {
