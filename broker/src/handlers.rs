@@ -34,6 +34,7 @@ use crate::replica::ReplicaManager;
 
 /// Which process this is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "they are ids, under the names they have everywhere")]
 pub(crate) struct Identity {
     pub(crate) cluster_id: ClusterId,
     pub(crate) directory_id: DirectoryId,
@@ -135,7 +136,8 @@ impl Broker {
     }
 
     async fn answer(&self, frame: Bytes, context: &RequestContext) -> Result<(&'static Api, Outcome), RequestError> {
-        let request = admit(frame, context)?;
+        let request = admit(&frame, context)?;
+        drop(frame);
         let api = request.api;
         if !api.serves(request.version) {
             return Ok((api, api_versions::unsupported_version(request)?));
@@ -160,8 +162,8 @@ impl Broker {
 
 /// Reads the header, finds the API, and walks the body before anything of it is decoded. A version of ApiVersions
 /// that is not served passes with an empty body.
-fn admit(frame: Bytes, context: &RequestContext) -> Result<Request<'_>, RequestError> {
-    let header = RequestHeader::decode(&frame)?;
+fn admit<'a>(frame: &Bytes, context: &'a RequestContext) -> Result<Request<'a>, RequestError> {
+    let header = RequestHeader::decode(frame)?;
     let (api, version, correlation_id) = (header.api, header.api_version, header.correlation_id);
     if !api.listeners.contains(&context.listener.kind) {
         return Err(RequestError::WrongListener { api: api.name, listener: context.listener.name.clone() });

@@ -189,7 +189,7 @@ fn initial_voters(
 /// This node, at its controller listener or, where it has none, at the first.
 fn own_voter(config: &BrokerConfig, directory_id: DirectoryId) -> Voter {
     let controller = config.listeners.iter().find(|listener| listener.kind == ListenerKind::Controller);
-    let endpoint = controller.or(config.listeners.first()).map(|listener| &listener.advertised);
+    let endpoint = controller.or_else(|| config.listeners.first()).map(|listener| &listener.advertised);
     let (host, port) = endpoint.map_or((String::new(), 0), |endpoint| (endpoint.host.clone(), endpoint.port));
     Voter { id: config.broker_id, directory_id, host, port }
 }

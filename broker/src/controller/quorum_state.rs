@@ -37,7 +37,7 @@ struct Data {
     voted_id: i32,
     voted_directory_id: String,
     #[serde(rename = "data_version")]
-    data_version: i16,
+    version: i16,
 }
 
 #[derive(Debug)]
@@ -68,21 +68,21 @@ impl QuorumStateFile {
 }
 
 fn encode(state: &QuorumState) -> String {
-    let (voted_id, voted_directory) = state.voted.unwrap_or((BrokerId(NOBODY), DirectoryId::default()));
+    let (voted_id, voted_directory) = state.voted.unwrap_or_else(|| (BrokerId(NOBODY), DirectoryId::default()));
     let data = Data {
         leader_id: state.leader.map_or(NOBODY, |leader| leader.0),
         leader_epoch: state.leader_epoch.0,
         voted_id: voted_id.0,
         voted_directory_id: voted_directory.to_string(),
-        data_version: DATA_VERSION,
+        version: DATA_VERSION,
     };
     serde_json::json!(data).to_string()
 }
 
 fn decode(bytes: &[u8]) -> Result<QuorumState, String> {
     let data: Data = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    if data.data_version != DATA_VERSION {
-        return Err(format!("it has version {}", data.data_version));
+    if data.version != DATA_VERSION {
+        return Err(format!("it has version {}", data.version));
     }
     if data.leader_epoch < 0 {
         return Err(format!("it has epoch {}", data.leader_epoch));

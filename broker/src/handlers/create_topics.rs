@@ -22,7 +22,7 @@ impl Broker {
         let (refused, wanted): (Vec<_>, Vec<_>) =
             body.topics.into_iter().partition(|topic| repeated.contains(topic.name.as_str()));
         let wanted_names: Vec<_> = wanted.iter().map(|topic| topic.name.clone()).collect();
-        let specs = wanted.into_iter().map(spec).collect();
+        let specs = wanted.iter().map(spec).collect();
         let mut results: Vec<_> = match self.controller.create_topics(specs, body.validate_only).await {
             Ok(created) => {
                 let answers = wanted_names.into_iter().zip(created);
@@ -71,7 +71,7 @@ fn repeated_names(topics: &[CreatableTopic]) -> HashSet<String> {
     topics.iter().filter(|topic| !seen.insert(topic.name.as_str())).map(|topic| topic.name.to_string()).collect()
 }
 
-fn spec(topic: CreatableTopic) -> TopicSpec {
+fn spec(topic: &CreatableTopic) -> TopicSpec {
     let assignment = |assignment: &kafka_protocol::messages::create_topics_request::CreatableReplicaAssignment| {
         let brokers = assignment.broker_ids.iter().map(|broker| BrokerId(broker.0)).collect();
         (PartitionId(assignment.partition_index), brokers)

@@ -34,11 +34,11 @@ impl Broker {
         let body: FetchRequest = request.decode()?;
         if 0 < body.session_epoch {
             let error = ResponseError::FetchSessionIdNotFound.code();
-            return fetch_response::encode(&request, error, body.isolation_level == READ_COMMITTED, Vec::new());
+            return Ok(fetch_response::encode(&request, error, body.isolation_level == READ_COMMITTED, Vec::new()));
         }
         let fetched = self.fetch_until_satisfied(&body, request.version).await;
         self.metrics.fetched(fetched.bytes);
-        fetch_response::encode(&request, 0, body.isolation_level == READ_COMMITTED, fetched.topics)
+        Ok(fetch_response::encode(&request, 0, body.isolation_level == READ_COMMITTED, fetched.topics))
     }
 
     /// Waits until `min_bytes` can be read or `max_wait_ms` is over.
@@ -132,10 +132,10 @@ fn read(partition: &Partition, wanted: &FetchPartition, bytes_left: u32) -> Resu
         leader_epoch: known(wanted.current_leader_epoch),
         bytes_max: u32::try_from(wanted.partition_max_bytes).unwrap_or(0).min(bytes_left),
     };
-    if let Some(last_fetched) = known(wanted.last_fetched_epoch) {
-        if let Some(diverging) = partition.divergence(last_fetched, position)? {
-            return Ok(Read::Diverging(diverging));
-        }
+    if let Some(last_fetched) = known(wanted.last_fetched_epoch)
+        && let Some(diverging) = partition.divergence(last_fetched, position)?
+    {
+        return Ok(Read::Diverging(diverging));
     }
     partition.locate(position).map(Read::Readable)
 }

@@ -6,7 +6,7 @@ use protocol::types::{LeaderEpoch, Offset};
 use storage::LogSlice;
 use uuid::Uuid;
 
-use super::{Outcome, Part, Request, RequestError};
+use super::{Outcome, Part, Request};
 
 /// First version with compact lengths and tagged fields (KIP-482).
 const FLEXIBLE: i16 = 12;
@@ -46,13 +46,13 @@ pub(super) fn encode(
     error_code: i16,
     read_committed: bool,
     topics: Vec<FetchedTopic>,
-) -> Result<Outcome, RequestError> {
+) -> Outcome {
     let mut writer = Writer { version: request.version, parts: Vec::new(), tail: BytesMut::new(), length: 0 };
     writer.response(error_code, read_committed, topics);
     let body_length = writer.length + writer.tail.len();
     let mut parts = writer.finish();
     parts.insert(0, Part::Bytes(request.begin_response(body_length, 0).freeze()));
-    Ok(Outcome::Respond(merge_first_two(parts)))
+    Outcome::Respond(merge_first_two(parts))
 }
 
 /// The frame's head and the first fields are one write.

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::errors::KafkaError as _;
 use super::{Broker, Request, RequestError, topics};
 
+const UNKNOWN: i16 = ResponseError::UnknownTopicOrPartition.code();
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 /// KIP-734.
@@ -47,8 +48,7 @@ impl Broker {
     }
 
     async fn list_offset(&self, topic: TopicId, wanted: &ListOffsetsPartition, version: i16) -> Result<Found, i16> {
-        let unknown = ResponseError::UnknownTopicOrPartition;
-        let partition = self.replicas.partition(topic, PartitionId(wanted.partition_index)).ok_or(unknown.code())?;
+        let partition = self.replicas.partition(topic, PartitionId(wanted.partition_index)).ok_or(UNKNOWN)?;
         let epoch = (0 <= wanted.current_leader_epoch).then_some(LeaderEpoch(wanted.current_leader_epoch));
         let answer = partition.with_leading_log(epoch, |log| position(log, wanted.timestamp, version));
         match answer.map_err(|error| error.code())? {

@@ -35,8 +35,10 @@ impl Broker {
             }
             Some(topics) => topics.iter().map(|topic| answer(&image, topic, &refused, request.version)).collect(),
         };
+        let listener = &request.context.listener.name;
+        let brokers = image.active_brokers().filter_map(|(id, broker)| describe_broker(id, broker, listener));
         Ok(MetadataResponse::default()
-            .with_brokers(self.brokers(&image, &request.context.listener.name))
+            .with_brokers(brokers.collect())
             .with_cluster_id(Some(StrBytes::from_string(self.identity.cluster_id.to_string())))
             .with_controller_id(WireBrokerId(self.config.broker_id.0))
             .with_topics(topics))
@@ -63,10 +65,6 @@ impl Broker {
             }
             Err(error) => names.into_iter().map(|name| (name, error.kafka_error())).collect(),
         }
-    }
-
-    fn brokers(&self, image: &Image, listener: &str) -> Vec<MetadataResponseBroker> {
-        image.active_brokers().filter_map(|(id, broker)| describe_broker(id, broker, listener)).collect()
     }
 }
 

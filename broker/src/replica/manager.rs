@@ -102,7 +102,7 @@ impl ReplicaManager {
 
     fn leadership(&self, state: &PartitionImage) -> Option<Leadership> {
         let leads = state.leader == Some(self.broker_id);
-        leads.then(|| Leadership { epoch: state.leader_epoch, isr_count: state.isr.len() })
+        leads.then_some(Leadership { epoch: state.leader_epoch, isr_count: state.isr.len() })
     }
 
     fn ensure(

@@ -1,12 +1,10 @@
 //! The command line: what a person types, and what the broker says to it.
 
-mod harness;
-
 use std::fs;
 use std::process::Output;
 
-use harness::wire::Wire;
-use harness::{Broker, Site, command};
+use crate::harness::wire::Wire;
+use crate::harness::{Broker, Site, command};
 use kafka_protocol::messages::MetadataRequest;
 use tempfile::TempDir;
 

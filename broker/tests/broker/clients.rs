@@ -1,11 +1,9 @@
 //! librdkafka against one broker.
 
-mod harness;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use harness::{Broker, DEADLINE, Site, eventually};
+use crate::harness::{Broker, DEADLINE, Site, eventually};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
@@ -17,7 +15,12 @@ const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
 fn producer(site: &Site, settings: &[(&str, &str)]) -> FutureProducer {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", site.bootstrap()).set("message.timeout.ms", "30000");
+    config
+        .set("bootstrap.servers", site.bootstrap())
+        .set("message.timeout.ms", "30000")
+        .set("reconnect.backoff.max.ms", "50")
+        .set("retry.backoff.ms", "10")
+        .set("retry.backoff.max.ms", "50");
     for (name, value) in settings {
         config.set(*name, *value);
     }

@@ -1,9 +1,7 @@
 //! Every version of every API that ApiVersions announces is answered in that version.
 
-mod harness;
-
-use harness::Site;
-use harness::wire::{Wire, batch, batch_headers};
+use crate::harness::Site;
+use crate::harness::wire::{Wire, batch, batch_headers};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -93,7 +91,7 @@ impl Client {
         }
     }
 
-    fn topic(&self) -> TopicName {
+    fn topic() -> TopicName {
         name(&format!("{TOPIC}-7"))
     }
 
@@ -101,7 +99,7 @@ impl Client {
         for version in versions("Produce") {
             let data = PartitionProduceData::default().with_index(0).with_records(Some(batch(&[b"x"], Timestamp(5))));
             let topic = TopicProduceData::default().with_partition_data(vec![data]);
-            let topic = if version < 13 { topic.with_name(self.topic()) } else { topic.with_topic_id(self.topic_id) };
+            let topic = if version < 13 { topic.with_name(Self::topic()) } else { topic.with_topic_id(self.topic_id) };
             for acks in [1, -1] {
                 let request = ProduceRequest::default()
                     .with_acks(acks)
@@ -124,7 +122,7 @@ impl Client {
                 .with_last_fetched_epoch(-1)
                 .with_partition_max_bytes(1 << 20);
             let topic = FetchTopic::default().with_partitions(vec![partition]);
-            let topic = if version < 13 { topic.with_topic(self.topic()) } else { topic.with_topic_id(self.topic_id) };
+            let topic = if version < 13 { topic.with_topic(Self::topic()) } else { topic.with_topic_id(self.topic_id) };
             let request = FetchRequest::default()
                 .with_max_wait_ms(0)
                 .with_min_bytes(1)
@@ -148,7 +146,7 @@ impl Client {
             }
             for (timestamp, expected) in positions {
                 let partition = ListOffsetsPartition::default().with_timestamp(timestamp);
-                let topic = ListOffsetsTopic::default().with_name(self.topic()).with_partitions(vec![partition]);
+                let topic = ListOffsetsTopic::default().with_name(Self::topic()).with_partitions(vec![partition]);
                 let response = self.wire.call(version, &ListOffsetsRequest::default().with_topics(vec![topic]));
                 let partition = &response.topics[0].partitions[0];
                 assert_eq!((partition.error_code, partition.offset), (0, expected), "version {version}, {timestamp}");
@@ -160,7 +158,7 @@ impl Client {
         for version in versions("Metadata") {
             let wanted = MetadataRequestTopic::default();
             let wanted =
-                if version < 12 { wanted.with_name(Some(self.topic())) } else { wanted.with_topic_id(self.topic_id) };
+                if version < 12 { wanted.with_name(Some(Self::topic())) } else { wanted.with_topic_id(self.topic_id) };
             let wanted = if version < 12 { wanted } else { wanted.with_name(None) };
             let response = self.wire.call(version, &MetadataRequest::default().with_topics(Some(vec![wanted])));
             assert_eq!(response.brokers.len(), 1);

@@ -1,13 +1,11 @@
 //! The management API as probes, Prometheus and the operator use it.
 
-mod harness;
-
 use std::fs;
 use std::net::TcpStream;
 
-use harness::http::{call, get};
-use harness::wire::Wire;
-use harness::{Broker, Site, eventually};
+use crate::harness::http::{call, get};
+use crate::harness::wire::Wire;
+use crate::harness::{Broker, Site, eventually};
 use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;

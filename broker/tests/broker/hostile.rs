@@ -1,11 +1,9 @@
 //! What strangers may send. The broker answers with the right error or closes the connection, stays up, and spends no
 //! memory on claims.
 
-mod harness;
-
+use crate::harness::wire::{Wire, batch, frame};
+use crate::harness::{Broker, Site};
 use bytes::{BufMut as _, BytesMut};
-use harness::wire::{Wire, batch, frame};
-use harness::{Broker, Site};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};

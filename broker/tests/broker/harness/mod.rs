@@ -1,5 +1,4 @@
 //! A broker process of its own for each test, on loopback and in a temporary directory.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod http;
 pub(crate) mod wire;
@@ -15,7 +14,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Far more than anything here takes.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Tries until `attempt` gives something; fails the test at the deadline.

@@ -1,0 +1,9 @@
+//! A broker process on loopback, seen from outside: by librdkafka, by a client that lies, by probes, by a person.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod clients;
+mod command_line;
+mod every_version;
+mod harness;
+mod hostile;
+mod management_api;
