@@ -18,6 +18,7 @@ fn producer(site: &Site, settings: &[(&str, &str)]) -> FutureProducer {
     config
         .set("bootstrap.servers", site.bootstrap())
         .set("message.timeout.ms", "30000")
+        .set("reconnect.backoff.ms", "10")
         .set("reconnect.backoff.max.ms", "50")
         .set("retry.backoff.ms", "10")
         .set("retry.backoff.max.ms", "50");
