@@ -1,1 +1,203 @@
-fn main() {}
+//! `millrace-operator`: runs the operator, or writes the custom resource definitions.
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use futures::future::join_all;
+use kube::Client;
+use kube_lease_manager::LeaseManagerBuilder;
+use operator::admin::HttpBrokerAdmin;
+use operator::controller::{self, Scope};
+use operator::crd::crd_files;
+use operator::health::{self, Started};
+use operator::metrics::Metrics;
+use operator::reconcile::Context;
+use operator::validate::Release;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+const LEASE: &str = "millrace-operator";
+const LEASE_SECONDS: u64 = 15;
+const LEASE_GRACE_SECONDS: u64 = 5;
+
+/// Runs Kafka clusters on Kubernetes. Without a command: `run`.
+#[derive(Debug, Parser)]
+#[command(name = "millrace-operator", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch KafkaClusters and run them.
+    Run(RunArguments),
+    /// Write the custom resource definitions, to files or to standard output.
+    Crd {
+        /// Directory to write into; may be given more than once.
+        #[arg(long, value_name = "DIRECTORY")]
+        output: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    /// Namespaces to watch, separated by commas; without any all of them.
+    #[arg(long, env = "MILLRACE_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]
+    watch_namespaces: Vec<String>,
+    /// Image of the brokers of this version.
+    #[arg(long, env = "MILLRACE_BROKER_IMAGE", default_value = concat!("millrace-broker:", env!("CARGO_PKG_VERSION")))]
+    broker_image: String,
+    /// Where probes and metrics are answered.
+    #[arg(long, env = "MILLRACE_HEALTH_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    health_address: SocketAddr,
+    /// Namespace of the Lease by which one of several instances is chosen; without it there is no choosing.
+    #[arg(long, env = "MILLRACE_LEASE_NAMESPACE", value_name = "NAME")]
+    lease_namespace: Option<String>,
+    /// Name of this instance.
+    #[arg(long, env = "POD_NAME", default_value = "millrace-operator")]
+    instance: String,
+    #[arg(long, env = "MILLRACE_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    match cli.command {
+        Some(Command::Crd { output }) => write_crds(&output),
+        Some(Command::Run(arguments)) => run(arguments).await,
+        None => run(cli.run).await,
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the output of the command")]
+fn write_crds(directories: &[PathBuf]) -> anyhow::Result<()> {
+    let files = crd_files()?;
+    for file in &files {
+        if directories.is_empty() {
+            print!("---\n{}", file.yaml);
+        }
+        for directory in directories {
+            let path = directory.join(file.name);
+            std::fs::write(&path, &file.yaml).with_context(|| format!("could not write {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+async fn run(arguments: RunArguments) -> anyhow::Result<()> {
+    start_logging(arguments.log_format);
+    let client = Client::try_default().await.context("no way to reach Kubernetes")?;
+    let context = Arc::new(context(client.clone(), &arguments));
+    let stop = stop_on_signals()?;
+    let started = Started::default();
+    let serving = health::serve(arguments.health_address, started.clone(), context.metrics.clone());
+    info!(version = env!("CARGO_PKG_VERSION"), broker_image = arguments.broker_image, "starting");
+    tokio::select! {
+        served = serving => served.with_context(|| format!("could not serve probes on {}", arguments.health_address)),
+        finished = lead(client, &arguments, context, started, stop) => finished,
+    }
+}
+
+fn context(client: Client, arguments: &RunArguments) -> Context {
+    Context {
+        client,
+        instance: arguments.instance.clone(),
+        admin: Box::new(HttpBrokerAdmin::default()),
+        release: Release {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            broker_image: arguments.broker_image.clone(),
+        },
+        metrics: Metrics::default(),
+    }
+}
+
+/// Reconciles while this instance holds the lease. Losing it ends the process: another instance has taken over.
+async fn lead(
+    client: Client,
+    arguments: &RunArguments,
+    context: Arc<Context>,
+    started: Started,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    started.set();
+    let Some(namespace) = &arguments.lease_namespace else {
+        watch(arguments, context, stop).await;
+        return Ok(());
+    };
+    let manager = LeaseManagerBuilder::new(client, LEASE)
+        .with_namespace(namespace)
+        .with_identity(&arguments.instance)
+        .with_duration(LEASE_SECONDS)
+        .with_grace(LEASE_GRACE_SECONDS);
+    let manager = manager.build().await.with_context(|| format!("could not use Lease {namespace}/{LEASE}"))?;
+    let (mut leads, keeper) = manager.watch().await;
+    let chosen = tokio::select! {
+        chosen = leads.wait_for(|leads| *leads) => chosen.is_ok(),
+        () = stop.cancelled() => false,
+    };
+    let lost = if chosen {
+        info!("leads");
+        tokio::select! {
+            () = watch(arguments, context, stop.clone()) => false,
+            _ = leads.wait_for(|leads| !*leads) => true,
+        }
+    } else {
+        !stop.is_cancelled()
+    };
+    drop(leads);
+    keeper.await?.context("could not give the lease back")?;
+    if lost {
+        anyhow::bail!("lost Lease {namespace}/{LEASE}")
+    }
+    info!("stopped");
+    Ok(())
+}
+
+async fn watch(arguments: &RunArguments, context: Arc<Context>, stop: CancellationToken) {
+    let named = arguments.watch_namespaces.iter().filter(|name| !name.is_empty());
+    let mut scopes: Vec<_> = named.cloned().map(Scope::Namespace).collect();
+    if scopes.is_empty() {
+        scopes.push(Scope::All);
+    }
+    join_all(scopes.iter().map(|scope| controller::run(scope, context.clone(), stop.clone()))).await;
+}
+
+fn stop_on_signals() -> anyhow::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = CancellationToken::new();
+    let stopper = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopper.cancel();
+    });
+    Ok(stop)
+}
+
+fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+}

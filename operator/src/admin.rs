@@ -1,0 +1,116 @@
+//! The brokers' management API, as far as the operator uses it: what a broker says of itself, what the controller
+//! says of the cluster, and the call that formats an empty volume.
+
+mod http;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+pub use http::HttpBrokerAdmin;
+
+/// Where a broker's management API is, and the token that opens it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminTarget {
+    pub pod_ip: String,
+    pub token: ManagementToken,
+}
+
+/// One bearer token of the cluster's Secret. Not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ManagementToken(pub String);
+
+impl std::fmt::Debug for ManagementToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ManagementToken(…)")
+    }
+}
+
+/// Every call gives up after two seconds: a reconcile never waits for a slow broker.
+pub trait BrokerAdmin: Send + Sync + std::fmt::Debug {
+    fn broker(&self, target: AdminTarget) -> BoxFuture<'_, Result<BrokerView, AdminError>>;
+    fn cluster(&self, target: AdminTarget) -> BoxFuture<'_, Result<ClusterView, AdminError>>;
+    fn format(&self, target: AdminTarget, request: FormatRequest) -> BoxFuture<'_, Result<(), AdminError>>;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdminError {
+    #[error("{url}: no answer within {limit_ms} ms")]
+    TimedOut { url: String, limit_ms: u64 },
+    #[error("{url}: {reason}")]
+    Unreachable { url: String, reason: String },
+    #[error("{url}: answered {status}: {body}")]
+    Refused { url: String, status: u16, body: String },
+    #[error("{url}: the answer is not understood: {reason}")]
+    Unreadable { url: String, reason: String },
+}
+
+/// `GET /v1/broker`. Fields a broker does not send are empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BrokerView {
+    pub state: BrokerState,
+    pub broker_id: Option<i32>,
+    pub cluster_id: Option<String>,
+    pub directory_id: Option<String>,
+    pub recovery: Option<RecoveryView>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum BrokerState {
+    Unformatted,
+    Recovering,
+    Running,
+    /// Anything else: on the way up or down.
+    #[default]
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RecoveryView {
+    pub logs_total: u64,
+    pub logs_done: u64,
+}
+
+/// `GET /v1/cluster`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClusterView {
+    pub controller_id: Option<i32>,
+    pub voters: Vec<VoterView>,
+    pub partitions: PartitionCounts,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VoterView {
+    pub id: i32,
+    pub directory_id: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PartitionCounts {
+    pub under_replicated: i32,
+    pub at_min_isr: i32,
+    pub offline: i32,
+}
+
+/// `POST /v1/format`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FormatRequest {
+    pub cluster_id: String,
+    pub node_id: i32,
+    pub directory_id: String,
+    pub initial_voters: Vec<InitialVoter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitialVoter {
+    pub id: i32,
+    pub directory_id: String,
+    pub endpoint: String,
+}

@@ -1,0 +1,107 @@
+//! The management API over HTTP/1.1.
+
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Method, Request, header};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::de::DeserializeOwned;
+
+use super::{AdminError, AdminTarget, BrokerAdmin, BrokerView, ClusterView, FormatRequest};
+use crate::names::PORT_MANAGEMENT;
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// How much of a refusal ends up in a status message.
+const REFUSAL_CHARS_MAX: usize = 300;
+
+#[derive(Debug, Clone)]
+pub struct HttpBrokerAdmin {
+    client: Client<HttpConnector, Full<Bytes>>,
+    port: u16,
+}
+
+impl Default for HttpBrokerAdmin {
+    fn default() -> Self {
+        Self::with_port(PORT_MANAGEMENT)
+    }
+}
+
+impl HttpBrokerAdmin {
+    pub fn with_port(port: u16) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build(connector);
+        Self { client, port }
+    }
+
+    async fn call(&self, target: AdminTarget, method: Method, path: &str, body: Bytes) -> Result<Bytes, AdminError> {
+        let host = if target.pod_ip.contains(':') { format!("[{}]", target.pod_ip) } else { target.pod_ip };
+        let url = format!("http://{host}:{}{path}", self.port);
+        let unreachable =
+            |error: &dyn std::error::Error| AdminError::Unreachable { url: url.clone(), reason: root_cause(error) };
+        let request = Request::builder()
+            .method(method)
+            .uri(&url)
+            .header(header::AUTHORIZATION, format!("Bearer {}", target.token.0))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| unreachable(&error))?;
+        let exchange = async {
+            let response = self.client.request(request).await.map_err(|error| unreachable(&error))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            Ok((status, body.map_err(|error| unreachable(error.as_ref()))?.to_bytes()))
+        };
+        let limit_ms = u64::try_from(CALL_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+        let answer: Result<_, AdminError> = tokio::time::timeout(CALL_TIMEOUT, exchange)
+            .await
+            .map_err(|_| AdminError::TimedOut { url: url.clone(), limit_ms })?;
+        let (status, body) = answer?;
+        if !status.is_success() {
+            let body = String::from_utf8_lossy(&body).chars().take(REFUSAL_CHARS_MAX).collect();
+            return Err(AdminError::Refused { url, status: status.as_u16(), body });
+        }
+        Ok(body)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, target: AdminTarget, path: &str) -> Result<T, AdminError> {
+        let url = path.to_owned();
+        let body = self.call(target, Method::GET, path, Bytes::new()).await?;
+        serde_json::from_slice(&body).map_err(|error| AdminError::Unreadable { url, reason: error.to_string() })
+    }
+}
+
+impl BrokerAdmin for HttpBrokerAdmin {
+    fn broker(&self, target: AdminTarget) -> BoxFuture<'_, Result<BrokerView, AdminError>> {
+        self.get(target, "/v1/broker").boxed()
+    }
+
+    fn cluster(&self, target: AdminTarget) -> BoxFuture<'_, Result<ClusterView, AdminError>> {
+        self.get(target, "/v1/cluster").boxed()
+    }
+
+    fn format(&self, target: AdminTarget, request: FormatRequest) -> BoxFuture<'_, Result<(), AdminError>> {
+        async move {
+            let path = "/v1/format";
+            let body = serde_json::to_vec(&request)
+                .map_err(|error| AdminError::Unreadable { url: path.to_owned(), reason: error.to_string() })?;
+            self.call(target, Method::POST, path, body.into()).await.map(drop)
+        }
+        .boxed()
+    }
+}
+
+/// hyper wraps the reason twice; only the innermost text says something ("connection refused").
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

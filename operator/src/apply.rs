@@ -1,0 +1,202 @@
+//! Carries out a plan: the steps in their order, then the status, then the events.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Status;
+use kube::runtime::controller::Action;
+use kube::{Client, Resource as _, ResourceExt as _};
+use serde_json::json;
+
+use crate::admin::{AdminError, BrokerAdmin};
+use crate::crd::{KafkaCluster, KafkaClusterStatus};
+use crate::manifest::Manifest;
+use crate::names::MANAGER;
+use crate::notice::Notice;
+use crate::observe::Observed;
+use crate::plan::{Plan, Step};
+use crate::status::{self, Persistence};
+
+/// After a step that was refused: it will most likely be refused again.
+const EVENT_CHARS_MAX: usize = 1000;
+const LOOK_AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+/// A step that could not be taken. Of an answer of the API server only its sentence is of use to a person.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error("{what}: {}", .answer.message)]
+    Refused { what: String, answer: Box<Status> },
+    #[error("{what}: {source}")]
+    Kubernetes { what: String, source: Box<kube::Error> },
+    #[error("{what}: {source}")]
+    Broker { what: String, source: AdminError },
+}
+
+impl StepError {
+    fn kubernetes(what: &impl ToString, source: kube::Error) -> Self {
+        let what = what.to_string();
+        match source {
+            kube::Error::Api(answer) => Self::Refused { what, answer },
+            source => Self::Kubernetes { what, source: Box::new(source) },
+        }
+    }
+
+    /// Whether only another manifest, or other rights, can help.
+    fn is_lasting(&self) -> bool {
+        matches!(self, Self::Refused { answer, .. } if matches!(answer.code, 400 | 403 | 422))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("could not write the status of KafkaCluster {name}: {source}")]
+pub struct StatusError {
+    name: String,
+    source: Box<kube::Error>,
+}
+
+/// Where the effects go.
+#[expect(missing_debug_implementations, reason = "kube's client has none")]
+pub struct Executor<'a> {
+    pub client: &'a Client,
+    pub admin: &'a dyn BrokerAdmin,
+    pub namespace: &'a str,
+    /// The name events are signed with.
+    pub instance: &'a str,
+}
+
+pub async fn apply(
+    executor: &Executor<'_>,
+    observed: &Observed,
+    plan: Plan,
+    now: Timestamp,
+) -> Result<Action, StatusError> {
+    let cluster = &observed.cluster;
+    let (taken, failure) = executor.take_all(&plan.steps).await;
+    let (status, look_again) = match &failure {
+        None => (plan.status, plan.look_again),
+        Some(failure) => {
+            tracing::warn!(namespace = executor.namespace, cluster = cluster.name_any(), %failure, "step refused");
+            let persistence = if failure.is_lasting() { Persistence::Lasting } else { Persistence::Passing };
+            (status::with_failure(plan.status, &failure.to_string(), persistence, now), LOOK_AFTER_FAILURE)
+        }
+    };
+    if cluster.status.as_ref() != Some(&status) {
+        executor.write_status(cluster, &status).await?;
+    }
+    for notice in taken.iter().filter_map(|step| Notice::of(step)).chain(plan.notices) {
+        executor.publish(cluster, notice, now).await;
+    }
+    Ok(Action::requeue(look_again))
+}
+
+impl Executor<'_> {
+    /// Stops at the first step that fails, as the later ones may rest on it.
+    async fn take_all<'s>(&self, steps: &'s [Step]) -> (Vec<&'s Step>, Option<StepError>) {
+        let mut taken = Vec::new();
+        for step in steps {
+            if let Err(error) = self.take(step).await {
+                return (taken, Some(error));
+            }
+            tracing::info!(namespace = self.namespace, %step, "done");
+            taken.push(step);
+        }
+        (taken, None)
+    }
+
+    async fn take(&self, step: &Step) -> Result<(), StepError> {
+        match step {
+            Step::Create(manifest) => self.create(manifest).await,
+            Step::Apply(manifest) => self.apply(manifest).await,
+            Step::Delete(manifest) => self.delete(manifest).await,
+            Step::Restart { pod, uid, .. } => self.delete_pod(pod, uid).await,
+            Step::Format { broker, target, request } => {
+                let formatted = self.admin.format(target.clone(), request.clone()).await;
+                formatted.map_err(|source| StepError::Broker { what: format!("format broker {broker}"), source })
+            }
+        }
+    }
+
+    async fn create(&self, manifest: &Manifest) -> Result<(), StepError> {
+        let object: DynamicObject = parse(manifest)?;
+        let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let created = self.api(manifest).create(&parameters, &object).await;
+        created.map(drop).map_err(|source| StepError::kubernetes(&manifest.key(), source))
+    }
+
+    /// The operator's fields win over other writers': it only ever sends objects that are its own.
+    async fn apply(&self, manifest: &Manifest) -> Result<(), StepError> {
+        let parameters = PatchParams::apply(MANAGER).force();
+        let applied = self.api(manifest).patch(&manifest.name, &parameters, &Patch::Apply(&manifest.body)).await;
+        applied.map(drop).map_err(|source| StepError::kubernetes(&manifest.key(), source))
+    }
+
+    async fn delete(&self, manifest: &Manifest) -> Result<(), StepError> {
+        match self.api(manifest).delete(&manifest.name, &DeleteParams::background()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            deleted => deleted.map(drop).map_err(|source| StepError::kubernetes(&manifest.key(), source)),
+        }
+    }
+
+    /// In the background, or network plugins cut the pod off before the broker has shut down.
+    async fn delete_pod(&self, name: &str, uid: &str) -> Result<(), StepError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), self.namespace);
+        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        api.delete(name, &parameters)
+            .await
+            .map(drop)
+            .map_err(|source| StepError::kubernetes(&format!("Pod {name}"), source))
+    }
+
+    async fn write_status(&self, cluster: &KafkaCluster, status: &KafkaClusterStatus) -> Result<(), StatusError> {
+        let api: Api<KafkaCluster> = Api::namespaced(self.client.clone(), self.namespace);
+        let name = cluster.name_any();
+        let body = json!({
+            "apiVersion": KafkaCluster::api_version(&()),
+            "kind": KafkaCluster::kind(&()),
+            "metadata": { "name": name, "uid": cluster.metadata.uid },
+            "status": status,
+        });
+        let written = api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body)).await;
+        written.map(drop).map_err(|source| StatusError { name, source: Box::new(source) })
+    }
+
+    /// Events are for people: one that cannot be written must not hold up the cluster. Each tells of one transition,
+    /// so they are not counted together: two refusals with different messages are two events.
+    async fn publish(&self, cluster: &KafkaCluster, notice: Notice, now: Timestamp) {
+        let event = Event {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{}-", cluster.name_any())),
+                namespace: Some(self.namespace.to_owned()),
+                ..ObjectMeta::default()
+            },
+            type_: Some(notice.severity.to_string()),
+            reason: Some(notice.reason.to_owned()),
+            action: Some(notice.reason.to_owned()),
+            note: Some(notice.note.chars().take(EVENT_CHARS_MAX).collect()),
+            regarding: Some(cluster.object_ref(&())),
+            event_time: Some(MicroTime(now)),
+            reporting_controller: Some(MANAGER.to_owned()),
+            reporting_instance: Some(self.instance.to_owned()),
+            ..Event::default()
+        };
+        let api: Api<Event> = Api::namespaced(self.client.clone(), self.namespace);
+        if let Err(error) = api.create(&PostParams::default(), &event).await {
+            let error = StepError::kubernetes(&"Event", error);
+            tracing::warn!(namespace = self.namespace, cluster = cluster.name_any(), %error, "not published");
+        }
+    }
+
+    fn api(&self, manifest: &Manifest) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), self.namespace, &manifest.resource)
+    }
+}
+
+fn parse(manifest: &Manifest) -> Result<DynamicObject, StepError> {
+    serde_json::from_value(manifest.body.clone())
+        .map_err(|error| StepError::kubernetes(&manifest.key(), kube::Error::SerdeError(error)))
+}

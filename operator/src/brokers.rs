@@ -1,0 +1,146 @@
+//! What is known of one broker, from its pod, its claim and its own answer.
+
+use k8s_openapi::api::core::v1::{ContainerState, PersistentVolumeClaim, Pod};
+use kube::ResourceExt as _;
+use protocol::types::{BrokerId, DirectoryId};
+
+use crate::admin::{BrokerState, BrokerView};
+use crate::crd::BrokerPhase;
+use crate::names::ANNOTATION_FORMATTED;
+use crate::observe::Observed;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Broker {
+    pub id: BrokerId,
+    pub phase: BrokerPhase,
+    pub message: Option<String>,
+    /// The volume behind the claim that stands.
+    pub directory: Option<DirectoryId>,
+    /// Whether a broker was ever formatted on that volume.
+    pub formatted: bool,
+}
+
+impl Broker {
+    pub fn assess(observed: &Observed, id: BrokerId) -> Self {
+        let pod = observed.pods.get(&id);
+        let claim = observed.claims.get(&id);
+        let answer = observed.brokers.get(&id);
+        let view = answer.and_then(|answer| answer.as_ref().ok());
+        let directory = claim.and_then(directory);
+        let formatted = directory.is_some_and(|directory| is_known(observed, id, directory, view));
+        let (phase, message) = match pod {
+            None => (BrokerPhase::Pending, Some(format!("waiting for pod {} to be created", observed.names.pod(id)))),
+            Some(pod) if pod.metadata.deletion_timestamp.is_some() => {
+                (BrokerPhase::Stopping, Some(format!("pod {} shuts down", pod.name_any())))
+            }
+            Some(pod) => match view {
+                Some(view) => running(observed, id, pod, view, formatted),
+                None => not_answering(pod, answer.and_then(|answer| answer.as_ref().err()).map(ToString::to_string)),
+            },
+        };
+        Self { id, phase, message, directory, formatted }
+    }
+}
+
+/// Every broker there is or was: those of the pods, of the claims and of the status.
+pub fn known_brokers(observed: &Observed) -> Vec<BrokerId> {
+    let reported = observed.cluster.status.iter().flat_map(|status| &status.brokers).map(|broker| BrokerId(broker.id));
+    let mut ids: Vec<_> = observed.pods.keys().copied().chain(reported).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// The UID of a claim is the id of the data directory on it: another claim is another replica.
+fn directory(claim: &PersistentVolumeClaim) -> Option<DirectoryId> {
+    claim.metadata.uid.as_deref()?.parse().ok()
+}
+
+fn is_known(observed: &Observed, id: BrokerId, directory: DirectoryId, view: Option<&BrokerView>) -> bool {
+    let same = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok()) == Some(directory);
+    let annotated =
+        observed.claims.get(&id).is_some_and(|claim| claim.annotations().contains_key(ANNOTATION_FORMATTED));
+    let statuses = observed.cluster.status.iter().flat_map(|status| &status.brokers);
+    let reported = statuses.filter(|broker| broker.id == id.0).any(|broker| same(&broker.directory_id));
+    let answers = view.is_some_and(|view| view.state != BrokerState::Unformatted && same(&view.directory_id));
+    annotated || reported || answers
+}
+
+fn running(
+    observed: &Observed,
+    id: BrokerId,
+    pod: &Pod,
+    view: &BrokerView,
+    formatted: bool,
+) -> (BrokerPhase, Option<String>) {
+    match view.state {
+        BrokerState::Unformatted if formatted => {
+            let claim = observed.names.claim(id);
+            let message = format!(
+                "volume {claim} held data and is empty now, so it is not formatted again. Put the data back and delete \
+                 pod {pod}; or, to start without it, delete claim {claim} and pod {pod}",
+                pod = pod.name_any()
+            );
+            (BrokerPhase::VolumeEmptied, Some(message))
+        }
+        BrokerState::Unformatted => (BrokerPhase::Unformatted, Some("waits to be formatted".to_owned())),
+        BrokerState::Recovering => {
+            let progress = view.recovery.unwrap_or_default();
+            let message = format!("checks its logs: {} of {} done", progress.logs_done, progress.logs_total);
+            (BrokerPhase::Recovering, Some(message))
+        }
+        BrokerState::Running if is_ready(pod) => (BrokerPhase::Running, None),
+        BrokerState::Running => {
+            (BrokerPhase::Starting, Some("serves; Kubernetes has not seen it ready yet".to_owned()))
+        }
+        BrokerState::Other => (BrokerPhase::Starting, Some("starts".to_owned())),
+    }
+}
+
+/// A ready pod stays ready while one answer is missing: its probes decide, every second.
+fn not_answering(pod: &Pod, refusal: Option<String>) -> (BrokerPhase, Option<String>) {
+    if is_ready(pod) {
+        return (BrokerPhase::Running, refusal.map(|error| format!("its management API does not answer: {error}")));
+    }
+    if let Some(reason) = unscheduled(pod) {
+        return (BrokerPhase::Pending, Some(format!("pod {} cannot be scheduled: {reason}", pod.name_any())));
+    }
+    match container_trouble(pod) {
+        Some(trouble) => (BrokerPhase::Pending, Some(format!("pod {} does not start: {trouble}", pod.name_any()))),
+        None => (BrokerPhase::Starting, Some(format!("pod {} starts", pod.name_any()))),
+    }
+}
+
+pub fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
+}
+
+fn unscheduled(pod: &Pod) -> Option<String> {
+    condition(pod, "PodScheduled").filter(|(status, _)| *status == "False").map(|(_, message)| message)
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, String)> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let found = conditions.iter().find(|condition| condition.type_ == kind)?;
+    Some((found.status.as_str(), found.message.clone().unwrap_or_default()))
+}
+
+/// Why the container does not run, in the words of the kubelet.
+fn container_trouble(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
+    let exit = |state: &Option<ContainerState>| {
+        let ended = state.as_ref()?.terminated.as_ref()?;
+        Some(format!("exit code {}", ended.exit_code))
+    };
+    let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
+    let reason = waiting
+        .and_then(|waiting| waiting.reason.clone())
+        .filter(|reason| reason != "ContainerCreating" && reason != "PodInitializing");
+    let detail = waiting.and_then(|waiting| waiting.message.clone());
+    match (reason, exit(&status.state).or_else(|| exit(&status.last_state)), detail) {
+        (Some(reason), Some(exit), _) => Some(format!("{reason}, {exit}")),
+        (Some(reason), None, Some(detail)) => Some(format!("{reason}: {detail}")),
+        (Some(reason), None, None) => Some(reason),
+        (None, exit, _) => exit,
+    }
+}

@@ -1,0 +1,63 @@
+//! What wakes the operator: a change of a KafkaCluster, or of anything that carries a cluster's label.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use kube::api::{Api, PartialObjectMeta};
+use kube::runtime::controller::{Config, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use crate::crd::KafkaCluster;
+use crate::names::LABEL_CLUSTER;
+use crate::reconcile::{Context, on_error, reconcile};
+
+/// Reconciles at the same time, over all clusters.
+const CONCURRENT_MAX: u16 = 16;
+
+/// Which namespaces are watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    All,
+    Namespace(String),
+}
+
+/// Runs until told to stop; a reconcile under way is finished.
+pub async fn run(scope: &Scope, context: Arc<Context>, stop: CancellationToken) {
+    let client = &context.client;
+    let clusters: Api<KafkaCluster> = api(client, scope);
+    let controller = Controller::new(clusters, watcher::Config::default())
+        .with_config(Config::default().concurrency(CONCURRENT_MAX))
+        .graceful_shutdown_on(stop.cancelled_owned());
+    let controller = wake_on::<StatefulSet>(controller, client, scope);
+    let controller = wake_on::<Pod>(controller, client, scope);
+    let controller = wake_on::<Service>(controller, client, scope);
+    let controller = wake_on::<PersistentVolumeClaim>(controller, client, scope);
+    controller.run(reconcile, on_error, context).for_each(|_| std::future::ready(())).await;
+}
+
+/// Only the metadata is watched, and nothing of it is kept: a reconcile reads what it needs.
+fn wake_on<K>(controller: Controller<KafkaCluster>, client: &Client, scope: &Scope) -> Controller<KafkaCluster>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug + Send + 'static,
+{
+    let labelled = watcher::Config::default().labels(LABEL_CLUSTER);
+    controller.watches(api::<PartialObjectMeta<K>>(client, scope), labelled, |object| {
+        let cluster = object.labels().get(LABEL_CLUSTER)?.clone();
+        Some(ObjectRef::new(&cluster).within(&object.namespace()?))
+    })
+}
+
+fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(client: &Client, scope: &Scope) -> Api<K> {
+    match scope {
+        Scope::All => Api::all(client.clone()),
+        Scope::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
+    }
+}

@@ -1,0 +1,243 @@
+//! `KafkaCluster`, as users write it. The YAML in `crds/` is generated from these types.
+//!
+//! Every list, map and string is bounded, which also bounds the cost of the CEL rules. Rules that need more than
+//! the object itself (option names, what already runs) are in `validate`.
+#![expect(unreachable_pub, reason = "the schema's derive repeats each type inside a function")]
+
+mod manifests;
+mod schema;
+mod status;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use manifests::{CrdFile, crd_files};
+pub use status::{
+    BootstrapStatus, BrokerPhase, BrokerStatus, KafkaClusterStatus, PartitionsStatus, VoterStatus, condition,
+};
+
+/// A Kafka cluster run by Millrace.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[kube(
+    group = "millrace.dev",
+    version = "v1alpha1",
+    kind = "KafkaCluster",
+    plural = "kafkaclusters",
+    shortname = "kc",
+    category = "all",
+    namespaced,
+    status = "KafkaClusterStatus",
+    derive = "PartialEq",
+    doc = "A Kafka cluster run by Millrace.",
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')")
+        .message("metadata.name: at most 40 lower-case letters, digits and '-', beginning with a letter and not ending with '-'"),
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Brokers", type_ = "integer", json_path = ".spec.replicas"),
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
+    printcolumn(name = "Under-replicated", type_ = "integer", json_path = ".status.partitions.underReplicated"),
+    printcolumn(name = "Status", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaClusterSpec {
+    /// Number of brokers. This version runs one.
+    #[serde(default = "one_broker")]
+    #[x_kube(validation = Rule::new("self == 1").message("this version runs one broker: set it to 1 or leave it out"))]
+    pub replicas: i32,
+
+    /// Version of Millrace to run. Fixed when the cluster is created: a newer operator leaves it as it is until
+    /// this field names another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$"), length(max = 64))]
+    pub version: Option<String>,
+
+    /// Image of the brokers, in place of the one that belongs to the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+
+    /// Broker options by their Kafka names; values are strings, numbers or booleans. Unknown names are refused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::scalars")]
+    pub config: BTreeMap<String, Value>,
+
+    /// The volume of each broker.
+    pub storage: StorageSpec,
+
+    /// Where clients connect. Without any: one listener `clients` on port 9092, inside the Kubernetes cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, b.port == a.port))").message("two listeners have the same port"))]
+    pub listeners: Vec<ListenerSpec>,
+
+    /// CPU and memory of a broker. A resource that is not named has the default: requests of 100m and 256Mi, a
+    /// memory limit of 1Gi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourcesSpec>,
+
+    /// Placement and labels of the broker pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodOptions>,
+}
+
+fn one_broker() -> i32 {
+    1
+}
+
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.class) == has(oldSelf.class) && (!has(self.class) || self.class == oldSelf.class)")
+    .message("class cannot be changed: a volume keeps the class it was made with"))]
+pub struct StorageSpec {
+    /// Size of each broker's volume, such as `10Gi`. It may grow where the storage class allows it, and never shrink.
+    #[schemars(schema_with = "schema::quantity")]
+    pub size: Quantity,
+
+    /// Storage class of the volumes. Without it: the default class of the Kubernetes cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub class: Option<String>,
+
+    /// Whether deleting the KafkaCluster deletes its volumes and the data on them. Without it they are kept, and
+    /// applying the manifest again brings the cluster back.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub delete_claim: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(self.name in ['brokers', 'controllers', 'management'])")
+    .message("the names brokers, controllers and management are taken by the brokers themselves"))]
+#[x_kube(validation = Rule::new("!(self.port in [9091, 9093, 9095])")
+    .message("the ports 9091, 9093 and 9095 are taken by the brokers themselves"))]
+#[x_kube(validation = Rule::new("!has(self.advertisedHost) || self.type == 'nodeport'")
+    .message("advertisedHost is for listeners of type nodeport"))]
+pub struct ListenerSpec {
+    /// Name of the listener: small letters and digits. In Kafka's options it appears in capitals.
+    #[schemars(regex(pattern = "^[a-z][a-z0-9]*$"), length(max = 15))]
+    pub name: String,
+
+    /// Port the brokers listen on.
+    #[schemars(range(min = 1024, max = 65535), extend("format" = "int32"))]
+    pub port: u16,
+
+    /// How clients reach the brokers.
+    #[serde(default, rename = "type")]
+    pub kind: ListenerType,
+
+    /// Host that clients outside are told to connect to, in place of the address of the broker's node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9A-Za-z]([-.:0-9A-Za-z]*[0-9A-Za-z])?$"), length(max = 253))]
+    pub advertised_host: Option<String>,
+}
+
+/// `internal`: by the names of the pods, inside the Kubernetes cluster. `nodeport`: by a port on the broker's node.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerType {
+    #[default]
+    Internal,
+    NodePort,
+}
+
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourcesSpec {
+    /// What the scheduler sets aside for a broker.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::quantities")]
+    pub requests: BTreeMap<String, Quantity>,
+
+    /// What a broker cannot exceed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::quantities")]
+    pub limits: BTreeMap<String, Quantity>,
+}
+
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct PodOptions {
+    /// Labels added to the broker pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::labels")]
+    pub labels: BTreeMap<String, String>,
+
+    /// Annotations added to the broker pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::annotations")]
+    pub annotations: BTreeMap<String, String>,
+
+    /// Labels a node must have to run a broker.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::labels")]
+    pub node_selector: BTreeMap<String, String>,
+
+    /// Taints of nodes on which brokers may run nevertheless, as in a pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub tolerations: Vec<TolerationSpec>,
+
+    /// Affinity as in a pod, in addition to the spread over nodes and zones that brokers always have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::open_object")]
+    pub affinity: Option<Value>,
+
+    /// Priority class of the broker pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority_class_name: Option<String>,
+
+    /// Secrets with credentials for the registry of the image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub image_pull_secrets: Vec<SecretName>,
+}
+
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct TolerationSpec {
+    /// Key of the taint; with the operator `Exists` it may be left out to match every key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 317))]
+    pub key: Option<String>,
+
+    /// `Equal` (the default) or `Exists`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^(Equal|Exists)$"), length(max = 6))]
+    pub operator: Option<String>,
+
+    /// Value of the taint, for `Equal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub value: Option<String>,
+
+    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`; without it all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^(NoSchedule|PreferNoSchedule|NoExecute)$"), length(max = 16))]
+    pub effect: Option<String>,
+
+    /// How long a `NoExecute` taint is tolerated; without it for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toleration_seconds: Option<i64>,
+}
+
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+pub struct SecretName {
+    /// Name of a Secret in the namespace of the cluster.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}

@@ -1,0 +1,86 @@
+//! Events: what a person would want to know, each once, when it happens.
+
+use std::fmt;
+
+use crate::crd::{BrokerPhase, KafkaClusterStatus, condition};
+use crate::plan::Step;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    pub severity: Severity,
+    pub reason: &'static str,
+    pub note: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    Normal,
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        })
+    }
+}
+
+impl Notice {
+    fn normal(reason: &'static str, note: impl Into<String>) -> Self {
+        Self { severity: Severity::Normal, reason, note: note.into() }
+    }
+
+    fn warning(reason: &'static str, note: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, reason, note: note.into() }
+    }
+
+    /// What to say after a step was taken.
+    pub fn of(step: &Step) -> Option<Self> {
+        match step {
+            Step::Format { broker, request, .. } => Some(Self::normal(
+                "Formatted",
+                format!(
+                    "Formatted broker {broker} for cluster {} on directory {}.",
+                    request.cluster_id, request.directory_id
+                ),
+            )),
+            Step::Restart { broker, reason, .. } => {
+                Some(Self::normal("Restarting", format!("Restarting broker {broker}: {reason}.")))
+            }
+            Step::Create(_) | Step::Apply(_) | Step::Delete(_) => None,
+        }
+    }
+}
+
+/// What to say of a change of the status.
+pub fn transitions(before: &KafkaClusterStatus, after: &KafkaClusterStatus) -> Vec<Notice> {
+    let is_true =
+        |status: &KafkaClusterStatus, kind: &str| status.condition(kind).is_some_and(|found| found.status == "True");
+    let message = |status: &KafkaClusterStatus, kind: &str| {
+        status.condition(kind).map(|found| found.message.clone()).unwrap_or_default()
+    };
+    let mut notices = Vec::new();
+    if before.cluster_id.is_none()
+        && let Some(cluster_id) = &after.cluster_id
+    {
+        notices.push(Notice::normal("Created", format!("Creating cluster {cluster_id}.")));
+    }
+    // Somebody asked for it, most likely the operator, which has told.
+    let stopping = after.brokers.iter().any(|broker| broker.phase == BrokerPhase::Stopping);
+    match (is_true(before, condition::READY), is_true(after, condition::READY)) {
+        (false, true) => notices.push(Notice::normal("Ready", message(after, condition::READY))),
+        (true, false) if !is_true(after, condition::STALLED) && !stopping => {
+            notices.push(Notice::warning("NotReady", message(after, condition::READY)));
+        }
+        _ => {}
+    }
+    let stalled = message(after, condition::STALLED);
+    if is_true(after, condition::STALLED)
+        && (!is_true(before, condition::STALLED) || message(before, condition::STALLED) != stalled)
+    {
+        notices.push(Notice::warning("Stalled", stalled));
+    }
+    notices
+}

@@ -1,0 +1,222 @@
+//! What stands in Kubernetes and what the brokers say: the IO before the decision.
+//!
+//! Objects are read afresh each time instead of from a cache. The watches only say when to look, so the operator
+//! holds no copies in memory and never decides on a stale one.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use futures::try_join;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, ListParams};
+use kube::{Client, Resource, ResourceExt as _};
+use protocol::types::BrokerId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::admin::{AdminError, AdminTarget, BrokerAdmin, BrokerState, BrokerView, ClusterView, ManagementToken};
+use crate::crd::{KafkaCluster, ListenerType};
+use crate::manifest::{Manifest, ObjectKey};
+use crate::names::{LABEL_CLUSTER, Names};
+
+/// Key of the tokens in the management Secret, one a line.
+pub const SECRET_KEY_TOKENS: &str = "tokens";
+
+/// Bounds the reads for a manifest that has not been validated yet.
+const BROKERS_MAX: i32 = 1024;
+
+#[derive(Debug, Clone)]
+pub struct Observed {
+    pub cluster: KafkaCluster,
+    pub names: Names,
+    /// Objects under the names this cluster uses, whoever they belong to.
+    pub standing: BTreeMap<ObjectKey, Manifest>,
+    pub token: Option<ManagementToken>,
+    pub pods: BTreeMap<BrokerId, Pod>,
+    pub claims: BTreeMap<BrokerId, PersistentVolumeClaim>,
+    /// The answers of the brokers whose container runs.
+    pub brokers: BTreeMap<BrokerId, Result<BrokerView, AdminError>>,
+    pub view: Option<ClusterView>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("could not read {what}: {source}")]
+pub struct ObserveError {
+    what: String,
+    source: Box<kube::Error>,
+}
+
+impl Observed {
+    /// A cluster of which nothing stands yet.
+    pub fn nothing(cluster: KafkaCluster) -> Self {
+        let names = Names { cluster: cluster.name_any(), namespace: cluster.namespace().unwrap_or_default() };
+        Self {
+            cluster,
+            names,
+            standing: BTreeMap::new(),
+            token: None,
+            pods: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            brokers: BTreeMap::new(),
+            view: None,
+        }
+    }
+
+    pub fn get<K: Resource<DynamicType = ()> + DeserializeOwned>(&self, name: &str) -> Option<K> {
+        let key = ObjectKey { kind: K::kind(&()).into_owned(), name: name.to_owned() };
+        self.standing.get(&key)?.parse()
+    }
+
+    pub fn statefulset(&self) -> Option<StatefulSet> {
+        self.get(self.names.statefulset())
+    }
+
+    fn add(&mut self, manifests: Vec<Manifest>) {
+        self.standing.extend(manifests.into_iter().map(|manifest| (manifest.key(), manifest)));
+    }
+}
+
+/// Reads everything about one cluster. `None`: the cluster is gone.
+pub async fn observe(
+    client: &Client,
+    admin: &dyn BrokerAdmin,
+    cluster: &KafkaCluster,
+) -> Result<Option<Observed>, ObserveError> {
+    let namespace = cluster.namespace().unwrap_or_default();
+    let reader = Reader { client, namespace: &namespace };
+    let Some(cluster) = reader.find::<KafkaCluster>(&cluster.name_any()).await? else { return Ok(None) };
+    let mut observed = Observed::nothing(cluster);
+    Box::pin(read_objects(&reader, &mut observed)).await?;
+    ask_brokers(admin, &mut observed).await;
+    Ok(Some(observed))
+}
+
+async fn read_objects(reader: &Reader<'_>, observed: &mut Observed) -> Result<(), ObserveError> {
+    let names = observed.names.clone();
+    let selector = names.selector_text();
+    let secret_name = names.management_secret();
+    let (statefulset, account, budget, services, configs, secret, pods, claims) = try_join!(
+        reader.find::<StatefulSet>(names.statefulset()),
+        reader.find::<ServiceAccount>(&names.cluster),
+        reader.find::<PodDisruptionBudget>(&names.cluster),
+        reader.list::<Service>(&selector),
+        reader.list::<ConfigMap>(&selector),
+        reader.find::<Secret>(&secret_name),
+        reader.list::<Pod>(&selector),
+        reader.list::<PersistentVolumeClaim>(&selector),
+    )?;
+    observed.token = secret.as_ref().and_then(first_token);
+    observed.add(statefulset.iter().map(Manifest::new).collect());
+    observed.add(account.iter().map(Manifest::new).collect());
+    observed.add(budget.iter().map(Manifest::new).collect());
+    observed.add(services.iter().map(Manifest::new).collect());
+    observed.add(configs.iter().map(Manifest::new).collect());
+    observed.add(secret.iter().map(without_data).map(|secret| Manifest::new(&secret)).collect());
+    observed.pods = by_ordinal(&format!("{}-", names.cluster), pods);
+    observed.claims = by_ordinal(&format!("data-{}-", names.cluster), claims);
+    if statefulset.is_none() {
+        find_foreign_claims(reader, observed).await?;
+    }
+    find_foreign_services(reader, observed).await
+}
+
+/// Claims without our label that the StatefulSet would take for its own. Only before it exists can it find any.
+async fn find_foreign_claims(reader: &Reader<'_>, observed: &mut Observed) -> Result<(), ObserveError> {
+    let all = reader.list::<PersistentVolumeClaim>("").await?;
+    let prefix = format!("data-{}-", observed.names.cluster);
+    let foreign = by_ordinal(&prefix, all).into_values().filter(|claim| !claim.labels().contains_key(LABEL_CLUSTER));
+    observed.add(foreign.map(|claim| Manifest::new(&claim)).collect());
+    Ok(())
+}
+
+/// Services that the labels did not show: not there yet, or somebody else's.
+async fn find_foreign_services(reader: &Reader<'_>, observed: &mut Observed) -> Result<(), ObserveError> {
+    let names = &observed.names;
+    let node_ports = observed.cluster.spec.listeners.iter().filter(|listener| listener.kind == ListenerType::NodePort);
+    let brokers = 0..observed.cluster.spec.replicas.min(BROKERS_MAX);
+    let mut wanted: Vec<_> = node_ports
+        .flat_map(|listener| brokers.clone().map(|id| names.node_port_service(&listener.name, BrokerId(id))))
+        .collect();
+    wanted.extend([names.brokers_service(), names.bootstrap_service()]);
+    wanted.retain(|name| observed.get::<Service>(name).is_none());
+    let found = join_all(wanted.iter().map(|name| reader.find::<Service>(name))).await;
+    let found: Vec<_> = found.into_iter().collect::<Result<_, _>>()?;
+    observed.add(found.iter().flatten().map(Manifest::new).collect());
+    Ok(())
+}
+
+async fn ask_brokers(admin: &dyn BrokerAdmin, observed: &mut Observed) {
+    let Some(token) = observed.token.clone() else { return };
+    let targets: Vec<_> = observed.pods.iter().filter_map(|(id, pod)| Some((*id, target(pod, &token)?))).collect();
+    let answers = join_all(targets.iter().map(|(_, target)| admin.broker(target.clone()))).await;
+    for ((id, target), answer) in targets.into_iter().zip(answers) {
+        let runs = answer.as_ref().is_ok_and(|view| view.state == BrokerState::Running);
+        if runs && observed.view.is_none() {
+            observed.view = admin.cluster(target).await.ok();
+        }
+        observed.brokers.insert(id, answer);
+    }
+}
+
+/// Where to ask the broker of a pod; `None` while no container runs.
+pub fn target(pod: &Pod, token: &ManagementToken) -> Option<AdminTarget> {
+    let status = pod.status.as_ref()?;
+    let running = |state: &k8s_openapi::api::core::v1::ContainerStatus| {
+        state.state.as_ref().is_some_and(|state| state.running.is_some())
+    };
+    if !status.container_statuses.iter().flatten().any(running) {
+        return None;
+    }
+    Some(AdminTarget { pod_ip: status.pod_ip.clone()?, token: token.clone() })
+}
+
+fn first_token(secret: &Secret) -> Option<ManagementToken> {
+    let tokens = secret.data.as_ref()?.get(SECRET_KEY_TOKENS)?;
+    let text = std::str::from_utf8(&tokens.0).ok()?;
+    text.lines().map(str::trim).find(|line| !line.is_empty()).map(|line| ManagementToken(line.to_owned()))
+}
+
+/// Only the token leaves this module, once, in its own type.
+fn without_data(secret: &Secret) -> Secret {
+    Secret { metadata: secret.metadata.clone(), ..Secret::default() }
+}
+
+fn by_ordinal<K: Resource<DynamicType = ()>>(prefix: &str, objects: Vec<K>) -> BTreeMap<BrokerId, K> {
+    let ordinal = |object: &K| object.name_any().strip_prefix(prefix)?.parse().ok().filter(|id| 0 <= *id).map(BrokerId);
+    objects.into_iter().filter_map(|object| Some((ordinal(&object)?, object))).collect()
+}
+
+struct Reader<'a> {
+    client: &'a Client,
+    namespace: &'a str,
+}
+
+impl Reader<'_> {
+    async fn find<K>(&self, name: &str) -> Result<Option<K>, ObserveError>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + DeserializeOwned
+            + Clone
+            + std::fmt::Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
+        let what = || format!("{} {name}", K::kind(&()));
+        api.get_opt(name).await.map_err(|source| ObserveError { what: what(), source: Box::new(source) })
+    }
+
+    async fn list<K>(&self, selector: &str) -> Result<Vec<K>, ObserveError>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + DeserializeOwned
+            + Serialize
+            + Clone
+            + std::fmt::Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
+        let listed = api.list(&ListParams::default().labels(selector)).await;
+        let what = || format!("the {}", K::plural(&()));
+        listed.map(|list| list.items).map_err(|source| ObserveError { what: what(), source: Box::new(source) })
+    }
+}

@@ -1,0 +1,46 @@
+//! Which broker options a manifest may set. Names, types and ranges are Kafka's, from the table the broker reads.
+
+use protocol::config::{ConfigError, Scope, validate};
+
+/// Options the operator renders itself, and where to say it instead.
+const OWNED: [(&str, &str); 13] = [
+    ("advertised.listeners", "use spec.listeners instead"),
+    ("broker.id", "it is the pod's ordinal"),
+    ("controller.listener.names", "it is fixed"),
+    ("controller.quorum.bootstrap.servers", "it follows from spec.replicas"),
+    ("controller.quorum.voters", "it follows from spec.replicas"),
+    ("inter.broker.listener.name", "it is fixed"),
+    ("listener.security.protocol.map", "use spec.listeners instead"),
+    ("listeners", "use spec.listeners instead"),
+    ("log.dir", "use spec.storage instead"),
+    ("log.dirs", "use spec.storage instead"),
+    ("metadata.log.dir", "the metadata log is on the broker's volume"),
+    ("node.id", "it is the pod's ordinal"),
+    ("process.roles", "every broker is a controller too"),
+];
+
+const OWNED_PREFIXES: [&str; 3] = ["config.providers", "millrace.format", "millrace.management."];
+
+/// Whether the option may be set, and to this value; otherwise what is wrong.
+pub fn check(name: &str, raw: &str) -> Result<(), String> {
+    if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| *owned == name) {
+        return Err(format!("set by the operator; {instead}"));
+    }
+    if OWNED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        return Err("set by the operator; remove it".to_owned());
+    }
+    validate(Scope::Broker, name, raw).map(drop).map_err(explain)
+}
+
+/// The error without the name, which the field already says.
+fn explain(error: ConfigError) -> String {
+    match error {
+        ConfigError::Unknown { nearest: Some(nearest), .. } => format!("unknown option; did you mean {nearest}?"),
+        ConfigError::Unknown { nearest: None, .. } => "unknown option".to_owned(),
+        ConfigError::Type { raw, expected, .. } => format!("{raw:?} is not {expected}"),
+        ConfigError::TooSmall { raw, min, .. } => format!("{raw} is less than {min}"),
+        ConfigError::TooLarge { raw, max, .. } => format!("{raw} is more than {max}"),
+        ConfigError::Choice { raw, choices, .. } => format!("{raw:?} is none of {}", choices.join(", ")),
+        ConfigError::Refused { reason, .. } => reason,
+    }
+}

@@ -1,0 +1,237 @@
+use serde_json::json;
+
+use super::*;
+use crate::admin::BrokerState;
+use crate::names::ANNOTATION_FORMATTED;
+use crate::testing::{CLAIM_UID, answer, cluster, fresh, parsed, plan_of, running, settle, start_pod};
+
+fn told(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(ToString::to_string).collect()
+}
+
+fn kinds(plan: &Plan) -> Vec<String> {
+    told(plan).into_iter().map(|step| step.split("-config-").next().unwrap().to_owned()).collect()
+}
+
+fn ready_message(plan: &Plan) -> String {
+    plan.status.condition(condition::READY).unwrap().message.clone()
+}
+
+#[test]
+fn a_new_cluster_comes_up_in_three_looks() {
+    let mut observed = Observed::nothing(cluster(json!({})));
+    let first = plan_of(&observed);
+    let expected = [
+        "apply ServiceAccount demo",
+        "create Secret demo-management",
+        "apply Service demo-brokers",
+        "apply Service demo-bootstrap",
+        "create ConfigMap demo",
+        "apply StatefulSet demo",
+        "apply PodDisruptionBudget demo",
+    ];
+    assert_eq!(kinds(&first), expected);
+    assert_eq!(ready_message(&first), "Broker 0: waiting for pod demo-0 to be created.");
+    assert_eq!(first.notices[0].reason, "Created");
+    assert_eq!(first.look_again, LOOK_WHILE_MOVING);
+
+    settle(&mut observed, &first);
+    start_pod(&mut observed);
+    let second = plan_of(&observed);
+    assert_eq!(told(&second), ["format broker 0"]);
+    let Step::Format { request, .. } = &second.steps[0] else { panic!("{:?}", second.steps) };
+    assert_eq!(request.cluster_id, ClusterId::from_uuid(fresh().cluster_id).to_string());
+    assert_eq!(request.directory_id.parse(), CLAIM_UID.parse::<protocol::types::DirectoryId>());
+    assert_eq!(request.initial_voters[0].endpoint, "demo-0.demo-brokers.shop.svc:9093");
+
+    settle(&mut observed, &second);
+    let third = plan_of(&observed);
+    assert_eq!(told(&third), ["apply PersistentVolumeClaim data-demo-0"]);
+    assert_eq!(ready_message(&third), "1 of 1 brokers ready.");
+    assert_eq!(third.notices[0].reason, "Ready");
+
+    settle(&mut observed, &third);
+    let rest = plan_of(&observed);
+    assert_eq!(told(&rest), [""; 0]);
+    assert_eq!(rest.look_again, LOOK_WHILE_READY);
+    assert_eq!(rest.notices, []);
+    settle(&mut observed, &rest);
+    assert_eq!(Some(plan_of(&observed).status), observed.cluster.status, "nothing is written while nothing changes");
+}
+
+#[test]
+fn options_wait_until_the_node_ports_are_known() {
+    let mut observed =
+        Observed::nothing(cluster(json!({"listeners": [{"name": "out", "port": 9094, "type": "nodeport"}]})));
+    let first = plan_of(&observed);
+    let expected = [
+        "apply ServiceAccount demo",
+        "create Secret demo-management",
+        "apply Service demo-brokers",
+        "apply Service demo-out-0",
+    ];
+    assert_eq!(told(&first), expected);
+    settle(&mut observed, &first);
+    assert_eq!(
+        kinds(&plan_of(&observed)),
+        ["create ConfigMap demo", "apply StatefulSet demo", "apply PodDisruptionBudget demo"]
+    );
+}
+
+#[test]
+fn changed_options_restart_the_broker_once_the_template_is_seen() {
+    let mut observed = running(json!({}));
+    observed.cluster.spec.config = parsed(json!({"log.retention.hours": 4}));
+    let first = plan_of(&observed);
+    assert_eq!(kinds(&first), ["create ConfigMap demo", "apply StatefulSet demo"]);
+    assert_eq!(first.status.plan, ["Restart broker 0: its options or listeners changed."]);
+    assert_eq!(first.status.ready_replicas, 1);
+
+    settle(&mut observed, &first);
+    let mut unseen = observed.clone();
+    let key = ObjectKey { kind: "StatefulSet".to_owned(), name: "demo".to_owned() };
+    unseen.standing.get_mut(&key).unwrap().body["status"]["observedGeneration"] = json!(1);
+    assert_eq!(told(&plan_of(&unseen)), [""; 0]);
+
+    let second = plan_of(&observed);
+    assert_eq!(told(&second), ["restart broker 0: its options or listeners changed"]);
+    settle(&mut observed, &second);
+    assert_eq!(kinds(&plan_of(&observed)), ["delete ConfigMap demo"], "no pod mounts the old options any more");
+    start_pod(&mut observed);
+    answer(&mut observed, BrokerState::Running);
+    assert_eq!(plan_of(&observed).status.plan, [""; 0]);
+}
+
+#[test]
+fn each_kind_of_change_has_its_reason_to_restart() {
+    for (change, expected) in [
+        (
+            json!({"image": "other:1"}),
+            Some("restart broker 0: its image changes from example/millrace-broker:0.1.0 to other:1"),
+        ),
+        (json!({"resources": {"limits": {"memory": "2Gi"}}}), Some("restart broker 0: its CPU or memory changed")),
+        (
+            json!({"listeners": [{"name": "clients", "port": 9099}]}),
+            Some("restart broker 0: its options or listeners changed"),
+        ),
+        (json!({"pod": {"labels": {"team": "shop"}}}), None),
+        (json!({"pod": {"nodeSelector": {"disk": "fast"}}}), None),
+        (json!({"storage": {"size": "20Gi"}}), None),
+    ] {
+        let mut observed = running(json!({}));
+        observed.cluster.spec = cluster(change).spec;
+        let plan = plan_of(&observed);
+        settle(&mut observed, &plan);
+        let restart = told(&plan_of(&observed)).into_iter().find(|step| step.starts_with("restart"));
+        assert_eq!(restart.as_deref(), expected);
+    }
+}
+
+#[test]
+fn a_broker_that_checks_its_logs_is_left_alone() {
+    let mut observed = running(json!({}));
+    observed.cluster.spec.image = Some("other:1".to_owned());
+    let plan = plan_of(&observed);
+    settle(&mut observed, &plan);
+    answer(&mut observed, BrokerState::Recovering);
+    assert_eq!(told(&plan_of(&observed)), [""; 0]);
+}
+
+#[test]
+fn an_emptied_volume_is_never_formatted_again() {
+    let annotated = |observed: &mut Observed| observed.cluster.status = None;
+    let reported = |observed: &mut Observed| {
+        let claim = observed.claims.get_mut(&BrokerId(0)).unwrap();
+        claim.metadata.annotations.as_mut().unwrap().remove(ANNOTATION_FORMATTED);
+    };
+    for forget in [annotated as fn(&mut Observed), reported] {
+        let mut observed = running(json!({}));
+        answer(&mut observed, BrokerState::Unformatted);
+        forget(&mut observed);
+        let plan = plan_of(&observed);
+        assert!(!told(&plan).iter().any(|step| step.starts_with("format")), "{:?}", told(&plan));
+        assert_eq!(plan.status.condition(condition::VOLUME_EMPTIED).unwrap().status, "True");
+        assert_eq!(plan.status.condition(condition::STALLED).unwrap().status, "True");
+        assert!(ready_message(&plan).starts_with("Broker 0: volume data-demo-0 held data and is empty now"));
+    }
+}
+
+#[test]
+fn a_new_claim_is_a_new_directory() {
+    let mut observed = running(json!({}));
+    answer(&mut observed, BrokerState::Unformatted);
+    let claim = observed.claims.get_mut(&BrokerId(0)).unwrap();
+    claim.metadata.uid = Some("7d1a2c3e-0000-4000-8000-000000000000".to_owned());
+    claim.metadata.annotations.as_mut().unwrap().remove(ANNOTATION_FORMATTED);
+    assert!(told(&plan_of(&observed)).contains(&"format broker 0".to_owned()));
+}
+
+#[test]
+fn kept_claims_bring_their_cluster_back() {
+    let before = running(json!({}));
+    let id = before.cluster.status.as_ref().unwrap().cluster_id.clone();
+    let mut again = Observed::nothing(cluster(json!({})));
+    again.claims = before.claims;
+    let other = Fresh { cluster_id: Uuid::from_u128(8), ..fresh() };
+    let cluster = crate::validate::validate(&again, &crate::testing::release()).unwrap();
+    assert_eq!(plan(&cluster, &again, &other, crate::testing::now()).status.cluster_id, id);
+}
+
+#[test]
+fn volumes_of_another_cluster_block_everything() {
+    let mut observed = running(json!({}));
+    observed.cluster.status.as_mut().unwrap().cluster_id = Some("another".to_owned());
+    let plan = plan_of(&observed);
+    assert_eq!(plan.steps, []);
+    assert_eq!(plan.status.condition(condition::STALLED).unwrap().reason, "ClusterIdConflict");
+}
+
+#[test]
+fn foreign_objects_are_named_and_not_touched() {
+    let mut claim = running(json!({})).claims.remove(&BrokerId(0)).unwrap();
+    claim.metadata.labels = None;
+    let service: Service = parsed(json!({"metadata": {"name": "demo-brokers"}}));
+    for foreign in [Manifest::new(&service), Manifest::new(&claim)] {
+        let mut observed = Observed::nothing(cluster(json!({})));
+        observed.standing.insert(foreign.key(), foreign.clone());
+        let plan = plan_of(&observed);
+        assert_eq!(plan.steps, []);
+        assert_eq!(plan.status.condition(condition::READY).unwrap().reason, "NameTaken");
+        assert!(ready_message(&plan).starts_with(&foreign.key().to_string()), "{}", ready_message(&plan));
+    }
+}
+
+#[test]
+fn a_listener_that_goes_takes_its_service_along() {
+    let mut observed = running(json!({"listeners": [{"name": "out", "port": 9094, "type": "nodeport"}]}));
+    observed.cluster.spec.listeners.clear();
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let plan = plan_of(&observed);
+        seen.extend(told(&plan));
+        settle(&mut observed, &plan);
+        if observed.pods.is_empty() {
+            start_pod(&mut observed);
+            answer(&mut observed, BrokerState::Running);
+        }
+    }
+    assert!(seen.contains(&"delete Service demo-out-0".to_owned()), "{seen:?}");
+}
+
+#[test]
+fn volumes_grow_by_their_claims() {
+    let mut observed = running(json!({}));
+    observed.cluster.spec.storage.size = parsed(json!("20Gi"));
+    let plan = plan_of(&observed);
+    assert_eq!(told(&plan), ["apply PersistentVolumeClaim data-demo-0"]);
+    settle(&mut observed, &plan);
+    assert_eq!(told(&plan_of(&observed)), [""; 0]);
+}
+
+#[test]
+fn drift_is_put_right() {
+    let mut observed = running(json!({}));
+    let key = ObjectKey { kind: "Service".to_owned(), name: "demo-bootstrap".to_owned() };
+    observed.standing.get_mut(&key).unwrap().body["spec"]["ports"][0]["port"] = json!(1);
+    assert_eq!(told(&plan_of(&observed)), ["apply Service demo-bootstrap"]);
+}

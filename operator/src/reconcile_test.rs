@@ -1,0 +1,132 @@
+//! The whole reconcile against an API server that knows nothing but one KafkaCluster.
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http_body_util::BodyExt as _;
+use hyper::{Method, Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::admin::{AdminError, AdminTarget, BrokerView, ClusterView, FormatRequest};
+use crate::testing::{cluster, release};
+
+/// Brokers that no test here gets to ask.
+#[derive(Debug)]
+struct NoBrokers;
+
+impl NoBrokers {
+    fn unreachable<T: Send>() -> BoxFuture<'static, Result<T, AdminError>> {
+        let error = AdminError::Unreachable { url: "none".to_owned(), reason: "there is none".to_owned() };
+        async { Err(error) }.boxed()
+    }
+}
+
+impl BrokerAdmin for NoBrokers {
+    fn broker(&self, _: AdminTarget) -> BoxFuture<'_, Result<BrokerView, AdminError>> {
+        Self::unreachable()
+    }
+
+    fn cluster(&self, _: AdminTarget) -> BoxFuture<'_, Result<ClusterView, AdminError>> {
+        Self::unreachable()
+    }
+
+    fn format(&self, _: AdminTarget, _: FormatRequest) -> BoxFuture<'_, Result<(), AdminError>> {
+        Self::unreachable()
+    }
+}
+
+struct Write {
+    what: String,
+    query: String,
+    body: Value,
+}
+
+/// Reconciles once and returns what was written. `refuse` is answered with 403.
+async fn writes(spec: Value, refuse: &'static str) -> Vec<Write> {
+    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    let cluster = cluster(spec);
+    let stored = cluster.clone();
+    let server = async move {
+        let mut writes = Vec::new();
+        while let Some((request, send)) = handle.next_request().await {
+            let (parts, body) = request.into_parts();
+            let bytes = body.collect().await.unwrap().to_bytes();
+            let (code, answer) = match (&parts.method, parts.uri.path()) {
+                (&Method::GET, path) if path.ends_with("/kafkaclusters/demo") => (200, json!(stored)),
+                (&Method::GET, path) if path.contains("/demo") => (404, failure(404, "NotFound")),
+                (&Method::GET, _) => (200, json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": []})),
+                (method, path) => {
+                    let body: Value = serde_json::from_slice(&bytes).unwrap();
+                    let what = path.rsplit("/shop/").next().unwrap();
+                    let query = parts.uri.query().unwrap_or_default().to_owned();
+                    writes.push(Write { what: format!("{method} {what}"), query, body: body.clone() });
+                    match path {
+                        path if path.contains(refuse) => (403, failure(403, "Forbidden")),
+                        path if path.ends_with("/status") => (200, json!(stored)),
+                        _ => (200, body),
+                    }
+                }
+            };
+            send.send_response(
+                Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap(),
+            );
+        }
+        writes
+    };
+    let context = Context {
+        client: Client::new(service, "shop"),
+        admin: Box::new(NoBrokers),
+        release: release(),
+        instance: "test".to_owned(),
+        metrics: Metrics::default(),
+    };
+    let reconciled = Box::pin(async move { reconcile(Arc::new(cluster), Arc::new(context)).await });
+    let (action, writes) = futures::join!(reconciled, server);
+    assert!(action.is_ok(), "{action:?}");
+    writes
+}
+
+fn failure(code: u16, reason: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": "not here", "reason": reason})
+}
+
+#[tokio::test]
+async fn a_new_cluster_is_written_in_order_and_the_status_last() {
+    let writes = writes(json!({}), "nothing").await;
+    let seen: Vec<_> = writes.iter().map(|write| write.what.as_str()).collect();
+    let expected = [
+        "PATCH serviceaccounts/demo",
+        "POST secrets",
+        "PATCH services/demo-brokers",
+        "PATCH services/demo-bootstrap",
+        "POST configmaps",
+        "PATCH statefulsets/demo",
+        "PATCH poddisruptionbudgets/demo",
+        "PATCH kafkaclusters/demo/status",
+        "POST events",
+    ];
+    assert_eq!(seen, expected);
+    for write in writes.iter().filter(|write| write.what.starts_with("PATCH")) {
+        assert!(write.query.contains("fieldManager=millrace-operator"), "{}", write.query);
+    }
+    assert_eq!(writes[7].body["status"]["conditions"][0]["status"], "False");
+    assert_eq!(writes[8].body["reason"], "Created");
+}
+
+#[tokio::test]
+async fn a_refused_step_ends_up_in_the_status() {
+    let writes = writes(json!({}), "statefulsets").await;
+    assert!(!writes.iter().any(|write| write.what.contains("poddisruptionbudgets")), "later steps wait");
+    let status = writes.iter().find(|write| write.what.ends_with("/status")).unwrap();
+    let conditions = status.body["status"]["conditions"].as_array().unwrap();
+    let stalled = conditions.iter().find(|condition| condition["type"] == "Stalled").unwrap();
+    assert_eq!((&stalled["status"], &stalled["message"]), (&json!("True"), &json!("StatefulSet demo: not here.")));
+}
+
+#[tokio::test]
+async fn an_invalid_manifest_writes_nothing_but_its_status() {
+    let writes = writes(json!({"config": {"node.id": 1}}), "nothing").await;
+    let seen: Vec<_> = writes.iter().map(|write| write.what.as_str()).collect();
+    assert_eq!(seen, ["PATCH kafkaclusters/demo/status", "POST events"]);
+}

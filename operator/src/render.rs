@@ -1,0 +1,158 @@
+//! The Kubernetes objects of a cluster, as pure functions of the validated manifest.
+
+mod network;
+mod properties;
+mod statefulset;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, ServiceAccount};
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::Resource as _;
+use protocol::types::{BrokerId, ClusterId};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::admin::ManagementToken;
+use crate::crd::KafkaCluster;
+use crate::manifest::Manifest;
+use crate::names::{ANNOTATION_APPLIED, ANNOTATION_CLUSTER_ID, ANNOTATION_FORMATTED};
+use crate::observe::SECRET_KEY_TOKENS;
+use crate::quantity;
+use crate::validate::{ValidatedCluster, claim_request};
+
+pub use network::{NodePorts, services};
+pub use properties::server_properties;
+pub use statefulset::{StatefulSetTemplate, pod_facts, statefulset};
+
+/// The rendered options of every broker, and the name their ConfigMap gets from them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedConfig {
+    pub name: String,
+    pub files: BTreeMap<BrokerId, String>,
+}
+
+impl RenderedConfig {
+    pub fn new(cluster: &ValidatedCluster, node_ports: &NodePorts) -> Self {
+        let files: BTreeMap<_, _> =
+            cluster.brokers.iter().map(|id| (*id, server_properties(cluster, *id, node_ports))).collect();
+        let all: Vec<&str> = files.values().map(String::as_str).collect();
+        Self { name: cluster.names.config_map(&hash(&all.join("\0"))), files }
+    }
+
+    pub fn hash_of(&self, broker: BrokerId) -> Option<String> {
+        self.files.get(&broker).map(|file| hash(file))
+    }
+}
+
+/// Ten hexadecimal digits: enough to tell two renderings of one cluster apart.
+pub fn hash(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    let head = digest.iter().take(5).fold(0_u64, |head, byte| head << 8 | u64::from(*byte));
+    format!("{head:010x}")
+}
+
+pub fn config_map(cluster: &ValidatedCluster, config: &RenderedConfig) -> Manifest {
+    let data = config.files.iter().map(|(id, file)| (format!("server-{id}.properties"), file.clone())).collect();
+    let metadata = metadata(cluster, &config.name);
+    Manifest::new(&ConfigMap { metadata, data: Some(data), immutable: Some(true), ..ConfigMap::default() })
+}
+
+pub fn management_secret(cluster: &ValidatedCluster, token: &ManagementToken) -> Manifest {
+    let tokens = BTreeMap::from([(SECRET_KEY_TOKENS.to_owned(), format!("{}\n", token.0))]);
+    let metadata = metadata(cluster, &cluster.names.management_secret());
+    Manifest::new(&Secret { metadata, string_data: Some(tokens), ..Secret::default() })
+}
+
+pub fn service_account(cluster: &ValidatedCluster) -> Manifest {
+    let account = ServiceAccount {
+        metadata: metadata(cluster, &cluster.names.cluster),
+        automount_service_account_token: Some(false),
+        ..ServiceAccount::default()
+    };
+    stamped(Manifest::new(&account))
+}
+
+/// A single broker can always be evicted: refusing would only keep its node from being drained.
+pub fn disruption_budget(cluster: &ValidatedCluster) -> Manifest {
+    let spec = PodDisruptionBudgetSpec {
+        max_unavailable: Some(IntOrString::Int(1)),
+        selector: Some(LabelSelector { match_labels: Some(cluster.names.selector()), ..LabelSelector::default() }),
+        unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
+        ..PodDisruptionBudgetSpec::default()
+    };
+    let metadata = metadata(cluster, &cluster.names.cluster);
+    stamped(Manifest::new(&PodDisruptionBudget { metadata, spec: Some(spec), status: None }))
+}
+
+/// What the operator keeps on a claim that the StatefulSet made: whose data it holds, the size once it is to grow,
+/// and the owner while `deleteClaim` is set. The UID makes the API server refuse it for any other claim.
+pub fn claim(
+    cluster: &ValidatedCluster,
+    standing: &PersistentVolumeClaim,
+    cluster_id: &ClusterId,
+    formatted: bool,
+) -> Manifest {
+    let metadata = &standing.metadata;
+    let current = claim_request(standing).filter(|size| quantity::bytes(size) >= Some(cluster.storage.size_bytes));
+    let mut annotations = BTreeMap::from([(ANNOTATION_CLUSTER_ID, cluster_id.to_string())]);
+    if formatted {
+        annotations.insert(ANNOTATION_FORMATTED, "true".to_owned());
+    }
+    let owners: Vec<_> = cluster.storage.delete_claim.then(|| owner(cluster)).into_iter().collect();
+    let body = json!({
+        "metadata": {
+            "name": metadata.name, "uid": metadata.uid, "annotations": annotations, "ownerReferences": owners,
+        },
+        "spec": { "resources": { "requests": { "storage": current.unwrap_or(&cluster.storage.size) } } },
+    });
+    let mut manifest = Manifest::new(&PersistentVolumeClaim::default());
+    manifest.name = metadata.name.clone().unwrap_or_default();
+    merge(&mut manifest.body, body);
+    manifest
+}
+
+fn merge(target: &mut Value, additions: Value) {
+    match (target, additions) {
+        (Value::Object(target), Value::Object(additions)) => {
+            for (name, value) in additions {
+                merge(target.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (target, value) => *target = value,
+    }
+}
+
+fn metadata(cluster: &ValidatedCluster, name: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(cluster.names.namespace.clone()),
+        labels: Some(cluster.names.labels()),
+        owner_references: Some(vec![owner(cluster)]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn owner(cluster: &ValidatedCluster) -> OwnerReference {
+    OwnerReference {
+        api_version: KafkaCluster::api_version(&()).into_owned(),
+        kind: KafkaCluster::kind(&()).into_owned(),
+        name: cluster.names.cluster.clone(),
+        uid: cluster.uid.clone(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// Adds the hash of the whole manifest, by which a field that was dropped from it is noticed.
+fn stamped(mut manifest: Manifest) -> Manifest {
+    let stamp = hash(&manifest.body.to_string());
+    merge(&mut manifest.body, json!({ "metadata": { "annotations": { ANNOTATION_APPLIED: stamp } } }));
+    manifest
+}
+
+#[cfg(test)]
+#[path = "render_test.rs"]
+mod render_test;

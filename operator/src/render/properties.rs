@@ -1,0 +1,109 @@
+//! A broker's `server.properties`.
+
+use std::fmt::Write as _;
+
+use protocol::types::BrokerId;
+
+use super::NodePorts;
+use crate::names::{PORT_BROKERS, PORT_CONTROLLERS, PORT_MANAGEMENT};
+use crate::validate::{Exposure, Listener, ValidatedCluster};
+
+pub(super) const CONFIG_DIRECTORY: &str = "/etc/millrace";
+pub(super) const VOLUME_DIRECTORY: &str = "/var/lib/millrace";
+/// Below [`CONFIG_DIRECTORY`].
+pub(super) const TOKENS_FILE: &str = "management/tokens";
+
+pub fn server_properties(cluster: &ValidatedCluster, broker: BrokerId, node_ports: &NodePorts) -> String {
+    let names = &cluster.names;
+    let host = names.pod_host(broker);
+    let bootstrap: Vec<_> =
+        cluster.brokers.iter().map(|id| format!("{}:{PORT_CONTROLLERS}", names.pod_host(*id))).collect();
+    let internal = [("BROKERS".to_owned(), PORT_BROKERS), ("CONTROLLERS".to_owned(), PORT_CONTROLLERS)];
+    let clients = cluster.listeners.iter().map(|listener| (kafka_name(listener), listener.port));
+    let bound: Vec<_> = internal.into_iter().chain(clients).collect();
+    let listeners = joined(bound.iter().map(|(name, port)| format!("{name}://0.0.0.0:{port}")));
+    let protocols = joined(bound.iter().map(|(name, _)| format!("{name}:PLAINTEXT")));
+    let own = [format!("BROKERS://{host}:{PORT_BROKERS}"), format!("CONTROLLERS://{host}:{PORT_CONTROLLERS}")];
+    let public = cluster.listeners.iter().map(|listener| advertised(listener, &host, broker, node_ports));
+    let advertised = joined(own.into_iter().chain(public));
+
+    let mut file = String::from("# Written by the Millrace operator from the KafkaCluster; changes here are lost.\n");
+    let fixed = [
+        ("process.roles", "broker,controller".to_owned()),
+        ("node.id", broker.to_string()),
+        ("controller.quorum.bootstrap.servers", bootstrap.join(",")),
+        ("listeners", listeners),
+        ("advertised.listeners", advertised),
+        ("listener.security.protocol.map", protocols),
+        ("inter.broker.listener.name", "BROKERS".to_owned()),
+        ("controller.listener.names", "CONTROLLERS".to_owned()),
+        ("log.dirs", format!("{VOLUME_DIRECTORY}/data")),
+        ("millrace.format", "await".to_owned()),
+        ("millrace.management.listener", format!("0.0.0.0:{PORT_MANAGEMENT}")),
+        ("millrace.management.tokens.file", format!("{CONFIG_DIRECTORY}/{TOKENS_FILE}")),
+    ];
+    for (name, value) in fixed {
+        property(&mut file, name, &value);
+    }
+    let defaults = replication_defaults(cluster.brokers.len());
+    for (name, value) in defaults.iter().filter(|(name, _)| !cluster.config.contains_key(*name)) {
+        property(&mut file, name, value);
+    }
+    for (name, value) in &cluster.config {
+        property(&mut file, name, &escaped(value));
+    }
+    file
+}
+
+/// From three brokers on, every record is on three of them and acknowledged by two.
+fn replication_defaults(broker_count: usize) -> [(&'static str, &'static str); 5] {
+    let (replicas, in_sync) = if broker_count < 3 { ("1", "1") } else { ("3", "2") };
+    [
+        ("default.replication.factor", replicas),
+        ("min.insync.replicas", in_sync),
+        ("offsets.topic.replication.factor", replicas),
+        ("transaction.state.log.min.isr", in_sync),
+        ("transaction.state.log.replication.factor", replicas),
+    ]
+}
+
+fn advertised(listener: &Listener, pod_host: &str, broker: BrokerId, node_ports: &NodePorts) -> String {
+    let name = kafka_name(listener);
+    match &listener.exposure {
+        Exposure::Internal => format!("{name}://{pod_host}:{}", listener.port),
+        Exposure::NodePort { advertised_host } => {
+            let host = advertised_host.as_deref().unwrap_or("${env:HOST_IP}");
+            let host = if host.contains(':') && !host.contains('{') { format!("[{host}]") } else { host.to_owned() };
+            format!("{name}://{host}:{}", node_ports.get(listener, broker).unwrap_or(listener.port))
+        }
+    }
+}
+
+fn kafka_name(listener: &Listener) -> String {
+    listener.name.to_ascii_uppercase()
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(",")
+}
+
+fn property(file: &mut String, name: &str, value: &str) {
+    let written = writeln!(file, "{name}={value}");
+    debug_assert!(written.is_ok(), "a String takes every write");
+}
+
+/// As Java's `Properties` reads it back.
+fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for (index, c) in value.chars().enumerate() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\t' => text.push_str("\\t"),
+            ' ' if index == 0 => text.push_str("\\ "),
+            c => text.push(c),
+        }
+    }
+    text
+}

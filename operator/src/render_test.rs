@@ -1,0 +1,110 @@
+use serde_json::json;
+
+use super::*;
+use crate::testing::{running, validated};
+
+#[test]
+fn the_options_of_a_broker_are_rendered_whole() {
+    let spec = json!({
+        "listeners": [
+            {"name": "clients", "port": 9092},
+            {"name": "outside", "port": 9094, "type": "nodeport"},
+            {"name": "fixed", "port": 9096, "type": "nodeport", "advertisedHost": "kafka.example"},
+        ],
+        "config": {"log.retention.hours": 4, "auto.create.topics.enable": false, "min.insync.replicas": "1"},
+    });
+    let observed = running(spec);
+    let cluster = validated(serde_json::to_value(&observed.cluster.spec).unwrap());
+    let file = server_properties(&cluster, BrokerId(0), &NodePorts::observed(&cluster, &observed));
+    let expected = "\
+# Written by the Millrace operator from the KafkaCluster; changes here are lost.
+process.roles=broker,controller
+node.id=0
+controller.quorum.bootstrap.servers=demo-0.demo-brokers.shop.svc:9093
+listeners=BROKERS://0.0.0.0:9091,CONTROLLERS://0.0.0.0:9093,CLIENTS://0.0.0.0:9092,OUTSIDE://0.0.0.0:9094,FIXED://0.0.0.0:9096
+advertised.listeners=BROKERS://demo-0.demo-brokers.shop.svc:9091,CONTROLLERS://demo-0.demo-brokers.shop.svc:9093,CLIENTS://demo-0.demo-brokers.shop.svc:9092,OUTSIDE://${env:HOST_IP}:30092,FIXED://kafka.example:30092
+listener.security.protocol.map=BROKERS:PLAINTEXT,CONTROLLERS:PLAINTEXT,CLIENTS:PLAINTEXT,OUTSIDE:PLAINTEXT,FIXED:PLAINTEXT
+inter.broker.listener.name=BROKERS
+controller.listener.names=CONTROLLERS
+log.dirs=/var/lib/millrace/data
+millrace.format=await
+millrace.management.listener=0.0.0.0:9095
+millrace.management.tokens.file=/etc/millrace/management/tokens
+default.replication.factor=1
+offsets.topic.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.replication.factor=1
+auto.create.topics.enable=false
+log.retention.hours=4
+min.insync.replicas=1
+";
+    assert_eq!(file, expected);
+}
+
+/// Every option the operator renders must be one the broker knows, with a value it takes.
+#[test]
+fn the_broker_knows_every_rendered_option() {
+    use protocol::config::{Scope, properties, validate};
+    let file = server_properties(&validated(json!({})), BrokerId(0), &NodePorts::default());
+    for (name, value) in properties::parse(&file).unwrap() {
+        assert!(validate(Scope::Broker, &name, &value).is_ok(), "{name}={value}");
+    }
+}
+
+#[test]
+fn values_are_read_back_as_they_were_written() {
+    let odd = " a\\b\nc=d # e";
+    let cluster = ValidatedCluster {
+        config: BTreeMap::from([("group.initial.rebalance.delay.ms".to_owned(), odd.to_owned())]),
+        ..validated(json!({}))
+    };
+    let file = server_properties(&cluster, BrokerId(0), &NodePorts::default());
+    let read = protocol::config::properties::parse(&file).unwrap();
+    assert_eq!(read.last().unwrap().1, odd);
+}
+
+#[test]
+fn pods_are_restricted_and_stay_where_they_are() {
+    let observed = running(json!({"pod": {"tolerations": [{"key": "kafka", "operator": "Exists"}]}}));
+    let set = observed.standing.values().find(|manifest| manifest.resource.kind == "StatefulSet").unwrap();
+    let spec = &set.body["spec"];
+    assert_eq!(spec["updateStrategy"], json!({"type": "OnDelete"}));
+    assert_eq!(spec["podManagementPolicy"], "Parallel");
+    let pod = &spec["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsUser"], 65532);
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    assert_eq!(pod["enableServiceLinks"], false);
+    assert_eq!(pod["terminationGracePeriodSeconds"], 120);
+    assert_eq!(pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"], true);
+    assert_eq!(pod["containers"][0]["args"], json!(["--config", "/etc/millrace/server-$(ORDINAL).properties"]));
+    let endless = pod["tolerations"].as_array().unwrap().iter().filter(|one| one["effect"] == "NoExecute");
+    assert!(endless.map(|one| &one["tolerationSeconds"]).all(Value::is_null));
+    assert_eq!(pod["tolerations"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn services_lead_to_the_right_pods() {
+    let services = services(&validated(json!({"listeners": [
+        {"name": "a", "port": 9092}, {"name": "b", "port": 9094, "type": "nodeport"},
+    ]})));
+    let names: Vec<_> = services.iter().map(|service| service.name.as_str()).collect();
+    assert_eq!(names, ["demo-brokers", "demo-bootstrap", "demo-b-0"]);
+    assert_eq!(services[0].body["spec"]["publishNotReadyAddresses"], true);
+    assert_eq!(services[1].body["spec"]["ports"].as_array().unwrap().len(), 1);
+    assert_eq!(services[2].body["spec"]["selector"]["apps.kubernetes.io/pod-index"], "0");
+    assert_eq!(services[2].body["spec"]["externalTrafficPolicy"], "Local");
+}
+
+#[test]
+fn claims_never_ask_for_less_and_are_owned_only_on_request() {
+    let observed = running(json!({}));
+    let standing = &observed.claims[&BrokerId(0)];
+    let id = "cluster-id".parse().unwrap();
+    for (size, delete, request, owners) in [("20Gi", true, "20Gi", 1), ("5Gi", false, "10Gi", 0)] {
+        let storage = json!({"storage": {"size": size, "deleteClaim": delete}});
+        let wanted = claim(&validated(storage), standing, &id, true).body;
+        assert_eq!(wanted["spec"]["resources"]["requests"]["storage"], request);
+        assert_eq!(wanted["metadata"]["ownerReferences"].as_array().unwrap().len(), owners);
+        assert_eq!(wanted["metadata"]["uid"], crate::testing::CLAIM_UID);
+    }
+}

@@ -1,0 +1,54 @@
+//! Why a broker has to be restarted: a difference between what its pod was started with and what it should run.
+//! Never a revision of the StatefulSet, which also changes with labels and with the operator itself.
+
+use std::fmt;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use protocol::types::BrokerId;
+
+use crate::names::{ANNOTATION_CONFIG, ANNOTATION_IMAGE, ANNOTATION_RESOURCES};
+use crate::render::{RenderedConfig, pod_facts};
+use crate::validate::ValidatedCluster;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestartReason {
+    ImageChanged { from: String, to: String },
+    ResourcesChanged,
+    ConfigChanged,
+}
+
+impl fmt::Display for RestartReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ImageChanged { from, to } => write!(f, "its image changes from {from} to {to}"),
+            Self::ResourcesChanged => f.write_str("its CPU or memory changed"),
+            Self::ConfigChanged => f.write_str("its options or listeners changed"),
+        }
+    }
+}
+
+pub fn restart_reason(
+    pod: &Pod,
+    broker: BrokerId,
+    cluster: &ValidatedCluster,
+    config: &RenderedConfig,
+) -> Option<RestartReason> {
+    let desired = pod_facts(cluster, config);
+    let started_with = |name: &str| pod.annotations().get(name).cloned().unwrap_or_default();
+    let from = started_with(ANNOTATION_IMAGE);
+    if from != cluster.image {
+        return Some(RestartReason::ImageChanged { from, to: cluster.image.clone() });
+    }
+    if desired.get(ANNOTATION_RESOURCES) != Some(&started_with(ANNOTATION_RESOURCES)) {
+        return Some(RestartReason::ResourcesChanged);
+    }
+    (config_hash(pod, broker) != config.hash_of(broker)).then_some(RestartReason::ConfigChanged)
+}
+
+/// Of the options the pod was started with.
+pub fn config_hash(pod: &Pod, broker: BrokerId) -> Option<String> {
+    let hashes = pod.annotations().get(ANNOTATION_CONFIG)?;
+    let own = hashes.split(',').filter_map(|entry| entry.split_once(':')).find(|(id, _)| *id == broker.to_string());
+    own.map(|(_, hash)| hash.to_owned())
+}

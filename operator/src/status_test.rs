@@ -1,0 +1,106 @@
+use k8s_openapi::jiff::ToSpan as _;
+use protocol::types::BrokerId;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::admin::{BrokerState, ClusterView, PartitionCounts, RecoveryView, VoterView};
+use crate::plan::refuse;
+use crate::testing::{answer, now, parsed, plan_of, release, running};
+use crate::validate::validate;
+
+fn sentence_of(status: &KafkaClusterStatus) -> &str {
+    &status.condition(condition::READY).unwrap().message
+}
+
+#[test]
+fn an_invalid_manifest_is_told_while_the_cluster_is_left_as_it_is() {
+    let mut observed = running(json!({}));
+    observed.cluster.spec.config = parsed(json!({"log.retention.hour": 4}));
+    observed.cluster.metadata.generation = Some(2);
+    let problems = validate(&observed, &release()).unwrap_err();
+    let plan = refuse(&observed, &problems, now());
+    assert_eq!(plan.steps, []);
+    let ready = plan.status.condition(condition::READY).unwrap();
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "InvalidConfig"));
+    let expected = r#"spec.config["log.retention.hour"]: unknown option; did you mean log.retention.hours? The cluster is left as it is."#;
+    assert_eq!(ready.message, expected);
+    assert_eq!(plan.status.condition(condition::STALLED).unwrap().status, "True");
+    assert_eq!(plan.status.observed_generation, Some(2));
+    assert_eq!(plan.status.ready_replicas, 1);
+    assert_eq!(plan.notices[0].reason, "Stalled");
+}
+
+#[test]
+fn a_broker_that_is_not_ready_says_why() {
+    let scheduling = json!([{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}]);
+    let container = |state: Value| {
+        json!([{"name": "broker", "image": "", "imageID": "", "ready": false, "restartCount": 1,
+        "state": state, "lastState": {"terminated": {"exitCode": 3}}}])
+    };
+    let pulling = container(json!({"waiting": {"reason": "ErrImagePull", "message": "not found"}}));
+    let crashing = container(json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}));
+    for (status, expected) in [
+        (json!({"conditions": scheduling}), "Broker 0: pod demo-0 cannot be scheduled: 0/3 nodes are available."),
+        (json!({"containerStatuses": pulling}), "Broker 0: pod demo-0 does not start: ErrImagePull, exit code 3."),
+        (json!({"containerStatuses": crashing}), "Broker 0: pod demo-0 does not start: CrashLoopBackOff, exit code 3."),
+        (json!({}), "Broker 0: pod demo-0 starts."),
+    ] {
+        let mut observed = running(json!({}));
+        observed.brokers.clear();
+        observed.pods.get_mut(&BrokerId(0)).unwrap().status = Some(parsed(status));
+        let plan = plan_of(&observed);
+        assert_eq!(sentence_of(&plan.status), expected);
+        assert_eq!(plan.status.condition(condition::RECONCILING).unwrap().status, "True");
+    }
+}
+
+#[test]
+fn recovery_shows_its_progress() {
+    let mut observed = running(json!({}));
+    answer(&mut observed, BrokerState::Recovering);
+    let view = observed.brokers.get_mut(&BrokerId(0)).unwrap().as_mut().unwrap();
+    view.recovery = Some(RecoveryView { logs_total: 9, logs_done: 3 });
+    let expected = "Broker 0: checks its logs: 3 of 9 done.";
+    assert_eq!(sentence_of(&plan_of(&observed).status), expected);
+}
+
+#[test]
+fn a_ready_pod_is_ready_while_one_answer_is_missing() {
+    let mut observed = running(json!({}));
+    observed.brokers.clear();
+    assert_eq!(sentence_of(&plan_of(&observed).status), "1 of 1 brokers ready.");
+}
+
+#[test]
+fn the_controllers_view_is_reported() {
+    let mut observed = running(json!({"listeners": [
+        {"name": "clients", "port": 9092}, {"name": "out", "port": 9094, "type": "nodeport"},
+    ]}));
+    observed.view = Some(ClusterView {
+        controller_id: Some(0),
+        voters: vec![VoterView { id: 0, directory_id: "abc".to_owned() }],
+        partitions: PartitionCounts { under_replicated: 2, at_min_isr: 1, offline: 0 },
+    });
+    let status = plan_of(&observed).status;
+    assert_eq!(status.controller, Some(0));
+    assert_eq!(status.voters[0].directory_id, "abc");
+    assert_eq!(status.partitions.unwrap().under_replicated, 2);
+    assert_eq!(status.bootstrap[0].addresses, ["demo-bootstrap.shop.svc:9092"]);
+    assert_eq!(status.bootstrap[1].addresses, ["10.9.9.9:30092"]);
+    assert_eq!(status.selector.unwrap(), "app.kubernetes.io/name=millrace,millrace.dev/cluster=demo");
+}
+
+#[test]
+fn a_refused_step_is_told_and_does_not_hide_that_brokers_serve() {
+    let serving = plan_of(&running(json!({}))).status;
+    let later = now() + 1.minute();
+    let failed = with_failure(serving.clone(), "StatefulSet demo: no quota", Persistence::Passing, later);
+    assert_eq!(sentence_of(&failed), "1 of 1 brokers ready. StatefulSet demo: no quota.");
+    assert_eq!(failed.condition(condition::READY).unwrap().last_transition_time, Time(now()));
+    assert_eq!(failed.condition(condition::RECONCILING).unwrap().message, "StatefulSet demo: no quota.");
+    let lasting = with_failure(serving, "StatefulSet demo: no quota", Persistence::Lasting, later);
+    assert_eq!(lasting.condition(condition::STALLED).unwrap().status, "True");
+    let starting =
+        with_failure(KafkaClusterStatus::default(), "StatefulSet demo: no quota", Persistence::Passing, later);
+    assert_eq!(sentence_of(&starting), "StatefulSet demo: no quota.");
+}

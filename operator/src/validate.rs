@@ -1,0 +1,306 @@
+//! From the manifest as written to a cluster that can be run. Everything after this sees only the result.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use k8s_openapi::api::core::v1::{Affinity, LocalObjectReference, ResourceRequirements, Toleration};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::CustomResourceExt as _;
+use kube::core::cel::{CompiledSchema, Validator, compile_schema};
+use protocol::types::BrokerId;
+use serde_json::Value;
+
+use crate::crd::{
+    KafkaCluster, KafkaClusterSpec, ListenerSpec, ListenerType, PodOptions, ResourcesSpec, TolerationSpec,
+};
+use crate::names::Names;
+use crate::observe::Observed;
+use crate::{options, quantity};
+
+/// What this operator brings: its own version, and the broker image of that version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    pub version: String,
+    pub broker_image: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValidatedCluster {
+    pub names: Names,
+    pub uid: String,
+    pub brokers: Vec<BrokerId>,
+    pub version: String,
+    pub image: String,
+    pub config: BTreeMap<String, String>,
+    pub storage: Storage,
+    pub listeners: Vec<Listener>,
+    pub resources: ResourceRequirements,
+    pub pod: PodPlacement,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Storage {
+    pub size: Quantity,
+    pub size_bytes: u64,
+    pub class: Option<String>,
+    pub delete_claim: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    pub name: String,
+    pub port: u16,
+    pub exposure: Exposure,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exposure {
+    Internal,
+    /// With the host that clients are told, where it is not the node's address.
+    NodePort {
+        advertised_host: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PodPlacement {
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    pub node_selector: BTreeMap<String, String>,
+    pub tolerations: Vec<Toleration>,
+    pub affinity: Option<Affinity>,
+    pub priority_class_name: Option<String>,
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+}
+
+/// One thing in the manifest that cannot be, and what could.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct Problem {
+    pub field: String,
+    pub message: String,
+}
+
+impl Problem {
+    fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+pub fn validate(observed: &Observed, release: &Release) -> Result<ValidatedCluster, Vec<Problem>> {
+    let cluster = &observed.cluster;
+    let spec = &cluster.spec;
+    let mut problems = schema_problems(cluster);
+    let config = keep(&mut problems, config(spec));
+    let storage = keep(&mut problems, storage(spec, observed).map_err(|problem| vec![problem]));
+    let version = keep(&mut problems, version(observed, release).map_err(|problem| vec![problem]));
+    let pod = keep(&mut problems, placement(spec.pod.as_ref()).map_err(|problem| vec![problem]));
+    let resources = keep(&mut problems, resources(spec.resources.as_ref()));
+    let (Some(config), Some(storage), Some(version), Some(pod), Some(resources)) =
+        (config, storage, version, pod, resources)
+    else {
+        return Err(problems);
+    };
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(ValidatedCluster {
+        names: observed.names.clone(),
+        uid: cluster.metadata.uid.clone().unwrap_or_default(),
+        brokers: (0..spec.replicas).map(BrokerId).collect(),
+        image: spec.image.clone().unwrap_or_else(|| image_of(&version, release)),
+        version,
+        config,
+        storage,
+        listeners: listeners(&spec.listeners),
+        resources,
+        pod,
+    })
+}
+
+fn keep<T>(problems: &mut Vec<Problem>, checked: Result<T, Vec<Problem>>) -> Option<T> {
+    checked.map_err(|found| problems.extend(found)).ok()
+}
+
+/// The rules of the CRD once more: the one installed may be older than this operator.
+fn schema_problems(cluster: &KafkaCluster) -> Vec<Problem> {
+    static RULES: LazyLock<Option<CompiledSchema>> = LazyLock::new(|| {
+        let crd = KafkaCluster::crd();
+        let schema = crd.spec.versions.first()?.schema.as_ref()?.open_api_v3_schema.as_ref()?;
+        Some(compile_schema(&serde_json::to_value(schema).ok()?))
+    });
+    let (Some(rules), Ok(object)) = (RULES.as_ref(), serde_json::to_value(cluster)) else { return Vec::new() };
+    let Err(errors) = Validator::new().validate_compiled(rules, &object, None) else { return Vec::new() };
+    errors.into_vec().into_iter().map(|error| Problem::new(error.field_path, error.message)).collect()
+}
+
+fn config(spec: &KafkaClusterSpec) -> Result<BTreeMap<String, String>, Vec<Problem>> {
+    let mut config = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (name, value) in &spec.config {
+        match scalar(value).and_then(|raw| options::check(name, &raw).map(|()| raw)) {
+            Ok(raw) => drop(config.insert(name.clone(), raw)),
+            Err(message) => problems.push(Problem::new(format!("spec.config[{name:?}]"), message)),
+        }
+    }
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+fn scalar(value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Bool(flag) => Ok(flag.to_string()),
+        Value::Null => Err("no value; write a string, a number, true or false".to_owned()),
+        Value::Array(_) | Value::Object(_) => {
+            Err("a list or an object; write a string, a number, true or false, with commas between the items of a list"
+                .to_owned())
+        }
+    }
+}
+
+fn storage(spec: &KafkaClusterSpec, observed: &Observed) -> Result<Storage, Problem> {
+    let field = "spec.storage.size";
+    let size = &spec.storage.size;
+    let size_bytes = quantity::bytes(size).filter(|bytes| 0 < *bytes);
+    let size_bytes =
+        size_bytes.ok_or_else(|| Problem::new(field, format!("{:?} is not a size; write one such as 10Gi", size.0)))?;
+    for claim in observed.claims.values() {
+        let requested = claim_request(claim);
+        if let Some(requested) =
+            requested.filter(|requested| quantity::bytes(requested).is_some_and(|bytes| size_bytes < bytes))
+        {
+            let name = claim.metadata.name.as_deref().unwrap_or_default();
+            let message = format!(
+                "{} is less than volume {name} has; volumes cannot shrink, set it to at least {}",
+                size.0, requested.0
+            );
+            return Err(Problem::new(field, message));
+        }
+    }
+    Ok(Storage {
+        size: size.clone(),
+        size_bytes,
+        class: spec.storage.class.clone(),
+        delete_claim: spec.storage.delete_claim,
+    })
+}
+
+/// What a claim asks for.
+pub fn claim_request(claim: &k8s_openapi::api::core::v1::PersistentVolumeClaim) -> Option<&Quantity> {
+    claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage")
+}
+
+/// The version in the manifest, else the one the cluster runs, else this operator's.
+fn version(observed: &Observed, release: &Release) -> Result<String, Problem> {
+    let spec = &observed.cluster.spec;
+    let pinned = observed.cluster.status.as_ref().and_then(|status| status.version.clone());
+    let version = spec.version.clone().or(pinned).unwrap_or_else(|| release.version.clone());
+    if numbers(&release.version) < numbers(&version) {
+        let message =
+            format!("{version} is newer than this operator ({}); upgrade the operator first", release.version);
+        return Err(Problem::new("spec.version", message));
+    }
+    Ok(version)
+}
+
+fn numbers(version: &str) -> Vec<u64> {
+    let release = version.split('-').next().unwrap_or_default();
+    release.split('.').map(|number| number.parse().unwrap_or(0)).collect()
+}
+
+/// The image of this operator's version, with another tag where the cluster is pinned to another version.
+fn image_of(version: &str, release: &Release) -> String {
+    if version == release.version {
+        return release.broker_image.clone();
+    }
+    let untagged = release.broker_image.split('@').next().unwrap_or_default();
+    let (path, last) = untagged.rsplit_once('/').map_or(("", untagged), |(path, last)| (path, last));
+    let repository = last.split(':').next().unwrap_or_default();
+    if path.is_empty() { format!("{repository}:{version}") } else { format!("{path}/{repository}:{version}") }
+}
+
+fn listeners(specs: &[ListenerSpec]) -> Vec<Listener> {
+    if specs.is_empty() {
+        return vec![Listener { name: "clients".to_owned(), port: 9092, exposure: Exposure::Internal }];
+    }
+    specs.iter().map(listener).collect()
+}
+
+fn listener(spec: &ListenerSpec) -> Listener {
+    let exposure = match spec.kind {
+        ListenerType::Internal => Exposure::Internal,
+        ListenerType::NodePort => Exposure::NodePort { advertised_host: spec.advertised_host.clone() },
+    };
+    Listener { name: spec.name.clone(), port: spec.port, exposure }
+}
+
+fn resources(spec: Option<&ResourcesSpec>) -> Result<ResourceRequirements, Vec<Problem>> {
+    let spec = spec.cloned().unwrap_or_default();
+    let given = [("requests", &spec.requests), ("limits", &spec.limits)];
+    let invalid = |(field, map): (&str, &BTreeMap<String, Quantity>)| -> Vec<Problem> {
+        let bad = map.iter().filter(|(_, value)| quantity::bytes(value).is_none());
+        bad.map(|(name, value)| {
+            Problem::new(format!("spec.resources.{field}.{name}"), format!("{:?} is not a quantity", value.0))
+        })
+        .collect()
+    };
+    let problems: Vec<_> = given.into_iter().flat_map(invalid).collect();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut requests = spec.requests.clone();
+    let mut limits = spec.limits.clone();
+    let unnamed = |name: &str| !spec.requests.contains_key(name) && !spec.limits.contains_key(name);
+    if unnamed("cpu") {
+        requests.insert("cpu".to_owned(), Quantity("100m".to_owned()));
+    }
+    if unnamed("memory") {
+        requests.insert("memory".to_owned(), Quantity("256Mi".to_owned()));
+        limits.insert("memory".to_owned(), Quantity("1Gi".to_owned()));
+    }
+    Ok(ResourceRequirements { requests: Some(requests), limits: Some(limits), ..ResourceRequirements::default() })
+}
+
+fn placement(spec: Option<&PodOptions>) -> Result<PodPlacement, Problem> {
+    let spec = spec.cloned().unwrap_or_default();
+    for (field, map) in [("labels", &spec.labels), ("annotations", &spec.annotations)] {
+        if let Some(name) =
+            map.keys().find(|name| name.contains("millrace.dev/") || name.as_str() == "app.kubernetes.io/name")
+        {
+            return Err(Problem::new(
+                format!("spec.pod.{field}[{name:?}]"),
+                "set by the operator; choose another name",
+            ));
+        }
+    }
+    let affinity = spec.affinity.map(serde_json::from_value).transpose();
+    let affinity = affinity.map_err(|error| Problem::new("spec.pod.affinity", format!("not an affinity: {error}")))?;
+    Ok(PodPlacement {
+        labels: spec.labels,
+        annotations: spec.annotations,
+        node_selector: spec.node_selector,
+        tolerations: spec.tolerations.into_iter().map(toleration).collect(),
+        affinity,
+        priority_class_name: spec.priority_class_name,
+        image_pull_secrets: spec
+            .image_pull_secrets
+            .into_iter()
+            .map(|secret| LocalObjectReference { name: secret.name })
+            .collect(),
+    })
+}
+
+fn toleration(spec: TolerationSpec) -> Toleration {
+    Toleration {
+        key: spec.key,
+        operator: spec.operator,
+        value: spec.value,
+        effect: spec.effect,
+        toleration_seconds: spec.toleration_seconds,
+    }
+}
+
+#[cfg(test)]
+#[path = "validate_test.rs"]
+mod validate_test;

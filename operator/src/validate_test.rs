@@ -1,0 +1,141 @@
+use serde_json::json;
+
+use super::*;
+use crate::testing::{cluster, release, running, validated};
+
+fn problems(spec: Value) -> Vec<String> {
+    let refused = validate(&Observed::nothing(cluster(spec)), &release());
+    refused.err().into_iter().flatten().map(|problem| problem.to_string()).collect()
+}
+
+#[test]
+fn eight_lines_are_enough() {
+    let cluster = validated(json!({}));
+    assert_eq!(cluster.image, "example/millrace-broker:0.1.0");
+    assert_eq!(cluster.version, "0.1.0");
+    assert_eq!(cluster.brokers, [BrokerId(0)]);
+    assert_eq!(cluster.storage.size_bytes, 10 << 30);
+    assert_eq!(cluster.listeners, [Listener { name: "clients".into(), port: 9092, exposure: Exposure::Internal }]);
+}
+
+#[test]
+fn names_the_field_and_says_what_would_be_right() {
+    let listener = |name: &str, port: u16| json!({"listeners": [{"name": name, "port": port}]});
+    for (spec, expected) in [
+        (json!({"replicas": 3}), "spec.replicas: this version runs one broker: set it to 1 or leave it out"),
+        (
+            json!({"config": {"log.retention.hour": 4}}),
+            r#"spec.config["log.retention.hour"]: unknown option; did you mean log.retention.hours?"#,
+        ),
+        (json!({"config": {"zzz": 4}}), r#"spec.config["zzz"]: unknown option"#),
+        (
+            json!({"config": {"listeners": "PLAINTEXT://:9092"}}),
+            r#"spec.config["listeners"]: set by the operator; use spec.listeners instead"#,
+        ),
+        (
+            json!({"config": {"millrace.management.listener": ""}}),
+            r#"spec.config["millrace.management.listener"]: set by the operator; remove it"#,
+        ),
+        (
+            json!({"config": {"log.retention.hours": [1]}}),
+            r#"spec.config["log.retention.hours"]: a list or an object; write a string, a number, true or false, with commas between the items of a list"#,
+        ),
+        (json!({"storage": {"size": "10GB"}}), r#"spec.storage.size: "10GB" is not a size; write one such as 10Gi"#),
+        (json!({"storage": {"size": 0}}), r#"spec.storage.size: "0" is not a size; write one such as 10Gi"#),
+        (
+            json!({"version": "0.2.0"}),
+            "spec.version: 0.2.0 is newer than this operator (0.1.0); upgrade the operator first",
+        ),
+        (
+            json!({"pod": {"labels": {"millrace.dev/cluster": "x"}}}),
+            r#"spec.pod.labels["millrace.dev/cluster"]: set by the operator; choose another name"#,
+        ),
+        (
+            json!({"resources": {"limits": {"memory": "lots"}}}),
+            r#"spec.resources.limits.memory: "lots" is not a quantity"#,
+        ),
+        (
+            listener("brokers", 9092),
+            "spec.listeners[0]: the names brokers, controllers and management are taken by the brokers themselves",
+        ),
+        (
+            listener("clients", 9093),
+            "spec.listeners[0]: the ports 9091, 9093 and 9095 are taken by the brokers themselves",
+        ),
+        (
+            json!({"listeners": [{"name": "a", "port": 9092}, {"name": "b", "port": 9092}]}),
+            "spec.listeners: two listeners have the same port",
+        ),
+        (
+            json!({"listeners": [{"name": "a", "port": 9092, "advertisedHost": "x"}]}),
+            "spec.listeners[0]: advertisedHost is for listeners of type nodeport",
+        ),
+    ] {
+        assert_eq!(problems(spec), [expected]);
+    }
+    let wrong_type = problems(json!({"config": {"log.retention.hours": "four"}}));
+    assert!(wrong_type[0].starts_with(r#"spec.config["log.retention.hours"]: "four" is not "#), "{wrong_type:?}");
+    let affinity = problems(json!({"pod": {"affinity": {"nodeAffinity": 3}}}));
+    assert!(affinity[0].starts_with("spec.pod.affinity: not an affinity: "), "{affinity:?}");
+}
+
+#[test]
+fn tells_every_problem_at_once() {
+    let found =
+        problems(json!({"replicas": 2, "storage": {"size": ""}, "config": {"node.id": 1, "process.roles": "broker"}}));
+    assert_eq!(found.len(), 4, "{found:?}");
+}
+
+#[test]
+fn the_name_must_leave_room_for_those_made_from_it() {
+    let mut cluster = cluster(json!({}));
+    for (name, legal) in
+        [("d", true), ("a1-b", true), ("1a", false), ("a-", false), (&*"a".repeat(41), false), ("A", false)]
+    {
+        cluster.metadata.name = Some(name.to_owned());
+        assert_eq!(validate(&Observed::nothing(cluster.clone()), &release()).is_ok(), legal, "{name}");
+    }
+}
+
+#[test]
+fn the_class_of_volumes_stays() {
+    let with_class = |class: &str| cluster(json!({"storage": {"size": "10Gi", "class": class}}));
+    let changed = kube::core::cel::validate_cel_update(&with_class("slow"), &with_class("fast"));
+    assert_eq!(changed.unwrap_err()[0].field_path, "spec.storage");
+    let removed = kube::core::cel::validate_cel_update(&cluster(json!({})), &with_class("fast"));
+    assert!(removed.is_err());
+    let grown = cluster(json!({"storage": {"size": "20Gi", "class": "fast"}}));
+    assert!(kube::core::cel::validate_cel_update(&grown, &with_class("fast")).is_ok());
+}
+
+#[test]
+fn volumes_never_shrink() {
+    let mut observed = running(json!({}));
+    observed.cluster.spec.storage.size = Quantity("5Gi".to_owned());
+    let refused = validate(&observed, &release()).unwrap_err();
+    let expected =
+        "spec.storage.size: 5Gi is less than volume data-demo-0 has; volumes cannot shrink, set it to at least 10Gi";
+    assert_eq!(refused[0].to_string(), expected);
+}
+
+#[test]
+fn a_newer_operator_leaves_the_version_alone() {
+    let observed = running(json!({}));
+    let newer = |image: &str| Release { version: "0.2.0".to_owned(), broker_image: image.to_owned() };
+    for (image, expected) in [
+        ("example/millrace-broker:0.2.0", "example/millrace-broker:0.1.0"),
+        ("host:5000/broker@sha256:abc", "host:5000/broker:0.1.0"),
+        ("broker", "broker:0.1.0"),
+    ] {
+        let cluster = validate(&observed, &newer(image)).unwrap();
+        assert_eq!((cluster.version.as_str(), cluster.image.as_str()), ("0.1.0", expected));
+    }
+}
+
+#[test]
+fn resources_that_are_named_are_left_as_they_are() {
+    let cluster = validated(json!({"resources": {"limits": {"memory": "512Mi"}}}));
+    let requests = cluster.resources.requests.unwrap();
+    assert_eq!(requests.keys().collect::<Vec<_>>(), ["cpu"]);
+    assert_eq!(cluster.resources.limits.unwrap()["memory"].0, "512Mi");
+}
