@@ -3,6 +3,7 @@
 mod brokers;
 pub(crate) mod features;
 mod format;
+mod handle;
 mod metadata_log;
 mod placement;
 mod producer_ids;
@@ -13,9 +14,8 @@ mod voter;
 
 pub(crate) use brokers::Registration;
 pub(crate) use format::{FormatError, FormatPlan, format_directory};
+pub(crate) use handle::{ControllerError, ControllerHandle};
 pub(crate) use producer_ids::ProducerIdAllocator;
-pub(crate) use runtime::{
-    Controller, ControllerContext, ControllerError, ControllerHandle, ControllerStartError, ControllerThread,
-};
+pub(crate) use runtime::{Controller, ControllerContext, ControllerStartError, ControllerThread};
 pub(crate) use topics::{CreateTopicError, CreatedTopic, TopicDefaults, TopicSpec, is_internal_topic};
 pub(crate) use voter::Voter;

@@ -8,5 +8,6 @@ mod management;
 mod pulse;
 mod reactor;
 mod startup;
+mod status;
 
 pub(crate) use startup::{ServerError, run};

@@ -9,38 +9,26 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use protocol::metadata_records::MetadataRecord;
 use protocol::metadata_records::control::ControlRecord;
-use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, TopicId};
+use protocol::types::{BrokerId, DirectoryId, LeaderEpoch, TopicId};
 use storage::FilePool;
 use storage::directory::LogDirectory;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 use uuid::Uuid;
 
-use super::brokers::{self, Registration, RegistrationError};
+use super::brokers;
 use super::format::bootstrap_records;
-use super::metadata_log::{EncodeError, MetadataLog, MetadataLogError, encode_control, encode_records};
-use super::producer_ids::{self, ProducerIdBlock};
+use super::handle::{Command, ControllerError, ControllerHandle, Reply};
+use super::metadata_log::{MetadataLog, MetadataLogError, encode_control, encode_records};
+use super::producer_ids;
 use super::quorum_state::{QuorumState, QuorumStateError, QuorumStateFile};
 use super::topics::{self, CreateTopicError, CreatedTopic, TopicDefaults, TopicSpec};
 use crate::clock;
 use crate::metadata::{Image, METADATA_DIRECTORY, replay};
 use crate::replica::ReplicaManager;
 
-/// Commands that wait for the controller; whoever sends one more waits.
-const COMMANDS_QUEUED_MAX: usize = 1024;
 /// Commands that share one sync.
 const COMMANDS_PER_SYNC_MAX: usize = 256;
-
-/// Why the controller gave no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ControllerError {
-    #[error("the controller has stopped")]
-    Stopped,
-    #[error("the request cannot be written to the metadata log: {0}")]
-    Encode(#[from] EncodeError),
-    #[error("all producer ids are used up")]
-    NoProducerIds,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControllerStartError {
@@ -53,61 +41,11 @@ pub(crate) enum ControllerStartError {
     #[error("the thread of the controller cannot start: {0}")]
     Thread(std::io::Error),
     #[error(transparent)]
-    Registration(#[from] RegistrationError),
-    #[error(transparent)]
     Controller(#[from] ControllerError),
 }
 
-type TopicResults = Vec<Result<CreatedTopic, CreateTopicError>>;
-
-#[derive(Debug)]
-enum Command {
-    CreateTopics { specs: Vec<TopicSpec>, validate_only: bool, reply: Reply<TopicResults> },
-    AllocateProducerIds { reply: Reply<ProducerIdBlock> },
-    Register { registration: Registration, reply: Reply<BrokerEpoch> },
-    Unfence { epoch: BrokerEpoch, reply: Reply<Result<(), RegistrationError>> },
-    Stop,
-}
-
-type Reply<T> = oneshot::Sender<Result<T, ControllerError>>;
-
 /// An answer that waits for the sync.
 type Answer = Box<dyn FnOnce() + Send>;
-
-/// Where the rest of the broker sends commands.
-#[derive(Debug, Clone)]
-pub(crate) struct ControllerHandle {
-    commands: mpsc::Sender<Command>,
-}
-
-impl ControllerHandle {
-    pub(crate) async fn create_topics(
-        &self,
-        specs: Vec<TopicSpec>,
-        validate_only: bool,
-    ) -> Result<TopicResults, ControllerError> {
-        self.ask(|reply| Command::CreateTopics { specs, validate_only, reply }).await
-    }
-
-    pub(crate) async fn allocate_producer_ids(&self) -> Result<ProducerIdBlock, ControllerError> {
-        self.ask(|reply| Command::AllocateProducerIds { reply }).await
-    }
-
-    /// Fenced until [`Self::unfence`].
-    pub(crate) async fn register(&self, registration: Registration) -> Result<BrokerEpoch, ControllerError> {
-        self.ask(|reply| Command::Register { registration, reply }).await
-    }
-
-    pub(crate) async fn unfence(&self, epoch: BrokerEpoch) -> Result<(), ControllerStartError> {
-        Ok(self.ask(|reply| Command::Unfence { epoch, reply }).await??)
-    }
-
-    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ControllerError> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.map_err(|_| ControllerError::Stopped)?;
-        answer.await.map_err(|_| ControllerError::Stopped)?
-    }
-}
 
 /// What the controller decides with.
 #[derive(Debug, Clone)]
@@ -194,13 +132,12 @@ impl Controller {
         replicas: Arc<ReplicaManager>,
         published: Arc<ArcSwap<Image>>,
     ) -> Result<(ControllerHandle, ControllerThread), ControllerStartError> {
-        let (commands, receiver) = mpsc::channel(COMMANDS_QUEUED_MAX);
+        let (handle, receiver) = ControllerHandle::new();
         let runtime = Runtime { controller: self, replicas, published };
         let thread = std::thread::Builder::new()
             .name("controller".to_owned())
             .spawn(move || runtime.run(receiver))
             .map_err(ControllerStartError::Thread)?;
-        let handle = ControllerHandle { commands };
         Ok((handle.clone(), ControllerThread { handle, thread }))
     }
 }
@@ -215,8 +152,8 @@ pub(crate) struct ControllerThread {
 impl ControllerThread {
     /// Closes the metadata log. False: that did not succeed.
     pub(crate) async fn stop(self) -> bool {
-        let stopping = self.handle.commands.send(Command::Stop).await;
-        self.thread.join().is_ok_and(|closed| closed && stopping.is_ok())
+        let stopping = self.handle.stop().await;
+        self.thread.join().is_ok_and(|closed| closed && stopping)
     }
 }
 

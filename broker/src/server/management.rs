@@ -17,6 +17,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{mpsc, oneshot};
 
 use super::pulse::Pulse;
+use super::status::{BrokerStatus, RecoveryStatus, cluster_status, running_status};
 use crate::handlers::Broker;
 use crate::replica::LoadProgress;
 
@@ -83,73 +84,6 @@ struct Problem {
     detail: String,
 }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct RecoveryStatus {
-    logs_total: usize,
-    logs_done: usize,
-}
-
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct BrokerStatus {
-    state: &'static str,
-    broker_id: i32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    recovery: Option<RecoveryStatus>,
-    #[serde(flatten)]
-    running: Option<RunningStatus>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct RunningStatus {
-    cluster_id: String,
-    directory_id: String,
-    incarnation_id: String,
-    broker_epoch: i64,
-    bytes_used: u64,
-    leaders: usize,
-    replicas: usize,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ClusterStatus {
-    cluster_id: String,
-    controller_id: i32,
-    controller_epoch: i32,
-    voters: Vec<VoterStatus>,
-    brokers: Vec<ClusterBrokerStatus>,
-    partitions: PartitionCounts,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct VoterStatus {
-    id: i32,
-    directory_id: String,
-    /// Records behind the active controller.
-    lag: i64,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ClusterBrokerStatus {
-    id: i32,
-    epoch: i64,
-    state: &'static str,
-    directory_id: String,
-}
-
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PartitionCounts {
-    under_replicated: usize,
-    at_min_isr: usize,
-    offline: usize,
-}
-
 type Shared = State<Arc<Management>>;
 
 pub(crate) fn router(management: Arc<Management>) -> Router {
@@ -214,9 +148,7 @@ async fn format(State(management): Shared, Json(request): Json<FormatRequest>) -
 async fn broker(State(management): Shared) -> Response {
     let stage = management.stage.load_full();
     let recovery = match &*stage {
-        Stage::Recovering(progress) => {
-            Some(RecoveryStatus { logs_total: progress.logs_total(), logs_done: progress.logs_done() })
-        }
+        Stage::Recovering(progress) => Some(RecoveryStatus::of(progress)),
         _ => None,
     };
     let running = match &*stage {
@@ -255,51 +187,6 @@ async fn require_token(State(management): Shared, request: Request, next: Next) 
 fn is_accepted(given: &str, tokens: &str) -> bool {
     let matches = |token: &str| bool::from(token.as_bytes().ct_eq(given.as_bytes()));
     tokens.lines().map(str::trim).filter(|token| !token.is_empty()).any(matches)
-}
-
-fn running_status(broker: &Broker) -> RunningStatus {
-    let image = broker.image.load();
-    let registered = image.brokers.get(&broker.config.broker_id);
-    RunningStatus {
-        cluster_id: broker.identity.cluster_id.to_string(),
-        directory_id: broker.identity.directory_id.to_string(),
-        incarnation_id: broker.identity.incarnation_id.to_string(),
-        broker_epoch: registered.map_or(-1, |registered| registered.epoch.0),
-        bytes_used: broker.replicas.bytes_used(),
-        leaders: broker.replicas.leader_count(),
-        replicas: broker.replicas.partition_count(),
-    }
-}
-
-fn cluster_status(broker: &Broker) -> ClusterStatus {
-    let image = broker.image.load();
-    let brokers = image.brokers.iter().map(|(id, registered)| ClusterBrokerStatus {
-        id: id.0,
-        epoch: registered.epoch.0,
-        state: if registered.fenced { "Fenced" } else { "Unfenced" },
-        directory_id: registered.directories.first().map(ToString::to_string).unwrap_or_default(),
-    });
-    let mut partitions = PartitionCounts::default();
-    for topic in image.topics.values() {
-        let min_insync_replicas = broker.replicas.settings(&image, &topic.name).min_insync_replicas;
-        for (_, partition) in topic.partitions() {
-            partitions.under_replicated += usize::from(partition.isr.len() < partition.replicas.len());
-            partitions.at_min_isr += usize::from(partition.isr.len() == min_insync_replicas);
-            partitions.offline += usize::from(partition.leader.is_none());
-        }
-    }
-    ClusterStatus {
-        cluster_id: broker.identity.cluster_id.to_string(),
-        controller_id: broker.config.broker_id.0,
-        controller_epoch: image.epoch.0,
-        voters: vec![VoterStatus {
-            id: broker.config.broker_id.0,
-            directory_id: broker.identity.directory_id.to_string(),
-            lag: 0,
-        }],
-        brokers: brokers.collect(),
-        partitions,
-    }
 }
 
 fn problem(status: StatusCode, detail: impl Into<String>) -> Response {

@@ -190,6 +190,7 @@ impl Startup {
         }
         let flusher = Flusher::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("flusher", error))?;
         let unfenced = broker.controller.unfence(epoch).await;
+        let unfenced = unfenced.map_err(|error| ServerError::start("unfencing", error))?;
         unfenced.map_err(|error| ServerError::start("unfencing", error))?;
         for (listener, socket) in sockets {
             let Endpoint { host, port, .. } = &listener.advertised;

@@ -1,0 +1,124 @@
+//! What the management API tells of the broker and of its cluster.
+
+use serde::Serialize;
+
+use crate::handlers::Broker;
+use crate::replica::LoadProgress;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RecoveryStatus {
+    logs_total: usize,
+    logs_done: usize,
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct BrokerStatus {
+    pub(super) state: &'static str,
+    pub(super) broker_id: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) recovery: Option<RecoveryStatus>,
+    #[serde(flatten)]
+    pub(super) running: Option<RunningStatus>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RunningStatus {
+    cluster_id: String,
+    directory_id: String,
+    incarnation_id: String,
+    broker_epoch: i64,
+    bytes_used: u64,
+    leaders: usize,
+    replicas: usize,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ClusterStatus {
+    cluster_id: String,
+    controller_id: i32,
+    controller_epoch: i32,
+    voters: Vec<VoterStatus>,
+    brokers: Vec<ClusterBrokerStatus>,
+    partitions: PartitionCounts,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct VoterStatus {
+    id: i32,
+    directory_id: String,
+    /// Records behind the active controller.
+    lag: i64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ClusterBrokerStatus {
+    id: i32,
+    epoch: i64,
+    state: &'static str,
+    directory_id: String,
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PartitionCounts {
+    under_replicated: usize,
+    at_min_isr: usize,
+    offline: usize,
+}
+
+impl RecoveryStatus {
+    pub(super) fn of(progress: &LoadProgress) -> Self {
+        Self { logs_total: progress.logs_total(), logs_done: progress.logs_done() }
+    }
+}
+
+pub(super) fn running_status(broker: &Broker) -> RunningStatus {
+    let image = broker.image.load();
+    let registered = image.brokers.get(&broker.config.broker_id);
+    RunningStatus {
+        cluster_id: broker.identity.cluster_id.to_string(),
+        directory_id: broker.identity.directory_id.to_string(),
+        incarnation_id: broker.identity.incarnation_id.to_string(),
+        broker_epoch: registered.map_or(-1, |registered| registered.epoch.0),
+        bytes_used: broker.replicas.bytes_used(),
+        leaders: broker.replicas.leader_count(),
+        replicas: broker.replicas.partition_count(),
+    }
+}
+
+pub(super) fn cluster_status(broker: &Broker) -> ClusterStatus {
+    let image = broker.image.load();
+    let brokers = image.brokers.iter().map(|(id, registered)| ClusterBrokerStatus {
+        id: id.0,
+        epoch: registered.epoch.0,
+        state: if registered.fenced { "Fenced" } else { "Unfenced" },
+        directory_id: registered.directories.first().map(ToString::to_string).unwrap_or_default(),
+    });
+    let mut partitions = PartitionCounts::default();
+    for topic in image.topics.values() {
+        let min_insync_replicas = broker.replicas.settings(&image, &topic.name).min_insync_replicas;
+        for (_, partition) in topic.partitions() {
+            partitions.under_replicated += usize::from(partition.isr.len() < partition.replicas.len());
+            partitions.at_min_isr += usize::from(partition.isr.len() == min_insync_replicas);
+            partitions.offline += usize::from(partition.leader.is_none());
+        }
+    }
+    ClusterStatus {
+        cluster_id: broker.identity.cluster_id.to_string(),
+        controller_id: broker.config.broker_id.0,
+        controller_epoch: image.epoch.0,
+        voters: vec![VoterStatus {
+            id: broker.config.broker_id.0,
+            directory_id: broker.identity.directory_id.to_string(),
+            lag: 0,
+        }],
+        brokers: brokers.collect(),
+        partitions,
+    }
+}
