@@ -1,1 +1,25 @@
-//! Placeholder.
+//! What stands around the broker and the operator: a real Kubernetes on one machine, images without a
+//! registry, the demo, the figures, and the tests from outside.
+//!
+//! ```text
+//! progress, command      how a step is shown, how a program is run
+//! host                   what the machine must have, and installing what it lacks
+//! binaries               Kubernetes, compiled once from its Go modules
+//! cluster                nodes as namespaces, control plane as processes, volumes as files
+//! images                 broker and operator as images, built from one cargo build
+//! clients                Kafka clients as users have them
+//! harness                what demo, figures and tests do with a cluster
+//! figures                one measurement per module
+//! ```
+
+pub mod binaries;
+pub mod clients;
+pub mod cluster;
+pub mod command;
+pub mod figures;
+pub mod harness;
+mod hash;
+pub mod host;
+pub mod images;
+pub mod kafka_tools;
+pub mod progress;

@@ -1,0 +1,74 @@
+//! Measures what the project promises and prints it as a table.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum as _};
+use e2e::cluster::{Internal, LocalCluster, Options, directory};
+use e2e::figures::{self, broker};
+use e2e::harness::Kubernetes;
+use e2e::images::{Destination, Images, Profile};
+use e2e::progress::{Progress, show_progress};
+
+/// Measures the broker alone, then on a real Kubernetes that is started on this machine, or runs there already
+///
+/// Exit codes: 0 if the broker's figures hold; 1 if one does not, or could not be measured.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    internal: Option<Internal>,
+    /// Only these figures of the broker, without Kubernetes
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<broker::Name>,
+    /// A broker to measure instead of the release build of this checkout
+    #[arg(long, value_name = "FILE", requires = "only")]
+    broker: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    show_progress();
+    let outcome = match &cli.internal {
+        Some(internal) => internal.run().map(|()| true),
+        None => measure(&cli),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            tracing::error!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the figures hold.
+fn measure(cli: &Cli) -> Result<bool> {
+    let progress = Progress::start();
+    let holds = measure_broker(cli, &progress)?;
+    if cli.only.is_empty() {
+        measure_on_kubernetes(&progress)?;
+    }
+    Ok(holds)
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what the command was asked for")]
+fn measure_broker(cli: &Cli, progress: &Progress) -> Result<bool> {
+    let program = cli.broker.clone().map_or_else(|| broker::build(progress), Ok)?;
+    let names = if cli.only.is_empty() { broker::Name::value_variants() } else { &cli.only };
+    let rows = broker::measure(&program, names, progress)?;
+    println!("{}\n", broker::table(&rows));
+    Ok(rows.iter().all(broker::Row::holds))
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what the command was asked for")]
+fn measure_on_kubernetes(progress: &Progress) -> Result<()> {
+    let program = std::env::current_exe()?;
+    let cluster = LocalCluster::up(&Options { directory: directory(), nodes: 1, program }, progress)?;
+    let images = Images::deliver(Destination::Nodes(&cluster), Profile::Release, progress)?;
+    Kubernetes::local(&cluster).install_operator(&images, progress)?;
+    let figures = [figures::kubernetes::measure(&cluster)?, figures::images::measure(&images)].concat();
+    println!("{}", figures::table(&figures));
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! A real Kubernetes on one machine, without a container engine, a registry or a virtual machine.
+//!
+//! The control plane and DNS are processes of the machine, a node is one process with namespaces of its own
+//! that runs containerd, kubelet and kube-proxy, and volumes are files. All of it lies below one directory,
+//! and everything outside that directory is undone by `down`, whatever state a crash left it in.
+
+pub mod addresses;
+mod certificates;
+pub mod cgroups;
+mod control_plane;
+mod init;
+mod layout;
+mod machine;
+mod node;
+mod processes;
+mod provisioner;
+mod quantity;
+mod volumes;
+
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Subcommand;
+use serde::{Deserialize, Serialize};
+
+use crate::binaries::Binaries;
+use crate::progress::Progress;
+use crate::{command, host, images};
+use addresses::{NODE_COUNT_MAX, NodeId};
+use layout::Layout;
+use node::PAUSE_IMAGE;
+use processes::ProcessRecord;
+
+pub use node::ContainerProcess;
+
+/// Where the cluster lies unless `MILLRACE_KUBERNETES_DIRECTORY` says otherwise. Addresses are fixed, so a
+/// second cluster on the same machine also needs a network namespace of its own.
+pub fn directory() -> PathBuf {
+    let default = || PathBuf::from("/var/lib/millrace-kubernetes");
+    std::env::var_os("MILLRACE_KUBERNETES_DIRECTORY").map_or_else(default, PathBuf::from)
+}
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub directory: PathBuf,
+    pub nodes: u8,
+    /// An executable that offers the [`Internal`] subcommands: nodes and the provisioner run it.
+    pub program: PathBuf,
+}
+
+/// A running cluster.
+#[derive(Debug, Clone)]
+pub struct LocalCluster {
+    layout: Layout,
+    binaries: Binaries,
+    program: PathBuf,
+    nodes: u8,
+}
+
+#[derive(Debug, Clone)]
+pub enum State {
+    Absent,
+    /// Some of its parts have ended.
+    Broken {
+        ended: Vec<String>,
+    },
+    Running(LocalCluster),
+}
+
+/// What is kept about a cluster on disk.
+#[derive(Debug, Serialize, Deserialize)]
+struct Description {
+    nodes: u8,
+    binaries: PathBuf,
+    program: PathBuf,
+}
+
+/// The parts of a cluster that are this project's own programs. Not for people to call.
+#[derive(Debug, Subcommand)]
+pub enum Internal {
+    /// The first process of a node
+    #[command(hide = true)]
+    NodeInit(init::NodeInit),
+    /// The provisioner of volumes
+    #[command(hide = true)]
+    Provision(provisioner::Provision),
+}
+
+impl Internal {
+    pub fn run(&self) -> Result<()> {
+        match self {
+            Self::NodeInit(init) => init.run(),
+            Self::Provision(provision) => tokio::runtime::Runtime::new()?.block_on(provision.run()),
+        }
+    }
+}
+
+impl LocalCluster {
+    /// Brings a cluster up, or returns the one that runs already.
+    pub fn up(options: &Options, progress: &Progress) -> Result<Self> {
+        host::require_root()?;
+        let _lock = lock(&options.directory)?;
+        if let Some(running) = Self::attach(&options.directory)? {
+            if running.nodes < options.nodes {
+                bail!(
+                    "a cluster with {} node(s) is running, {} are asked for; take it down first",
+                    running.nodes,
+                    options.nodes
+                );
+            }
+            return Ok(running);
+        }
+        if !(1..=NODE_COUNT_MAX).contains(&options.nodes) {
+            bail!("{} nodes: from 1 to {NODE_COUNT_MAX} are possible", options.nodes);
+        }
+        host::prepare(host::CLUSTER_TOOLS, progress)?;
+        let binaries = Binaries::build(progress)?;
+        clear(&options.directory).context("cannot clear away what a former cluster left")?;
+        let layout = Layout::new(&options.directory);
+        let cluster = Self { layout, binaries, program: options.program.clone(), nodes: options.nodes };
+        cluster.start(progress)?;
+        Ok(cluster)
+    }
+
+    /// The cluster in `directory`, if all of it is running.
+    pub fn attach(directory: &Path) -> Result<Option<Self>> {
+        Ok(match Self::state(directory)? {
+            State::Running(cluster) => Some(cluster),
+            State::Absent | State::Broken { .. } => None,
+        })
+    }
+
+    pub fn state(directory: &Path) -> Result<State> {
+        let layout = Layout::new(directory);
+        let Ok(description) = fs::read(layout.description()) else { return Ok(State::Absent) };
+        let Description { nodes, binaries, program } = serde_json::from_slice(&description)?;
+        let cluster = Self { layout, binaries: Binaries::at(binaries), program, nodes };
+        let ended = cluster.dead_parts()?;
+        Ok(if ended.is_empty() { State::Running(cluster) } else { State::Broken { ended } })
+    }
+
+    /// Removes every trace of the cluster in `directory`, running, crashed or half started.
+    pub fn down(directory: &Path, progress: &Progress) -> Result<()> {
+        host::require_root()?;
+        let _lock = lock(directory)?;
+        progress.step("take the local Kubernetes down", Duration::from_secs(4), || clear(directory))
+    }
+
+    fn start(&self, progress: &Progress) -> Result<()> {
+        progress.step("start the control plane", Duration::from_secs(9), || {
+            self.layout.create(self.nodes)?;
+            machine::save_settings(&self.layout)?;
+            machine::create_network()?;
+            certificates::create(&self.layout, self.nodes)?;
+            self.start_control_plane()?;
+            self.start_provisioner()
+        })?;
+        progress.step(format!("start {} node(s)", self.nodes), Duration::from_secs(6), || {
+            for node in NodeId::all(self.nodes) {
+                self.start_node(node)?;
+            }
+            self.load_pause_image()?;
+            self.wait_for_nodes()
+        })?;
+        let description = Description {
+            nodes: self.nodes,
+            binaries: self.binaries.directory().into(),
+            program: self.program.clone(),
+        };
+        fs::write(self.layout.description(), serde_json::to_string_pretty(&description)?)?;
+        Ok(())
+    }
+
+    fn start_provisioner(&self) -> Result<()> {
+        let mut command = Command::new(&self.program);
+        command.arg("provision").arg("--directory").arg(self.layout.root());
+        let command = processes::detach(&mut command, &self.layout.log("provisioner"))?;
+        processes::start(command, &self.layout.record("provisioner")).map(drop)
+    }
+
+    fn load_pause_image(&self) -> Result<()> {
+        for node in NodeId::all(self.nodes) {
+            self.wait_for_containerd(node)?;
+        }
+        let image =
+            images::Contents { program: &self.binaries.program("pause"), containerfile: images::PAUSE_CONTAINERFILE };
+        self.load_image(image.archive(PAUSE_IMAGE)?.path())
+    }
+
+    fn wait_for_nodes(&self) -> Result<()> {
+        for node in NodeId::all(self.nodes) {
+            for condition in ["create", "condition=Ready"] {
+                let arguments = format!("wait node/{node} --for={condition} --timeout=120s");
+                command::output(self.kubectl().args(arguments.split(' ')))
+                    .with_context(|| format!("see {}", self.layout.log(&format!("{node}-kubelet")).display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
+        NodeId::all(self.nodes)
+    }
+
+    /// The administrator's.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.layout.kubeconfig("admin")
+    }
+
+    /// Where NodePorts answer.
+    pub fn node_address(&self, node: NodeId) -> Ipv4Addr {
+        node.address()
+    }
+
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.binaries.program(name)
+    }
+
+    pub fn kubectl(&self) -> Command {
+        self.client_program("kubectl")
+    }
+
+    pub fn helm(&self) -> Command {
+        self.client_program("helm")
+    }
+
+    fn client_program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.binaries.program(name));
+        command.env("KUBECONFIG", self.kubeconfig());
+        command
+    }
+}
+
+/// The machine's pid of a node's init, if the node is alive.
+fn node_init(layout: &Layout, node: NodeId) -> Result<Option<i32>> {
+    let record = ProcessRecord::read(&layout.record(&node.to_string()))?;
+    Ok(record.filter(ProcessRecord::is_alive).map(|record| record.pid))
+}
+
+/// One command at a time works on a cluster. The lock lies outside of its directory, which comes and goes.
+fn lock(directory: &Path) -> Result<File> {
+    let file = format!("/run/{}.lock", Layout::new(directory).name());
+    let lock = File::create(&file).with_context(|| format!("cannot create {file}"))?;
+    lock.lock()?;
+    Ok(lock)
+}
+
+/// Undoes everything, in the order in which one thing keeps another busy. Nothing there is fine.
+fn clear(directory: &Path) -> Result<()> {
+    let layout = Layout::new(directory);
+    for (file, record) in processes::recorded(&layout.records())? {
+        record.kill().with_context(|| format!("cannot end {}", file.display()))?;
+    }
+    machine::remove_network()?;
+    machine::detach_loop_devices(&layout)?;
+    cgroups::Cgroups::detect()?.remove(&layout)?;
+    machine::restore_settings(&layout)?;
+    if directory.exists() {
+        fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;
+    }
+    for (_, mount_point) in init::BOUND {
+        // Made for the mount in the node. On a machine that uses it itself it is not empty, and stays.
+        drop(fs::remove_dir(mount_point));
+    }
+    Ok(())
+}

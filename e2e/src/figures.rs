@@ -1,0 +1,40 @@
+//! The figures the project promises, measured. One module per kind of figure; each returns its rows.
+
+pub mod broker;
+pub mod images;
+pub mod kubernetes;
+
+/// One row of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figure {
+    pub what: &'static str,
+    pub measured: String,
+    pub promised: &'static str,
+}
+
+/// A table in Markdown.
+pub fn table(figures: &[Figure]) -> String {
+    let rows = figures.iter().map(|figure| [figure.what, &figure.measured, figure.promised]);
+    let lines: Vec<_> = [["figure", "measured", "promised"], ["---", "---", "---"]]
+        .into_iter()
+        .chain(rows)
+        .map(|[what, measured, promised]| format!("| {what} | {measured} | {promised} |"))
+        .collect();
+    lines.join("\n")
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_one_decimal() {
+        for (bytes, expected) in [(0, "0.0 MiB"), (1 << 20, "1.0 MiB"), ((20 << 20) + (1 << 19), "20.5 MiB")] {
+            assert_eq!(mebibytes(bytes), expected);
+        }
+    }
+}

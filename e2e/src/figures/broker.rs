@@ -1,0 +1,153 @@
+//! One broker on this machine: how soon it answers, what it occupies, and the CPU time that produce and consume take.
+//!
+//! Every sample has a process and a directory of its own. For the CPU figures broker and client are pinned to a core
+//! each, memory is touched beforehand, and what was sent is read back and compared. A sample is repeated when the
+//! host or other work disturbed it; when too many were, the table says so.
+
+mod bench;
+mod connection;
+mod librdkafka;
+mod load;
+mod machine;
+mod process;
+mod samples;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use crate::command;
+use crate::progress::Progress;
+use bench::{Bench, Client};
+use samples::Samples;
+
+const COMPILES_IN: Duration = Duration::from_mins(5);
+const CPU_SAMPLES: usize = 5;
+
+/// What can be asked for alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Name {
+    /// From the start of the process to the first acknowledged produce
+    StartUp,
+    /// Resident memory of an idle broker
+    Idle,
+    /// CPU time of produce
+    Produce,
+    /// CPU time of consume
+    Consume,
+    /// CPU time of both once more, through librdkafka; without a limit
+    Librdkafka,
+}
+
+/// One row of the table: what was measured, and what is promised.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    what: &'static str,
+    unit: &'static str,
+    decimals: usize,
+    at_most: Option<f64>,
+    samples: Samples<f64>,
+}
+
+impl Row {
+    /// Whether the median is within the promise.
+    pub fn holds(&self) -> bool {
+        self.at_most.is_none_or(|limit| self.samples.median() <= limit)
+    }
+
+    fn cells(&self) -> [String; 4] {
+        let Self { unit, decimals, .. } = *self;
+        let [least, median, most] = [self.samples.least(), self.samples.median(), self.samples.most()];
+        let measured = format!("{median:.decimals$} {unit} ({least:.decimals$}–{most:.decimals$})");
+        let measured = match self.samples.disturbed {
+            0 => measured,
+            count => format!("{measured}, {count} of {} disturbed", self.samples.taken.len()),
+        };
+        let limit = self.at_most.map_or_else(|| "–".to_owned(), |limit| format!("{limit} {unit}"));
+        let verdict = self.at_most.map_or("–", |_| if self.holds() { "yes" } else { "no" });
+        [self.what.to_owned(), measured, limit, verdict.to_owned()]
+    }
+}
+
+/// A table in Markdown.
+pub fn table(rows: &[Row]) -> String {
+    let head = [["what", "measured (median, min–max)", "at most", "ok?"], ["---"; 4]];
+    let head = head.map(|cells| cells.map(str::to_owned));
+    let lines = head.into_iter().chain(rows.iter().map(Row::cells)).map(|cells| format!("| {} |", cells.join(" | ")));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The release binary, freshly built.
+pub fn build(progress: &Progress) -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct Message {
+        executable: Option<PathBuf>,
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--release", "--quiet", "--message-format=json"]);
+    command.args(["--package=broker", "--bin=millrace-broker"]);
+    let messages = progress.step("compile the broker", COMPILES_IN, || command::output(&mut command))?;
+    let built = messages.lines().find_map(|line| serde_json::from_str::<Message>(line).ok()?.executable);
+    built.context("cargo built no broker")
+}
+
+/// Measures that program, in directories beside it.
+pub fn measure(program: &Path, names: &[Name], progress: &Progress) -> Result<Vec<Row>> {
+    let bench = Bench::new(program, progress)?;
+    let mut rows = Vec::new();
+    if names.contains(&Name::StartUp) {
+        let what = "process start to first acknowledged produce, empty directory";
+        rows.push(Row { what, unit: "ms", decimals: 0, at_most: Some(80.0), samples: bench.start_up()? });
+    }
+    if names.contains(&Name::Idle) {
+        let what = "broker resident, idle";
+        rows.push(Row { what, unit: "MiB", decimals: 1, at_most: Some(20.0), samples: bench.idle()? });
+    }
+    let cpu = |what, at_most, samples| Row { what, unit: "s", decimals: 2, at_most, samples };
+    if names.contains(&Name::Produce) || names.contains(&Name::Consume) {
+        let both = bench.cpu_per_gigabyte(Client::Raw, CPU_SAMPLES)?;
+        if names.contains(&Name::Produce) {
+            let what = "produce, 1 KiB records in 1 MB batches, acks=1, broker CPU per GB";
+            rows.push(cpu(what, Some(0.8), both.map(|cost| cost.produce)));
+        }
+        if names.contains(&Name::Consume) {
+            let what = "consume from page cache, broker CPU per GB";
+            rows.push(cpu(what, Some(0.5), both.map(|cost| cost.consume)));
+        }
+    }
+    if names.contains(&Name::Librdkafka) {
+        let both = bench.cpu_per_gigabyte(Client::Librdkafka, 1)?;
+        rows.push(cpu("the same produce through librdkafka", None, both.map(|cost| cost.produce)));
+        rows.push(cpu("the same consume through librdkafka", None, both.map(|cost| cost.consume)));
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_judged_by_its_median() {
+        let row = |taken, at_most| Row {
+            what: "x",
+            unit: "s",
+            decimals: 1,
+            at_most,
+            samples: Samples { taken, disturbed: 1 },
+        };
+        for (row, measured, limit, verdict) in [
+            (row(vec![3.0, 1.0, 2.0], Some(2.0)), "2.0 s (1.0–3.0), 1 of 3 disturbed", "2 s", "yes"),
+            (row(vec![0.5, 2.25], Some(1.3)), "1.4 s (0.5–2.2), 1 of 2 disturbed", "1.3 s", "no"),
+            (row(vec![9.0], None), "9.0 s (9.0–9.0), 1 of 1 disturbed", "–", "–"),
+        ] {
+            assert_eq!(row.cells(), ["x", measured, limit, verdict]);
+            assert_eq!(row.holds(), verdict != "no");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! One connection of a client that adds as little as possible to what the broker does.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{
+    ApiKey, MetadataRequest, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader, TopicName,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
+
+/// For any one answer; far more than it takes.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// The last version with names and without tagged fields, so that a request ends with its records.
+pub(super) const PRODUCE_VERSION: i16 = 8;
+const METADATA_VERSION: i16 = 8;
+const RETRY_PAUSE: Duration = Duration::from_micros(500);
+/// In a frame with its length: key and version come before it.
+const CORRELATION_ID: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    sent: i32,
+    received: i32,
+}
+
+impl Connection {
+    pub(super) fn open(port: u16) -> Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, sent: 0, received: 0 })
+    }
+
+    pub(super) fn call<R: Request>(&mut self, version: i16, request: &R) -> Result<R::Response> {
+        self.send(&mut encode(version, request)?)?;
+        self.receive::<R>(version)
+    }
+
+    /// Sends a frame that `encode` made, under the next correlation id.
+    pub(super) fn send(&mut self, frame: &mut [u8]) -> Result<()> {
+        self.sent += 1;
+        let id = frame.get_mut(CORRELATION_ID..CORRELATION_ID + 4).context("a frame without a header")?;
+        id.copy_from_slice(&self.sent.to_be_bytes());
+        self.stream.write_all(frame).context("the broker does not take a request")
+    }
+
+    /// The answer to the oldest request that has none yet.
+    pub(super) fn receive<R: Request>(&mut self, version: i16) -> Result<R::Response> {
+        self.received += 1;
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length).context("the broker does not answer")?;
+        let mut body = vec![0; usize::try_from(i32::from_be_bytes(length))?];
+        self.stream.read_exact(&mut body).context("the broker does not finish an answer")?;
+        let mut body = Bytes::from(body);
+        let key = ApiKey::try_from(R::KEY).map_err(|()| anyhow::anyhow!("no API has the key {}", R::KEY))?;
+        let header = ResponseHeader::decode(&mut body, key.response_header_version(version))?;
+        let (id, expected) = (header.correlation_id, self.received);
+        ensure!(id == expected, "the answer to request {expected} claims to be that to {id}");
+        let response = R::Response::decode(&mut body, version)?;
+        ensure!(body.is_empty(), "{key:?} version {version}: {} bytes are left over", body.len());
+        Ok(response)
+    }
+
+    /// Returns when the topic, which comes into being by being asked for, has a leader.
+    pub(super) fn create_topic(&mut self, topic: &TopicName) -> Result<()> {
+        let asked = MetadataRequestTopic::default().with_name(Some(topic.clone()));
+        let request = MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(true);
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let response = self.call(METADATA_VERSION, &request)?;
+            let mut partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+            if partitions.any(|partition| partition.error_code == 0 && 0 <= partition.leader_id.0) {
+                return Ok(());
+            }
+            thread::sleep(RETRY_PAUSE);
+        }
+        bail!("{} has no leader after {} s", topic.0, PATIENCE.as_secs());
+    }
+
+    /// The answer to the oldest Produce request that has none yet: the offset of its first record.
+    pub(super) fn receive_base_offset(&mut self) -> Result<i64> {
+        let response: ProduceResponse = self.receive::<ProduceRequest>(PRODUCE_VERSION)?;
+        let mut partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+        let partition = partitions.next().context("a Produce response without a partition")?;
+        ensure!(partition.error_code == 0, "Produce failed with error {}", partition.error_code);
+        Ok(partition.base_offset)
+    }
+}
+
+/// A whole frame, its length included.
+pub(super) fn encode<R: Request>(version: i16, request: &R) -> Result<BytesMut> {
+    let key = ApiKey::try_from(R::KEY).map_err(|()| anyhow::anyhow!("no API has the key {}", R::KEY))?;
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_client_id(Some(StrBytes::from_static_str("figures")));
+    let mut frame = BytesMut::zeroed(4);
+    header.encode(&mut frame, key.request_header_version(version))?;
+    request.encode(&mut frame, version)?;
+    let length = i32::try_from(frame.len() - 4)?;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(frame)
+}

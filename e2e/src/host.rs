@@ -1,0 +1,135 @@
+//! What the machine must have before a cluster can run on it. Everything missing is reported in one message.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::cluster::addresses;
+use crate::cluster::cgroups::Cgroups;
+use crate::command;
+use crate::progress::Progress;
+
+/// Where distributions put the CNI plugins.
+const CNI_DIRECTORIES: &[&str] = &["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"];
+
+/// A program, where it lies if not on the path, and the Debian package that brings it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tool {
+    program: &'static str,
+    directories: &'static [&'static str],
+    package: &'static str,
+}
+
+pub const CLUSTER_TOOLS: &[Tool] = &[
+    on_path("containerd", "containerd"),
+    on_path("ctr", "containerd"),
+    on_path("runc", "runc"),
+    Tool { program: "host-local", directories: CNI_DIRECTORIES, package: "containernetworking-plugins" },
+    on_path("nft", "nftables"),
+    on_path("ip", "iproute2"),
+    on_path("mkfs.xfs", "xfsprogs"),
+    on_path("unshare", "util-linux"),
+    on_path("losetup", "mount"),
+    on_path("buildah", "buildah"),
+];
+
+pub const CLIENT_TOOLS: &[Tool] = &[on_path("kcat", "kcat")];
+
+const fn on_path(program: &'static str, package: &'static str) -> Tool {
+    Tool { program, directories: &[], package }
+}
+
+/// Installs what is missing and fails with everything else that stands in the way.
+pub fn prepare(tools: &[Tool], progress: &Progress) -> Result<()> {
+    require_root()?;
+    install(tools, progress)?;
+    let obstacles = obstacles();
+    if !obstacles.is_empty() {
+        bail!("this machine cannot run the local Kubernetes:\n  - {}", obstacles.join("\n  - "));
+    }
+    Ok(())
+}
+
+pub fn require_root() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("root is needed: namespaces, mounts and cgroups are made for each node");
+    }
+    Ok(())
+}
+
+/// The packages that `prepare` would install.
+pub fn missing_packages(tools: &[Tool]) -> Vec<&'static str> {
+    let mut packages: Vec<_> = tools.iter().filter(|tool| !present(tool)).map(|tool| tool.package).collect();
+    packages.dedup();
+    packages
+}
+
+/// Why a cluster cannot run here although every tool is there.
+fn obstacles() -> Vec<String> {
+    let mut found = Vec::new();
+    if let Err(error) = Cgroups::detect() {
+        found.push(format!("{error:#}"));
+    }
+    for (filesystem, used_for) in [("overlay", "containers"), ("xfs", "volumes with a real size limit")] {
+        if !filesystem_known(filesystem) {
+            found.push(format!(
+                "the kernel has no {filesystem} file system (modprobe {filesystem}), needed for {used_for}"
+            ));
+        }
+    }
+    if !Path::new("/dev/loop-control").exists() {
+        found.push("/dev/loop-control is missing (modprobe loop), needed for volumes".to_owned());
+    }
+    found.extend(addresses::conflicts().unwrap_or_else(|error| vec![format!("{error:#}")]));
+    found
+}
+
+fn install(tools: &[Tool], progress: &Progress) -> Result<()> {
+    let packages = missing_packages(tools);
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let list = packages.join(" ");
+    if !on_path_now("apt-get") {
+        bail!("not installed: {list} (Debian's package names), and there is no apt-get; please install them");
+    }
+    progress.step(format!("install {list} with apt-get"), Duration::from_secs(20), || {
+        apt("update")?;
+        apt(&format!("install -y --no-install-recommends {list}"))
+    })
+}
+
+fn apt(arguments: &str) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments.split_whitespace());
+    command::output(&mut command).map(drop)
+}
+
+pub fn cni_directory() -> Option<PathBuf> {
+    CNI_DIRECTORIES.iter().map(PathBuf::from).find(|directory| directory.join("host-local").is_file())
+}
+
+fn present(tool: &Tool) -> bool {
+    match tool.directories {
+        [] => on_path_now(tool.program),
+        directories => directories.iter().any(|directory| Path::new(directory).join(tool.program).is_file()),
+    }
+}
+
+fn on_path_now(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+fn filesystem_known(name: &str) -> bool {
+    let listed = || {
+        fs::read_to_string("/proc/filesystems")
+            .is_ok_and(|all| all.lines().any(|line| line.ends_with(&format!("\t{name}"))))
+    };
+    let loaded =
+        || Command::new("modprobe").arg(name).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    listed() || (loaded() && listed())
+}

@@ -1,0 +1,49 @@
+//! The operator in a real Kubernetes, installed from its chart and image. The tests share one cluster and
+//! keep apart by namespaces; each is listed with the behaviour it holds.
+//!
+//! `MILLRACE_E2E_SKIP_CLUSTER=1` leaves them out, on a machine that cannot run a Kubernetes.
+//! `MILLRACE_E2E_KUBECONFIG` with `MILLRACE_E2E_REGISTRY` uses another cluster than the local one.
+//! `MILLRACE_E2E_KEEP=1` leaves the local cluster running afterwards.
+#![expect(clippy::print_stderr, reason = "what is left out is said where a person looks")]
+
+mod chart;
+mod manifests;
+mod survival;
+mod world;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use world::{Needs, World};
+
+/// A behaviour, what it needs, and the test that holds it.
+type Case = (&'static str, Needs, fn(&World) -> anyhow::Result<()>);
+
+const CASES: [Case; 5] = [
+    ("chart_is_sound", Needs::AnyCluster, chart::is_sound),
+    ("data_outlives_the_pod", Needs::AnyCluster, survival::data_outlives_the_pod),
+    ("killed_broker_restarts_in_place_with_its_data", Needs::Nodes, survival::killed_broker_restarts_in_place),
+    ("bad_manifest_names_the_field_and_changes_nothing", Needs::AnyCluster, manifests::bad_manifest_changes_nothing),
+    ("volume_grows_under_a_running_broker", Needs::AnyCluster, survival::volume_grows_under_a_running_broker),
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let trials = CASES.map(|(name, needs, test)| match world::left_out(needs) {
+        Some(reason) => {
+            eprintln!("NOT TESTED: {name}: {reason}");
+            Trial::test(name, || Ok(())).with_ignored_flag(true)
+        }
+        None => Trial::test(name, move || {
+            let world = World::shared().map_err(Failed::from)?;
+            test(world).map_err(|error| Failed::from(format!("{error:#}")))
+        }),
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.into());
+    let left = World::leave();
+    if let Err(error) = &left {
+        eprintln!("the local cluster could not be taken down: {error:#}");
+    }
+    if conclusion.has_failed() || left.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,60 @@
+//! A mistake in a manifest is answered with the field and what would be right, and costs nothing else.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::command;
+use e2e::harness::Kubernetes;
+
+use crate::survival::{MANIFEST, READY_AT_MOST, SELECTOR, check_data, cluster_with_data};
+use crate::world::World;
+
+const NAMESPACE: &str = "e2e-bad-manifest";
+
+struct Mistake {
+    change: fn(&str) -> String,
+    /// What the answer must contain.
+    names: &'static [&'static str],
+}
+
+const MISTAKES: [Mistake; 5] = [
+    Mistake { change: |manifest| manifest.replace("1Gi", "a lot"), names: &["spec.storage.size"] },
+    Mistake { change: |manifest| manifest.replace("1Gi", "500Mi"), names: &["spec.storage.size", "1Gi"] },
+    Mistake { change: |manifest| manifest.replace("spec:\n", "spec:\n  replicas: 2\n"), names: &["spec.replicas"] },
+    Mistake {
+        change: |manifest| format!("{manifest}  config:\n    log.retention.hour: 48\n"),
+        names: &["log.retention.hour", "did you mean log.retention.hours?"],
+    },
+    Mistake { change: |manifest| manifest.replace("port: 9094", "port: 9091"), names: &["spec.listeners", "9091"] },
+];
+
+pub(crate) fn bad_manifest_changes_nothing(world: &World) -> Result<()> {
+    world.in_namespace(NAMESPACE, |kubernetes| {
+        let (address, before) = cluster_with_data(kubernetes, NAMESPACE)?;
+        for mistake in MISTAKES {
+            let manifest = (mistake.change)(MANIFEST);
+            let answer = answer_to(kubernetes, &manifest).with_context(|| manifest.clone())?;
+            for name in mistake.names {
+                ensure!(answer.contains(name), "the answer does not say {name:?}: {answer}");
+            }
+            ensure!(kubernetes.pod(NAMESPACE, SELECTOR)? == before, "the broker was touched by\n{manifest}");
+            check_data(&address)?;
+            kubernetes.apply(NAMESPACE, MANIFEST)?;
+            kubernetes.wait_ready(NAMESPACE, "demo", READY_AT_MOST)?;
+        }
+        Ok(())
+    })
+}
+
+/// Either the API server refuses the manifest, or the operator says why it does not follow it.
+fn answer_to(kubernetes: &Kubernetes, manifest: &str) -> Result<String> {
+    if let Err(refusal) = kubernetes.apply(NAMESPACE, manifest) {
+        return Ok(format!("{refusal:#}"));
+    }
+    command::wait_for("the condition Ready=False", Duration::from_secs(30), || {
+        match kubernetes.ready_condition(NAMESPACE, "demo")? {
+            Some((status, message)) if status == "False" => Ok(Some(message)),
+            _ => Ok(None),
+        }
+    })
+}

@@ -1,0 +1,106 @@
+//! The cluster that the tests share, brought up by the first test that runs.
+
+use std::env;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+use e2e::cluster::{LocalCluster, Options, directory};
+use e2e::harness::Kubernetes;
+use e2e::host;
+use e2e::images::{Destination, Images, Profile};
+use e2e::progress::{Progress, show_progress};
+
+const SKIP: &str = "MILLRACE_E2E_SKIP_CLUSTER";
+const KUBECONFIG: &str = "MILLRACE_E2E_KUBECONFIG";
+const REGISTRY: &str = "MILLRACE_E2E_REGISTRY";
+const KEEP: &str = "MILLRACE_E2E_KEEP";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    AnyCluster,
+    /// The machines below Kubernetes, which only the local cluster gives.
+    Nodes,
+}
+
+/// Why a test is left out, if it is.
+pub(crate) fn left_out(needs: Needs) -> Option<&'static str> {
+    if env::var_os(SKIP).is_some_and(|value| value == "1") {
+        return Some("MILLRACE_E2E_SKIP_CLUSTER=1 leaves out all tests on a Kubernetes");
+    }
+    (needs == Needs::Nodes && env::var_os(KUBECONFIG).is_some())
+        .then_some("it works on the nodes themselves, which the cluster of MILLRACE_E2E_KUBECONFIG does not give")
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub kubernetes: Kubernetes,
+    local: Option<LocalCluster>,
+    brought_up_here: bool,
+}
+
+static WORLD: OnceLock<Result<World, String>> = OnceLock::new();
+
+impl World {
+    pub(crate) fn shared() -> Result<&'static Self, String> {
+        let world = WORLD.get_or_init(|| {
+            show_progress();
+            Self::enter().map_err(|error| format!("{error:#}\n({SKIP}=1 leaves out all tests on a Kubernetes)"))
+        });
+        world.as_ref().map_err(Clone::clone)
+    }
+
+    fn enter() -> Result<Self> {
+        let progress = Progress::start();
+        match env::var_os(KUBECONFIG) {
+            Some(kubeconfig) => Self::existing(Path::new(&kubeconfig), &progress),
+            None => Self::local(&progress),
+        }
+    }
+
+    fn existing(kubeconfig: &Path, progress: &Progress) -> Result<Self> {
+        let registry = env::var(REGISTRY)
+            .with_context(|| format!("{REGISTRY} must name a registry that the cluster pulls from"))?;
+        let kubernetes = Kubernetes::existing(kubeconfig);
+        progress.note(format_args!(
+            "using the context {} of {}",
+            kubernetes.kubectl("config current-context")?.trim(),
+            kubeconfig.display()
+        ));
+        let images = Images::deliver(Destination::Registry(&registry), Profile::Dev, progress)?;
+        kubernetes.install_operator(&images, progress)?;
+        Ok(Self { kubernetes, local: None, brought_up_here: false })
+    }
+
+    fn local(progress: &Progress) -> Result<Self> {
+        host::prepare(host::CLIENT_TOOLS, progress)?;
+        let brought_up_here = LocalCluster::attach(&directory())?.is_none();
+        let program = env!("CARGO_BIN_EXE_local-kubernetes").into();
+        let cluster = LocalCluster::up(&Options { directory: directory(), nodes: 1, program }, progress)?;
+        let kubernetes = Kubernetes::local(&cluster);
+        let images = Images::deliver(Destination::Nodes(&cluster), Profile::Dev, progress)?;
+        kubernetes.install_operator(&images, progress)?;
+        Ok(Self { kubernetes, local: Some(cluster), brought_up_here })
+    }
+
+    /// Takes the local cluster down, if these tests brought it up.
+    pub(crate) fn leave() -> Result<()> {
+        let keep = env::var_os(KEEP).is_some_and(|value| value == "1");
+        match WORLD.get() {
+            Some(Ok(world)) if world.brought_up_here && !keep => LocalCluster::down(&directory(), &Progress::start()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn nodes(&self) -> Result<&LocalCluster> {
+        self.local.as_ref().context("this is not the local cluster")
+    }
+
+    /// A namespace of its own for each test. It stays when the test fails, for a look at what is in it.
+    pub(crate) fn in_namespace(&self, name: &str, test: impl FnOnce(&Kubernetes) -> Result<()>) -> Result<()> {
+        self.kubernetes.kubectl(&format!("delete namespace {name} --ignore-not-found"))?;
+        self.kubernetes.kubectl(&format!("create namespace {name}"))?;
+        test(&self.kubernetes).with_context(|| format!("in namespace {name}"))?;
+        self.kubernetes.kubectl(&format!("delete namespace {name} --wait=false")).map(drop)
+    }
+}

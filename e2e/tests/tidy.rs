@@ -1,0 +1,278 @@
+//! What no compiler checks: the shape of the repository. Each rule tells all it objects to.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+const ROOT: [&str; 15] = [
+    ".cargo",
+    ".ci",
+    ".clippy.toml",
+    ".deny.toml",
+    ".gitignore",
+    ".rustfmt.toml",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "broker",
+    "charts",
+    "crds",
+    "e2e",
+    "operator",
+];
+
+/// Not part of the repository: what git and cargo make, and what `.gitignore` names.
+const MADE: [&str; 3] = [".git", "target", "millrace-data"];
+
+/// The modules of the broker, low to high. Each may use only those before it.
+const BROKER_MODULES: [&str; 13] = [
+    "clock",
+    "metrics",
+    "config",
+    "metadata",
+    "security",
+    "peer",
+    "coordinator",
+    "replica",
+    "controller",
+    "handlers",
+    "server",
+    "launch",
+    "main",
+];
+
+/// What each package may use of the others.
+const ARROWS: [(&str, &[&str]); 6] = [
+    ("broker/protocol", &[]),
+    ("broker/storage", &["protocol"]),
+    ("broker/raft", &["protocol"]),
+    ("broker", &["protocol", "storage", "raft"]),
+    ("operator", &["protocol"]),
+    ("e2e", &["protocol", "operator"]),
+];
+const PACKAGES: [&str; 6] = ["protocol", "storage", "raft", "broker", "operator", "e2e"];
+
+/// Where IO of a kind must not appear: a path, and what its files may not mention.
+const PURE: [(&str, &[&str]); 7] = [
+    ("broker/protocol/src", &["tokio", "std::fs", "std::net"]),
+    ("broker/storage/src", &["tokio", "std::net"]),
+    ("broker/raft/src", &["tokio", "std::fs", "std::net", "Instant::now", "SystemTime::now"]),
+    ("broker/src/metadata", &["tokio", "std::fs", "std::net"]),
+    ("operator/src/plan.rs", &["tokio", "std::fs", "std::net", "kube::Client", "kube::Api"]),
+    ("operator/src/validate.rs", &["tokio", "std::fs", "std::net", "kube::Client", "kube::Api"]),
+    ("operator/src/render", &["tokio", "std::fs", "std::net", "kube::Client", "kube::Api"]),
+];
+
+const README_LINES_MAX: usize = 150;
+const MODULE_HEADER_LINES_MAX: usize = 25;
+const FILE_LINES_MAX: usize = 500;
+
+#[test]
+fn the_root_holds_exactly_what_was_agreed() {
+    let names = fs::read_dir(WORKSPACE).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let found: BTreeSet<_> = names.filter(|name| !MADE.contains(&name.as_str())).collect();
+    let agreed = ROOT.map(str::to_owned).into();
+    assert_nothing("in the root, but not agreed", found.difference(&agreed));
+    assert_nothing("agreed, but not in the root", agreed.difference(&found));
+}
+
+#[test]
+fn modules_of_the_broker_use_only_lower_ones() {
+    let mut wrong = Vec::new();
+    for file in rust_files("broker/src") {
+        let module = module_of(&file);
+        let Some(height) = height(&module) else {
+            if module != "lib" {
+                wrong.push(format!("{}: {module} is not in the table of modules", shown(&file)));
+            }
+            continue;
+        };
+        let higher = modules_used(&read(&file)).into_iter().filter(|(_, used)| height < *used);
+        wrong.extend(higher.map(|(used, _)| format!("{}: uses crate::{used}, which stands above it", shown(&file))));
+    }
+    assert_nothing("modules out of order", wrong);
+}
+
+#[test]
+fn packages_use_only_what_the_arrows_allow() {
+    let mut wrong = Vec::new();
+    for (package, allowed) in ARROWS {
+        let Ok(manifest) = fs::read_to_string(workspace(package).join("Cargo.toml")) else { continue };
+        let dependencies = manifest.lines().skip_while(|line| !line.starts_with("[dependencies]")).skip(1);
+        for line in dependencies.take_while(|line| !line.starts_with('[')) {
+            let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
+            if PACKAGES.contains(&name) && !allowed.contains(&name) {
+                wrong.push(format!("{package} depends on {name}"));
+            }
+        }
+    }
+    assert_nothing("dependencies between packages that the design does not have", wrong);
+}
+
+#[test]
+fn pure_code_does_no_io() {
+    let mut wrong = Vec::new();
+    for (place, forbidden) in PURE {
+        for file in rust_files(place).into_iter().filter(|file| !is_test(file)) {
+            let text = read(&file);
+            for (number, line) in production_lines(&text) {
+                wrong.extend(
+                    forbidden
+                        .iter()
+                        .filter(|word| line.contains(**word))
+                        .map(|word| format!("{}:{number}: {word}", shown(&file))),
+                );
+            }
+        }
+    }
+    assert_nothing("IO in code that is to be pure", wrong);
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    // In two parts, so that this file does not object to itself.
+    let marks = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"], ["todo", "!("], ["#[ig", "nore"], ["macro_", "rules!"]]
+        .map(|parts| parts.concat());
+    let mut wrong = Vec::new();
+    for file in text_files(&workspace("")) {
+        let text = read(&file);
+        for (number, line) in (1..).zip(text.lines()) {
+            if let Some(mark) = marks.iter().find(|mark| has_word(line, mark)) {
+                wrong.push(format!("{}:{number}: {mark}", shown(&file)));
+            }
+        }
+    }
+    assert_nothing("unfinished", wrong);
+}
+
+#[test]
+fn files_and_headers_stay_readable() {
+    let mut wrong = Vec::new();
+    for file in rust_files("") {
+        let text = read(&file);
+        let header = text.lines().take_while(|line| line.starts_with("//!")).count();
+        if MODULE_HEADER_LINES_MAX < header {
+            wrong.push(format!("{}: {header} lines of header, at most {MODULE_HEADER_LINES_MAX}", shown(&file)));
+        }
+        let lines = text.lines().count();
+        if FILE_LINES_MAX < lines {
+            wrong.push(format!("{}: {lines} lines, at most {FILE_LINES_MAX}", shown(&file)));
+        }
+    }
+    let readme = read(&workspace("README.md")).lines().count();
+    if README_LINES_MAX < readme {
+        wrong.push(format!("README.md: {readme} lines, at most {README_LINES_MAX}"));
+    }
+    assert_nothing("too long", wrong);
+}
+
+fn assert_nothing<T: ToString>(what: &str, found: impl IntoIterator<Item = T>) {
+    let found: Vec<_> = found.into_iter().map(|item| item.to_string()).collect();
+    assert!(found.is_empty(), "{what}:\n  {}", found.join("\n  "));
+}
+
+/// `broker/src/replica/manager.rs` is in `replica`, `broker/src/main.rs` is `main`.
+fn module_of(file: &Path) -> String {
+    let relative = file.strip_prefix(workspace("broker/src")).unwrap();
+    let first = relative.components().next().unwrap().as_os_str().to_string_lossy();
+    first.trim_end_matches(".rs").trim_end_matches("_test").to_owned()
+}
+
+fn height(module: &str) -> Option<usize> {
+    BROKER_MODULES.iter().position(|name| *name == module)
+}
+
+/// Modules of the table that appear behind `crate::`, alone or in a group, with their height.
+fn modules_used(text: &str) -> Vec<(String, usize)> {
+    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let uses = code.split("crate::").skip(1).flat_map(|rest| match rest.strip_prefix('{') {
+        Some(group) => top_level_names(group),
+        None => vec![first_name(rest)],
+    });
+    uses.filter_map(|name| height(&name).map(|height| (name, height))).collect()
+}
+
+/// The first segments of the paths in a `use` group, up to its closing brace.
+fn top_level_names(group: &str) -> Vec<String> {
+    let (mut depth, mut names, mut start) = (0_usize, Vec::new(), 0);
+    for (at, letter) in group.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                names.push(first_name(group[start..at].trim()));
+                return names;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                names.push(first_name(group[start..at].trim()));
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn first_name(path: &str) -> String {
+    path.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+}
+
+/// Lines before the inline tests, comments left out, counted from 1.
+fn production_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = (1..).zip(text.lines()).take_while(|(_, line)| !line.starts_with("#[cfg(test)]"));
+    lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+fn is_test(file: &Path) -> bool {
+    file.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("_test"))
+}
+
+/// Whether the word stands there by itself: the escape `\u` with its four X is none.
+fn has_word(line: &str, word: &str) -> bool {
+    let is_letter = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
+    line.match_indices(word).any(|(at, _)| {
+        let (before, after) = (&line[..at], &line[at + word.len()..]);
+        !is_letter(before.chars().next_back()) && (word.ends_with('(') || !is_letter(after.chars().next()))
+    })
+}
+
+/// Rust files at or below a path of the workspace. A path that is not there yet has none.
+fn rust_files(place: &str) -> Vec<PathBuf> {
+    let place = workspace(place);
+    let files = text_files(&place).into_iter().chain(text_files(&place.with_extension("rs")));
+    files.filter(|file| file.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
+fn text_files(place: &Path) -> Vec<PathBuf> {
+    if place.is_file() {
+        return vec![place.to_owned()];
+    }
+    let Ok(entries) = fs::read_dir(place) else { return Vec::new() };
+    let entries = entries.map(|entry| entry.unwrap());
+    let wanted = entries.filter(|entry| !MADE.contains(&entry.file_name().to_string_lossy().as_ref()));
+    wanted.flat_map(|entry| text_files(&entry.path())).filter(|file| fs::read_to_string(file).is_ok()).collect()
+}
+
+fn read(file: &Path) -> String {
+    fs::read_to_string(file).unwrap()
+}
+
+fn workspace(path: &str) -> PathBuf {
+    Path::new(WORKSPACE).canonicalize().unwrap().join(path)
+}
+
+fn shown(file: &Path) -> String {
+    file.strip_prefix(workspace("")).unwrap_or(file).display().to_string()
+}
+
+#[test]
+fn uses_of_modules_are_found() {
+    let text =
+        "use crate::{config::{A, B}, server};\n// crate::main\nlet x = crate::replica::Y;\nuse crate::elsewhere::Z;";
+    let names: Vec<_> = modules_used(text).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["config", "server", "replica"]);
+}
