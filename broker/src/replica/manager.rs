@@ -1,6 +1,7 @@
 //! All partitions of this broker: loaded at start, made and given leaders as the metadata says.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -122,6 +123,11 @@ impl ReplicaManager {
                 let partition = Arc::new(Partition::new(name, topic.id, log, settings.clone()));
                 partitions.insert((topic.id, id), partition.clone());
                 Some(partition)
+            }
+            // A full disk is no failed disk. The partition is made when its topic changes or at the next start.
+            Err(error) if error.kind() == ErrorKind::StorageFull => {
+                error!(partition = %name, %error, "no space for a new partition: it is not served");
+                None
             }
             Err(error) => {
                 self.directory_failed(&format!("{}: {error}", path.display()));

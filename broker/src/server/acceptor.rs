@@ -26,9 +26,10 @@ pub(super) async fn accept(
             accepted = socket.accept() => accepted,
             () = shutdown.cancelled() => return Ok(()),
         };
+        let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
         match accepted {
             Ok((stream, peer)) => {
-                let accepted = Accepted { stream: stream.into_std()?, peer, listener: listener.clone() };
+                let accepted = Accepted { stream, peer, listener: listener.clone() };
                 let Some(inlet) = inlets.iter().min_by_key(|inlet| inlet.connections()) else { return Ok(()) };
                 if !inlet.hand_over(accepted).await {
                     return Ok(());

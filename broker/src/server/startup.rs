@@ -14,6 +14,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use protocol::metadata_records::Endpoint;
 use protocol::types::{BrokerEpoch, InvalidClusterId, InvalidUuid};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use storage::Disk;
 use storage::directory::{ExpectedOwner, LogDirectory, OpenError};
@@ -60,15 +61,28 @@ impl ServerError {
 
 /// Runs a broker until SIGTERM or SIGINT.
 pub(crate) fn run(config: BrokerConfig, disk: Arc<dyn Disk>) -> Result<(), ServerError> {
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(2)
         .build()
         .map_err(|error| ServerError::start("runtime", error))?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let stop = stop_signal().map_err(|error| ServerError::start("signals", error))?;
         Startup::new(config, disk).run(stop).await
-    })
+    });
+    // A recovery that was told to stop may still be reading: it changes nothing that the next start relies on.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Every connection and every active segment holds descriptors: all that the process may have are its to use.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    if let Err(error) = raised {
+        warn!(%error, limit = ?limit.current, "the limit of open files stays as it is");
+    }
 }
 
 /// Cancelled by the first SIGTERM or SIGINT; further ones change nothing.
@@ -108,7 +122,10 @@ impl Startup {
             serve_management(address, self.management.clone()).await?;
         }
         let Some(directory) = self.open_directory(&stop).await? else { return Ok(()) };
-        let loaded = self.load(directory).await?;
+        let loaded = tokio::select! {
+            loaded = self.load(directory) => loaded?,
+            () = stop.cancelled() => return Ok(()),
+        };
         let running = self.serve(loaded).await?;
         info!(took_ms = self.began.elapsed().as_millis(), "serving");
         let failure = running.until(&stop).await;

@@ -1,0 +1,91 @@
+//! The first thing that a reader of README.md types, to the letter.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use e2e::command::wait_for;
+use e2e::host::{CLIENT_TOOLS, prepare};
+use e2e::progress::Progress;
+use rustix::process::{Pid, Signal, kill_process};
+
+const LISTENER: &str = "127.0.0.1:9092";
+/// A release build on two cores, and then some.
+const BUILD_AT_MOST: Duration = Duration::from_mins(30);
+const STOP_AT_MOST: Duration = Duration::from_mins(1);
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// The commands of the first section: the lines that are indented by four.
+fn commands() -> Vec<String> {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let section = readme.split("\n## ").nth(1).unwrap();
+    section.lines().filter_map(|line| line.strip_prefix("    ")).map(str::to_owned).collect()
+}
+
+fn shell(command: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).current_dir(root()).stdin(Stdio::null());
+    shell
+}
+
+/// Takes away what the broker left, unless it was there before.
+struct Data {
+    directory: PathBuf,
+    was_there: bool,
+}
+
+impl Data {
+    fn watch() -> Self {
+        let directory = root().join("millrace-data");
+        let was_there = directory.exists();
+        Self { directory, was_there }
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        if !self.was_there && self.directory.exists() {
+            fs::remove_dir_all(&self.directory).unwrap();
+        }
+    }
+}
+
+struct Broker(Child);
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if self.0.try_wait().is_ok_and(|status| status.is_none()) {
+            let _gone = self.0.kill();
+            let _reaped = self.0.wait();
+        }
+    }
+}
+
+#[test]
+fn the_first_commands_do_what_the_readme_says() {
+    assert!(TcpStream::connect(LISTENER).is_err(), "something listens on {LISTENER} already: stop it for this test");
+    prepare(CLIENT_TOOLS, &Progress::start()).unwrap();
+    let commands = commands();
+    assert_eq!(commands[0], "cargo run --release -p broker -- --dev");
+    let _data = Data::watch();
+    // `exec`, so that the signal meets cargo, whose place the broker takes.
+    let mut broker = Broker(shell(&format!("exec {}", commands[0])).spawn().unwrap());
+    wait_for("the broker listens", BUILD_AT_MOST, || {
+        assert!(broker.0.try_wait().unwrap().is_none(), "the first command has ended");
+        Ok(TcpStream::connect(LISTENER).ok())
+    })
+    .unwrap();
+    let produced = shell(&commands[1]).status().unwrap();
+    assert!(produced.success(), "{}", commands[1]);
+    let consumed = shell(&commands[2]).output().unwrap();
+    assert!(String::from_utf8_lossy(&consumed.stdout).lines().any(|line| line == "hello"), "{consumed:?}");
+    kill_process(Pid::from_child(&broker.0), Signal::INT).unwrap();
+    let ended = wait_for("the broker stops", STOP_AT_MOST, || Ok(broker.0.try_wait().unwrap())).unwrap();
+    assert!(ended.success(), "Ctrl-C is a clean stop: {ended}");
+}
