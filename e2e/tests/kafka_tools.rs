@@ -368,8 +368,14 @@ fn topics_are_in_the_metadata_log_as_kafka_writes_it() {
     let checkpoint = &files["00000000000000000000-0000000000.checkpoint"];
     assert_eq!(kinds(checkpoint), ["SnapshotHeader", "KRaftVersion", "KRaftVoters", "SnapshotFooter"]);
     let log = &files["00000000000000000000.log"];
-    let expected =
-        ["LeaderChange", "FEATURE_LEVEL_RECORD", "REGISTER_BROKER_RECORD", "BROKER_REGISTRATION_CHANGE_RECORD"];
+    let expected = [
+        "LeaderChange",
+        "KRaftVersion",
+        "KRaftVoters",
+        "FEATURE_LEVEL_RECORD",
+        "REGISTER_BROKER_RECORD",
+        "BROKER_REGISTRATION_CHANGE_RECORD",
+    ];
     let (start, topic) = log.split_at(log.iter().position(|(kind, _)| kind == "TOPIC_RECORD").unwrap());
     assert_eq!(kinds(start), expected);
     assert_eq!(kinds(topic), ["TOPIC_RECORD", "PARTITION_RECORD", "CONFIG_RECORD"]);

@@ -158,29 +158,53 @@ fn snapshot(now: Timestamp, content: CheckedBatch) -> Result<Vec<u8>, EncodeErro
     Ok(bytes)
 }
 
-/// The records that a new metadata log begins with.
-pub(super) fn bootstrap_records(disk: &dyn Disk, root: &Path) -> Result<Vec<MetadataRecord>, BootstrapError> {
-    let path = root.join(BOOTSTRAP_FILE);
-    let bytes = storage::read_file(disk, &path, BOOTSTRAP_BYTES_MAX)
-        .map_err(|source| BootstrapError::Io { path: path.clone(), source })?;
-    parse_snapshot(&bytes).map_err(|reason| BootstrapError::Malformed { path, reason })
+/// What a new metadata log begins with.
+#[derive(Debug, Default)]
+pub(super) struct Bootstrap {
+    /// `kraft.version` and the voters.
+    pub(super) control: Vec<ControlRecord>,
+    /// The feature levels.
+    pub(super) metadata: Vec<MetadataRecord>,
 }
 
-fn parse_snapshot(mut bytes: &[u8]) -> Result<Vec<MetadataRecord>, String> {
-    let mut metadata = Vec::new();
-    while !bytes.is_empty() {
-        let head = bytes.first_chunk::<HEADER_LENGTH>().ok_or("it ends within a batch header")?;
-        let header = BatchHeader::decode(head);
-        let length = header.length().filter(|length| *length <= bytes.len()).ok_or("it ends within a batch")?;
-        let (batch, rest) = bytes.split_at(length);
-        if !header.attributes.is_control() {
-            let opened = records::walk(batch, 0).map_err(|error: RecordError| error.to_string())?;
-            for record in &opened {
-                let value = record.map_err(|error| error.to_string())?.value.unwrap_or_default();
-                metadata.push(MetadataRecord::decode(value).map_err(|error: DecodeError| error.to_string())?);
+pub(super) fn read_bootstrap(disk: &dyn Disk, root: &Path) -> Result<Bootstrap, BootstrapError> {
+    let mut bootstrap = Bootstrap::default();
+    for path in [root.join(METADATA_DIRECTORY).join(FIRST_SNAPSHOT_FILE), root.join(BOOTSTRAP_FILE)] {
+        let bytes = storage::read_file(disk, &path, BOOTSTRAP_BYTES_MAX)
+            .map_err(|source| BootstrapError::Io { path: path.clone(), source })?;
+        bootstrap.parse_snapshot(&bytes).map_err(|reason| BootstrapError::Malformed { path, reason })?;
+    }
+    Ok(bootstrap)
+}
+
+impl Bootstrap {
+    fn parse_snapshot(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+        while !bytes.is_empty() {
+            let head = bytes.first_chunk::<HEADER_LENGTH>().ok_or("it ends within a batch header")?;
+            let header = BatchHeader::decode(head);
+            let length = header.length().filter(|length| *length <= bytes.len()).ok_or("it ends within a batch")?;
+            let (batch, rest) = bytes.split_at(length);
+            self.parse_batch(batch, header.attributes.is_control())?;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    fn parse_batch(&mut self, batch: &[u8], is_control: bool) -> Result<(), String> {
+        let opened = records::walk(batch, 0).map_err(|error: RecordError| error.to_string())?;
+        for record in &opened {
+            let record = record.map_err(|error| error.to_string())?;
+            let (key, value) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
+            let described = |error: DecodeError| error.to_string();
+            if !is_control {
+                self.metadata.push(MetadataRecord::decode(value).map_err(described)?);
+                continue;
+            }
+            match ControlRecord::decode(key, value).map_err(described)? {
+                ControlRecord::SnapshotHeader { .. } | ControlRecord::SnapshotFooter => {}
+                record => self.control.push(record),
             }
         }
-        bytes = rest;
+        Ok(())
     }
-    Ok(metadata)
 }

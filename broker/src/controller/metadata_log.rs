@@ -15,6 +15,7 @@ use storage::{
 };
 use uuid::Uuid;
 
+use super::features;
 use crate::metadata::{Image, METADATA_DIRECTORY, ReplayError, replay};
 
 /// Kafka's fixed id of the metadata topic.
@@ -165,8 +166,8 @@ fn replay_batch(image: &mut Image, header: &BatchHeader, batch: &[u8]) -> Result
     for record in &opened {
         let record = record?;
         if header.attributes.is_control() {
-            // What the quorum says of itself changes no metadata, but must be well-formed.
-            ControlRecord::decode(record.key.unwrap_or_default(), record.value.unwrap_or_default())?;
+            let (key, value) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
+            replay_control(image, &ControlRecord::decode(key, value)?);
         } else {
             replay(image, &MetadataRecord::decode(record.value.unwrap_or_default())?)?;
         }
@@ -174,6 +175,13 @@ fn replay_batch(image: &mut Image, header: &BatchHeader, batch: &[u8]) -> Result
     image.end_offset = header.next_offset();
     image.epoch = header.leader_epoch;
     Ok(())
+}
+
+/// What the quorum says of itself: of that, only its feature level is metadata.
+pub(super) fn replay_control(image: &mut Image, record: &ControlRecord) {
+    if let ControlRecord::KRaftVersion(level) = record {
+        image.features.insert(features::KRAFT_VERSION.to_owned(), *level);
+    }
 }
 
 /// One atomic batch.

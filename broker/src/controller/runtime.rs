@@ -3,6 +3,7 @@
 //!
 //! With a single voter a record is committed when it is on this disk.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -10,16 +11,17 @@ use arc_swap::ArcSwap;
 use protocol::metadata_records::MetadataRecord;
 use protocol::metadata_records::control::ControlRecord;
 use protocol::types::{BrokerId, DirectoryId, LeaderEpoch, TopicId};
-use storage::FilePool;
 use storage::directory::LogDirectory;
+use storage::{Disk, FilePool};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 use uuid::Uuid;
 
 use super::brokers;
-use super::format::bootstrap_records;
+use super::features;
+use super::format::{Bootstrap, read_bootstrap};
 use super::handle::{Command, ControllerError, ControllerHandle, Reply};
-use super::metadata_log::{MetadataLog, MetadataLogError, encode_control, encode_records};
+use super::metadata_log::{MetadataLog, MetadataLogError, encode_control, encode_records, replay_control};
 use super::producer_ids;
 use super::quorum_state::{QuorumState, QuorumStateError, QuorumStateFile};
 use super::topics::{self, CreateTopicError, CreatedTopic, TopicDefaults, TopicSpec};
@@ -72,20 +74,15 @@ impl Controller {
     ) -> Result<Self, ControllerStartError> {
         let root = directory.path();
         let mut log = MetadataLog::open(pool, root, clock::wall())?;
-        let mut image = log.replay()?;
+        let image = log.replay()?;
         let state_file = QuorumStateFile::new(pool.disk().clone(), &root.join(METADATA_DIRECTORY));
         let former = state_file.read()?.map_or(LeaderEpoch(0), |state| state.leader_epoch);
         let epoch = LeaderEpoch(former.max(log.epoch()).0.saturating_add(1));
         let voted = Some((context.id, context.directory_id));
         state_file.write(&QuorumState { leader_epoch: epoch, leader: Some(context.id), voted })?;
         log.begin_epoch(epoch);
-        let is_new = image.features.is_empty();
-        let mut controller = Self { context, log, image: Image::empty() };
-        controller.lead(&mut image)?;
-        controller.image = image;
-        if is_new {
-            controller.commit(&bootstrap_records(&**pool.disk(), root)?)?;
-        }
+        let mut controller = Self { context, log, image };
+        controller.lead(&**pool.disk(), root)?;
         info!(%epoch, end_offset = %controller.image.end_offset, "metadata replayed");
         Ok(controller)
     }
@@ -94,17 +91,26 @@ impl Controller {
         &self.image
     }
 
-    /// The first record of the epoch: who leads it.
-    fn lead(&mut self, image: &mut Image) -> Result<(), ControllerStartError> {
+    /// The first records of the epoch: who leads it, and in a new log what formatting laid down.
+    fn lead(&mut self, disk: &dyn Disk, root: &Path) -> Result<(), ControllerStartError> {
         let id = self.context.id;
-        let record = ControlRecord::LeaderChange { leader_id: id, voters: vec![id], granting_voters: vec![id] };
+        let leader = ControlRecord::LeaderChange { leader_id: id, voters: vec![id], granting_voters: vec![id] };
+        let has = |feature| self.image.features.contains_key(feature);
+        let (has_voters, has_features) = (has(features::KRAFT_VERSION), has(features::METADATA_VERSION));
+        let bootstrap = if has_voters && has_features { Bootstrap::default() } else { read_bootstrap(disk, root)? };
+        let mut records = vec![leader];
+        if !has_voters {
+            records.extend(bootstrap.control);
+        }
         let now = clock::wall();
-        let batch = encode_control(&[record], now).map_err(ControllerError::Encode)?;
-        self.log.append(&batch, now)?;
+        self.log.append(&encode_control(&records, now).map_err(ControllerError::Encode)?, now)?;
         self.log.sync(now)?;
-        image.end_offset = self.log.end_offset();
-        image.epoch = self.log.epoch();
-        Ok(())
+        for record in &records {
+            replay_control(&mut self.image, record);
+        }
+        self.image.end_offset = self.log.end_offset();
+        self.image.epoch = self.log.epoch();
+        if has_features { Ok(()) } else { self.commit(&bootstrap.metadata) }
     }
 
     /// Appends, syncs and replays records before the thread runs.

@@ -68,8 +68,10 @@ impl Client {
             let expected: Vec<_> = api::on(Listener::Client).map(api::Api::key_number).collect();
             assert_eq!(served, expected);
             if 3 <= version {
-                let metadata_version = response.finalized_features.iter().find(|f| &*f.name == "metadata.version");
-                assert_eq!(metadata_version.unwrap().max_version_level, 27);
+                let levels = response.finalized_features.iter().map(|f| (f.name.to_string(), f.max_version_level));
+                let expected =
+                    [("eligible.leader.replicas.version", 1), ("kraft.version", 1), ("metadata.version", 27)];
+                assert_eq!(levels.collect::<Vec<_>>(), expected.map(|(name, level)| (name.to_owned(), level)));
             }
         }
     }
