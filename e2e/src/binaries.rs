@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::hash;
+use crate::cache;
 use crate::progress::{Progress, REMINDER_EVERY, spoken};
 
 pub const KUBERNETES_VERSION: &str = "v1.34.4";
@@ -51,15 +51,12 @@ impl Binaries {
 
     pub fn build(progress: &Progress) -> Result<Self> {
         let directory = cache_directory()?;
-        let cache = directory.parent().context("the cache directory has no parent")?;
-        fs::create_dir_all(cache).with_context(|| format!("cannot create {}", cache.display()))?;
-        let lock = File::create(cache.join("kubernetes.lock"))?;
-        lock.lock()?;
+        let (cache, _lock) = cache::lock(&directory, "kubernetes")?;
         if let Some(built) = Self::cached()? {
             return Ok(built);
         }
         let what = format!("compile Kubernetes {KUBERNETES_VERSION} and helm, once");
-        progress.step(what, BUILD_EXPECTED, || compile(cache, &directory, progress))?;
+        progress.step(what, BUILD_EXPECTED, || compile(&cache, &directory, progress))?;
         Ok(Self { directory })
     }
 
@@ -73,14 +70,9 @@ impl Binaries {
 }
 
 fn cache_directory() -> Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME says where to keep the Kubernetes binaries")?;
     let read = |file| fs::read(Path::new(MODULE).join(file)).with_context(|| format!("cannot read {MODULE}/{file}"));
     let files: Vec<_> = MODULE_FILES.into_iter().map(read).collect::<Result<_>>()?;
-    let hash = hash::short(files.into_iter().chain([linker_flags().into_bytes()]));
-    Ok(cache.join("millrace").join(format!("kubernetes-{hash}")))
+    cache::entry("kubernetes", files.into_iter().chain([linker_flags().into_bytes()]))
 }
 
 /// Builds beside the final directory, which appears at once and complete.

@@ -38,6 +38,9 @@ pub const CLUSTER_TOOLS: &[Tool] = &[
 
 pub const CLIENT_TOOLS: &[Tool] = &[on_path("kcat", "kcat")];
 
+pub const JAVA: &[Tool] = &[on_path("java", "default-jdk-headless")];
+pub const JAVA_AND_MAVEN: &[Tool] = &[on_path("java", "default-jdk-headless"), on_path("mvn", "maven")];
+
 const fn on_path(program: &'static str, package: &'static str) -> Tool {
     Tool { program, directories: &[], package }
 }
@@ -87,7 +90,8 @@ fn obstacles() -> Vec<String> {
     found
 }
 
-fn install(tools: &[Tool], progress: &Progress) -> Result<()> {
+/// With apt-get, and only what is missing.
+pub fn install(tools: &[Tool], progress: &Progress) -> Result<()> {
     let packages = missing_packages(tools);
     if packages.is_empty() {
         return Ok(());
@@ -96,7 +100,7 @@ fn install(tools: &[Tool], progress: &Progress) -> Result<()> {
     if !on_path_now("apt-get") {
         bail!("not installed: {list} (Debian's package names), and there is no apt-get; please install them");
     }
-    progress.step(format!("install {list} with apt-get"), Duration::from_secs(20), || {
+    progress.step(format!("install {list} with apt-get"), Duration::from_secs(30), || {
         apt("update")?;
         apt(&format!("install -y --no-install-recommends {list}"))
     })

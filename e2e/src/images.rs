@@ -2,15 +2,15 @@
 //! `buildah` into an OCI archive, tagged by the hash of what is in it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
+use anyhow::{Context, Result};
 use tempfile::NamedTempFile;
 
 use crate::cluster::LocalCluster;
+use crate::programs::{Profile, Programs};
 use crate::progress::Progress;
 use crate::{command, hash};
 
@@ -20,24 +20,6 @@ const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// A signature policy is asked for even where nothing is pulled.
 const POLICY: &str = r#"{"default": [{"type": "insecureAcceptAnything"}]}"#;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Profile {
-    /// What `cargo test` has compiled already.
-    Dev,
-    /// What is shipped: optimised as a whole, without symbols.
-    Release,
-}
-
-impl Profile {
-    /// On two idle cores, from nothing.
-    const fn compiles_in(self) -> Duration {
-        match self {
-            Self::Dev => Duration::from_mins(5),
-            Self::Release => Duration::from_mins(8),
-        }
-    }
-}
 
 /// Where images go so that nodes have them.
 #[derive(Debug, Clone, Copy)]
@@ -72,16 +54,13 @@ impl Image {
 impl Images {
     /// Compiles broker and operator, makes images of them and delivers those.
     pub fn deliver(destination: Destination<'_>, profile: Profile, progress: &Progress) -> Result<Self> {
-        let binaries = progress.step("compile broker and operator", profile.compiles_in(), || compile(profile))?;
-        progress.step("make images of them", Duration::from_secs(10), || Self::assemble(&binaries, destination))
+        let programs = Programs::compile(profile, progress)?;
+        progress.step("make images of them", Duration::from_secs(10), || Self::assemble(&programs, destination))
     }
 
-    fn assemble(binaries: &[PathBuf], destination: Destination<'_>) -> Result<Self> {
+    fn assemble(programs: &Programs, destination: Destination<'_>) -> Result<Self> {
         let deliver = |name: &str, containerfile: &str| -> Result<Image> {
-            let program = binaries
-                .iter()
-                .find(|binary| binary.ends_with(name))
-                .with_context(|| format!("cargo built no {name}"))?;
+            let program = programs.path(name)?;
             let file = Path::new(WORKSPACE).join(containerfile);
             let containerfile = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
             Contents { program, containerfile: &containerfile }.deliver(destination, name)
@@ -159,25 +138,4 @@ impl Contents<'_> {
         let program = fs::read(self.program).with_context(|| format!("cannot read {}", self.program.display()))?;
         Ok(hash::short([self.containerfile.as_bytes(), &program]))
     }
-}
-
-/// Builds both binaries in one run of cargo, which also says where they are.
-fn compile(profile: Profile) -> Result<Vec<PathBuf>> {
-    #[derive(Deserialize)]
-    struct Message {
-        executable: Option<PathBuf>,
-    }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(WORKSPACE).args(["build", "--message-format=json", "--quiet"]);
-    match profile {
-        // The features of the whole workspace, as in `cargo test --workspace`, or everything compiles twice.
-        Profile::Dev => command.args(["--workspace", "--bins"]),
-        Profile::Release => command.args(["--release", "--package=broker", "--package=operator", "--bins"]),
-    };
-    let messages = command::output(&mut command)?;
-    let executables: Vec<_> =
-        messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable).collect();
-    ensure!(!executables.is_empty(), "cargo built no executable");
-    Ok(executables)
 }

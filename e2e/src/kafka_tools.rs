@@ -2,18 +2,18 @@
 //! `pom.xml` that pins them, run by the names of their classes.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::cache;
+use crate::host::{JAVA, JAVA_AND_MAVEN, install};
 use crate::progress::Progress;
-use crate::{command, hash};
 
 const FETCH_EXPECTED: Duration = Duration::from_secs(30);
-const INSTALL_EXPECTED: Duration = Duration::from_mins(1);
 
 /// The pom, and a logging configuration that leaves standard error to what the tools themselves say.
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kafka-tools");
@@ -24,12 +24,6 @@ const JVM_FLAGS: [&str; 3] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-X
 /// The JVM announces on standard error that it heeds them.
 const JVM_VARIABLES: [&str; 3] = ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"];
 
-/// A program, and the Debian package that brings it.
-type Needed = (&'static str, &'static str);
-
-const JAVA: Needed = ("java", "default-jdk-headless");
-const MAVEN: Needed = ("mvn", "maven");
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KafkaTools {
     jars: PathBuf,
@@ -38,16 +32,14 @@ pub struct KafkaTools {
 impl KafkaTools {
     /// Fetches the jars unless they are there, and installs what it takes to fetch and to run them.
     pub fn fetch(progress: &Progress) -> Result<Self> {
-        let jars = cache_directory()?;
-        let cache = jars.parent().context("the cache directory has no parent")?;
-        fs::create_dir_all(cache).with_context(|| format!("cannot create {}", cache.display()))?;
-        let lock = File::create(cache.join("kafka-tools.lock"))?;
-        lock.lock()?;
+        let pinned = fs::read(pom()).with_context(|| format!("cannot read {}", pom().display()))?;
+        let jars = cache::entry("kafka-tools", [pinned])?;
+        let (cache, _lock) = cache::lock(&jars, "kafka-tools")?;
         if jars.is_dir() {
-            install(&[JAVA], progress)?;
+            install(JAVA, progress)?;
         } else {
-            install(&[JAVA, MAVEN], progress)?;
-            progress.step("fetch Apache Kafka's tools with Maven, once", FETCH_EXPECTED, || download(cache, &jars))?;
+            install(JAVA_AND_MAVEN, progress)?;
+            progress.step("fetch Apache Kafka's tools with Maven, once", FETCH_EXPECTED, || download(&cache, &jars))?;
         }
         Ok(Self { jars })
     }
@@ -67,15 +59,6 @@ impl KafkaTools {
     }
 }
 
-fn cache_directory() -> Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME says where to keep Apache Kafka's tools")?;
-    let pom = fs::read(pom()).with_context(|| format!("cannot read {}", pom().display()))?;
-    Ok(cache.join("millrace").join(format!("kafka-tools-{}", hash::short([pom]))))
-}
-
 fn pom() -> PathBuf {
     Path::new(DIRECTORY).join("pom.xml")
 }
@@ -92,28 +75,4 @@ fn download(cache: &Path, jars: &Path) -> Result<()> {
     // Maven complains on standard output.
     ensure!(result.status.success(), "mvn failed, {}: {}", result.status, String::from_utf8_lossy(&result.stdout));
     fs::rename(unfinished.keep(), jars).with_context(|| format!("cannot create {}", jars.display()))
-}
-
-fn install(needed: &[Needed], progress: &Progress) -> Result<()> {
-    let missing: Vec<_> = needed.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let packages = missing.join(" ");
-    ensure!(on_path("apt-get"), "not installed: {packages} (Debian's package names); please install them");
-    progress.step(format!("install {packages} with apt-get"), INSTALL_EXPECTED, || {
-        apt_get("update")?;
-        apt_get(&format!("install -y --no-install-recommends {packages}"))
-    })
-}
-
-fn apt_get(arguments: &str) -> Result<()> {
-    let mut apt_get = Command::new("apt-get");
-    apt_get.env("DEBIAN_FRONTEND", "noninteractive").args(arguments.split_whitespace());
-    command::output(&mut apt_get).map(drop)
-}
-
-fn on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }

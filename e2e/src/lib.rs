@@ -4,15 +4,19 @@
 //! ```text
 //! progress, command      how a step is shown, how a program is run
 //! host                   what the machine must have, and installing what it lacks
+//! cache                  where what takes long to make is kept
 //! binaries               Kubernetes, compiled once from its Go modules
+//! kafka_tools            Apache Kafka's own tools, from Maven
 //! cluster                nodes as namespaces, control plane as processes, volumes as files
-//! images                 broker and operator as images, built from one cargo build
+//! programs               broker and operator, compiled by cargo
+//! images                 them as images
 //! clients                Kafka clients as users have them
 //! harness                what demo, figures and tests do with a cluster
 //! figures                one measurement per module
 //! ```
 
 pub mod binaries;
+mod cache;
 pub mod clients;
 pub mod cluster;
 pub mod command;
@@ -22,4 +26,5 @@ mod hash;
 pub mod host;
 pub mod images;
 pub mod kafka_tools;
+pub mod programs;
 pub mod progress;

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use e2e::command;
 use e2e::kafka_tools::KafkaTools;
+use e2e::programs::{Profile, Programs};
 use e2e::progress::{Progress, show_progress};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 /// The smallest that Kafka allows.
 const SEGMENT_BYTES: &str = "log.segment.bytes=1048576";
@@ -34,18 +34,10 @@ struct World {
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     show_progress();
     let progress = Progress::start();
-    let broker = progress.step("compile the broker", Duration::from_mins(5), || Ok(compile_broker())).unwrap();
+    let programs = Programs::compile(Profile::Dev, &progress).unwrap();
+    let broker = programs.path("millrace-broker").unwrap().to_owned();
     World { tools: KafkaTools::fetch(&progress).unwrap(), broker }
 });
-
-/// Builds with the features of the whole workspace, as `cargo test --workspace` does.
-fn compile_broker() -> PathBuf {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(WORKSPACE).args(["build", "--workspace", "--bin=millrace-broker"]);
-    let messages = command::output(cargo.args(["--message-format=json", "--quiet"])).unwrap();
-    let messages = messages.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    messages.filter_map(|message| Some(message["executable"].as_str()?.into())).next_back().unwrap()
-}
 
 /// A data directory and ports that outlive a process.
 struct Site {

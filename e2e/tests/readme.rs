@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use e2e::command::wait_for;
-use e2e::host::{CLIENT_TOOLS, prepare};
+use e2e::host::{CLIENT_TOOLS, install};
 use e2e::progress::Progress;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -70,7 +70,7 @@ impl Drop for Broker {
 #[test]
 fn the_first_commands_do_what_the_readme_says() {
     assert!(TcpStream::connect(LISTENER).is_err(), "something listens on {LISTENER} already: stop it for this test");
-    prepare(CLIENT_TOOLS, &Progress::start()).unwrap();
+    install(CLIENT_TOOLS, &Progress::start()).unwrap();
     let commands = commands();
     assert_eq!(commands[0], "cargo run --release -p broker -- --dev");
     let _data = Data::watch();

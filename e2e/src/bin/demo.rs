@@ -8,7 +8,8 @@ use clap::Parser;
 use e2e::binaries::{BUILD_EXPECTED, Binaries};
 use e2e::cluster::{Internal, LocalCluster, Options, addresses, directory};
 use e2e::harness::{DEMO_MANIFEST, Kubernetes};
-use e2e::images::{Destination, Images, Profile};
+use e2e::images::{Destination, Images};
+use e2e::programs::Profile;
 use e2e::progress::{Progress, show_progress, spoken};
 use e2e::{clients, command, host};
 

@@ -8,7 +8,8 @@ use clap::{Parser, ValueEnum as _};
 use e2e::cluster::{Internal, LocalCluster, Options, directory};
 use e2e::figures::{self, broker};
 use e2e::harness::Kubernetes;
-use e2e::images::{Destination, Images, Profile};
+use e2e::images::{Destination, Images};
+use e2e::programs::Profile;
 use e2e::progress::{Progress, show_progress};
 
 /// Measures the broker alone, then on a real Kubernetes that is started on this machine, or runs there already

@@ -13,19 +13,15 @@ mod process;
 mod samples;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
-use serde::Deserialize;
 
-use crate::command;
+use crate::programs::{Profile, Programs};
 use crate::progress::Progress;
 use bench::{Bench, Client};
 use samples::Samples;
 
-const COMPILES_IN: Duration = Duration::from_mins(5);
 const CPU_SAMPLES: usize = 5;
 
 /// What can be asked for alone.
@@ -83,17 +79,7 @@ pub fn table(rows: &[Row]) -> String {
 
 /// The release binary, freshly built.
 pub fn build(progress: &Progress) -> Result<PathBuf> {
-    #[derive(Deserialize)]
-    struct Message {
-        executable: Option<PathBuf>,
-    }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--release", "--quiet", "--message-format=json"]);
-    command.args(["--package=broker", "--bin=millrace-broker"]);
-    let messages = progress.step("compile the broker", COMPILES_IN, || command::output(&mut command))?;
-    let built = messages.lines().find_map(|line| serde_json::from_str::<Message>(line).ok()?.executable);
-    built.context("cargo built no broker")
+    Ok(Programs::compile(Profile::Release, progress)?.path("millrace-broker")?.to_owned())
 }
 
 /// Measures that program, in directories beside it.

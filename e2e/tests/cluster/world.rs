@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use e2e::cluster::{LocalCluster, Options, directory};
 use e2e::harness::Kubernetes;
 use e2e::host;
-use e2e::images::{Destination, Images, Profile};
+use e2e::images::{Destination, Images};
+use e2e::programs::Profile;
 use e2e::progress::{Progress, show_progress};
 
 const SKIP: &str = "MILLRACE_E2E_SKIP_CLUSTER";
