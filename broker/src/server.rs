@@ -5,7 +5,6 @@ mod buffers;
 mod connection;
 mod loading;
 mod management;
-mod pulse;
 mod reactor;
 mod startup;
 mod status;

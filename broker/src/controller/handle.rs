@@ -19,6 +19,8 @@ pub(crate) enum ControllerError {
     Encode(#[from] EncodeError),
     #[error("all producer ids are used up")]
     NoProducerIds,
+    #[error("no space left for the metadata log: nothing was changed")]
+    NoSpace,
 }
 
 pub(super) type TopicResults = Vec<Result<CreatedTopic, CreateTopicError>>;

@@ -72,14 +72,18 @@ pub(crate) enum EncodeError {
 
 impl MetadataLog {
     /// The log below `root`, made if this is the node's first start.
-    /// It is short, and everything hangs on it: all of it is checked at every start.
-    pub(super) fn open(pool: &Arc<FilePool>, root: &Path, now: Timestamp) -> Result<Self, MetadataLogError> {
+    /// What was synced must be there and whole: damage below `recovery_point` is no torn tail.
+    pub(super) fn open(
+        pool: &Arc<FilePool>,
+        root: &Path,
+        recovery_point: Offset,
+        now: Timestamp,
+    ) -> Result<Self, MetadataLogError> {
         let directory = root.join(METADATA_DIRECTORY);
         let config = LogConfig::default();
         let start = Offset(0);
         let log = if is_partition(pool, &directory) {
-            let options =
-                LoadOptions { clean: false, recovery_point: start, log_start: start, high_watermark: start, now };
+            let options = LoadOptions { clean: false, recovery_point, log_start: start, high_watermark: start, now };
             Log::load(pool, &directory, config, &options, &mut |_| {})?
         } else {
             Log::create(pool, &directory, TOPIC_ID, config, start, now).map_err(MetadataLogError::Create)?

@@ -10,9 +10,10 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use protocol::metadata_records::MetadataRecord;
 use protocol::metadata_records::control::ControlRecord;
-use protocol::types::{BrokerId, DirectoryId, LeaderEpoch, TopicId};
+use protocol::produce::CheckedBatch;
+use protocol::types::{BrokerId, DirectoryId, LeaderEpoch, Offset, TopicId};
 use storage::directory::LogDirectory;
-use storage::{Disk, FilePool};
+use storage::{AppendError, Disk, FilePool};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 use uuid::Uuid;
@@ -46,8 +47,8 @@ pub(crate) enum ControllerStartError {
     Controller(#[from] ControllerError),
 }
 
-/// An answer that waits for the sync.
-type Answer = Box<dyn FnOnce() + Send>;
+/// An answer that waits for the sync, and is told whether what it says came to be.
+type Answer = Box<dyn FnOnce(Result<(), ControllerError>) + Send>;
 
 /// What the controller decides with.
 #[derive(Debug, Clone)]
@@ -66,14 +67,15 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    /// Replays the log, and begins an epoch of its own: with one voter, every start is an election won.
+    /// Replays the log, of which everything before `recovery_point` must be there, and begins an epoch of its own: with one voter, every start is an election won.
     pub(crate) fn open(
         context: ControllerContext,
         pool: &Arc<FilePool>,
         directory: &LogDirectory,
+        recovery_point: Offset,
     ) -> Result<Self, ControllerStartError> {
         let root = directory.path();
-        let mut log = MetadataLog::open(pool, root, clock::wall())?;
+        let mut log = MetadataLog::open(pool, root, recovery_point, clock::wall())?;
         let image = log.replay()?;
         let state_file = QuorumStateFile::new(pool.disk().clone(), &root.join(METADATA_DIRECTORY));
         let former = state_file.read()?.map_or(LeaderEpoch(0), |state| state.leader_epoch);
@@ -116,20 +118,25 @@ impl Controller {
     /// Appends, syncs and replays records before the thread runs.
     fn commit(&mut self, records: &[MetadataRecord]) -> Result<(), ControllerStartError> {
         let mut group = Group::new(&self.image);
-        group.add(records).map_err(ControllerStartError::Controller)?;
-        self.append(&group)?;
-        self.image = group.image;
-        Ok(())
+        group.add(records)?;
+        if self.append(&group)? < group.batches.len() { Err(ControllerError::NoSpace.into()) } else { Ok(()) }
     }
 
-    fn append(&mut self, group: &Group) -> Result<(), MetadataLogError> {
+    /// How many batches of the group are committed: all, or as many as there was space for. The image follows them.
+    fn append(&mut self, group: &Group) -> Result<usize, MetadataLogError> {
         let now = clock::wall();
-        for batch in &group.batches {
-            self.log.append(batch, now)?;
+        let mut committed = 0;
+        for (batch, after) in &group.batches {
+            match self.log.append(batch, now) {
+                Ok(_) => self.image = after.clone(),
+                Err(MetadataLogError::Append(AppendError::NoSpace { .. })) => break,
+                Err(error) => return Err(error),
+            }
+            committed += 1;
         }
         self.log.sync(now)?;
-        assert_eq!(self.log.end_offset(), group.image.end_offset, "every record has one offset");
-        Ok(())
+        assert_eq!(self.log.end_offset(), self.image.end_offset, "every record has one offset");
+        Ok(committed)
     }
 
     /// Takes commands from now on. `published` always holds the committed image.
@@ -139,12 +146,26 @@ impl Controller {
         published: Arc<ArcSwap<Image>>,
     ) -> Result<(ControllerHandle, ControllerThread), ControllerStartError> {
         let (handle, receiver) = ControllerHandle::new();
-        let runtime = Runtime { controller: self, replicas, published };
+        replicas.set_metadata_recovery_point(self.log.end_offset());
         let thread = std::thread::Builder::new()
             .name("controller".to_owned())
-            .spawn(move || runtime.run(receiver))
+            .spawn(move || {
+                let _watch = PanicWatch(replicas.clone());
+                Runtime { controller: self, replicas, published }.run(receiver)
+            })
             .map_err(ControllerStartError::Thread)?;
         Ok((handle.clone(), ControllerThread { handle, thread }))
+    }
+}
+
+/// Without its controller a broker is of no use: a panic of the thread ends the process.
+struct PanicWatch(Arc<ReplicaManager>);
+
+impl Drop for PanicWatch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.directory_failed("the controller panicked");
+        }
     }
 }
 
@@ -166,8 +187,10 @@ impl ControllerThread {
 /// Commands decided together, not yet written.
 struct Group {
     image: Image,
-    batches: Vec<protocol::produce::CheckedBatch>,
-    answers: Vec<Answer>,
+    /// Each with the image that follows it.
+    batches: Vec<(CheckedBatch, Image)>,
+    /// Each with the number of batches that it relies on.
+    answers: Vec<(usize, Answer)>,
     /// Topics whose partitions changed, created ones included.
     topics: Vec<TopicId>,
 }
@@ -194,7 +217,7 @@ impl Group {
             }
         }
         self.image.end_offset = self.image.end_offset.advance(batch.header.records_count.into());
-        self.batches.push(batch);
+        self.batches.push((batch, self.image.clone()));
         Ok(())
     }
 
@@ -235,14 +258,16 @@ impl Runtime {
 
     /// Writes what was decided, lets the broker follow, answers.
     fn finish(&mut self, group: Group) -> Result<(), MetadataLogError> {
+        let mut committed = 0;
         if !group.batches.is_empty() {
-            self.controller.append(&group)?;
-            self.controller.image = group.image.clone();
-            self.replicas.apply(&group.image, &group.topics);
-            self.published.store(Arc::new(group.image));
+            committed = self.controller.append(&group)?;
+            let image = self.controller.image.clone();
+            self.replicas.set_metadata_recovery_point(image.end_offset);
+            self.replicas.apply(&image, &group.topics);
+            self.published.store(Arc::new(image));
         }
-        for answer in group.answers {
-            answer();
+        for (relies_on, answer) in group.answers {
+            answer(if relies_on <= committed { Ok(()) } else { Err(ControllerError::NoSpace) });
         }
         Ok(())
     }
@@ -250,7 +275,9 @@ impl Runtime {
     fn decide(&self, group: &mut Group, command: Command) {
         match command {
             Command::CreateTopics { specs, validate_only, reply } => {
-                let results = specs.into_iter().map(|spec| self.create_topic(group, spec, validate_only)).collect();
+                let mut left = topics::PARTITIONS_MAX;
+                let create = |spec| self.create_topic(group, spec, validate_only, &mut left);
+                let results = specs.into_iter().map(create).collect();
                 answer(group, reply, Ok(results));
             }
             Command::AllocateProducerIds { reply } => {
@@ -280,12 +307,19 @@ impl Runtime {
         group: &mut Group,
         spec: TopicSpec,
         validate_only: bool,
+        partitions_left: &mut usize,
     ) -> Result<CreatedTopic, CreateTopicError> {
         let id = TopicId(Uuid::new_v4());
         let (start, _) = id.0.as_u64_pair();
         let start = usize::try_from(start).unwrap_or(0);
-        let (records, created) =
-            topics::create_topic(&group.image, spec, self.controller.context.topic_defaults, id, start)?;
+        let (records, created) = topics::create_topic(
+            &group.image,
+            spec,
+            self.controller.context.topic_defaults,
+            id,
+            (start, *partitions_left),
+        )?;
+        *partitions_left = partitions_left.saturating_sub(usize::try_from(created.partitions).unwrap_or(0));
         if !validate_only {
             group.add(&records).map_err(|error| CreateTopicError::NotWritable(error.to_string()))?;
             debug!(topic = %created.id, partitions = created.partitions, "topic created");
@@ -296,7 +330,8 @@ impl Runtime {
 
 /// Sent after the sync. Who asked may be gone: that is no concern of the log's.
 fn answer<T: Send + 'static>(group: &mut Group, reply: Reply<T>, result: Result<T, ControllerError>) {
-    group.answers.push(Box::new(move || {
-        let _gone = reply.send(result);
-    }));
+    let send = move |committed: Result<(), ControllerError>| {
+        let _gone = reply.send(committed.and(result));
+    };
+    group.answers.push((group.batches.len(), Box::new(send)));
 }

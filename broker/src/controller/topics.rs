@@ -8,12 +8,12 @@ use protocol::metadata_records::{ConfigResourceType, LeaderRecoveryState, Metada
 use protocol::types::{BrokerId, LeaderEpoch, PartitionEpoch, PartitionId, TopicId};
 
 use super::placement::place;
-use crate::metadata::{Image, TopicImage};
+use crate::metadata::{Image, METADATA_DIRECTORY, TopicImage};
 
 /// Longest topic name: directory names add a partition number and suffixes to it.
 const NAME_LENGTH_MAX: usize = 249;
-/// Kafka's bound of records per user operation.
-const PARTITIONS_MAX: usize = 10_000;
+/// Kafka's bound of records per request, whatever number of topics they are for.
+pub(super) const PARTITIONS_MAX: usize = 10_000;
 const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
 
 /// A topic that is to be created. `None`: the broker's default.
@@ -50,6 +50,8 @@ pub(crate) struct CreatedTopic {
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum CreateTopicError {
+    #[error("topic {name:?} is the metadata log: it cannot be created")]
+    Reserved { name: String },
     #[error(
         "topic name {name:?} is not legal: 1 to {NAME_LENGTH_MAX} of the characters a-z A-Z 0-9 . _ -, and not . or .."
     )]
@@ -60,7 +62,7 @@ pub(crate) enum CreateTopicError {
     AlreadyExists { name: String },
     #[error("{partitions} partitions: at least 1 is needed")]
     InvalidPartitions { partitions: i32 },
-    #[error("{partitions} partitions: at most {PARTITIONS_MAX} can be created in one go")]
+    #[error("{partitions} partitions: at most {PARTITIONS_MAX} can be created by one request")]
     TooManyPartitions { partitions: usize },
     #[error("replication factor {replication_factor}: {available} brokers are available")]
     InvalidReplicationFactor { replication_factor: i16, available: usize },
@@ -78,19 +80,20 @@ pub(crate) fn is_internal_topic(name: &str) -> bool {
     INTERNAL_TOPICS.contains(&name)
 }
 
-/// The records that create the topic under `id`. `start` (any number) spreads the first leaders.
+/// The records that create the topic under `id`. `start` (any number) spreads the first leaders. `partitions_max` is
+/// what is left to the request.
 pub(super) fn create_topic(
     image: &Image,
     spec: TopicSpec,
     defaults: TopicDefaults,
     id: TopicId,
-    start: usize,
+    (start, partitions_max): (usize, usize),
 ) -> Result<(Vec<MetadataRecord>, CreatedTopic), CreateTopicError> {
     check_name(image, &spec.name)?;
     for (name, value) in &spec.configs {
         config::validate(Scope::Topic, name, value)?;
     }
-    let placed = replicas(image, &spec, defaults, start)?;
+    let placed = replicas(image, &spec, defaults, (start, partitions_max))?;
     let mut records = vec![MetadataRecord::Topic { name: spec.name.clone(), topic_id: id }];
     for (partition, brokers) in (0..).map(PartitionId).zip(&placed) {
         records.push(MetadataRecord::Partition(partition_record(image, id, partition, brokers)));
@@ -110,6 +113,9 @@ fn check_name(image: &Image, name: &str) -> Result<(), CreateTopicError> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if name.is_empty() || NAME_LENGTH_MAX < name.len() || !name.chars().all(legal) || name == "." || name == ".." {
         return Err(CreateTopicError::InvalidName { name: name.to_owned() });
+    }
+    if METADATA_DIRECTORY.strip_suffix("-0") == Some(name) {
+        return Err(CreateTopicError::Reserved { name: name.to_owned() });
     }
     if image.topic(name).is_some() {
         return Err(CreateTopicError::AlreadyExists { name: name.to_owned() });
@@ -131,20 +137,20 @@ fn replicas(
     image: &Image,
     spec: &TopicSpec,
     defaults: TopicDefaults,
-    start: usize,
+    (start, partitions_max): (usize, usize),
 ) -> Result<Vec<Vec<BrokerId>>, CreateTopicError> {
     if !spec.assignments.is_empty() {
         if spec.partitions.is_some() || spec.replication_factor.is_some() {
             return Err(CreateTopicError::CountsAndAssignment);
         }
-        return assigned(image, &spec.assignments);
+        return assigned(image, &spec.assignments, partitions_max);
     }
     let partitions = spec.partitions.unwrap_or(defaults.partitions);
     let count = usize::try_from(partitions).unwrap_or(0);
     if count == 0 {
         return Err(CreateTopicError::InvalidPartitions { partitions });
     }
-    if PARTITIONS_MAX < count {
+    if partitions_max < count {
         return Err(CreateTopicError::TooManyPartitions { partitions: count });
     }
     let brokers: Vec<_> = image.active_brokers().map(|(id, _)| id).collect();
@@ -160,9 +166,10 @@ fn replicas(
 fn assigned(
     image: &Image,
     assignments: &[(PartitionId, Vec<BrokerId>)],
+    partitions_max: usize,
 ) -> Result<Vec<Vec<BrokerId>>, CreateTopicError> {
     let invalid = |reason: String| CreateTopicError::InvalidAssignment { reason };
-    if PARTITIONS_MAX < assignments.len() {
+    if partitions_max < assignments.len() {
         return Err(CreateTopicError::TooManyPartitions { partitions: assignments.len() });
     }
     let by_id: OrdMap<PartitionId, &Vec<BrokerId>> = assignments.iter().map(|(id, brokers)| (*id, brokers)).collect();

@@ -10,7 +10,7 @@ fn id() -> TopicId {
 }
 
 fn create(image: &Image, spec: TopicSpec) -> Result<(Vec<MetadataRecord>, CreatedTopic), CreateTopicError> {
-    create_topic(image, spec, DEFAULTS, id(), 0)
+    create_topic(image, spec, DEFAULTS, id(), (0, PARTITIONS_MAX))
 }
 
 #[test]
@@ -63,6 +63,7 @@ fn refusals_name_the_reason() {
     };
     let table = [
         (spec("a b"), "is not legal"),
+        (spec("__cluster_metadata"), "is the metadata log"),
         (spec("a.b"), "already exists"),
         (spec("a_b"), "collides with \"a.b\""),
         (TopicSpec { partitions: Some(0), ..spec("t") }, "at least 1"),

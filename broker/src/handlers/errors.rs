@@ -103,7 +103,9 @@ impl KafkaError for BatchError {
 impl KafkaError for CreateTopicError {
     fn kafka_error(&self) -> ResponseError {
         match self {
-            Self::InvalidName { .. } | Self::NameCollides { .. } => ResponseError::InvalidTopicException,
+            Self::InvalidName { .. } | Self::Reserved { .. } | Self::NameCollides { .. } => {
+                ResponseError::InvalidTopicException
+            }
             Self::AlreadyExists { .. } => ResponseError::TopicAlreadyExists,
             Self::InvalidPartitions { .. } => ResponseError::InvalidPartitions,
             Self::InvalidReplicationFactor { .. } => ResponseError::InvalidReplicationFactor,
@@ -121,6 +123,8 @@ impl KafkaError for ControllerError {
             Self::Stopped => ResponseError::NotController,
             Self::Encode(_) => ResponseError::InvalidRequest,
             Self::NoProducerIds => ResponseError::UnknownServerError,
+            // Clients try it again.
+            Self::NoSpace => ResponseError::KafkaStorageError,
         }
     }
 }

@@ -20,12 +20,15 @@ use crate::replica::{FetchError, FetchPosition, Partition, Readable, Waiter};
 /// First version that carries topic ids instead of names (KIP-516).
 const VERSION_WITH_TOPIC_IDS: i16 = 13;
 const READ_COMMITTED: i8 = 1;
+/// A client that asks to wait longer is answered with nothing, and asks again.
+const WAIT_MAX: Duration = Duration::from_mins(5);
 
 /// One pass over everything that the request asks for.
 struct Fetched {
     topics: Vec<FetchedTopic>,
     bytes: u64,
-    /// A partition failed, or its log has diverged: the client must hear of it at once.
+    /// A partition failed, its log has diverged, or its records go on in another segment: the client is to come back
+    /// at once.
     urgent: bool,
 }
 
@@ -46,12 +49,13 @@ impl Broker {
         let bytes_min = u64::try_from(body.min_bytes).unwrap_or(0);
         let fetched = self.fetch_once(body, version, None).await;
         let wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0));
-        if bytes_min <= fetched.bytes || fetched.urgent || wait.is_zero() {
+        if bytes_min <= fetched.bytes || fetched.urgent || wait.is_zero() || fetched.topics.is_empty() {
             return fetched;
         }
-        let deadline = Instant::now() + wait;
-        let waiter = Arc::new(Waiter::default());
+        let deadline = Instant::now() + wait.min(WAIT_MAX);
         loop {
+            // A new one each time: what partitions remember of the last is forgotten with it.
+            let waiter = Arc::new(Waiter::default());
             let fetched = self.fetch_once(body, version, Some(&waiter)).await;
             if bytes_min <= fetched.bytes || fetched.urgent || timeout_at(deadline, waiter.woken()).await.is_err() {
                 return fetched;
@@ -73,7 +77,7 @@ impl Broker {
                 let length = read.records.as_ref().map_or(0, |slice| slice.length);
                 left = left.saturating_sub(length);
                 fetched.bytes += u64::from(length);
-                fetched.urgent |= read.error_code != 0 || read.diverging.is_some();
+                fetched.urgent |= read.error_code != 0 || read.diverging.is_some() || read.continues;
                 partitions.push(read);
             }
             fetched.topics.push(FetchedTopic { name: topic.topic.to_string(), id: topic.topic_id, partitions });
@@ -101,19 +105,22 @@ impl Broker {
         if let Some(waiter) = waiter {
             partition.register(waiter);
         }
-        let readable = match read(&partition, wanted, bytes_left) {
-            Ok(Read::Readable(readable)) => readable,
-            Ok(Read::Diverging(diverging)) => return FetchedPartition::diverging(index, diverging),
-            Err(error) => return FetchedPartition::failed(index, error.code()),
-        };
-        let (high_watermark, log_start) = (readable.high_watermark, readable.log_start);
-        match resolve(readable.located, first).await {
-            Ok(records) => {
-                FetchedPartition { index, error_code: 0, high_watermark, log_start, records, diverging: None }
-            }
-            Err(error) => {
-                tracing::warn!(partition = %partition.name, offset = wanted.fetch_offset, %error, "fetch failed");
-                FetchedPartition::failed(index, error.code())
+        let mut offset = Offset(wanted.fetch_offset);
+        loop {
+            let readable = match read(&partition, wanted, offset, bytes_left) {
+                Ok(Read::Readable(readable)) => readable,
+                Ok(Read::Diverging(diverging)) => return FetchedPartition::diverging(index, diverging),
+                Err(error) => return FetchedPartition::failed(index, error.code()),
+            };
+            let (high_watermark, log_start) = (readable.high_watermark, readable.log_start);
+            match resolve(readable.located, first).await {
+                Ok(records) => return FetchedPartition::read(index, high_watermark, log_start, records),
+                // Compaction can leave nothing between an offset and its segment's end.
+                Err(ResolveError::Gap { next }) if offset < next => offset = next,
+                Err(error) => {
+                    tracing::warn!(partition = %partition.name, %offset, %error, "fetch failed");
+                    return FetchedPartition::failed(index, error.code());
+                }
             }
         }
     }
@@ -125,10 +132,10 @@ enum Read {
     Diverging((LeaderEpoch, Offset)),
 }
 
-fn read(partition: &Partition, wanted: &FetchPartition, bytes_left: u32) -> Result<Read, FetchError> {
+fn read(partition: &Partition, wanted: &FetchPartition, offset: Offset, bytes_left: u32) -> Result<Read, FetchError> {
     let known = |epoch: i32| (0 <= epoch).then_some(LeaderEpoch(epoch));
     let position = FetchPosition {
-        offset: Offset(wanted.fetch_offset),
+        offset,
         leader_epoch: known(wanted.current_leader_epoch),
         bytes_max: u32::try_from(wanted.partition_max_bytes).unwrap_or(0).min(bytes_left),
     };

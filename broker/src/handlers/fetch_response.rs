@@ -3,7 +3,7 @@
 
 use bytes::{BufMut, BytesMut};
 use protocol::types::{LeaderEpoch, Offset};
-use storage::LogSlice;
+use storage::{LogPosition, LogSlice};
 use uuid::Uuid;
 
 use super::{Outcome, Part, Request};
@@ -26,6 +26,8 @@ pub(super) struct FetchedPartition {
     pub(super) high_watermark: Offset,
     pub(super) log_start: Offset,
     pub(super) records: Option<LogSlice>,
+    /// The records end with their segment, and more follow in the next.
+    pub(super) continues: bool,
     /// From version 12 on (KIP-595): the last epoch in common, and its end.
     pub(super) diverging: Option<(LeaderEpoch, Offset)>,
 }
@@ -33,7 +35,15 @@ pub(super) struct FetchedPartition {
 impl FetchedPartition {
     pub(super) fn failed(index: i32, error_code: i16) -> Self {
         let none = Offset(-1);
-        Self { index, error_code, high_watermark: none, log_start: none, records: None, diverging: None }
+        let (high_watermark, log_start) = (none, none);
+        Self { index, error_code, high_watermark, log_start, records: None, continues: false, diverging: None }
+    }
+
+    pub(super) fn read(index: i32, high_watermark: LogPosition, log_start: Offset, records: Option<LogSlice>) -> Self {
+        let segment_base = records.as_ref().map(|slice| slice.start.segment_base);
+        let continues = segment_base.is_some_and(|base| base != high_watermark.segment_base);
+        let high_watermark = high_watermark.offset;
+        Self { index, error_code: 0, high_watermark, log_start, records, continues, diverging: None }
     }
 
     pub(super) fn diverging(index: i32, diverging: (LeaderEpoch, Offset)) -> Self {
@@ -163,7 +173,7 @@ impl Writer {
         }
     }
 
-    /// Topic names are at most 249 bytes.
+    /// Names came in a request of the same version, so they fit its lengths.
     fn string(&mut self, text: &str) {
         if FLEXIBLE <= self.version {
             self.array_length(text.len());

@@ -27,6 +27,7 @@ fn topics(version: i16) -> Vec<FetchedTopic> {
         high_watermark: Offset(77),
         log_start: Offset(5),
         records: Some(slice()),
+        continues: false,
         diverging: None,
     };
     let empty = FetchedPartition { index: 4, records: None, ..FetchedPartition::failed(4, 1) };

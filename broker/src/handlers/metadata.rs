@@ -1,6 +1,6 @@
 //! Metadata, and the creation of topics that a client asks for by name (`auto.create.topics.enable`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -33,7 +33,7 @@ impl Broker {
             None => {
                 image.topic_ids.values().filter_map(|id| image.topics.get(id)).map(|t| describe(&image, t)).collect()
             }
-            Some(topics) => topics.iter().map(|topic| answer(&image, topic, &refused, request.version)).collect(),
+            Some(topics) => distinct(&topics).map(|topic| answer(&image, topic, &refused, request.version)).collect(),
         };
         let listener = &request.context.listener.name;
         let brokers = image.active_brokers().filter_map(|(id, broker)| describe_broker(id, broker, listener));
@@ -47,7 +47,10 @@ impl Broker {
     /// Creates the named topics that do not exist. Returns the error of each that could not be.
     async fn create_missing(&self, topics: &[MetadataRequestTopic]) -> HashMap<String, ResponseError> {
         let image = self.image.load_full();
-        let missing = topics.iter().filter_map(|topic| topic.name.as_ref()).filter(|name| image.topic(name).is_none());
+        // Internal topics are for their coordinators to make, with options of their own.
+        let missing = distinct(topics)
+            .filter_map(|topic| topic.name.as_ref())
+            .filter(|name| image.topic(name).is_none() && !is_internal_topic(name));
         let specs: Vec<_> = missing.map(|name| TopicSpec::with_defaults(name.to_string())).collect();
         if specs.is_empty() {
             return HashMap::new();
@@ -66,6 +69,12 @@ impl Broker {
             Err(error) => names.into_iter().map(|name| (name, error.kafka_error())).collect(),
         }
     }
+}
+
+/// Each once, however often the request names it.
+fn distinct(topics: &[MetadataRequestTopic]) -> impl Iterator<Item = &MetadataRequestTopic> {
+    let mut seen = HashSet::new();
+    topics.iter().filter(move |topic| seen.insert((topic.name.as_deref(), topic.topic_id)))
 }
 
 fn describe_broker(id: BrokerId, broker: &BrokerImage, listener: &str) -> Option<MetadataResponseBroker> {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use protocol::types::Offset;
+use storage::CheckpointError;
 use tokio::sync::watch;
 use tracing::{error, warn};
 
-use super::manager::ReplicaManager;
+use super::manager::{ReplicaManager, is_no_space};
 use super::partition::Partition;
 
 const UNFLUSHED_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -45,6 +47,7 @@ fn run(replicas: &ReplicaManager, stopped: &watch::Receiver<bool>) {
     let mut last_flush_all = Instant::now();
     let mut last_checkpoint = Instant::now();
     let mut checkpoint_due = false;
+    let mut metadata_at = Offset(0);
     while !*stopped.borrow() {
         std::thread::park_timeout(LOOK_INTERVAL);
         let dirty: Vec<_> = replicas.all().into_iter().filter(|partition| 0 < partition.unflushed_bytes()).collect();
@@ -57,11 +60,21 @@ fn run(replicas: &ReplicaManager, stopped: &watch::Receiver<bool>) {
         if all {
             last_flush_all = Instant::now();
         }
+        checkpoint_due |= metadata_at != replicas.metadata_recovery_point();
+        metadata_at = replicas.metadata_recovery_point();
         if checkpoint_due && CHECKPOINT_INTERVAL <= last_checkpoint.elapsed() {
-            (last_checkpoint, checkpoint_due) = (Instant::now(), false);
-            if let Err(error) = replicas.write_checkpoints() {
-                replicas.directory_failed(&error.to_string());
-            }
+            last_checkpoint = Instant::now();
+            checkpoint_due = match replicas.write_checkpoints() {
+                Ok(()) => false,
+                Err(CheckpointError::Io { source, .. }) if is_no_space(&source) => {
+                    warn!("no space for the checkpoints: the old ones hold until there is");
+                    true
+                }
+                Err(error) => {
+                    replicas.directory_failed(&error.to_string());
+                    false
+                }
+            };
         }
     }
 }

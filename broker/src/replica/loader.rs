@@ -4,27 +4,38 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use protocol::types::{Offset, TopicId, TopicPartition};
 use storage::directory::LogDirectory;
-use storage::{DirectoryState, LoadError, LoadOptions, Log};
+use storage::{DirectoryState, LoadError, LoadOptions, Log, PartitionMetadataError};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::manager::ReplicaManager;
+use super::manager::{ReplicaManager, metadata_partition};
 use super::partition::Partition;
 use super::settings::TopicSettings;
-use crate::clock;
+use crate::clock::{self, Pulse};
 use crate::metadata::{Image, METADATA_DIRECTORY};
 
+/// A recovery in which nothing has moved for this long is dead.
+const RECOVERY_SILENCE_MAX: Duration = Duration::from_mins(5);
+
 /// How far loading is; read by the management API.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LoadProgress {
     logs_total: AtomicUsize,
     logs_done: AtomicUsize,
+    /// Beats as long as something moves.
+    pub(crate) pulse: Pulse,
 }
 
 impl LoadProgress {
+    pub(crate) fn new() -> Self {
+        let pulse = Pulse::new(RECOVERY_SILENCE_MAX);
+        Self { logs_total: AtomicUsize::new(0), logs_done: AtomicUsize::new(0), pulse }
+    }
+
     pub(crate) fn logs_total(&self) -> usize {
         self.logs_total.load(Ordering::Relaxed)
     }
@@ -68,6 +79,10 @@ impl Checkpoints {
         }
     }
 
+    pub(crate) fn metadata_recovery_point(&self) -> Offset {
+        self.recovery_points.get(&metadata_partition()).copied().unwrap_or(Offset(0))
+    }
+
     pub(crate) fn options(&self, partition: &TopicPartition) -> LoadOptions {
         let of = |offsets: &BTreeMap<_, _>| offsets.get(partition).copied().unwrap_or(Offset(0));
         LoadOptions {
@@ -103,7 +118,7 @@ impl ReplicaManager {
         let loaded = Mutex::new(Vec::new());
         let work = || -> Result<(), LoaderError> {
             while let Some(candidate) = pop(&queue) {
-                if let Some(partition) = self.open(candidate, checkpoints)? {
+                if let Some(partition) = self.open(candidate, checkpoints, progress)? {
                     loaded.lock().unwrap_or_else(PoisonError::into_inner).push(partition);
                 }
                 progress.logs_done.fetch_add(1, Ordering::Relaxed);
@@ -148,15 +163,25 @@ impl ReplicaManager {
         self.hosts(topic.partition(name.partition)?).then_some(topic.id)
     }
 
-    /// `None`: what is there belongs to an earlier topic of that name.
-    fn open(&self, candidate: Candidate, checkpoints: &Checkpoints) -> Result<Option<Arc<Partition>>, LoaderError> {
+    /// `None`: what is there belongs to an earlier topic of that name, or its creation was cut short. Then it is put
+    /// aside unread, and the partition is made anew.
+    fn open(
+        &self,
+        candidate: Candidate,
+        checkpoints: &Checkpoints,
+        progress: &LoadProgress,
+    ) -> Result<Option<Arc<Partition>>, LoaderError> {
         let Candidate { name, path, topic_id, settings } = candidate;
-        let log = Log::load(&self.pool, &path, settings.log.clone(), &checkpoints.options(&name), &mut |_| {})?;
-        if log.topic_id() != topic_id {
-            drop(log);
-            self.put_aside(&name)?;
-            return Ok(None);
+        match Log::topic_id_in(&self.pool, &path) {
+            Ok(found) if found == topic_id => {}
+            Ok(_) | Err(PartitionMetadataError::Missing { .. }) => {
+                self.put_aside(&name)?;
+                return Ok(None);
+            }
+            Err(error) => return Err(LoadError::from(error).into()),
         }
+        let options = checkpoints.options(&name);
+        let log = Log::load(&self.pool, &path, settings.log.clone(), &options, &mut |_| progress.pulse.beat())?;
         Ok(Some(Arc::new(Partition::new(name, topic_id, log, settings))))
     }
 

@@ -1,8 +1,9 @@
 //! All partitions of this broker: loaded at start, made and given leaders as the metadata says.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use imbl::HashMap;
@@ -16,7 +17,7 @@ use tracing::{error, info};
 use super::partition::{Leadership, Partition};
 use super::settings::TopicSettings;
 use crate::clock;
-use crate::metadata::{Image, PartitionImage, TopicImage};
+use crate::metadata::{Image, METADATA_DIRECTORY, PartitionImage, TopicImage};
 
 type Partitions = HashMap<(TopicId, PartitionId), Arc<Partition>>;
 
@@ -29,6 +30,8 @@ pub(crate) struct ReplicaManager {
     pub(super) directory: Arc<LogDirectory>,
     pub(super) broker_values: Values,
     pub(super) partitions: ArcSwap<Partitions>,
+    /// Up to where the metadata log is synced.
+    metadata_recovery_point: AtomicI64,
     /// Why the data directory can no longer be used.
     failure: watch::Sender<Option<String>>,
 }
@@ -47,6 +50,7 @@ impl ReplicaManager {
             directory,
             broker_values,
             partitions: ArcSwap::from_pointee(HashMap::new()),
+            metadata_recovery_point: AtomicI64::new(0),
             failure: watch::Sender::new(None),
         }
     }
@@ -124,8 +128,9 @@ impl ReplicaManager {
                 partitions.insert((topic.id, id), partition.clone());
                 Some(partition)
             }
-            // A full disk is no failed disk. The partition is made when its topic changes or at the next start.
-            Err(error) if error.kind() == ErrorKind::StorageFull => {
+            // A full disk is no failed disk. What there is of the partition is put aside at the next start, and it is
+            // made anew.
+            Err(error) if is_no_space(&error) => {
                 error!(partition = %name, %error, "no space for a new partition: it is not served");
                 None
             }
@@ -151,9 +156,17 @@ impl ReplicaManager {
         }
     }
 
-    /// The metadata log is in none of them: all of it is checked at every start.
+    /// For the checkpoint, which is one for all logs of the directory.
+    pub(crate) fn set_metadata_recovery_point(&self, offset: Offset) {
+        self.metadata_recovery_point.store(offset.0, Ordering::Relaxed);
+    }
+
+    pub(super) fn metadata_recovery_point(&self) -> Offset {
+        Offset(self.metadata_recovery_point.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn write_checkpoints(&self) -> Result<(), CheckpointError> {
-        let mut recovery_points = BTreeMap::new();
+        let mut recovery_points = BTreeMap::from([(metadata_partition(), self.metadata_recovery_point())]);
         let mut log_starts = BTreeMap::new();
         let mut high_watermarks = BTreeMap::new();
         for partition in self.all() {
@@ -188,4 +201,14 @@ impl ReplicaManager {
         info!(partitions = self.partition_count(), clean, "logs closed");
         clean
     }
+}
+
+/// The metadata log's name in the checkpoints.
+pub(super) fn metadata_partition() -> TopicPartition {
+    let topic = METADATA_DIRECTORY.trim_end_matches("-0").to_owned();
+    TopicPartition { topic, partition: PartitionId(0) }
+}
+
+pub(super) fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use protocol::produce::CheckedBatch;
 use protocol::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
-use storage::{AppendError, Appended, FlushJob, Flushed, Located, Log, OutOfRange, UpTo};
+use storage::{AppendError, Appended, FlushJob, Flushed, Located, Log, LogPosition, OutOfRange, UpTo};
 
 use super::settings::TopicSettings;
 use super::waiters::{Waiter, Waiters};
 use crate::clock;
 
-/// A replica. All changes happen under one lock, which is held for memory work and one write to the page cache.
+/// A replica. All changes happen under one lock, which is held for memory work and one write to the page cache; the
+/// first write of a leader epoch and a new segment take a sync or two.
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) name: TopicPartition,
@@ -94,7 +95,7 @@ pub(crate) struct Written {
 #[derive(Debug)]
 pub(crate) struct Readable {
     pub(crate) located: Located,
-    pub(crate) high_watermark: Offset,
+    pub(crate) high_watermark: LogPosition,
     pub(crate) log_start: Offset,
 }
 
@@ -114,9 +115,10 @@ impl Partition {
             name,
             topic_id,
             settings,
-            state: Mutex::new(State { log, leadership: None }),
             waiters: Waiters::default(),
-            unflushed_bytes: AtomicU64::new(0),
+            // What recovery found beyond the recovery point is not known to be on disk.
+            unflushed_bytes: AtomicU64::new(log.unflushed_bytes()),
+            state: Mutex::new(State { log, leadership: None }),
         }
     }
 
@@ -176,7 +178,7 @@ impl Partition {
         let state = self.state()?;
         self.check_leader_epoch(&state, position.leader_epoch)?;
         let located = state.log.locate(position.offset, UpTo::HighWatermark, position.bytes_max)?;
-        Ok(Readable { located, high_watermark: state.log.high_watermark().offset, log_start: state.log.log_start() })
+        Ok(Readable { located, high_watermark: state.log.high_watermark(), log_start: state.log.log_start() })
     }
 
     /// Call this *before* [`Self::locate`].

@@ -22,6 +22,8 @@ use crate::handlers::{Broker, Outcome, Part, RequestContext};
 const READ_BYTES_MIN: usize = 16 * 1024;
 /// Bytes that one `sendfile` may move before other connections of the reactor get their turn.
 const SENDFILE_BYTES_MAX: usize = 1024 * 1024;
+/// A frame up to this size does not count against the budget.
+const SMALL_FRAME_BYTES: usize = 8 * 1024;
 /// Unit of the in-flight budget: permits are counted in 32 bits, bytes are not.
 const BUDGET_UNIT_BYTES: usize = 1024;
 
@@ -71,14 +73,14 @@ impl Connection {
     }
 
     /// The next whole frame without its length, and its share of the budget. `None`: the client closed between frames.
-    async fn next_frame(&mut self, buffer: &mut BytesMut) -> io::Result<Option<(Bytes, OwnedSemaphorePermit)>> {
+    async fn next_frame(&mut self, buffer: &mut BytesMut) -> io::Result<Option<(Bytes, Option<OwnedSemaphorePermit>)>> {
         while frame::announced(buffer, self.limits.frame_bytes_max).map_err(invalid_data)?.is_none() {
             if !self.read_some(buffer, READ_BYTES_MIN).await? {
                 return if buffer.is_empty() { Ok(None) } else { Err(ErrorKind::UnexpectedEof.into()) };
             }
         }
         let length = frame::announced(buffer, self.limits.frame_bytes_max).map_err(invalid_data)?.unwrap_or(0);
-        let permit = self.limits.budget.reserve(length).await?;
+        let permit = if length <= SMALL_FRAME_BYTES { None } else { Some(self.limits.budget.reserve(length).await?) };
         let whole = frame::LENGTH_BYTES + length;
         while buffer.len() < whole {
             let missing = whole - buffer.len();
@@ -86,8 +88,17 @@ impl Connection {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
         }
-        let frame = buffer.split_to(whole).freeze().split_off(frame::LENGTH_BYTES);
-        Ok(Some((frame, permit)))
+        let framed = buffer.split_to(whole);
+        if permit.is_some() {
+            return Ok(Some((framed.freeze().split_off(frame::LENGTH_BYTES), permit)));
+        }
+        // Copied, so that a request that waits, as fetches do, holds no buffer.
+        let frame = Bytes::copy_from_slice(framed.get(frame::LENGTH_BYTES..).unwrap_or_default());
+        drop(framed);
+        if buffer.is_empty() {
+            self.buffers.give_back(std::mem::take(buffer));
+        }
+        Ok(Some((frame, None)))
     }
 
     /// Waits for bytes without holding memory if none are buffered. False: the client has closed its side, or the broker
@@ -148,6 +159,7 @@ impl Connection {
             if sent == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

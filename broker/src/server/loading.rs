@@ -57,8 +57,8 @@ pub(super) fn load(
             replication_factor: config.replication_factor_default,
         },
     };
-    let controller = Controller::open(context, &pool, &directory)?;
     let checkpoints = Checkpoints::read(&directory);
+    let controller = Controller::open(context, &pool, &directory, checkpoints.metadata_recovery_point())?;
     let replicas = Arc::new(ReplicaManager::new(config.broker_id, pool, Arc::new(directory), config.values.clone()));
     replicas.load(controller.image(), &checkpoints, config.recovery_threads, progress)?;
     let image = Arc::new(ArcSwap::from_pointee(controller.image().clone()));

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use tokio::sync::{mpsc, oneshot};
 
-use super::pulse::Pulse;
 use super::status::{BrokerStatus, RecoveryStatus, cluster_status, running_status};
+use crate::clock::Pulse;
 use crate::handlers::Broker;
 use crate::replica::LoadProgress;
 
@@ -102,10 +102,14 @@ pub(crate) fn router(management: Arc<Management>) -> Router {
 }
 
 async fn livez(State(management): Shared) -> Response {
-    if management.pulses.iter().all(|pulse| pulse.is_alive()) {
-        return "ok\n".into_response();
-    }
-    problem(StatusCode::SERVICE_UNAVAILABLE, "a loop of the data plane has not turned for 10 s")
+    let silent = match &**management.stage.load() {
+        Stage::Recovering(progress) => (!progress.pulse.is_alive()).then_some("recovery has not moved for 5 minutes"),
+        Stage::Running(_) if !management.pulses.iter().all(|pulse| pulse.is_alive()) => {
+            Some("a loop of the data plane has not turned for 10 s")
+        }
+        _ => None,
+    };
+    silent.map_or_else(|| "ok\n".into_response(), |reason| problem(StatusCode::SERVICE_UNAVAILABLE, reason))
 }
 
 async fn readyz(State(management): Shared) -> Response {

@@ -17,12 +17,15 @@ use tracing::debug;
 
 use super::buffers::Buffers;
 use super::connection::{Connection, InFlightBudget};
-use super::pulse::Pulse;
+use crate::clock::Pulse;
 use crate::config::Listener;
 use crate::handlers::{Broker, RequestContext};
 
 /// Connections accepted but not yet taken up by their reactor; the acceptor waits when a reactor is that far behind.
 const ACCEPTED_QUEUED_MAX: usize = 1024;
+/// How often a loop shows that it turns, and after what silence it is dead.
+const PULSE_INTERVAL: Duration = Duration::from_secs(2);
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Time that requests in progress get to finish at shutdown.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 const BLOCKING_THREADS_MAX: usize = 4;
@@ -99,7 +102,7 @@ struct Reactor {
 
 impl Reactor {
     async fn run(self, mut accepted: mpsc::Receiver<Accepted>) {
-        let mut tick = interval(Pulse::INTERVAL);
+        let mut tick = interval(PULSE_INTERVAL);
         loop {
             tokio::select! {
                 () = self.shutdown.cancelled() => break,

@@ -27,8 +27,8 @@ use super::acceptor;
 use super::connection::InFlightBudget;
 use super::loading::{Loaded, load};
 use super::management::{self, FormatCall, FormatRefusal, FormatRequest, Management, Stage};
-use super::pulse::Pulse;
 use super::reactor::{self, ConnectionLimits};
+use crate::clock::Pulse;
 use crate::config::{BrokerConfig, Listener};
 use crate::controller::{ControllerThread, FormatError, FormatPlan, Voter, format_directory};
 use crate::handlers::Broker;
@@ -107,7 +107,7 @@ struct Startup {
 
 impl Startup {
     fn new(config: BrokerConfig, disk: Arc<dyn Disk>) -> Self {
-        let pulses = (0..config.network_threads).map(|_| Arc::new(Pulse::new())).collect();
+        let pulses = (0..config.network_threads).map(|_| Arc::new(Pulse::new(reactor::SILENCE_MAX))).collect();
         let management = Arc::new(Management {
             broker_id: config.broker_id,
             stage: ArcSwap::from_pointee(Stage::Starting),
@@ -178,7 +178,7 @@ impl Startup {
 
     /// On a blocking thread, so that the management API tells how far it is.
     async fn load(&self, directory: LogDirectory) -> Result<Loaded, ServerError> {
-        let progress = Arc::new(LoadProgress::default());
+        let progress = Arc::new(LoadProgress::new());
         self.management.stage.store(Arc::new(Stage::Recovering(progress.clone())));
         let (config, disk) = (self.config.clone(), self.disk.clone());
         let loading = tokio::task::spawn_blocking(move || load(config, disk, directory, &progress));
@@ -214,6 +214,7 @@ impl Startup {
             info!(%listener, advertised = format!("{host}:{port}"), "listening");
             tokio::spawn(acceptor::accept(socket, listener, inlets.clone(), shutdown.clone()));
         }
+        self.management.pulses.iter().for_each(|pulse| pulse.beat());
         self.management.stage.store(Arc::new(Stage::Running(broker.clone())));
         Ok(Running { broker, controller, epoch, reactors, flusher, shutdown })
     }

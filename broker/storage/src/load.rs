@@ -86,6 +86,11 @@ impl LoadError {
 }
 
 impl Log {
+    /// Whose log lies in a directory, without touching anything in it.
+    pub fn topic_id_in(pool: &FilePool, directory: &Path) -> Result<TopicId, PartitionMetadataError> {
+        partition_metadata::read(&**pool.disk(), directory)
+    }
+
     pub fn load(
         pool: &Arc<FilePool>,
         directory: &Path,

@@ -12,6 +12,9 @@ mod transactions;
 
 use super::ConfigOption;
 
+/// Why the options that ask for it are refused: a producer that asks for durability must not believe that it has it.
+const SYNC_WITH_APPENDS: &str = "syncing with appends is not implemented; a log is synced after 32 MiB or 5 s";
+
 pub(super) const BROKER: &[&[ConfigOption]] = &[
     server::OPTIONS,
     network::OPTIONS,

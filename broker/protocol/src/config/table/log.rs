@@ -1,6 +1,7 @@
 //! The log of every partition, and its cleaner.
 
 use super::super::option::{ConfigOption, Kind, bool, double, int, list, long, string, unset};
+use super::SYNC_WITH_APPENDS;
 
 const FOREVER: &str = "9223372036854775807";
 
@@ -59,6 +60,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
          only what is on disk.",
     )
     .min(1)
+    .refused(SYNC_WITH_APPENDS)
     .cluster_wide(),
     unset(
         "log.flush.interval.ms",
@@ -66,6 +68,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "Time after which a log is forced to disk. Unset: `log.flush.scheduler.interval.ms`.",
     )
     .min(0)
+    .refused(SYNC_WITH_APPENDS)
     .cluster_wide(),
     long(
         "log.flush.scheduler.interval.ms",

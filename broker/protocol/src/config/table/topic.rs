@@ -1,6 +1,7 @@
 //! What can be set on one topic.
 
 use super::super::option::{ConfigOption, Synonym, bool, double, int, list, long, string};
+use super::SYNC_WITH_APPENDS;
 
 const FOREVER: &str = "9223372036854775807";
 const MINUTE_MS: i64 = 60_000;
@@ -55,9 +56,11 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
          count only what is on disk.",
     )
     .min(1)
+    .refused(SYNC_WITH_APPENDS)
     .or_from(&[same("log.flush.interval.messages")]),
     long("flush.ms", FOREVER, "Time after which the log is forced to disk.")
         .min(0)
+        .refused(SYNC_WITH_APPENDS)
         .or_from(&[same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")]),
     list(
         "follower.replication.throttled.replicas",
