@@ -77,11 +77,14 @@ impl Site {
         format!("127.0.0.1:{}", self.port)
     }
 
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let settings = self.settings.iter().flat_map(|setting| ["--set".to_owned(), setting.clone()]);
+        std::iter::once("--dev".to_owned()).chain(settings).collect()
+    }
+
     /// Runs until its listener accepts.
     pub(crate) fn start(&self) -> Broker {
-        let mut arguments = vec!["--dev".to_owned()];
-        arguments.extend(self.settings.iter().flat_map(|setting| ["--set".to_owned(), setting.clone()]));
-        let mut broker = Broker::spawn(&arguments, self.directory.path(), self.port);
+        let mut broker = Broker::spawn(&self.arguments(), self.directory.path(), self.port);
         broker.wait_until_serving();
         broker
     }

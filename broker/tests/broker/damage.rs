@@ -1,0 +1,98 @@
+//! What a crash, a full disk or bit rot can leave in the data directory.
+
+use std::fs;
+
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{MetadataRequest, ProduceRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use protocol::types::Timestamp;
+
+use crate::harness::wire::{Wire, batch};
+use crate::harness::{Broker, Site, command};
+
+fn topic() -> TopicName {
+    TopicName(StrBytes::from_static_str("t"))
+}
+
+/// Creates the topic where it does not exist, and says how many partitions it has.
+fn partitions(site: &Site) -> usize {
+    let wanted = MetadataRequestTopic::default().with_name(Some(topic()));
+    let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(true);
+    Wire::connect(site.port).call(9, &request).topics[0].partitions.len()
+}
+
+/// Offset of the record.
+fn produce(site: &Site) -> i64 {
+    let data = PartitionProduceData::default().with_records(Some(batch(&[b"x"], Timestamp(1))));
+    let data = TopicProduceData::default().with_name(topic()).with_partition_data(vec![data]);
+    let request = ProduceRequest::default().with_acks(1).with_timeout_ms(1000).with_topic_data(vec![data]);
+    let response = Wire::connect(site.port).call(9, &request);
+    let partition = &response.responses[0].partition_responses[0];
+    assert_eq!(partition.error_code, 0, "{:?}", partition.error_message);
+    partition.base_offset
+}
+
+#[test]
+fn a_partition_whose_creation_was_cut_short_is_made_anew() {
+    let site = Site::new(&[]);
+    let broker: Broker = site.start();
+    assert_eq!(partitions(&site), 1);
+    broker.kill();
+    let directory = site.data().join("t-0");
+    fs::remove_dir_all(&directory).unwrap();
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("partition.metadata.tmp"), "").unwrap();
+    let broker = site.start();
+    assert_eq!(produce(&site), 0);
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn a_directory_of_an_earlier_topic_is_put_aside_as_it_is() {
+    let site = Site::new(&[]);
+    let broker = site.start();
+    assert_eq!(partitions(&site), 1);
+    assert_eq!(produce(&site), 0);
+    assert!(broker.stop().success());
+    let metadata = site.data().join("t-0/partition.metadata");
+    fs::write(&metadata, "version: 0\ntopic_id: MkU3OEVBNTcwNTJENDM2Qg").unwrap();
+    let broker = site.start();
+    assert_eq!(produce(&site), 0, "a new log");
+    let names = || fs::read_dir(site.data()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(names().any(|name| name.starts_with("t-0.") && name.ends_with("-stray")));
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn damage_in_committed_metadata_is_refused_and_loses_nothing() {
+    let site = Site::new(&[]);
+    let broker = site.start();
+    assert_eq!(partitions(&site), 1);
+    assert!(broker.stop().success());
+    let log = site.data().join("__cluster_metadata-0/00000000000000000000.log");
+    let good = fs::read(&log).unwrap();
+    let mut bad = good.clone();
+    bad[good.len() / 2] ^= 1;
+    fs::write(&log, &bad).unwrap();
+    let output = command().args(site.arguments()).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::read(&log).unwrap(), bad, "nothing was cut off");
+    fs::write(&log, &good).unwrap();
+    let broker = site.start();
+    assert_eq!(produce(&site), 0);
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn the_metadata_log_cannot_be_created_as_a_topic() {
+    let site = Site::new(&[]);
+    let mut broker = site.start();
+    for internal in ["__cluster_metadata", "__consumer_offsets"] {
+        let wanted = MetadataRequestTopic::default().with_name(Some(TopicName(StrBytes::from_static_str(internal))));
+        let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(true);
+        assert_ne!(Wire::connect(site.port).call(9, &request).topics[0].error_code, 0);
+    }
+    assert_eq!(partitions(&site), 1);
+    assert!(broker.is_running());
+}
