@@ -59,6 +59,7 @@ pub struct LocalCluster {
     binaries: Binaries,
     program: PathBuf,
     nodes: u8,
+    started_here: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -117,12 +118,14 @@ impl LocalCluster {
         if !(1..=NODE_COUNT_MAX).contains(&options.nodes) {
             bail!("{} nodes: from 1 to {NODE_COUNT_MAX} are possible", options.nodes);
         }
+        let layout = Layout::new(&options.directory)?;
+        layout.require_own()?;
         host::prepare(host::CLUSTER_TOOLS, progress)?;
         let binaries = Binaries::build(progress)?;
-        clear(&options.directory).context("cannot clear away what a former cluster left")?;
-        let layout = Layout::new(&options.directory);
-        let cluster = Self { layout, binaries, program: options.program.clone(), nodes: options.nodes };
-        cluster.start(progress)?;
+        clear(&layout).context("cannot clear away what a former cluster left")?;
+        let program = options.program.clone();
+        let cluster = Self { layout, binaries, program, nodes: options.nodes, started_here: true };
+        cluster.start(progress).with_context(|| cluster.how_to_remove())?;
         Ok(cluster)
     }
 
@@ -135,10 +138,10 @@ impl LocalCluster {
     }
 
     pub fn state(directory: &Path) -> Result<State> {
-        let layout = Layout::new(directory);
+        let layout = Layout::new(directory)?;
         let Ok(description) = fs::read(layout.description()) else { return Ok(State::Absent) };
         let Description { nodes, binaries, program } = serde_json::from_slice(&description)?;
-        let cluster = Self { layout, binaries: Binaries::at(binaries), program, nodes };
+        let cluster = Self { layout, binaries: Binaries::at(binaries), program, nodes, started_here: false };
         let ended = cluster.dead_parts()?;
         Ok(if ended.is_empty() { State::Running(cluster) } else { State::Broken { ended } })
     }
@@ -147,13 +150,14 @@ impl LocalCluster {
     pub fn down(directory: &Path, progress: &Progress) -> Result<()> {
         host::require_root()?;
         let _lock = lock(directory)?;
-        progress.step("take the local Kubernetes down", Duration::from_secs(4), || clear(directory))
+        let layout = Layout::new(directory)?;
+        progress.step("take the local Kubernetes down", Duration::from_secs(4), || clear(&layout))
     }
 
     fn start(&self, progress: &Progress) -> Result<()> {
         progress.step("start the control plane", Duration::from_secs(9), || {
             self.layout.create(self.nodes)?;
-            machine::save_settings(&self.layout)?;
+            machine::save(&self.layout)?;
             machine::create_network()?;
             certificates::create(&self.layout, self.nodes)?;
             self.start_control_plane()?;
@@ -196,10 +200,24 @@ impl LocalCluster {
             for condition in ["create", "condition=Ready"] {
                 let arguments = format!("wait node/{node} --for={condition} --timeout=120s");
                 command::output(self.kubectl().args(arguments.split(' ')))
-                    .with_context(|| format!("see {}", self.layout.log(&format!("{node}-kubelet")).display()))?;
+                    .with_context(|| self.log_to_see(node, "kubelet"))?;
             }
         }
         Ok(())
+    }
+
+    /// Whether this value comes from the call of [`LocalCluster::up`] that started the cluster.
+    pub fn started_here(&self) -> bool {
+        self.started_here
+    }
+
+    /// For whoever leaves the cluster behind, whole or half started.
+    pub fn how_to_remove(&self) -> String {
+        format!(
+            "the local Kubernetes in {directory} stays, its logs too; to remove it: \
+             cargo local-kubernetes down --directory {directory}",
+            directory = self.layout.root().display()
+        )
     }
 
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
@@ -243,28 +261,22 @@ fn node_init(layout: &Layout, node: NodeId) -> Result<Option<i32>> {
 
 /// One command at a time works on a cluster. The lock lies outside of its directory, which comes and goes.
 fn lock(directory: &Path) -> Result<File> {
-    let file = format!("/run/{}.lock", Layout::new(directory).name());
+    let file = format!("/run/{}.lock", Layout::new(directory)?.name());
     let lock = File::create(&file).with_context(|| format!("cannot create {file}"))?;
     lock.lock()?;
     Ok(lock)
 }
 
 /// Undoes everything, in the order in which one thing keeps another busy. Nothing there is fine.
-fn clear(directory: &Path) -> Result<()> {
-    let layout = Layout::new(directory);
+fn clear(layout: &Layout) -> Result<()> {
+    layout.require_own()?;
     for (file, record) in processes::recorded(&layout.records())? {
+        let Some(record) = record else { continue };
         record.kill().with_context(|| format!("cannot end {}", file.display()))?;
     }
     machine::remove_network()?;
-    machine::detach_loop_devices(&layout)?;
-    cgroups::Cgroups::detect()?.remove(&layout)?;
-    machine::restore_settings(&layout)?;
-    if directory.exists() {
-        fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;
-    }
-    for (_, mount_point) in init::BOUND {
-        // Made for the mount in the node. On a machine that uses it itself it is not empty, and stays.
-        drop(fs::remove_dir(mount_point));
-    }
-    Ok(())
+    machine::detach_loop_devices(layout)?;
+    cgroups::Cgroups::detect()?.remove(layout)?;
+    machine::restore(layout)?;
+    layout.remove()
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::cluster::LocalCluster;
@@ -15,6 +15,7 @@ use crate::progress::Progress;
 
 pub const OPERATOR_NAMESPACE: &str = "millrace-system";
 
+const RELEASE: &str = "millrace";
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/millrace");
 
 /// The manifest of the design, with as many brokers as one node can spread.
@@ -66,10 +67,27 @@ impl Kubernetes {
         ]
         .join(",");
         let helm = format!(
-            "upgrade --install millrace {CHART} --namespace {OPERATOR_NAMESPACE} --create-namespace --set {values} --wait --timeout 2m"
+            "upgrade --install {RELEASE} {CHART} --namespace {OPERATOR_NAMESPACE} --create-namespace --set {values} --wait --timeout 2m"
         );
         let what = "install the operator from charts/millrace with helm";
         progress.step(what, Duration::from_secs(10), || self.helm(&helm).map(drop))
+    }
+
+    /// Fails if somebody's operator is there, which an installation would replace.
+    pub fn require_no_operator(&self) -> Result<()> {
+        let found = self.helm(&format!(
+            "list --all-namespaces --deployed --failed --pending --uninstalling --filter ^{RELEASE}$ --output yaml"
+        ))?;
+        ensure!(
+            found.trim() == "[]",
+            "this Kubernetes has a release {RELEASE} already, which is not to be replaced; \
+             remove it with helm uninstall, or use another cluster:\n{found}"
+        );
+        Ok(())
+    }
+
+    pub fn uninstall_operator(&self) -> Result<()> {
+        self.helm(&format!("uninstall {RELEASE} --namespace {OPERATOR_NAMESPACE} --wait")).map(drop)
     }
 
     pub fn chart() -> &'static Path {

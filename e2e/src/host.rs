@@ -57,13 +57,17 @@ pub fn prepare(tools: &[Tool], progress: &Progress) -> Result<()> {
 }
 
 pub fn require_root() -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         bail!("root is needed: namespaces, mounts and cgroups are made for each node");
     }
     Ok(())
 }
 
-/// The packages that `prepare` would install.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The packages that `install` would install.
 pub fn missing_packages(tools: &[Tool]) -> Vec<&'static str> {
     let mut packages: Vec<_> = tools.iter().filter(|tool| !present(tool)).map(|tool| tool.package).collect();
     packages.dedup();
@@ -86,6 +90,11 @@ fn obstacles() -> Vec<String> {
     if !Path::new("/dev/loop-control").exists() {
         found.push("/dev/loop-control is missing (modprobe loop), needed for volumes".to_owned());
     }
+    if !bridges_filtered() {
+        found.push(
+            "the kernel does not filter what crosses a bridge (modprobe br_netfilter), needed for services".to_owned(),
+        );
+    }
     found.extend(addresses::conflicts().unwrap_or_else(|error| vec![format!("{error:#}")]));
     found
 }
@@ -97,13 +106,21 @@ pub fn install(tools: &[Tool], progress: &Progress) -> Result<()> {
         return Ok(());
     }
     let list = packages.join(" ");
+    if !is_root() {
+        bail!("not installed: {list} (Debian's package names); installing them needs root");
+    }
     if !on_path_now("apt-get") {
         bail!("not installed: {list} (Debian's package names), and there is no apt-get; please install them");
     }
     progress.step(format!("install {list} with apt-get"), Duration::from_secs(30), || {
         apt("update")?;
         apt(&format!("install -y --no-install-recommends {list}"))
-    })
+    })?;
+    let still_missing: Vec<_> = tools.iter().filter(|tool| !present(tool)).map(|tool| tool.program).collect();
+    if !still_missing.is_empty() {
+        bail!("{list} installed, but still not found: {}", still_missing.join(", "));
+    }
+    Ok(())
 }
 
 fn apt(arguments: &str) -> Result<()> {
@@ -133,7 +150,14 @@ fn filesystem_known(name: &str) -> bool {
         fs::read_to_string("/proc/filesystems")
             .is_ok_and(|all| all.lines().any(|line| line.ends_with(&format!("\t{name}"))))
     };
-    let loaded =
-        || Command::new("modprobe").arg(name).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
-    listed() || (loaded() && listed())
+    listed() || (load_module(name) && listed())
+}
+
+fn bridges_filtered() -> bool {
+    let there = || Path::new("/proc/sys/net/bridge").is_dir();
+    there() || (load_module("br_netfilter") && there())
+}
+
+fn load_module(name: &str) -> bool {
+    Command::new("modprobe").arg(name).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::cache;
-use crate::host::{JAVA, JAVA_AND_MAVEN, install};
+use crate::host::{JAVA, JAVA_AND_MAVEN, Tool, install};
 use crate::progress::Progress;
 
 const FETCH_EXPECTED: Duration = Duration::from_secs(30);
@@ -30,15 +30,17 @@ pub struct KafkaTools {
 }
 
 impl KafkaTools {
+    /// What [`KafkaTools::fetch`] needs of the machine.
+    pub fn needs() -> Result<&'static [Tool]> {
+        Ok(needed(&jars()?))
+    }
+
     /// Fetches the jars unless they are there, and installs what it takes to fetch and to run them.
     pub fn fetch(progress: &Progress) -> Result<Self> {
-        let pinned = fs::read(pom()).with_context(|| format!("cannot read {}", pom().display()))?;
-        let jars = cache::entry("kafka-tools", [pinned])?;
+        let jars = jars()?;
         let (cache, _lock) = cache::lock(&jars, "kafka-tools")?;
-        if jars.is_dir() {
-            install(JAVA, progress)?;
-        } else {
-            install(JAVA_AND_MAVEN, progress)?;
+        install(needed(&jars), progress)?;
+        if !jars.is_dir() {
             progress.step("fetch Apache Kafka's tools with Maven, once", FETCH_EXPECTED, || download(&cache, &jars))?;
         }
         Ok(Self { jars })
@@ -57,6 +59,15 @@ impl KafkaTools {
             .arg(class);
         java
     }
+}
+
+fn needed(jars: &Path) -> &'static [Tool] {
+    if jars.is_dir() { JAVA } else { JAVA_AND_MAVEN }
+}
+
+fn jars() -> Result<PathBuf> {
+    let pinned = fs::read(pom()).with_context(|| format!("cannot read {}", pom().display()))?;
+    cache::entry("kafka-tools", [pinned])
 }
 
 fn pom() -> PathBuf {

@@ -3,11 +3,13 @@
 //! `kafka-topics --describe` is not here: it needs DescribeConfigs, and a broker announces only what it serves.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic as tests do")]
 
+mod packages;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -270,7 +272,6 @@ fn kinds(records: &[(String, Value)]) -> Vec<&str> {
     kinds
 }
 
-#[test]
 fn console_clients_pass_on_records_of_every_codec() {
     let site = Site::new(&[]);
     let broker = site.start();
@@ -306,7 +307,6 @@ fn console_clients_pass_on_records_of_every_codec() {
     broker.stop();
 }
 
-#[test]
 fn segments_of_every_codec_are_as_kafka_writes_them() {
     const RECORDS: usize = 1500;
     let site = Site::new(&[SEGMENT_BYTES]);
@@ -320,7 +320,6 @@ fn segments_of_every_codec_are_as_kafka_writes_them() {
     assert_eq!(contents.sequences, CODECS.iter().flat_map(|_| 0..RECORDS).collect::<Vec<_>>());
 }
 
-#[test]
 fn sigkill_under_load_leaves_files_that_kafka_reads() {
     const RECORDS: usize = 12_000;
     let site = Site::new(&[SEGMENT_BYTES]);
@@ -344,7 +343,6 @@ fn sigkill_under_load_leaves_files_that_kafka_reads() {
     assert_eq!(leaders.count(), 2, "one for each start: {files:#?}");
 }
 
-#[test]
 fn topics_are_in_the_metadata_log_as_kafka_writes_it() {
     let site = Site::new(&[]);
     let broker = site.start();
@@ -381,4 +379,14 @@ fn topics_are_in_the_metadata_log_as_kafka_writes_it() {
     );
     let bootstrap = metadata(&site.data(""));
     assert_eq!(kinds(&bootstrap["bootstrap.checkpoint"]), ["SnapshotHeader", "FEATURE_LEVEL_RECORD", "SnapshotFooter"]);
+}
+
+fn main() -> ExitCode {
+    let tests: [(_, fn()); 4] = [
+        ("console_clients_pass_on_records_of_every_codec", console_clients_pass_on_records_of_every_codec),
+        ("segments_of_every_codec_are_as_kafka_writes_them", segments_of_every_codec_are_as_kafka_writes_them),
+        ("sigkill_under_load_leaves_files_that_kafka_reads", sigkill_under_load_leaves_files_that_kafka_reads),
+        ("topics_are_in_the_metadata_log_as_kafka_writes_it", topics_are_in_the_metadata_log_as_kafka_writes_it),
+    ];
+    packages::run(KafkaTools::needs().unwrap(), &tests)
 }

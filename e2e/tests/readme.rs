@@ -1,10 +1,12 @@
 //! The first thing that a reader of README.md types, to the letter.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod packages;
+
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use e2e::command::wait_for;
@@ -34,24 +36,22 @@ fn shell(command: &str) -> Command {
     shell
 }
 
-/// Takes away what the broker left, unless it was there before.
-struct Data {
-    directory: PathBuf,
-    was_there: bool,
-}
+/// Takes away what the broker left.
+struct Data(PathBuf);
 
 impl Data {
-    fn watch() -> Self {
+    /// Only where nobody's data is: the test would use it.
+    fn absent() -> Self {
         let directory = root().join("millrace-data");
-        let was_there = directory.exists();
-        Self { directory, was_there }
+        assert!(!directory.exists(), "{} exists already: move it away for this test", directory.display());
+        Self(directory)
     }
 }
 
 impl Drop for Data {
     fn drop(&mut self) {
-        if !self.was_there && self.directory.exists() {
-            fs::remove_dir_all(&self.directory).unwrap();
+        if self.0.exists() {
+            fs::remove_dir_all(&self.0).unwrap();
         }
     }
 }
@@ -67,13 +67,12 @@ impl Drop for Broker {
     }
 }
 
-#[test]
 fn the_first_commands_do_what_the_readme_says() {
     assert!(TcpStream::connect(LISTENER).is_err(), "something listens on {LISTENER} already: stop it for this test");
+    let _data = Data::absent();
     install(CLIENT_TOOLS, &Progress::start()).unwrap();
     let commands = commands();
     assert_eq!(commands[0], "cargo run --release -p broker -- --dev");
-    let _data = Data::watch();
     // `exec`, so that the signal meets cargo, whose place the broker takes.
     let mut broker = Broker(shell(&format!("exec {}", commands[0])).spawn().unwrap());
     wait_for("the broker listens", BUILD_AT_MOST, || {
@@ -88,4 +87,10 @@ fn the_first_commands_do_what_the_readme_says() {
     kill_process(Pid::from_child(&broker.0), Signal::INT).unwrap();
     let ended = wait_for("the broker stops", STOP_AT_MOST, || Ok(broker.0.try_wait().unwrap())).unwrap();
     assert!(ended.success(), "Ctrl-C is a clean stop: {ended}");
+}
+
+fn main() -> ExitCode {
+    let tests: [(_, fn()); 1] =
+        [("the_first_commands_do_what_the_readme_says", the_first_commands_do_what_the_readme_says)];
+    packages::run(CLIENT_TOOLS, &tests)
 }

@@ -16,14 +16,16 @@ use crate::admin::{AdminError, BrokerAdmin};
 use crate::crd::{KafkaCluster, KafkaClusterStatus};
 use crate::manifest::Manifest;
 use crate::names::MANAGER;
-use crate::notice::Notice;
+use crate::notice::{Notice, transitions};
 use crate::observe::Observed;
 use crate::plan::{Plan, Step};
 use crate::status::{self, Persistence};
 
-/// After a step that was refused: it will most likely be refused again.
-const EVENT_CHARS_MAX: usize = 1000;
+/// Kubernetes takes notes of 1024 bytes.
+const EVENT_BYTES_MAX: usize = 1000;
 const LOOK_AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// As long as nothing else changes it will be refused again.
+const LOOK_AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
 /// A step that could not be taken. Of an answer of the API server only its sentence is of use to a person.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +47,10 @@ impl StepError {
         }
     }
 
-    /// Whether only another manifest, or other rights, can help.
+    /// Whether only another manifest, or other rights, can help. Not so with an expired login, a conflict, or an API
+    /// server that is busy.
     fn is_lasting(&self) -> bool {
-        matches!(self, Self::Refused { answer, .. } if matches!(answer.code, 400 | 403 | 422))
+        matches!(self, Self::Refused { answer, .. } if matches!(answer.code, 400 | 402..=407 | 410..=428 | 430..=499))
     }
 }
 
@@ -76,18 +79,25 @@ pub async fn apply(
 ) -> Result<Action, StatusError> {
     let cluster = &observed.cluster;
     let (taken, failure) = executor.take_all(&plan.steps).await;
-    let (status, look_again) = match &failure {
-        None => (plan.status, plan.look_again),
+    let (status, notices, look_again) = match &failure {
+        None => (plan.status, plan.notices, plan.look_again),
         Some(failure) => {
             tracing::warn!(namespace = executor.namespace, cluster = cluster.name_any(), %failure, "step refused");
-            let persistence = if failure.is_lasting() { Persistence::Lasting } else { Persistence::Passing };
-            (status::with_failure(plan.status, &failure.to_string(), persistence, now), LOOK_AFTER_FAILURE)
+            let (persistence, pause) = if failure.is_lasting() {
+                (Persistence::Lasting, LOOK_AFTER_REFUSAL)
+            } else {
+                (Persistence::Passing, LOOK_AFTER_FAILURE)
+            };
+            let before = cluster.status.clone().unwrap_or_default();
+            let status = status::with_failure(plan.status, &before, &failure.to_string(), persistence, now);
+            let notices = transitions(&before, &status);
+            (status, notices, pause)
         }
     };
     if cluster.status.as_ref() != Some(&status) {
         executor.write_status(cluster, &status).await?;
     }
-    for notice in taken.iter().filter_map(|step| Notice::of(step)).chain(plan.notices) {
+    for notice in taken.iter().filter_map(|step| Notice::of(step)).chain(notices) {
         executor.publish(cluster, notice, now).await;
     }
     Ok(Action::requeue(look_again))
@@ -111,6 +121,7 @@ impl Executor<'_> {
         match step {
             Step::Create(manifest) => self.create(manifest).await,
             Step::Apply(manifest) => self.apply(manifest).await,
+            Step::Grow(manifest) => self.grow(manifest).await,
             Step::Delete(manifest) => self.delete(manifest).await,
             Step::Restart { pod, uid, .. } => self.delete_pod(pod, uid).await,
             Step::Format { broker, target, request } => {
@@ -132,6 +143,12 @@ impl Executor<'_> {
         let parameters = PatchParams::apply(MANAGER).force();
         let applied = self.api(manifest).patch(&manifest.name, &parameters, &Patch::Apply(&manifest.body)).await;
         applied.map(drop).map_err(|source| StepError::kubernetes(&manifest.key(), source))
+    }
+
+    async fn grow(&self, manifest: &Manifest) -> Result<(), StepError> {
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let grown = self.api(manifest).patch(&manifest.name, &parameters, &Patch::Merge(&manifest.body)).await;
+        grown.map(drop).map_err(|source| StepError::kubernetes(&manifest.key(), source))
     }
 
     async fn delete(&self, manifest: &Manifest) -> Result<(), StepError> {
@@ -177,7 +194,7 @@ impl Executor<'_> {
             type_: Some(notice.severity.to_string()),
             reason: Some(notice.reason.to_owned()),
             action: Some(notice.reason.to_owned()),
-            note: Some(notice.note.chars().take(EVENT_CHARS_MAX).collect()),
+            note: Some(notice.note[..notice.note.floor_char_boundary(EVENT_BYTES_MAX)].to_owned()),
             regarding: Some(cluster.object_ref(&())),
             event_time: Some(MicroTime(now)),
             reporting_controller: Some(MANAGER.to_owned()),

@@ -2,11 +2,11 @@
 
 use k8s_openapi::api::core::v1::{ContainerState, PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
-use protocol::types::{BrokerId, DirectoryId};
+use protocol::types::{BrokerId, ClusterId, DirectoryId};
 
 use crate::admin::{BrokerState, BrokerView};
 use crate::crd::BrokerPhase;
-use crate::names::ANNOTATION_FORMATTED;
+use crate::names::{ANNOTATION_CLUSTER_ID, ANNOTATION_FORMATTED};
 use crate::observe::Observed;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +42,7 @@ impl Broker {
     }
 }
 
-/// Every broker there is or was: those of the pods, of the claims and of the status.
+/// Every broker there is or was: those of the pods and of the status.
 pub fn known_brokers(observed: &Observed) -> Vec<BrokerId> {
     let reported = observed.cluster.status.iter().flat_map(|status| &status.brokers).map(|broker| BrokerId(broker.id));
     let mut ids: Vec<_> = observed.pods.keys().copied().chain(reported).collect();
@@ -62,7 +62,11 @@ fn is_known(observed: &Observed, id: BrokerId, directory: DirectoryId, view: Opt
         observed.claims.get(&id).is_some_and(|claim| claim.annotations().contains_key(ANNOTATION_FORMATTED));
     let statuses = observed.cluster.status.iter().flat_map(|status| &status.brokers);
     let reported = statuses.filter(|broker| broker.id == id.0).any(|broker| same(&broker.directory_id));
-    let answers = view.is_some_and(|view| view.state != BrokerState::Unformatted && same(&view.directory_id));
+    let answers = view.is_some_and(|view| match view.state {
+        BrokerState::Running | BrokerState::Recovering => true,
+        BrokerState::Other => same(&view.directory_id),
+        BrokerState::Unformatted => false,
+    });
     annotated || reported || answers
 }
 
@@ -73,6 +77,9 @@ fn running(
     view: &BrokerView,
     formatted: bool,
 ) -> (BrokerPhase, Option<String>) {
+    if let Some(message) = foreign(observed, id, pod, view) {
+        return (BrokerPhase::ForeignVolume, Some(message));
+    }
     match view.state {
         BrokerState::Unformatted if formatted => {
             let claim = observed.names.claim(id);
@@ -95,6 +102,26 @@ fn running(
         }
         BrokerState::Other => (BrokerPhase::Starting, Some("starts".to_owned())),
     }
+}
+
+/// What is wrong where the volume was formatted under the id of another directory or cluster than the claim's.
+fn foreign(observed: &Observed, id: BrokerId, pod: &Pod, view: &BrokerView) -> Option<String> {
+    let claim = observed.claims.get(&id)?;
+    let own_directory = directory(claim)?;
+    let found_directory: Option<DirectoryId> = view.directory_id.as_deref().and_then(|text| text.parse().ok());
+    let own_cluster: Option<ClusterId> =
+        claim.annotations().get(ANNOTATION_CLUSTER_ID).and_then(|text| text.parse().ok());
+    let found_cluster: Option<ClusterId> = view.cluster_id.as_deref().and_then(|text| text.parse().ok());
+    let difference = match (own_cluster, found_cluster, found_directory) {
+        (Some(own), Some(found), _) if own != found => format!("cluster {found} and not for {own}"),
+        (_, _, Some(found)) if own_directory != found => format!("directory {found} and not for {own_directory}"),
+        _ => return None,
+    };
+    let (claim, pod) = (observed.names.claim(id), pod.name_any());
+    Some(format!(
+        "volume {claim} was formatted for {difference}. Put the data of this broker back and delete pod {pod}; or, to \
+         start without it, delete claim {claim} and pod {pod}"
+    ))
 }
 
 /// A ready pod stays ready while one answer is missing: its probes decide, every second.

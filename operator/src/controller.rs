@@ -4,18 +4,20 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
+use futures::future::{join_all, pending};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::api::{Api, PartialObjectMeta};
-use kube::runtime::controller::{Config, Controller};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::controller::{Config, Controller, Error};
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::crd::KafkaCluster;
+use crate::health::Ready;
 use crate::names::LABEL_CLUSTER;
 use crate::reconcile::{Context, on_error, reconcile};
 
@@ -30,8 +32,38 @@ pub enum Scope {
 }
 
 /// Runs until told to stop; a reconcile under way is finished.
-pub async fn run(scope: &Scope, context: Arc<Context>, stop: CancellationToken) {
-    let client = &context.client;
+pub async fn run(scopes: &[Scope], context: &Arc<Context>, ready: &Ready, stop: &CancellationToken) {
+    let controllers: Vec<_> = scopes.iter().map(|scope| controller(scope, &context.client, stop.clone())).collect();
+    let stores: Vec<_> = controllers.iter().map(Controller::store).collect();
+    let running = controllers.into_iter().map(|controller| drive(controller, context.clone()));
+    tokio::select! {
+        _ = join_all(running) => {}
+        () = announce(&stores, ready) => {}
+    }
+}
+
+/// Ready from the first list of every scope on. Never ends.
+async fn announce(stores: &[Store<KafkaCluster>], ready: &Ready) {
+    let listed = join_all(stores.iter().map(Store::wait_until_ready)).await;
+    if listed.iter().all(Result::is_ok) {
+        ready.set(true);
+    }
+    pending::<()>().await;
+}
+
+/// A watch that fails is tried again by itself, and would do so in silence.
+async fn drive(controller: Controller<KafkaCluster>, context: Arc<Context>) {
+    let reconciled = controller.run(reconcile, on_error, context);
+    reconciled
+        .for_each(async |outcome| {
+            if let Err(error @ (Error::QueueError(_) | Error::RunnerError(_))) = outcome {
+                tracing::warn!(%error, "could not watch");
+            }
+        })
+        .await;
+}
+
+fn controller(scope: &Scope, client: &Client, stop: CancellationToken) -> Controller<KafkaCluster> {
     let clusters: Api<KafkaCluster> = api(client, scope);
     let controller = Controller::new(clusters, watcher::Config::default())
         .with_config(Config::default().concurrency(CONCURRENT_MAX))
@@ -39,8 +71,7 @@ pub async fn run(scope: &Scope, context: Arc<Context>, stop: CancellationToken) 
     let controller = wake_on::<StatefulSet>(controller, client, scope);
     let controller = wake_on::<Pod>(controller, client, scope);
     let controller = wake_on::<Service>(controller, client, scope);
-    let controller = wake_on::<PersistentVolumeClaim>(controller, client, scope);
-    controller.run(reconcile, on_error, context).for_each(|_| std::future::ready(())).await;
+    wake_on::<PersistentVolumeClaim>(controller, client, scope)
 }
 
 /// Only the metadata is watched, and nothing of it is kept: a reconcile reads what it needs.

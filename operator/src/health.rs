@@ -12,13 +12,13 @@ use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
 
-/// Set once the operator watches, or waits for another instance to stop.
+/// Whether the operator has listed what it watches, or stands by while another instance leads.
 #[derive(Debug, Clone, Default)]
-pub struct Started(Arc<AtomicBool>);
+pub struct Ready(Arc<AtomicBool>);
 
-impl Started {
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Release);
+impl Ready {
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
     }
 
     fn is_set(&self) -> bool {
@@ -26,17 +26,17 @@ impl Started {
     }
 }
 
-pub async fn serve(address: SocketAddr, started: Started, metrics: Metrics) -> std::io::Result<()> {
+pub async fn serve(address: SocketAddr, ready: Ready, metrics: Metrics) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
-    axum::serve(listener, routes(started, metrics)).await
+    axum::serve(listener, routes(ready, metrics)).await
 }
 
 /// That an answer comes at all is the proof of life: reconciles run on the same thread.
-fn routes(started: Started, metrics: Metrics) -> Router {
-    let ready = move || async move { if started.is_set() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE } };
+fn routes(ready: Ready, metrics: Metrics) -> Router {
+    let probe = move || async move { if ready.is_set() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE } };
     Router::new()
         .route("/livez", get(|| async { StatusCode::OK }))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(probe))
         .route("/metrics", get(move || async move { show(&metrics) }))
 }
 

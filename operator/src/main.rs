@@ -4,16 +4,17 @@ use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use futures::future::join_all;
+use futures::future::pending;
 use kube::Client;
 use kube_lease_manager::LeaseManagerBuilder;
 use operator::admin::HttpBrokerAdmin;
 use operator::controller::{self, Scope};
 use operator::crd::crd_files;
-use operator::health::{self, Started};
+use operator::health::{self, Ready};
 use operator::metrics::Metrics;
 use operator::reconcile::Context;
 use operator::validate::Release;
@@ -22,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-const LEASE: &str = "millrace-operator";
 const LEASE_SECONDS: u64 = 15;
 const LEASE_GRACE_SECONDS: u64 = 5;
 
@@ -62,6 +62,9 @@ struct RunArguments {
     /// Namespace of the Lease by which one of several instances is chosen; without it there is no choosing.
     #[arg(long, env = "MILLRACE_LEASE_NAMESPACE", value_name = "NAME")]
     lease_namespace: Option<String>,
+    /// Name of that Lease: instances that share it share the work.
+    #[arg(long, env = "MILLRACE_LEASE_NAME", default_value = "millrace-operator", value_name = "NAME")]
+    lease_name: String,
     /// Name of this instance.
     #[arg(long, env = "POD_NAME", default_value = "millrace-operator")]
     instance: String,
@@ -105,12 +108,12 @@ async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let client = Client::try_default().await.context("no way to reach Kubernetes")?;
     let context = Arc::new(context(client.clone(), &arguments));
     let stop = stop_on_signals()?;
-    let started = Started::default();
-    let serving = health::serve(arguments.health_address, started.clone(), context.metrics.clone());
+    let ready = Ready::default();
+    let serving = health::serve(arguments.health_address, ready.clone(), context.metrics.clone());
     info!(version = env!("CARGO_PKG_VERSION"), broker_image = arguments.broker_image, "starting");
     tokio::select! {
         served = serving => served.with_context(|| format!("could not serve probes on {}", arguments.health_address)),
-        finished = lead(client, &arguments, context, started, stop) => finished,
+        finished = lead(client, &arguments, context, ready, stop) => finished,
     }
 }
 
@@ -132,29 +135,31 @@ async fn lead(
     client: Client,
     arguments: &RunArguments,
     context: Arc<Context>,
-    started: Started,
+    ready: Ready,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    started.set();
     let Some(namespace) = &arguments.lease_namespace else {
-        watch(arguments, context, stop).await;
+        watch(arguments, &context, &ready, &stop).await;
         return Ok(());
     };
-    let manager = LeaseManagerBuilder::new(client, LEASE)
+    let lease = &arguments.lease_name;
+    let manager = LeaseManagerBuilder::new(client, lease)
         .with_namespace(namespace)
         .with_identity(&arguments.instance)
         .with_duration(LEASE_SECONDS)
         .with_grace(LEASE_GRACE_SECONDS);
-    let manager = manager.build().await.with_context(|| format!("could not use Lease {namespace}/{LEASE}"))?;
+    let manager = manager.build().await.with_context(|| format!("could not use Lease {namespace}/{lease}"))?;
     let (mut leads, keeper) = manager.watch().await;
     let chosen = tokio::select! {
         chosen = leads.wait_for(|leads| *leads) => chosen.is_ok(),
         () = stop.cancelled() => false,
+        () = stand_by(&ready) => false,
     };
     let lost = if chosen {
         info!("leads");
+        ready.set(false);
         tokio::select! {
-            () = watch(arguments, context, stop.clone()) => false,
+            () = watch(arguments, &context, &ready, &stop) => false,
             _ = leads.wait_for(|leads| !*leads) => true,
         }
     } else {
@@ -163,19 +168,26 @@ async fn lead(
     drop(leads);
     keeper.await?.context("could not give the lease back")?;
     if lost {
-        anyhow::bail!("lost Lease {namespace}/{LEASE}")
+        anyhow::bail!("lost Lease {namespace}/{lease}")
     }
     info!("stopped");
     Ok(())
 }
 
-async fn watch(arguments: &RunArguments, context: Arc<Context>, stop: CancellationToken) {
+/// An instance that is not chosen while a lease runs out stands by, which is all it is asked for. Never ends.
+async fn stand_by(ready: &Ready) {
+    tokio::time::sleep(Duration::from_secs(LEASE_SECONDS)).await;
+    ready.set(true);
+    pending::<()>().await;
+}
+
+async fn watch(arguments: &RunArguments, context: &Arc<Context>, ready: &Ready, stop: &CancellationToken) {
     let named = arguments.watch_namespaces.iter().filter(|name| !name.is_empty());
     let mut scopes: Vec<_> = named.cloned().map(Scope::Namespace).collect();
     if scopes.is_empty() {
         scopes.push(Scope::All);
     }
-    join_all(scopes.iter().map(|scope| controller::run(scope, context.clone(), stop.clone()))).await;
+    controller::run(&scopes, context, ready, stop).await;
 }
 
 fn stop_on_signals() -> anyhow::Result<CancellationToken> {

@@ -6,6 +6,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::names::ANNOTATION_APPLIED;
+use crate::quantity;
+
 /// Kind and name: what tells the objects of one namespace apart.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectKey {
@@ -45,6 +48,11 @@ impl Manifest {
         serde_json::from_value(self.body.clone()).ok()
     }
 
+    /// The hash it was applied with.
+    pub fn stamp(&self) -> Option<&str> {
+        self.body.get("metadata")?.get("annotations")?.get(ANNOTATION_APPLIED)?.as_str()
+    }
+
     /// Whether the object belongs to the owner with this UID.
     pub fn is_owned_by(&self, uid: &str) -> bool {
         let owners = self.body.pointer("/metadata/ownerReferences").and_then(Value::as_array);
@@ -52,17 +60,39 @@ impl Manifest {
     }
 }
 
-/// Whether everything `desired` says is in `standing`, which also holds what the API server has filled in. What was
-/// dropped from `desired` since is not seen here: the hash in the annotations of `desired` covers that.
+/// Whether everything `desired` says is in `standing`, which also holds what the API server and webhooks have added.
+/// What was dropped from `desired` since is not seen here: the hash in the annotations of `desired` covers that.
 pub fn covers(standing: &Value, desired: &Value) -> bool {
     match (standing, desired) {
-        (Value::Object(standing), Value::Object(desired)) => desired
-            .iter()
-            .all(|(name, wanted)| wanted.is_null() || standing.get(name).is_some_and(|found| covers(found, wanted))),
+        (Value::Object(standing), Value::Object(desired)) => desired.iter().all(|(name, wanted)| {
+            let amounts = matches!(name.as_str(), "requests" | "limits");
+            let covered = if amounts { covers_amounts } else { covers };
+            standing.get(name).map_or_else(|| is_hollow(wanted), |found| covered(found, wanted))
+        }),
         (Value::Array(standing), Value::Array(desired)) => {
-            standing.len() == desired.len() && standing.iter().zip(desired).all(|(found, wanted)| covers(found, wanted))
+            desired.iter().all(|wanted| standing.iter().any(|found| covers(found, wanted)))
         }
-        (standing, desired) => standing == desired,
+        (standing, desired) => desired.is_null() || standing == desired,
+    }
+}
+
+/// `covers` for maps of quantities, which come back in another notation.
+fn covers_amounts(standing: &Value, desired: &Value) -> bool {
+    let (Value::Object(found), Value::Object(wanted)) = (standing, desired) else { return covers(standing, desired) };
+    wanted.iter().all(|(name, wanted)| match (found.get(name).and_then(Value::as_str), wanted.as_str()) {
+        (Some(found), Some(wanted)) => quantity::same(found, wanted),
+        _ => false,
+    })
+}
+
+/// Says nothing, so the API server does not keep it.
+fn is_hollow(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_hollow),
+        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -75,15 +105,28 @@ mod tests {
     #[test]
     fn an_object_is_covered_when_it_says_at_least_what_is_wanted() {
         let wanted = json!({"spec": {"ports": [{"port": 9092}], "type": "ClusterIP"}});
-        let defaulted = json!({"spec": {"ports": [{"port": 9092, "protocol": "TCP"}], "type": "ClusterIP"}, "x": 1});
-        assert!(covers(&defaulted, &wanted));
+        for covering in [
+            json!({"spec": {"ports": [{"port": 9092, "protocol": "TCP"}], "type": "ClusterIP"}, "x": 1}),
+            json!({"spec": {"ports": [{"port": 1}, {"port": 9092}], "type": "ClusterIP"}}),
+        ] {
+            assert!(covers(&covering, &wanted), "{covering}");
+        }
         for drifted in [
             json!({"spec": {"ports": [{"port": 9093}], "type": "ClusterIP"}}),
-            json!({"spec": {"ports": [{"port": 9092}, {"port": 1}], "type": "ClusterIP"}}),
+            json!({"spec": {"ports": [], "type": "ClusterIP"}}),
             json!({"spec": {"ports": [{"port": 9092}]}}),
             json!({}),
         ] {
             assert!(!covers(&drifted, &wanted), "{drifted}");
         }
+    }
+
+    #[test]
+    fn quantities_are_compared_by_value_and_only_where_they_are_quantities() {
+        let wanted = json!({"resources": {"requests": {"cpu": "1000m"}, "limits": {}}, "label": "1.0"});
+        assert!(covers(&json!({"resources": {"requests": {"cpu": "1"}}, "label": "1.0"}), &wanted));
+        assert!(!covers(&json!({"resources": {"requests": {"cpu": "2"}}, "label": "1.0"}), &wanted));
+        assert!(!covers(&json!({"resources": {"requests": {}}, "label": "1.0"}), &wanted));
+        assert!(!covers(&json!({"resources": {"requests": {"cpu": "1"}}, "label": "1"}), &wanted));
     }
 }

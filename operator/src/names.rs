@@ -17,6 +17,7 @@ pub const ANNOTATION_APPLIED: &str = "millrace.dev/applied";
 pub const ANNOTATION_IMAGE: &str = "millrace.dev/image";
 pub const ANNOTATION_RESOURCES: &str = "millrace.dev/resources-hash";
 pub const ANNOTATION_CONFIG: &str = "millrace.dev/config-hashes";
+pub const ANNOTATION_TEMPLATE: &str = "millrace.dev/template-hash";
 
 pub const PORT_BROKERS: u16 = 9091;
 pub const PORT_CONTROLLERS: u16 = 9093;

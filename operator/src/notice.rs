@@ -49,7 +49,7 @@ impl Notice {
             Step::Restart { broker, reason, .. } => {
                 Some(Self::normal("Restarting", format!("Restarting broker {broker}: {reason}.")))
             }
-            Step::Create(_) | Step::Apply(_) | Step::Delete(_) => None,
+            Step::Create(_) | Step::Apply(_) | Step::Grow(_) | Step::Delete(_) => None,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What to do next, decided from what was observed: the objects to apply, at most one disruptive step, and when to
 //! look again. Order of the steps:
 //!
-//! 1. account, Secret and Services: nothing depends on anything else, and node ports get known
-//! 2. the rendered options, then the StatefulSet and the disruption budget that refer to them
-//! 3. formatting of empty volumes that never held data
-//! 4. one restart, once nothing else is to be done and the StatefulSet controller has seen the template
-//! 5. removal of what nothing refers to any more
-//! 6. the claims: whose they are, their growth. Last, as the storage may refuse to grow for ever
+//! 1. claims that are to be kept from now on lose their owner: at once, and whatever else is wrong
+//! 2. account, Secret and Services: nothing depends on anything else, and node ports get known
+//! 3. the rendered options, then the StatefulSet and the disruption budget that refer to them
+//! 4. formatting of empty volumes that never held data
+//! 5. one restart, once nothing is left to do but repairs of what others keep changing, and the StatefulSet controller has seen the template
+//! 6. removal of what nothing refers to any more
+//! 7. the claims: what is noted on them, their growth. Last, as the storage may refuse to grow for ever
 
 use std::fmt;
 use std::time::Duration;
@@ -24,10 +25,11 @@ use crate::manifest::{Manifest, ObjectKey, covers};
 use crate::names::{ANNOTATION_CLUSTER_ID, PORT_CONTROLLERS};
 use crate::notice::{Notice, transitions};
 use crate::observe::{Observed, target};
+use crate::quantity;
 use crate::render::{self, NodePorts, RenderedConfig, StatefulSetTemplate};
 use crate::restart::{RestartReason, restart_reason};
 use crate::status::{self, Verdict};
-use crate::validate::{Problem, ValidatedCluster};
+use crate::validate::{Problem, ValidatedCluster, claim_request};
 
 /// A first look at a cluster that moves, then a slower one at what does not.
 const LOOK_WHILE_MOVING: Duration = Duration::from_millis(500);
@@ -55,6 +57,8 @@ pub enum Step {
     /// Fails where the object already exists.
     Create(Manifest),
     Apply(Manifest),
+    /// Changes what the manifest names and leaves the rest, also what the operator applied before.
+    Grow(Manifest),
     Format {
         broker: BrokerId,
         target: AdminTarget,
@@ -74,6 +78,7 @@ impl fmt::Display for Step {
         match self {
             Self::Create(manifest) => write!(f, "create {}", manifest.key()),
             Self::Apply(manifest) => write!(f, "apply {}", manifest.key()),
+            Self::Grow(manifest) => write!(f, "grow {}", manifest.key()),
             Self::Delete(manifest) => write!(f, "delete {}", manifest.key()),
             Self::Format { broker, .. } => write!(f, "format broker {broker}"),
             Self::Restart { broker, reason, .. } => write!(f, "restart broker {broker}: {reason}"),
@@ -100,39 +105,46 @@ impl Blocked {
     }
 }
 
-/// Invalid manifests change nothing: what runs keeps running and is still reported.
+/// Invalid manifests change nothing but whether claims are kept: what runs keeps running and is still reported.
 pub fn refuse(observed: &Observed, problems: &[Problem], now: Timestamp) -> Plan {
-    finish(observed, None, Vec::new(), &Verdict::Invalid(problems.to_vec()), now)
+    finish(observed, None, release_steps(observed), &Verdict::Invalid(problems.to_vec()), now)
 }
 
 pub fn plan(cluster: &ValidatedCluster, observed: &Observed, fresh: &Fresh, now: Timestamp) -> Plan {
     let cluster_id = match settle_cluster_id(observed) {
         Ok(settled) => settled.unwrap_or_else(|| ClusterId::from_uuid(fresh.cluster_id)),
-        Err(blocked) => return finish(observed, Some(cluster), Vec::new(), &Verdict::Blocked(blocked), now),
+        Err(blocked) => return block(cluster, observed, blocked, now),
     };
     let node_ports = NodePorts::observed(cluster, observed);
     let config = node_ports.missing(cluster).is_none().then(|| RenderedConfig::new(cluster, &node_ports));
     let wanted = wanted_objects(cluster, observed, &cluster_id, config.as_ref(), fresh);
     if let Some(taken) = taken(cluster, observed, &wanted) {
-        return finish(observed, Some(cluster), Vec::new(), &Verdict::Blocked(Blocked::NameTaken(taken)), now);
+        return block(cluster, observed, Blocked::NameTaken(taken), now);
     }
     let brokers: Vec<_> = cluster.brokers.iter().map(|id| Broker::assess(observed, *id)).collect();
-    let mut steps: Vec<_> = wanted.iter().filter_map(|manifest| object_step(manifest, observed)).collect();
+    let mut steps = release_steps(observed);
+    steps.extend(wanted.iter().filter_map(|manifest| object_step(manifest, observed)));
     steps.extend(brokers.iter().filter_map(|broker| format_step(cluster, observed, &cluster_id, broker)));
     let mut restarts = Vec::new();
     if let Some(config) = &config {
         let pending = pending_restarts(cluster, observed, &brokers, config);
         restarts = pending.iter().map(|(id, reason)| format!("Restart broker {id}: {reason}.")).collect();
-        if steps.is_empty() && template_is_seen(observed) {
-            steps.extend(pending.into_iter().find_map(|(id, reason)| restart_step(observed, id, reason)));
-        }
-        if steps.is_empty() {
+        let settled = steps.iter().all(|step| is_repair(step, observed));
+        let restart = pending.into_iter().find_map(|(id, reason)| restart_step(observed, id, reason));
+        let restart = restart.filter(|_| settled && template_is_seen(observed));
+        if settled && restart.is_none() {
             steps.extend(unreferenced(cluster, observed, &wanted).into_iter().map(Step::Delete));
         }
+        steps.extend(restart);
     }
     steps.extend(brokers.iter().filter_map(|broker| claim_step(cluster, observed, &cluster_id, broker)));
+    steps.extend(brokers.iter().filter_map(|broker| growth_step(cluster, observed, broker)));
     let verdict = Verdict::Proceeding { cluster_id, config, brokers, restarts };
     finish(observed, Some(cluster), steps, &verdict, now)
+}
+
+fn block(cluster: &ValidatedCluster, observed: &Observed, blocked: Blocked, now: Timestamp) -> Plan {
+    finish(observed, Some(cluster), release_steps(observed), &Verdict::Blocked(blocked), now)
 }
 
 fn finish(
@@ -209,6 +221,23 @@ fn object_step(wanted: &Manifest, observed: &Observed) -> Option<Step> {
     }
 }
 
+/// Applies once more what was applied already. A webhook may undo it for ever, which must not hold up the rest.
+fn is_repair(step: &Step, observed: &Observed) -> bool {
+    let Step::Apply(wanted) = step else { return false };
+    let standing = observed.standing.get(&wanted.key());
+    wanted.stamp().is_some() && standing.and_then(Manifest::stamp) == wanted.stamp()
+}
+
+/// From the manifest as written: data that is to be kept must not wait for a mistake elsewhere to be mended.
+fn release_steps(observed: &Observed) -> Vec<Step> {
+    if observed.cluster.spec.storage.delete_claim {
+        return Vec::new();
+    }
+    let uid = observed.cluster.metadata.uid.as_deref().unwrap_or_default();
+    let owned = observed.claims.values().filter(|claim| Manifest::new(*claim).is_owned_by(uid));
+    owned.map(|claim| Step::Apply(render::released_claim(claim))).collect()
+}
+
 fn claim_step(
     cluster: &ValidatedCluster,
     observed: &Observed,
@@ -219,17 +248,14 @@ fn claim_step(
     let wanted = render::claim(cluster, standing, cluster_id, broker.formatted);
     let found = Manifest::new(standing);
     let owned = found.is_owned_by(&cluster.uid);
-    let settled = covers_claim(&found, &wanted) && owned == cluster.storage.delete_claim;
+    let settled = covers(&found.body, &wanted.body) && (owned || !cluster.storage.delete_claim);
     (!settled).then_some(Step::Apply(wanted))
 }
 
-/// Owners are compared apart: a claim without any says nothing where the wanted one says "none".
-fn covers_claim(found: &Manifest, wanted: &Manifest) -> bool {
-    let mut wanted = wanted.body.clone();
-    if let Some(metadata) = wanted.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
-        metadata.remove("ownerReferences");
-    }
-    covers(&found.body, &wanted)
+fn growth_step(cluster: &ValidatedCluster, observed: &Observed, broker: &Broker) -> Option<Step> {
+    let standing = observed.claims.get(&broker.id)?;
+    let requested = quantity::bytes(claim_request(standing)?)?;
+    (requested < cluster.storage.size_bytes).then(|| Step::Grow(render::grown_claim(standing, &cluster.storage.size)))
 }
 
 fn format_step(
@@ -253,7 +279,8 @@ fn format_step(
     Some(Step::Format { broker: broker.id, target, request })
 }
 
-/// A broker that checks its logs is left alone: a restart would begin the check anew.
+/// A broker that checks its logs is left alone, as a restart would begin the check anew; and so is one on a volume
+/// that is not its own.
 fn pending_restarts(
     cluster: &ValidatedCluster,
     observed: &Observed,
@@ -261,8 +288,8 @@ fn pending_restarts(
     config: &RenderedConfig,
 ) -> Vec<(BrokerId, RestartReason)> {
     let reason = |broker: &Broker| restart_reason(observed.pods.get(&broker.id)?, broker.id, cluster, config);
-    let movable =
-        brokers.iter().filter(|broker| !matches!(broker.phase, BrokerPhase::Stopping | BrokerPhase::Recovering));
+    let stays = |phase| matches!(phase, BrokerPhase::Stopping | BrokerPhase::Recovering | BrokerPhase::ForeignVolume);
+    let movable = brokers.iter().filter(|broker| !stays(broker.phase));
     movable.filter_map(|broker| Some((broker.id, reason(broker)?))).collect()
 }
 

@@ -223,9 +223,102 @@ fn volumes_grow_by_their_claims() {
     let mut observed = running(json!({}));
     observed.cluster.spec.storage.size = parsed(json!("20Gi"));
     let plan = plan_of(&observed);
-    assert_eq!(told(&plan), ["apply PersistentVolumeClaim data-demo-0"]);
+    assert_eq!(told(&plan), ["grow PersistentVolumeClaim data-demo-0"]);
     settle(&mut observed, &plan);
     assert_eq!(told(&plan_of(&observed)), [""; 0]);
+}
+
+#[test]
+fn claims_are_released_first_and_also_by_an_invalid_manifest() {
+    let mut observed = running(json!({"storage": {"size": "10Gi", "deleteClaim": true}}));
+    let uid = observed.cluster.metadata.uid.clone().unwrap();
+    assert!(Manifest::new(&observed.claims[&BrokerId(0)]).is_owned_by(&uid));
+    observed.cluster.spec.storage = parsed(json!({"size": "20Gi"}));
+    let steps = ["apply PersistentVolumeClaim data-demo-0", "grow PersistentVolumeClaim data-demo-0"];
+    assert_eq!(told(&plan_of(&observed)), steps);
+    observed.cluster.spec.config = parsed(json!({"node.id": 1}));
+    let problems = crate::validate::validate(&observed, &crate::testing::release()).unwrap_err();
+    let plan = refuse(&observed, &problems, crate::testing::now());
+    assert_eq!(told(&plan), steps[..1]);
+    settle(&mut observed, &plan);
+    let claim = &observed.claims[&BrokerId(0)];
+    assert!(!Manifest::new(claim).is_owned_by(&uid));
+    assert!(claim.annotations().contains_key(ANNOTATION_FORMATTED));
+    assert_eq!(refuse(&observed, &problems, crate::testing::now()).steps, []);
+}
+
+/// What the API server leaves of an object that was applied.
+fn normalise(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.values_mut().for_each(normalise);
+            fields.retain(|_, value| *value != json!({}) && *value != json!([]) && !value.is_null());
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(normalise),
+        serde_json::Value::String(text) => {
+            let forms = [("1000m", "1"), ("0.5", "500m"), ("1024Mi", "1Gi"), ("1.5Gi", "1536Mi")];
+            if let Some((_, canonical)) = forms.iter().find(|(written, _)| written == text) {
+                *text = (*canonical).to_owned();
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn what_the_api_server_rewrites_is_not_applied_again() {
+    let mut observed = running(json!({
+        "resources": {"requests": {"cpu": "1000m", "memory": "1024Mi"}, "limits": {"cpu": "0.5", "memory": "1.5Gi"}},
+        "pod": {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}},
+    }));
+    observed.standing.values_mut().for_each(|manifest| normalise(&mut manifest.body));
+    assert_eq!(told(&plan_of(&observed)), [""; 0]);
+    let mut observed = running(json!({"resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}));
+    observed.standing.values_mut().for_each(|manifest| normalise(&mut manifest.body));
+    assert_eq!(told(&plan_of(&observed)), [""; 0]);
+}
+
+#[test]
+fn a_field_that_others_keep_changing_does_not_hold_up_restarts() {
+    let mut observed = running(json!({}));
+    observed.cluster.spec.image = Some("other:1".to_owned());
+    let plan = plan_of(&observed);
+    settle(&mut observed, &plan);
+    let key = ObjectKey { kind: "StatefulSet".to_owned(), name: "demo".to_owned() };
+    observed.standing.get_mut(&key).unwrap().body["spec"]["template"]["spec"]["enableServiceLinks"] = json!(true);
+    let restart = "restart broker 0: its image changes from example/millrace-broker:0.1.0 to other:1";
+    assert_eq!(told(&plan_of(&observed)), ["apply StatefulSet demo", restart]);
+}
+
+#[test]
+fn a_pod_that_never_started_follows_every_change() {
+    let mut observed = running(json!({}));
+    observed.pods.get_mut(&BrokerId(0)).unwrap().status = None;
+    observed.brokers.clear();
+    assert_eq!(told(&plan_of(&observed)), [""; 0]);
+    observed.cluster.spec = cluster(json!({"pod": {"nodeSelector": {"disk": "fast"}}})).spec;
+    let plan = plan_of(&observed);
+    settle(&mut observed, &plan);
+    let expected = "restart broker 0: its pod never started, and would be another one now";
+    assert_eq!(told(&plan_of(&observed)), [expected]);
+}
+
+#[test]
+fn a_volume_of_another_broker_is_told_and_never_formatted() {
+    let other = "7d1a2c3e-0000-4000-8000-000000000000";
+    let mut observed = running(json!({}));
+    observed.cluster.status.as_mut().unwrap().brokers.clear();
+    let claim = observed.claims.get_mut(&BrokerId(0)).unwrap();
+    claim.metadata.annotations.as_mut().unwrap().remove(ANNOTATION_FORMATTED);
+    observed.brokers.get_mut(&BrokerId(0)).unwrap().as_mut().unwrap().directory_id = Some(other.to_owned());
+    let plan = plan_of(&observed);
+    assert_eq!(told(&plan), ["apply PersistentVolumeClaim data-demo-0"], "it is noted that it holds data");
+    assert_eq!(plan.status.brokers[0].phase, BrokerPhase::ForeignVolume);
+    assert_eq!(plan.status.condition(condition::STALLED).unwrap().reason, "ForeignVolume");
+    assert!(ready_message(&plan).starts_with("Broker 0: volume data-demo-0 was formatted for directory "));
+    settle(&mut observed, &plan);
+    answer(&mut observed, BrokerState::Unformatted);
+    assert_eq!(plan_of(&observed).status.brokers[0].phase, BrokerPhase::VolumeEmptied);
 }
 
 #[test]

@@ -1,10 +1,26 @@
-//! Kubernetes quantities as bytes, to compare sizes of volumes.
+//! Kubernetes quantities: as bytes, to compare sizes of volumes, and whether two ways to write one are the same.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 /// The value in whole bytes, rounded up as Kubernetes does. `None`: not a quantity, or negative, or beyond 2^63−1.
 pub fn bytes(quantity: &Quantity) -> Option<u64> {
-    let text = quantity.0.strip_prefix('+').unwrap_or(&quantity.0);
+    let (numerator, denominator) = fraction(&quantity.0)?;
+    let rounded_up = numerator.checked_add(denominator - 1)? / denominator;
+    i64::try_from(rounded_up).ok().and_then(|value| u64::try_from(value).ok())
+}
+
+/// Whether both are the same amount: the API server gives `1000m` back as `1`.
+pub fn same(one: &str, other: &str) -> bool {
+    let equal = || {
+        let ((a, b), (c, d)) = (fraction(one)?, fraction(other)?);
+        Some(a.checked_mul(d)? == c.checked_mul(b)?)
+    };
+    one == other || equal() == Some(true)
+}
+
+/// The exact value, as numerator and denominator.
+fn fraction(text: &str) -> Option<(i128, i128)> {
+    let text = text.strip_prefix('+').unwrap_or(text);
     let digits_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(digits_end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -15,9 +31,7 @@ pub fn bytes(quantity: &Quantity) -> Option<u64> {
     let places = u32::try_from(fraction.len()).ok()?;
     let (numerator, denominator) = multiplier(suffix)?;
     let denominator = denominator.checked_mul(10_i128.checked_pow(places)?)?;
-    let scaled = digits.checked_mul(numerator)?;
-    let rounded_up = scaled.checked_add(denominator - 1)? / denominator;
-    i64::try_from(rounded_up).ok().and_then(|value| u64::try_from(value).ok())
+    Some((digits.checked_mul(numerator)?, denominator))
 }
 
 fn multiplier(suffix: &str) -> Option<(i128, i128)> {
@@ -74,6 +88,22 @@ mod tests {
             ("1e99", None),
         ] {
             assert_eq!(bytes(&Quantity(text.to_owned())), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn amounts_are_the_same_however_they_are_written() {
+        for (one, other, expected) in [
+            ("1000m", "1", true),
+            ("0.5", "500m", true),
+            ("1024Mi", "1Gi", true),
+            ("1.5Gi", "1536Mi", true),
+            ("100m", "500m", false),
+            ("1G", "1Gi", false),
+            ("x", "x", true),
+            ("x", "1", false),
+        ] {
+            assert_eq!(same(one, other), expected, "{one} {other}");
         }
     }
 }

@@ -17,6 +17,8 @@ use crate::plan::{Fresh, plan, refuse};
 use crate::validate::{Release, validate};
 
 const LOOK_AFTER_ERROR: Duration = Duration::from_secs(2);
+/// The client itself waits for an answer without end.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -24,6 +26,8 @@ pub enum ReconcileError {
     Observe(#[from] ObserveError),
     #[error(transparent)]
     Status(#[from] StatusError),
+    #[error("could not {what} within {} s", PATIENCE.as_secs())]
+    TimedOut { what: &'static str },
 }
 
 /// What every reconcile uses.
@@ -43,7 +47,8 @@ impl std::fmt::Debug for Context {
 }
 
 pub async fn reconcile(cluster: Arc<KafkaCluster>, context: Arc<Context>) -> Result<Action, ReconcileError> {
-    let Some(observed) = observe(&context.client, context.admin.as_ref(), &cluster).await? else {
+    let observing = observe(&context.client, context.admin.as_ref(), &cluster);
+    let Some(observed) = in_time("read the cluster", observing).await?? else {
         return Ok(Action::await_change());
     };
     if observed.cluster.metadata.deletion_timestamp.is_some() {
@@ -60,9 +65,13 @@ pub async fn reconcile(cluster: Arc<KafkaCluster>, context: Arc<Context>) -> Res
         namespace: &observed.names.namespace,
         instance: &context.instance,
     };
-    let action = apply(&executor, &observed, plan, now).await?;
+    let action = in_time("change the cluster", apply(&executor, &observed, plan, now)).await??;
     context.metrics.reconciled(now);
     Ok(action)
+}
+
+async fn in_time<T>(what: &'static str, work: impl Future<Output = T>) -> Result<T, ReconcileError> {
+    tokio::time::timeout(PATIENCE, Box::pin(work)).await.map_err(|_| ReconcileError::TimedOut { what })
 }
 
 /// What cannot be told to the user in the status, as the API server does not answer.

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, ServiceAccount};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::Resource as _;
+use kube::{Resource as _, ResourceExt as _};
 use protocol::types::{BrokerId, ClusterId};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -20,12 +21,11 @@ use crate::crd::KafkaCluster;
 use crate::manifest::Manifest;
 use crate::names::{ANNOTATION_APPLIED, ANNOTATION_CLUSTER_ID, ANNOTATION_FORMATTED};
 use crate::observe::SECRET_KEY_TOKENS;
-use crate::quantity;
-use crate::validate::{ValidatedCluster, claim_request};
+use crate::validate::ValidatedCluster;
 
 pub use network::{NodePorts, services};
 pub use properties::server_properties;
-pub use statefulset::{StatefulSetTemplate, pod_facts, statefulset};
+pub use statefulset::{StatefulSetTemplate, pod_facts, statefulset, template_hash};
 
 /// The rendered options of every broker, and the name their ConfigMap gets from them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,34 +87,45 @@ pub fn disruption_budget(cluster: &ValidatedCluster) -> Manifest {
     stamped(Manifest::new(&PodDisruptionBudget { metadata, spec: Some(spec), status: None }))
 }
 
-/// What the operator keeps on a claim that the StatefulSet made: whose data it holds, the size once it is to grow,
-/// and the owner while `deleteClaim` is set. The UID makes the API server refuse it for any other claim.
+/// What the operator notes on a claim that the StatefulSet made: whose data it holds, and the owner while
+/// `deleteClaim` is set.
 pub fn claim(
     cluster: &ValidatedCluster,
     standing: &PersistentVolumeClaim,
     cluster_id: &ClusterId,
     formatted: bool,
 ) -> Manifest {
-    let metadata = &standing.metadata;
-    let current = claim_request(standing).filter(|size| quantity::bytes(size) >= Some(cluster.storage.size_bytes));
-    let mut annotations = BTreeMap::from([(ANNOTATION_CLUSTER_ID, cluster_id.to_string())]);
+    let mut annotations = BTreeMap::from([(ANNOTATION_CLUSTER_ID.to_owned(), cluster_id.to_string())]);
     if formatted {
-        annotations.insert(ANNOTATION_FORMATTED, "true".to_owned());
+        annotations.insert(ANNOTATION_FORMATTED.to_owned(), "true".to_owned());
     }
     let owners: Vec<_> = cluster.storage.delete_claim.then(|| owner(cluster)).into_iter().collect();
-    let body = json!({
-        "metadata": {
-            "name": metadata.name, "uid": metadata.uid, "annotations": annotations, "ownerReferences": owners,
-        },
-        "spec": { "resources": { "requests": { "storage": current.unwrap_or(&cluster.storage.size) } } },
-    });
+    claim_change(standing, json!({ "metadata": { "annotations": annotations, "ownerReferences": owners } }))
+}
+
+/// The claim with what is noted on it already, and without the cluster as its owner.
+pub fn released_claim(standing: &PersistentVolumeClaim) -> Manifest {
+    let noted = standing.annotations().iter();
+    let own: BTreeMap<_, _> =
+        noted.filter(|(name, _)| [ANNOTATION_CLUSTER_ID, ANNOTATION_FORMATTED].contains(&name.as_str())).collect();
+    claim_change(standing, json!({ "metadata": { "annotations": own, "ownerReferences": [] } }))
+}
+
+pub fn grown_claim(standing: &PersistentVolumeClaim, size: &Quantity) -> Manifest {
+    claim_change(standing, json!({ "spec": { "resources": { "requests": { "storage": size } } } }))
+}
+
+/// The UID makes the API server refuse the change for any other claim.
+fn claim_change(standing: &PersistentVolumeClaim, change: Value) -> Manifest {
+    let metadata = &standing.metadata;
     let mut manifest = Manifest::new(&PersistentVolumeClaim::default());
     manifest.name = metadata.name.clone().unwrap_or_default();
-    merge(&mut manifest.body, body);
+    merge(&mut manifest.body, json!({ "metadata": { "name": metadata.name, "uid": metadata.uid } }));
+    merge(&mut manifest.body, change);
     manifest
 }
 
-fn merge(target: &mut Value, additions: Value) {
+pub(crate) fn merge(target: &mut Value, additions: Value) {
     match (target, additions) {
         (Value::Object(target), Value::Object(additions)) => {
             for (name, value) in additions {

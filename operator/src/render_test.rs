@@ -96,15 +96,18 @@ fn services_lead_to_the_right_pods() {
 }
 
 #[test]
-fn claims_never_ask_for_less_and_are_owned_only_on_request() {
+fn claims_are_owned_only_on_request_and_grow_apart() {
     let observed = running(json!({}));
     let standing = &observed.claims[&BrokerId(0)];
     let id = "cluster-id".parse().unwrap();
-    for (size, delete, request, owners) in [("20Gi", true, "20Gi", 1), ("5Gi", false, "10Gi", 0)] {
-        let storage = json!({"storage": {"size": size, "deleteClaim": delete}});
+    for (delete, owners) in [(true, 1), (false, 0)] {
+        let storage = json!({"storage": {"size": "20Gi", "deleteClaim": delete}});
         let wanted = claim(&validated(storage), standing, &id, true).body;
-        assert_eq!(wanted["spec"]["resources"]["requests"]["storage"], request);
+        assert_eq!(wanted.get("spec"), None);
         assert_eq!(wanted["metadata"]["ownerReferences"].as_array().unwrap().len(), owners);
         assert_eq!(wanted["metadata"]["uid"], crate::testing::CLAIM_UID);
     }
+    let grown = grown_claim(standing, &Quantity("20Gi".to_owned())).body;
+    assert_eq!(grown["spec"]["resources"]["requests"]["storage"], "20Gi");
+    assert_eq!(grown["metadata"].get("ownerReferences"), None);
 }

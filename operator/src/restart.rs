@@ -7,15 +7,20 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use protocol::types::BrokerId;
 
-use crate::names::{ANNOTATION_CONFIG, ANNOTATION_IMAGE, ANNOTATION_RESOURCES};
-use crate::render::{RenderedConfig, pod_facts};
+use crate::names::{ANNOTATION_CONFIG, ANNOTATION_IMAGE, ANNOTATION_RESOURCES, ANNOTATION_TEMPLATE};
+use crate::render::{RenderedConfig, pod_facts, template_hash};
 use crate::validate::ValidatedCluster;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RestartReason {
-    ImageChanged { from: String, to: String },
+    ImageChanged {
+        from: String,
+        to: String,
+    },
     ResourcesChanged,
     ConfigChanged,
+    /// The pod cannot start as it is; placement and pull secrets count too.
+    NeverStarted,
 }
 
 impl fmt::Display for RestartReason {
@@ -24,6 +29,7 @@ impl fmt::Display for RestartReason {
             Self::ImageChanged { from, to } => write!(f, "its image changes from {from} to {to}"),
             Self::ResourcesChanged => f.write_str("its CPU or memory changed"),
             Self::ConfigChanged => f.write_str("its options or listeners changed"),
+            Self::NeverStarted => f.write_str("its pod never started, and would be another one now"),
         }
     }
 }
@@ -43,7 +49,20 @@ pub fn restart_reason(
     if desired.get(ANNOTATION_RESOURCES) != Some(&started_with(ANNOTATION_RESOURCES)) {
         return Some(RestartReason::ResourcesChanged);
     }
-    (config_hash(pod, broker) != config.hash_of(broker)).then_some(RestartReason::ConfigChanged)
+    if config_hash(pod, broker) != config.hash_of(broker) {
+        return Some(RestartReason::ConfigChanged);
+    }
+    let stuck = !has_started(pod) && started_with(ANNOTATION_TEMPLATE) != template_hash(cluster, config);
+    stuck.then_some(RestartReason::NeverStarted)
+}
+
+fn has_started(pod: &Pod) -> bool {
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    statuses.into_iter().flatten().any(|container| {
+        let states = [&container.state, &container.last_state].into_iter().flatten();
+        let ran = states.into_iter().any(|state| state.running.is_some() || state.terminated.is_some());
+        ran || 0 < container.restart_count
+    })
 }
 
 /// Of the options the pod was started with.

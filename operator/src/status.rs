@@ -82,9 +82,11 @@ pub enum Persistence {
     Lasting,
 }
 
-/// A step that Kubernetes or a broker refused, told without hiding that the brokers serve.
+/// A step that Kubernetes or a broker refused, told without hiding that the brokers serve. Transitions are those since
+/// `before`, so that the same refusal leaves the same status.
 pub fn with_failure(
     mut status: KafkaClusterStatus,
+    before: &KafkaClusterStatus,
     failure: &str,
     persistence: Persistence,
     now: Timestamp,
@@ -102,7 +104,7 @@ pub fn with_failure(
     for (kind, holds, message) in conditions {
         let stand = if stalled { Stand::Stalled } else { Stand::Changing };
         let next =
-            News::new(stand, "StepFailed", &message).condition(&status, kind, holds, status.observed_generation, now);
+            News::new(stand, "StepFailed", &message).condition(before, kind, holds, status.observed_generation, now);
         status.conditions.retain(|found| found.type_ != kind);
         status.conditions.push(next);
     }
@@ -197,9 +199,13 @@ impl News {
             Verdict::Blocked(blocked) => Self::new(Stand::Stalled, blocked.reason(), &blocked.to_string()),
             Verdict::Proceeding { config, restarts, .. } => {
                 let emptied = brokers.iter().find(|broker| broker.phase == BrokerPhase::VolumeEmptied);
+                let foreign = brokers.iter().find(|broker| broker.phase == BrokerPhase::ForeignVolume);
                 match emptied {
                     Some(emptied) => Self::new(Stand::VolumeEmptied, "VolumeEmptied", &broker_sentence(emptied)),
-                    None => Self::progress(brokers, config.is_some(), restarts, steps_left),
+                    None => foreign.map_or_else(
+                        || Self::progress(brokers, config.is_some(), restarts, steps_left),
+                        |foreign| Self::new(Stand::Stalled, "ForeignVolume", &broker_sentence(foreign)),
+                    ),
                 }
             }
         }

@@ -94,13 +94,17 @@ fn the_controllers_view_is_reported() {
 fn a_refused_step_is_told_and_does_not_hide_that_brokers_serve() {
     let serving = plan_of(&running(json!({}))).status;
     let later = now() + 1.minute();
-    let failed = with_failure(serving.clone(), "StatefulSet demo: no quota", Persistence::Passing, later);
+    let failed = with_failure(serving.clone(), &serving, "StatefulSet demo: no quota", Persistence::Passing, later);
     assert_eq!(sentence_of(&failed), "1 of 1 brokers ready. StatefulSet demo: no quota.");
     assert_eq!(failed.condition(condition::READY).unwrap().last_transition_time, Time(now()));
     assert_eq!(failed.condition(condition::RECONCILING).unwrap().message, "StatefulSet demo: no quota.");
-    let lasting = with_failure(serving, "StatefulSet demo: no quota", Persistence::Lasting, later);
+    let refused = |before: &KafkaClusterStatus, now| {
+        with_failure(serving.clone(), before, "StatefulSet demo: no quota", Persistence::Lasting, now)
+    };
+    let lasting = refused(&serving, later);
     assert_eq!(lasting.condition(condition::STALLED).unwrap().status, "True");
-    let starting =
-        with_failure(KafkaClusterStatus::default(), "StatefulSet demo: no quota", Persistence::Passing, later);
+    assert_eq!(refused(&lasting, later + 1.minute()), lasting, "the same refusal changes nothing");
+    let nothing = KafkaClusterStatus::default();
+    let starting = with_failure(nothing.clone(), &nothing, "StatefulSet demo: no quota", Persistence::Passing, later);
     assert_eq!(sentence_of(&starting), "StatefulSet demo: no quota.");
 }

@@ -12,6 +12,7 @@ use crate::crd::KafkaCluster;
 use crate::manifest::Manifest;
 use crate::observe::Observed;
 use crate::plan::{Fresh, Plan, Step, plan};
+use crate::render::merge;
 use crate::validate::{Release, ValidatedCluster, validate};
 
 pub(crate) const CLAIM_UID: &str = "3f0b5a0e-6a0e-4c7e-9d0a-0f5d3c1b2a19";
@@ -58,7 +59,7 @@ pub(crate) fn plan_of(observed: &Observed) -> Plan {
 pub(crate) fn settle(observed: &mut Observed, plan: &Plan) {
     for step in &plan.steps {
         match step {
-            Step::Create(manifest) | Step::Apply(manifest) => stand(observed, manifest.clone()),
+            Step::Create(manifest) | Step::Apply(manifest) | Step::Grow(manifest) => stand(observed, manifest.clone()),
             Step::Delete(manifest) => drop(observed.standing.remove(&manifest.key())),
             Step::Format { .. } => answer(observed, BrokerState::Running),
             Step::Restart { broker, .. } => drop(observed.pods.remove(broker)),
@@ -80,7 +81,9 @@ fn stand(observed: &mut Observed, mut manifest: Manifest) {
             manifest.body["status"] = json!({ "replicas": 1, "observedGeneration": generation });
         }
         "PersistentVolumeClaim" => {
-            let _ = observed.claims.insert(BrokerId(0), manifest.parse().unwrap());
+            let mut claim = Manifest::new(&observed.claims[&BrokerId(0)]);
+            merge(&mut claim.body, manifest.body);
+            let _ = observed.claims.insert(BrokerId(0), claim.parse().unwrap());
             return;
         }
         _ => {}

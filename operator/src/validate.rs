@@ -259,7 +259,8 @@ fn resources(spec: Option<&ResourcesSpec>) -> Result<ResourceRequirements, Vec<P
         requests.insert("memory".to_owned(), Quantity("256Mi".to_owned()));
         limits.insert("memory".to_owned(), Quantity("1Gi".to_owned()));
     }
-    Ok(ResourceRequirements { requests: Some(requests), limits: Some(limits), ..ResourceRequirements::default() })
+    let given = |map: BTreeMap<_, _>| Some(map).filter(|map| !map.is_empty());
+    Ok(ResourceRequirements { requests: given(requests), limits: given(limits), ..ResourceRequirements::default() })
 }
 
 fn placement(spec: Option<&PodOptions>) -> Result<PodPlacement, Problem> {

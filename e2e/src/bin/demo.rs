@@ -30,7 +30,7 @@ const LISTENERS: &str = concat!(
 /// Shows Millrace on a real Kubernetes that it starts on this machine
 #[derive(Debug, Parser)]
 struct Cli {
-    /// Remove the demo, its Kubernetes and everything they left on this machine
+    /// Remove the demo and its Kubernetes; installed packages and the caches in ~/.cache/millrace stay
     #[arg(long)]
     down: bool,
     /// Compile without optimisation: minutes less, for slower and larger programs
@@ -92,6 +92,7 @@ fn say_what_is_needed(progress: &Progress) -> Result<()> {
     };
     progress.note("This demo needs");
     progress.note("  root           for namespaces, mounts and cgroups; `cargo demo --down` removes all of them");
+    progress.note("                 (packages and the caches in ~/.cache/millrace stay)");
     progress.note(format_args!("  packages       {packages}"));
     progress.note(format_args!("  Kubernetes     {kubernetes}"));
     progress.note(format_args!(
@@ -184,7 +185,7 @@ To go on:
   kcat -b {address} -L                      the cluster as a client sees it
 
 To remove all of it:
-  cargo demo --down",
+  cargo demo --down                                packages and ~/.cache/millrace stay",
         spoken(ready_after),
         kubeconfig = cluster.kubeconfig().display(),
         binaries = cluster.program("").display(),

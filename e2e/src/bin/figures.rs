@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, ValueEnum as _};
 use e2e::cluster::{Internal, LocalCluster, Options, directory};
-use e2e::figures::{self, broker};
+use e2e::figures::{self, Figure, broker};
 use e2e::harness::Kubernetes;
 use e2e::images::{Destination, Images};
 use e2e::programs::Profile;
@@ -67,9 +67,16 @@ fn measure_broker(cli: &Cli, progress: &Progress) -> Result<bool> {
 fn measure_on_kubernetes(progress: &Progress) -> Result<()> {
     let program = std::env::current_exe()?;
     let cluster = LocalCluster::up(&Options { directory: directory(), nodes: 1, program }, progress)?;
-    let images = Images::deliver(Destination::Nodes(&cluster), Profile::Release, progress)?;
-    Kubernetes::local(&cluster).install_operator(&images, progress)?;
-    let figures = [figures::kubernetes::measure(&cluster)?, figures::images::measure(&images)].concat();
-    println!("{}", figures::table(&figures));
+    let measured = measure_in(&cluster, progress);
+    if cluster.started_here() {
+        progress.note(cluster.how_to_remove());
+    }
+    println!("{}", figures::table(&measured?));
     Ok(())
+}
+
+fn measure_in(cluster: &LocalCluster, progress: &Progress) -> Result<Vec<Figure>> {
+    let images = Images::deliver(Destination::Nodes(cluster), Profile::Release, progress)?;
+    Kubernetes::local(cluster).install_operator(&images, progress)?;
+    Ok([figures::kubernetes::measure(cluster)?, figures::images::measure(&images)].concat())
 }

@@ -29,7 +29,7 @@ enum Cmd {
         #[arg(long, default_value_t = 1)]
         nodes: u8,
     },
-    /// Remove the cluster and everything it left on this machine
+    /// Remove the cluster; installed packages and the caches in ~/.cache/millrace stay
     Down,
     /// Show the nodes and how to reach them
     Status,

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use super::LocalCluster;
 use super::addresses::{DNS_SERVICE, GATEWAY, SERVICES};
-use super::processes;
+use super::processes::{self, ProcessRecord};
 use crate::command;
 
 const BASE_OBJECTS: &str = include_str!("base.yaml");
@@ -48,7 +48,7 @@ impl LocalCluster {
     /// Parts of the control plane and nodes that were started and are no longer alive.
     pub(super) fn dead_parts(&self) -> Result<Vec<String>> {
         let records = processes::recorded(&self.layout.records())?;
-        let dead = records.iter().filter(|(_, record)| !record.is_alive());
+        let dead = records.iter().filter(|(_, record)| !record.as_ref().is_some_and(ProcessRecord::is_alive));
         dead.map(|(file, _)| Ok(file.file_name().context("a record without a name")?.to_string_lossy().into_owned()))
             .collect()
     }

@@ -44,7 +44,7 @@ impl NodeInit {
     /// Returns only when the node cannot be brought up.
     pub fn run(&self) -> Result<()> {
         let node = NodeId(self.node);
-        let layout = Layout::new(&self.directory);
+        let layout = Layout::new(&self.directory)?;
         self.wait_for_network()?;
         Cgroups::detect()?.enter(&layout, node)?;
         mount_file_systems(&layout.node(node))?;

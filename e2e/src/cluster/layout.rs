@@ -1,11 +1,17 @@
 //! Where the files of a cluster lie: everything below one directory, which `down` removes.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::addresses::NodeId;
+
+/// Tells a directory of a cluster from one that holds somebody's files. Written first, removed last.
+const MARKER: &str = ".millrace-kubernetes";
+const MARKER_TEXT: &str =
+    "A local Kubernetes lies here. Taking it down removes this directory with all that is in it.\n";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -13,8 +19,14 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+    /// In any spelling of the directory's path, whether it exists or not.
+    pub(super) fn new(root: &Path) -> Result<Self> {
+        let resolved = match root.canonicalize() {
+            Err(error) if error.kind() == ErrorKind::NotFound => std::path::absolute(root),
+            resolved => resolved,
+        };
+        let root = resolved.with_context(|| format!("cannot resolve {}", root.display()))?;
+        Ok(Self { root })
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -26,7 +38,7 @@ impl Layout {
         self.root.file_name().map_or_else(|| "millrace".to_owned(), |name| name.to_string_lossy().into_owned())
     }
 
-    /// What was asked for, written when the cluster begins.
+    /// What was asked for, written when all of it runs.
     pub(super) fn description(&self) -> PathBuf {
         self.root.join("cluster.json")
     }
@@ -67,9 +79,9 @@ impl Layout {
         self.root.join("Corefile")
     }
 
-    /// Settings of the machine that a kubelet changes, as they were.
-    pub(super) fn saved_settings(&self) -> PathBuf {
-        self.root.join("settings.json")
+    /// What of the machine a cluster changes, as it was.
+    pub(super) fn saved_machine(&self) -> PathBuf {
+        self.root.join("machine.json")
     }
 
     pub(super) fn node(&self, node: NodeId) -> PathBuf {
@@ -85,9 +97,72 @@ impl Layout {
         let of_nodes = NodeId::all(nodes).flat_map(|node| {
             ["kubelet", "containerd", "log", "cni", "cni-results", "volumes"].map(|name| self.node(node).join(name))
         });
+        let create = || {
+            fs::create_dir_all(&self.root)?;
+            fs::write(self.root.join(MARKER), MARKER_TEXT)
+        };
+        create().with_context(|| format!("cannot create {}", self.root.display()))?;
         for directory in own.into_iter().chain(of_nodes) {
             fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
         }
         Ok(())
+    }
+
+    /// Fails if the directory holds anything and no cluster put it there.
+    pub(super) fn require_own(&self) -> Result<()> {
+        let mut entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            entries => entries.with_context(|| format!("cannot read {}", self.root.display()))?,
+        };
+        if entries.next().is_some() && !self.root.join(MARKER).exists() {
+            bail!(
+                "{} is not empty and not of a local Kubernetes (it has no {MARKER}): nothing is removed; \
+                 give a new or an empty directory",
+                self.root.display()
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove(&self) -> Result<()> {
+        self.require_own()?;
+        let remove = || {
+            for entry in fs::read_dir(&self.root)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    fs::remove_dir_all(entry.path())?;
+                } else if entry.file_name() != MARKER {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+            fs::remove_dir_all(&self.root)
+        };
+        match remove() {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            outcome => outcome.with_context(|| format!("cannot remove {}", self.root.display())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_cluster_made_is_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        let somebodys = parent.path().join("documents");
+        fs::create_dir(&somebodys).unwrap();
+        fs::write(somebodys.join("letter"), "dear").unwrap();
+        let layout = Layout::new(&parent.path().join("documents/../documents/.")).unwrap();
+        assert_eq!(layout.name(), "documents");
+        assert!(layout.remove().unwrap_err().to_string().contains("is not empty"));
+        assert!(somebodys.join("letter").exists());
+
+        let own = Layout::new(&parent.path().join("cluster")).unwrap();
+        own.remove().unwrap();
+        own.create(1).unwrap();
+        own.remove().unwrap();
+        assert!(!own.root().exists());
     }
 }

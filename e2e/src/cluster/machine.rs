@@ -1,16 +1,18 @@
 //! What a cluster changes on the machine outside its own directory, and how each change is undone: the
-//! bridge, routes, the kernel settings that a kubelet overwrites, and loop devices.
+//! bridge, routes, the kernel settings that a kubelet overwrites, directories to mount on, and loop devices.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::addresses::{BRIDGE, GATEWAY, NODE_COUNT_MAX, NodeId, RANGES, UNREACHABLE_METRIC};
+use super::init::BOUND;
 use super::layout::Layout;
+use super::processes::Boot;
 use crate::command;
 
 const KUBELET_SETTINGS: [&str; 5] = [
@@ -21,20 +23,40 @@ const KUBELET_SETTINGS: [&str; 5] = [
     "kernel/keys/root_maxbytes",
 ];
 
-pub(super) fn save_settings(layout: &Layout) -> Result<()> {
+/// How the machine was before the cluster.
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved {
+    boot: Boot,
+    settings: BTreeMap<String, String>,
+    /// Nodes make them, to mount on. Where the machine uses them itself, they are its own.
+    absent_directories: Vec<PathBuf>,
+}
+
+pub(super) fn save(layout: &Layout) -> Result<()> {
     let mut settings = BTreeMap::new();
     for name in KUBELET_SETTINGS {
-        settings.insert(name, fs::read_to_string(Path::new("/proc/sys").join(name))?.trim().to_owned());
+        settings.insert(name.to_owned(), fs::read_to_string(Path::new("/proc/sys").join(name))?.trim().to_owned());
     }
-    fs::write(layout.saved_settings(), serde_json::to_string_pretty(&settings)?)?;
+    let mount_points = BOUND.map(|(_, target)| PathBuf::from(target));
+    let absent_directories = mount_points.into_iter().filter(|directory| !directory.exists()).collect();
+    let saved = Saved { boot: Boot::current()?, settings, absent_directories };
+    fs::write(layout.saved_machine(), serde_json::to_string_pretty(&saved)?)?;
     Ok(())
 }
 
-pub(super) fn restore_settings(layout: &Layout) -> Result<()> {
-    let Ok(saved) = fs::read(layout.saved_settings()) else { return Ok(()) };
-    let settings: BTreeMap<String, String> = serde_json::from_slice(&saved)?;
-    for (name, value) in settings {
-        fs::write(Path::new("/proc/sys").join(&name), value).with_context(|| format!("cannot restore {name}"))?;
+pub(super) fn restore(layout: &Layout) -> Result<()> {
+    let Ok(saved) = fs::read(layout.saved_machine()) else { return Ok(()) };
+    // Nothing is changed before the file is whole.
+    let Ok(Saved { boot, settings, absent_directories }) = serde_json::from_slice(&saved) else { return Ok(()) };
+    // A reboot has restored them already, perhaps to something newer.
+    if boot == Boot::current()? {
+        for (name, value) in settings {
+            fs::write(Path::new("/proc/sys").join(&name), value).with_context(|| format!("cannot restore {name}"))?;
+        }
+    }
+    for directory in absent_directories {
+        // Somebody else has come to use it if it is not empty.
+        drop(fs::remove_dir(directory));
     }
     Ok(())
 }

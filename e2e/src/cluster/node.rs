@@ -106,9 +106,19 @@ impl LocalCluster {
     }
 
     pub(super) fn wait_for_containerd(&self, node: NodeId) -> Result<()> {
-        command::retry(Duration::from_mins(1), || command::output(self.in_node(node, "ctr")?.arg("version")))
-            .map(drop)
-            .with_context(|| format!("see {}", self.layout.log(&format!("{node}-containerd")).display()))
+        command::wait_for("containerd", Duration::from_mins(1), || {
+            let mut ctr = self.in_node(node, "ctr")?;
+            Ok(command::output(ctr.arg("version")).ok())
+        })
+        .map(drop)
+        .with_context(|| self.log_to_see(node, "containerd"))
+    }
+
+    /// The log of a node's service, or of its init if that has died and the service with it.
+    pub(super) fn log_to_see(&self, node: NodeId, service: &str) -> String {
+        let alive = super::node_init(&self.layout, node).is_ok_and(|init| init.is_some());
+        let log = if alive { format!("{node}-{service}") } else { node.to_string() };
+        format!("see {}", self.layout.log(&log).display())
     }
 
     fn write_node_configuration(&self, node: NodeId) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The processes of a cluster outlive the command that started them. Each is recorded in a file by pid and
-//! start time, so that whoever takes the cluster down later never signals a process that got a recycled pid.
+//! start time, so that whoever takes the cluster down later, perhaps after a reboot, never signals a process that got
+//! a recycled pid.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -15,36 +16,48 @@ use serde::{Deserialize, Serialize};
 /// How long a killed process may take to be gone. A node's init waits for everything inside the node.
 const DEATH_SECONDS_MAX: i64 = 20;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// One life of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Boot(String);
+
+impl Boot {
+    pub(super) fn current() -> io::Result<Self> {
+        Ok(Self(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned()))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProcessRecord {
     pub pid: i32,
-    /// In clock ticks since the machine's boot.
+    boot: Boot,
+    /// In clock ticks since the boot.
     started_ticks: u64,
 }
 
 impl ProcessRecord {
     pub(super) fn of(pid: i32) -> io::Result<Self> {
-        Ok(Self { pid, started_ticks: start_time(pid)? })
+        Ok(Self { pid, boot: Boot::current()?, started_ticks: start_time(pid)? })
     }
 
+    /// The record appears whole or not at all.
     pub(super) fn write(&self, file: &Path) -> Result<()> {
         let text = serde_json::to_string(self)?;
-        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+        let unfinished = file.with_extension("unfinished");
+        fs::write(&unfinished, text)
+            .and_then(|()| fs::rename(&unfinished, file))
+            .with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// The recorded process, or nothing if there is no such record.
+    /// The recorded process, or nothing if there is no such record, or it cannot be one.
     pub(super) fn read(file: &Path) -> Result<Option<Self>> {
         match fs::read(file) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            text => Ok(Some(
-                serde_json::from_slice(&text?)
-                    .with_context(|| format!("{} is not a process record", file.display()))?,
-            )),
+            text => Ok(serde_json::from_slice(&text?).ok()),
         }
     }
 
     pub(super) fn is_alive(&self) -> bool {
-        start_time(self.pid).is_ok_and(|ticks| ticks == self.started_ticks)
+        Self::of(self.pid).is_ok_and(|now| now == *self)
     }
 
     /// Kills the process and waits until it is gone. Nothing happens if it is gone already.
@@ -92,18 +105,23 @@ pub(super) fn detach<'a>(command: &'a mut Command, log: &Path) -> Result<&'a mut
     Ok(command.current_dir("/").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0))
 }
 
-/// Starts a command and records it. The record stands before anything depends on the process.
+/// Starts a command and records it. The record stands before anything depends on the process, which does not
+/// outlive a failure to write it.
 pub(super) fn start(command: &mut Command, record: &Path) -> Result<Child> {
-    let child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
     let pid = i32::try_from(child.id()).context("a pid beyond 31 bits")?;
-    ProcessRecord::of(pid)
-        .with_context(|| format!("{} ended at once", command.get_program().display()))?
-        .write(record)?;
-    Ok(child)
+    let recorded = ProcessRecord::of(pid)
+        .with_context(|| format!("{} ended at once", command.get_program().display()))
+        .and_then(|process| process.write(record));
+    if recorded.is_err() {
+        child.kill()?;
+        child.wait()?;
+    }
+    recorded.map(|()| child)
 }
 
-/// Every recorded process in a directory, by file.
-pub(super) fn recorded(directory: &Path) -> Result<Vec<(PathBuf, ProcessRecord)>> {
+/// Every recorded process in a directory, by file; nothing for a file that is not a record.
+pub(super) fn recorded(directory: &Path) -> Result<Vec<(PathBuf, Option<ProcessRecord>)>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -111,9 +129,8 @@ pub(super) fn recorded(directory: &Path) -> Result<Vec<(PathBuf, ProcessRecord)>
     let mut found = Vec::new();
     for entry in entries {
         let file = entry?.path();
-        if let Some(record) = ProcessRecord::read(&file)? {
-            found.push((file, record));
-        }
+        let record = ProcessRecord::read(&file)?;
+        found.push((file, record));
     }
     Ok(found)
 }
@@ -126,14 +143,39 @@ mod tests {
     fn a_recycled_pid_is_not_killed() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let truth = ProcessRecord::of(i32::try_from(child.id()).unwrap()).unwrap();
-        let stale = ProcessRecord { started_ticks: truth.started_ticks - 1, ..truth };
+        let stale = ProcessRecord { started_ticks: truth.started_ticks - 1, ..truth.clone() };
+        let of_another_boot =
+            ProcessRecord { boot: Boot("another".to_owned()), pid: truth.pid, started_ticks: truth.started_ticks };
 
-        stale.kill().unwrap();
-        assert!(truth.is_alive() && !stale.is_alive());
+        for other in [stale, of_another_boot] {
+            other.kill().unwrap();
+            assert!(truth.is_alive() && !other.is_alive());
+        }
 
         truth.kill().unwrap();
         assert!(!truth.is_alive());
         truth.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_without_a_record_does_not_go_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("record");
+        fs::create_dir(&file).unwrap();
+        let pid = directory.path().join("pid");
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("echo $$ > {}; exec sleep 60", pid.display()));
+        start(&mut shell, &file).unwrap_err();
+        let pid = fs::read_to_string(&pid).ok().and_then(|pid| pid.trim().parse().ok());
+        assert!(pid.is_none_or(|pid| ProcessRecord::of(pid).is_err()));
+    }
+
+    #[test]
+    fn a_torn_record_is_of_no_process() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("etcd"), "{\"pid\":1").unwrap();
+        let [(_, record)] = &recorded(directory.path()).unwrap()[..] else { panic!("one file") };
+        assert_eq!(*record, None);
     }
 }

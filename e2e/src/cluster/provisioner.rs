@@ -47,7 +47,7 @@ pub struct Provision {
 
 impl Provision {
     pub async fn run(&self) -> Result<()> {
-        let layout = Layout::new(&self.directory);
+        let layout = Layout::new(&self.directory)?;
         let kubeconfig = Kubeconfig::read_from(layout.kubeconfig("admin"))?;
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let client = Client::try_from(config)?;

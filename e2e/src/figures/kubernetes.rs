@@ -15,6 +15,8 @@ const READY_AT_MOST: Duration = Duration::from_mins(2);
 /// In a namespace of its own, which is gone afterwards.
 pub fn measure(cluster: &LocalCluster) -> Result<Vec<Figure>> {
     let kubernetes = Kubernetes::local(cluster);
+    // A run that was cut off has left its own.
+    kubernetes.kubectl(&format!("delete namespace {NAMESPACE} --ignore-not-found"))?;
     kubernetes.kubectl(&format!("create namespace {NAMESPACE}"))?;
     let measured = measure_in_namespace(cluster, &kubernetes);
     kubernetes.kubectl(&format!("delete namespace {NAMESPACE}"))?;

@@ -3,17 +3,19 @@
 //!
 //! `MILLRACE_E2E_SKIP_CLUSTER=1` leaves them out, on a machine that cannot run a Kubernetes.
 //! `MILLRACE_E2E_KUBECONFIG` with `MILLRACE_E2E_REGISTRY` uses another cluster than the local one.
-//! `MILLRACE_E2E_KEEP=1` leaves the local cluster running afterwards.
-#![expect(clippy::print_stderr, reason = "what is left out is said where a person looks")]
+//! `MILLRACE_E2E_KEEP=1` leaves what the tests made afterwards: the local cluster, or the operator in another one.
+#![expect(clippy::print_stderr, reason = "what could not be undone is said where a person looks")]
 
 mod chart;
+#[path = "../left_out/mod.rs"]
+mod left_out;
 mod manifests;
 mod survival;
 mod world;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 
 use world::{Needs, World};
 
@@ -30,20 +32,16 @@ const CASES: [Case; 5] = [
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let trials = CASES.map(|(name, needs, test)| match world::left_out(needs) {
-        Some(reason) => {
-            eprintln!("NOT TESTED: {name}: {reason}");
-            Trial::test(name, || Ok(())).with_ignored_flag(true)
-        }
-        None => Trial::test(name, move || {
+    let trials = CASES.map(|(name, needs, test)| {
+        left_out::trial(name, world::left_out(needs), move || {
             let world = World::shared().map_err(Failed::from)?;
             test(world).map_err(|error| Failed::from(format!("{error:#}")))
-        }),
+        })
     });
     let conclusion = libtest_mimic::run(&arguments, trials.into());
     let left = World::leave();
     if let Err(error) = &left {
-        eprintln!("the local cluster could not be taken down: {error:#}");
+        eprintln!("the local cluster or its operator could not be removed: {error:#}");
     }
     if conclusion.has_failed() || left.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

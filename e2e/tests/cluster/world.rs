@@ -12,7 +12,8 @@ use e2e::images::{Destination, Images};
 use e2e::programs::Profile;
 use e2e::progress::{Progress, show_progress};
 
-const SKIP: &str = "MILLRACE_E2E_SKIP_CLUSTER";
+use crate::left_out::{SKIP, skip_is_set};
+
 const KUBECONFIG: &str = "MILLRACE_E2E_KUBECONFIG";
 const REGISTRY: &str = "MILLRACE_E2E_REGISTRY";
 const KEEP: &str = "MILLRACE_E2E_KEEP";
@@ -26,7 +27,7 @@ pub(crate) enum Needs {
 
 /// Why a test is left out, if it is.
 pub(crate) fn left_out(needs: Needs) -> Option<&'static str> {
-    if env::var_os(SKIP).is_some_and(|value| value == "1") {
+    if skip_is_set() {
         return Some("MILLRACE_E2E_SKIP_CLUSTER=1 leaves out all tests on a Kubernetes");
     }
     (needs == Needs::Nodes && env::var_os(KUBECONFIG).is_some())
@@ -37,10 +38,17 @@ pub(crate) fn left_out(needs: Needs) -> Option<&'static str> {
 pub(crate) struct World {
     pub kubernetes: Kubernetes,
     local: Option<LocalCluster>,
-    brought_up_here: bool,
+}
+
+/// What these tests have made, and `leave` undoes, whether they got further than that or not.
+#[derive(Debug)]
+enum Made {
+    LocalCluster,
+    Operator(Kubernetes),
 }
 
 static WORLD: OnceLock<Result<World, String>> = OnceLock::new();
+static MADE: OnceLock<Made> = OnceLock::new();
 
 impl World {
     pub(crate) fn shared() -> Result<&'static Self, String> {
@@ -68,27 +76,32 @@ impl World {
             kubernetes.kubectl("config current-context")?.trim(),
             kubeconfig.display()
         ));
+        kubernetes.require_no_operator()?;
         let images = Images::deliver(Destination::Registry(&registry), Profile::Dev, progress)?;
+        MADE.get_or_init(|| Made::Operator(kubernetes.clone()));
         kubernetes.install_operator(&images, progress)?;
-        Ok(Self { kubernetes, local: None, brought_up_here: false })
+        Ok(Self { kubernetes, local: None })
     }
 
     fn local(progress: &Progress) -> Result<Self> {
-        host::prepare(host::CLIENT_TOOLS, progress)?;
-        let brought_up_here = LocalCluster::attach(&directory())?.is_none();
+        host::prepare(&[host::CLUSTER_TOOLS, host::CLIENT_TOOLS].concat(), progress)?;
         let program = env!("CARGO_BIN_EXE_local-kubernetes").into();
         let cluster = LocalCluster::up(&Options { directory: directory(), nodes: 1, program }, progress)?;
+        if cluster.started_here() {
+            MADE.get_or_init(|| Made::LocalCluster);
+        }
         let kubernetes = Kubernetes::local(&cluster);
         let images = Images::deliver(Destination::Nodes(&cluster), Profile::Dev, progress)?;
         kubernetes.install_operator(&images, progress)?;
-        Ok(Self { kubernetes, local: Some(cluster), brought_up_here })
+        Ok(Self { kubernetes, local: Some(cluster) })
     }
 
-    /// Takes the local cluster down, if these tests brought it up.
+    /// Takes the local cluster down if these tests started it, and the operator out of another one.
     pub(crate) fn leave() -> Result<()> {
         let keep = env::var_os(KEEP).is_some_and(|value| value == "1");
-        match WORLD.get() {
-            Some(Ok(world)) if world.brought_up_here && !keep => LocalCluster::down(&directory(), &Progress::start()),
+        match MADE.get() {
+            Some(Made::LocalCluster) if !keep => LocalCluster::down(&directory(), &Progress::start()),
+            Some(Made::Operator(kubernetes)) if !keep => kubernetes.uninstall_operator(),
             _ => Ok(()),
         }
     }
@@ -97,7 +110,8 @@ impl World {
         self.local.as_ref().context("this is not the local cluster")
     }
 
-    /// A namespace of its own for each test. It stays when the test fails, for a look at what is in it.
+    /// A namespace of its own for each test. When the test fails it stays for as long as the cluster does: one that
+    /// the tests started goes with them, unless `MILLRACE_E2E_KEEP=1`.
     pub(crate) fn in_namespace(&self, name: &str, test: impl FnOnce(&Kubernetes) -> Result<()>) -> Result<()> {
         self.kubernetes.kubectl(&format!("delete namespace {name} --ignore-not-found"))?;
         self.kubernetes.kubectl(&format!("create namespace {name}"))?;

@@ -66,7 +66,7 @@ pub struct KafkaClusterStatus {
     #[schemars(length(max = 1024), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub brokers: Vec<BrokerStatus>,
 
-    /// The steps still to be taken, and why the next one waits.
+    /// The restarts still to come, and what for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 1024)))]
     pub plan: Vec<String>,
@@ -148,6 +148,8 @@ pub enum BrokerPhase {
     Unformatted,
     /// The volume was formatted and is empty.
     VolumeEmptied,
+    /// The volume was formatted for another broker or cluster.
+    ForeignVolume,
     /// Checks its logs after an unclean stop.
     Recovering,
     /// Serves clients.

@@ -19,8 +19,8 @@ use super::properties::{CONFIG_DIRECTORY, TOKENS_FILE, VOLUME_DIRECTORY};
 use super::{RenderedConfig, hash, metadata, stamped};
 use crate::manifest::Manifest;
 use crate::names::{
-    ANNOTATION_CLUSTER_ID, ANNOTATION_CONFIG, ANNOTATION_IMAGE, ANNOTATION_RESOURCES, PORT_BROKERS, PORT_CONTROLLERS,
-    PORT_MANAGEMENT,
+    ANNOTATION_CLUSTER_ID, ANNOTATION_CONFIG, ANNOTATION_IMAGE, ANNOTATION_RESOURCES, ANNOTATION_TEMPLATE,
+    PORT_BROKERS, PORT_CONTROLLERS, PORT_MANAGEMENT,
 };
 use crate::observe::SECRET_KEY_TOKENS;
 use crate::validate::ValidatedCluster;
@@ -71,7 +71,7 @@ pub fn statefulset(
         pod_management_policy: Some("Parallel".to_owned()),
         update_strategy: Some(StatefulSetUpdateStrategy { type_: Some("OnDelete".to_owned()), rolling_update: None }),
         selector: LabelSelector { match_labels: Some(names.selector()), ..LabelSelector::default() },
-        template: template(cluster, config),
+        template: stamped_template(cluster, config),
         volume_claim_templates: Some(vec![claim_template(cluster, cluster_id, born)]),
         ..StatefulSetSpec::default()
     };
@@ -100,6 +100,18 @@ fn claim_template(
         }),
         status: None,
     }
+}
+
+/// Of everything a pod is made from, also what is no reason to restart a broker that runs.
+pub fn template_hash(cluster: &ValidatedCluster, config: &RenderedConfig) -> String {
+    hash(&serde_json::to_string(&template(cluster, config)).unwrap_or_default())
+}
+
+fn stamped_template(cluster: &ValidatedCluster, config: &RenderedConfig) -> PodTemplateSpec {
+    let mut template = template(cluster, config);
+    let annotations = template.metadata.get_or_insert_default().annotations.get_or_insert_default();
+    annotations.insert(ANNOTATION_TEMPLATE.to_owned(), template_hash(cluster, config));
+    template
 }
 
 fn template(cluster: &ValidatedCluster, config: &RenderedConfig) -> PodTemplateSpec {

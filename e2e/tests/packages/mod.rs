@@ -1,0 +1,26 @@
+//! Tests of commands that come in packages.
+
+#[path = "../left_out/mod.rs"]
+mod left_out;
+
+use std::process::ExitCode;
+
+use e2e::host::{Tool, is_root, missing_packages};
+use libtest_mimic::Arguments;
+
+use left_out::{SKIP, skip_is_set, trial};
+
+/// Runs the tests, which fail by panicking. Who has asked for the tests that need no root does not see them fail
+/// for a package.
+pub(crate) fn run(tools: &[Tool], tests: &[(&'static str, fn())]) -> ExitCode {
+    let missing = missing_packages(tools);
+    let left_out = (skip_is_set() && !is_root() && !missing.is_empty())
+        .then(|| format!("{SKIP}=1, and {} would have to be installed, as root", missing.join(" ")));
+    let trials = tests.iter().map(|&(name, test)| {
+        trial(name, left_out.as_ref(), move || {
+            test();
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
