@@ -6,11 +6,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use protocol::types::Offset;
-use storage::CheckpointError;
+use storage::{CheckpointError, is_no_space};
 use tokio::sync::watch;
 use tracing::{error, warn};
 
-use super::manager::{ReplicaManager, is_no_space};
+use super::manager::ReplicaManager;
 use super::partition::Partition;
 
 const UNFLUSHED_BYTES_MAX: u64 = 32 * 1024 * 1024;

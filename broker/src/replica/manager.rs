@@ -1,7 +1,6 @@
 //! All partitions of this broker: loaded at start, made and given leaders as the metadata says.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -10,7 +9,7 @@ use imbl::HashMap;
 use protocol::config::Values;
 use protocol::types::{BrokerId, DirectoryId, Offset, PartitionId, TopicId, TopicPartition};
 use storage::directory::LogDirectory;
-use storage::{CheckpointError, FilePool, Log};
+use storage::{CheckpointError, FilePool, Log, is_no_space};
 use tokio::sync::watch;
 use tracing::{error, info};
 
@@ -207,8 +206,4 @@ impl ReplicaManager {
 pub(super) fn metadata_partition() -> TopicPartition {
     let topic = METADATA_DIRECTORY.trim_end_matches("-0").to_owned();
     TopicPartition { topic, partition: PartitionId(0) }
-}
-
-pub(super) fn is_no_space(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -43,7 +43,7 @@ pub use disk::{DirectoryEntry, Disk, DiskFile, Mapping, OpenMode, SystemDisk, re
 pub use flush::{FlushError, FlushJob, Flushed};
 pub use leader_epochs::{EpochEntry, LeaderEpochs};
 pub use load::{LoadError, LoadOptions, RecoveryProgress};
-pub use log::{AppendError, Appended, Log, LogPosition};
+pub use log::{AppendError, Appended, Log, LogPosition, is_no_space};
 pub use meta_properties::MetaProperties;
 pub use partition_directory::{DirectoryState, NotAPartitionDirectory, PartitionDirectoryName};
 pub use partition_metadata::PartitionMetadataError;

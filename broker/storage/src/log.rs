@@ -307,7 +307,7 @@ fn log_append_time(batch: &BatchHeader, timestamp: Timestamp) -> Timestamp {
 }
 
 /// The disk is full, which is no failure of the disk.
-pub(crate) fn is_no_space(error: &io::Error) -> bool {
+pub fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
