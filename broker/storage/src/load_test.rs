@@ -192,7 +192,8 @@ fn sample(clean: bool) -> (Bench, BTreeMap<Offset, Vec<u8>>) {
     (bench, batches)
 }
 
-/// Reads until something is refused. Every batch is as it was, or its checksum tells.
+/// Reads until something is refused. Every batch is one that was appended, or its checksum tells.
+/// The base offset is outside the checksum: a flip there is told by the scan of recovery alone.
 fn check_what_is_served(log: &Log, originals: &BTreeMap<Offset, Vec<u8>>) {
     let mut next = log.log_start();
     while let Ok(Some(slice)) = log.locate(next, UpTo::LogEnd, 1).unwrap().resolve(ReadMode::Blocking, true) {
@@ -200,9 +201,8 @@ fn check_what_is_served(log: &Log, originals: &BTreeMap<Offset, Vec<u8>>) {
         slice.file.read_at(&mut bytes, slice.start.position).unwrap();
         let header = BatchHeader::decode(bytes.first_chunk().unwrap());
         assert!(next <= header.last_offset(), "a read makes progress");
-        if crc32c(&bytes[21..]) == header.crc && originals.contains_key(&header.base_offset) {
-            assert_eq!(bytes[16..], originals[&header.base_offset][16..]);
-        }
+        let intact = crc32c(&bytes[21..]) == header.crc;
+        assert!(!intact || originals.values().any(|original| original[16..] == bytes[16..]));
         next = header.next_offset();
     }
 }
