@@ -5,6 +5,7 @@ pub(crate) mod features;
 mod format;
 mod handle;
 mod metadata_log;
+mod partition_change;
 mod placement;
 mod producer_ids;
 mod quorum_state;

@@ -22,7 +22,7 @@ pub(crate) const KRAFT_VERSION_LEVEL: i16 = 1;
 pub(crate) const SUPPORTED: [Feature; 5] = [
     feature(METADATA_VERSION, METADATA_VERSION_LEVEL, METADATA_VERSION_LEVEL),
     feature(KRAFT_VERSION, 0, KRAFT_VERSION_LEVEL),
-    feature("eligible.leader.replicas.version", 0, 1),
+    feature("eligible.leader.replicas.version", 1, 1),
     feature("group.version", 0, 0),
     feature("transaction.version", 0, 0),
 ];

@@ -27,7 +27,7 @@ use super::producer_ids;
 use super::quorum_state::{QuorumState, QuorumStateError, QuorumStateFile};
 use super::topics::{self, CreateTopicError, CreatedTopic, TopicDefaults, TopicSpec};
 use crate::clock;
-use crate::metadata::{Image, METADATA_DIRECTORY, replay};
+use crate::metadata::{Image, METADATA_DIRECTORY, TopicImage, replay};
 use crate::replica::ReplicaManager;
 
 /// Commands that share one sync.
@@ -287,12 +287,17 @@ impl Runtime {
                 answer(group, reply, result);
             }
             Command::Register { registration, reply } => {
-                let (records, epoch) = brokers::register(&group.image, registration);
+                let min_insync_replicas = |topic: &TopicImage| self.min_insync_replicas(&group.image, topic);
+                let departure = brokers::departure(&group.image, &registration);
+                let (records, epoch) = brokers::register(&group.image, registration, min_insync_replicas);
+                info!(%epoch, ?departure, partitions_changed = records.len() - 1, "broker registered");
                 let result = group.add(&records).map(|()| epoch);
                 answer(group, reply, result);
             }
             Command::Unfence { epoch, reply } => {
-                let result = match brokers::unfence(&group.image, self.controller.context.id, epoch) {
+                let min_insync_replicas = |topic: &TopicImage| self.min_insync_replicas(&group.image, topic);
+                let unfenced = brokers::unfence(&group.image, self.controller.context.id, epoch, min_insync_replicas);
+                let result = match unfenced {
                     Ok(records) => group.add(&records).map(Ok),
                     Err(error) => Ok(Err(error)),
                 };
@@ -300,6 +305,10 @@ impl Runtime {
             }
             Command::Stop => {}
         }
+    }
+
+    fn min_insync_replicas(&self, image: &Image, topic: &TopicImage) -> usize {
+        self.replicas.settings(image, &topic.name).min_insync_replicas
     }
 
     fn create_topic(

@@ -52,6 +52,10 @@ pub(crate) struct PartitionImage {
     pub(crate) recovery_state: LeaderRecoveryState,
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) partition_epoch: PartitionEpoch,
+    /// Out of sync, but with all that was committed (ELR, KIP-966).
+    pub(crate) eligible_leader_replicas: Vec<BrokerId>,
+    /// Where neither ISR nor ELR has anybody: the last leader.
+    pub(crate) last_known_elr: Vec<BrokerId>,
 }
 
 /// A copy of a partition: an empty volume under an old broker id is another one.
@@ -93,11 +97,6 @@ impl Image {
     /// What is set for the topic itself, if anything.
     pub(crate) fn topic_configs(&self, topic: &str) -> Option<&OrdMap<String, String>> {
         self.configs.get(&ConfigResource { kind: ConfigResourceType::Topic, name: topic.to_owned() })
-    }
-
-    /// All partitions with their topic, in no particular order.
-    pub(crate) fn partitions(&self) -> impl Iterator<Item = (&Arc<TopicImage>, PartitionId, &PartitionImage)> {
-        self.topics.values().flat_map(|topic| topic.partitions().map(move |(id, partition)| (topic, id, partition)))
     }
 }
 

@@ -122,6 +122,8 @@ fn create_partition(image: &mut Image, record: &PartitionRecord) -> Result<(), R
         recovery_state: record.leader_recovery_state,
         leader_epoch: record.leader_epoch,
         partition_epoch: record.partition_epoch,
+        eligible_leader_replicas: record.eligible_leader_replicas.clone(),
+        last_known_elr: record.last_known_elr.clone(),
     });
     Ok(())
 }
@@ -139,8 +141,15 @@ fn change_partition(image: &mut Image, record: &PartitionChangeRecord) -> Result
             record.directories.clone().unwrap_or_else(|| state.replicas.iter().map(|r| r.directory).collect());
         state.replicas = replicas(topic, partition, &brokers, &directories)?;
     }
-    if let Some(isr) = &record.isr {
-        state.isr.clone_from(isr);
+    let lists = [
+        (&record.isr, &mut state.isr),
+        (&record.eligible_leader_replicas, &mut state.eligible_leader_replicas),
+        (&record.last_known_elr, &mut state.last_known_elr),
+    ];
+    for (change, list) in lists {
+        if let Some(change) = change {
+            list.clone_from(change);
+        }
     }
     state.recovery_state = record.leader_recovery_state.unwrap_or(state.recovery_state);
     match record.leader {

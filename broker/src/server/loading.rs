@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use protocol::types::IncarnationId;
+use protocol::types::{BrokerEpoch, IncarnationId};
 use storage::directory::LogDirectory;
 use storage::{Disk, FilePool, PoolLimits};
 use uuid::Uuid;
@@ -62,7 +62,8 @@ pub(super) fn load(
     let replicas = Arc::new(ReplicaManager::new(config.broker_id, pool, Arc::new(directory), config.values.clone()));
     replicas.load(controller.image(), &checkpoints, config.recovery_threads, progress)?;
     let image = Arc::new(ArcSwap::from_pointee(controller.image().clone()));
-    let registration = registration(&config, &identity);
+    let previous_epoch = replicas.directory().clean_shutdown().and_then(|clean| clean.broker_epoch);
+    let registration = registration(&config, &identity, previous_epoch);
     let (handle, controller) = controller.start(replicas.clone(), image.clone())?;
     let broker = Broker {
         identity,
@@ -77,12 +78,13 @@ pub(super) fn load(
 }
 
 /// Controllers are reached at the voters' addresses, so their listener is not told.
-fn registration(config: &BrokerConfig, identity: &Identity) -> Registration {
+fn registration(config: &BrokerConfig, identity: &Identity, previous_epoch: Option<BrokerEpoch>) -> Registration {
     let told = config.listeners.iter().filter(|listener| listener.kind != ListenerKind::Controller);
     Registration {
         id: config.broker_id,
         incarnation: identity.incarnation_id,
         directory: identity.directory_id,
+        previous_epoch,
         endpoints: told.map(|listener| listener.advertised.clone()).collect(),
         rack: config.rack.clone(),
     }

@@ -1,5 +1,6 @@
 //! From an empty machine to a Kafka cluster that survives the loss of its pod, step by step.
 
+use std::net::TcpStream;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -134,6 +135,8 @@ fn open_to_the_outside(kubernetes: &Kubernetes, progress: &Progress) -> Result<S
         kubernetes.apply(NAMESPACE, &format!("{DEMO_MANIFEST}{LISTENERS}"))?;
         let address = kubernetes.bootstrap(NAMESPACE, "demo", "outside")?;
         kubernetes.wait_ready(NAMESPACE, "demo", READY_AT_MOST)?;
+        // kube-proxy hears of a ready pod a moment after the operator does.
+        command::retry(READY_AT_MOST, || Ok(TcpStream::connect(&address)?))?;
         Ok(address)
     })?;
     progress.note(format_args!("  its address in status: {address}"));

@@ -1,0 +1,146 @@
+//! The only place where a partition's ISR, ELR and leader change (KIP-966). Pure.
+//!
+//! 1. While the ISR is smaller than `min.insync.replicas` nothing is committed, so whoever leaves it then has all
+//!    that was: it stays eligible to lead (ELR), unless its copy may have lost something.
+//! 2. The leader stays if it can. Otherwise it is the first replica of the ISR that can lead; where the ISR is empty,
+//!    of the ELR; where that is empty too, the last known leader, as `RECOVERING`, because what it lost is unknown.
+//! 3. A replica leads only from the volume that it is recorded on (KIP-858), which the caller's `can_lead` tells.
+
+use protocol::metadata_records::{LeaderRecoveryState, LeaderUpdate, MetadataRecord, PartitionChangeRecord};
+use protocol::types::{BrokerId, DirectoryId, PartitionId, TopicId};
+
+use crate::metadata::{PartitionImage, Replica};
+
+/// How a broker left, and so what its copies are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Departure {
+    /// It has all that it had.
+    Clean,
+    /// It may lack the last of what it had.
+    Unclean,
+    /// It comes back with another volume: its copies are gone.
+    VolumeReplaced(DirectoryId),
+}
+
+/// What a partition is to become.
+#[derive(Debug, Clone)]
+pub(super) struct PartitionChange<'a> {
+    topic: TopicId,
+    id: PartitionId,
+    was: &'a PartitionImage,
+    becomes: PartitionImage,
+    min_insync_replicas: usize,
+}
+
+impl<'a> PartitionChange<'a> {
+    /// A change of nothing, yet: [`Self::elect`] looks for a leader if there is none.
+    pub(super) fn new(topic: TopicId, id: PartitionId, was: &'a PartitionImage, min_insync_replicas: usize) -> Self {
+        // More than there are replicas is never in sync.
+        let min_insync_replicas = min_insync_replicas.min(was.replicas.len());
+        Self { topic, id, was, becomes: was.clone(), min_insync_replicas }
+    }
+
+    pub(super) fn without(mut self, broker: BrokerId, departure: Departure) -> Self {
+        let becomes = &mut self.becomes;
+        becomes.isr.retain(|member| *member != broker);
+        let leavers = self.was.isr.iter().filter(|member| !becomes.isr.contains(member));
+        let eligible = self.was.eligible_leader_replicas.iter().chain(leavers).copied();
+        let mut eligible: Vec<_> = eligible.filter(|id| departure == Departure::Clean || *id != broker).collect();
+        eligible.sort_unstable();
+        eligible.dedup();
+        becomes.eligible_leader_replicas = eligible;
+        if let Departure::VolumeReplaced(directory) = departure {
+            becomes.last_known_elr.retain(|id| *id != broker);
+            becomes.replicas.iter_mut().filter(|replica| replica.broker == broker).for_each(|replica| {
+                replica.directory = directory;
+            });
+        }
+        self
+    }
+
+    /// The change with a leader, if one can be had. `None`: nothing changes.
+    pub(super) fn elect(mut self, can_lead: impl Fn(Replica) -> bool) -> Option<MetadataRecord> {
+        self.becomes.leader = self.leader(can_lead);
+        if let Some(leader) = self.becomes.leader
+            && self.becomes.isr.is_empty()
+        {
+            if !self.becomes.eligible_leader_replicas.contains(&leader) {
+                self.becomes.recovery_state = LeaderRecoveryState::Recovering;
+            }
+            self.becomes.isr = vec![leader];
+        }
+        if self.min_insync_replicas <= self.becomes.isr.len() {
+            self.becomes.eligible_leader_replicas.clear();
+            self.becomes.last_known_elr.clear();
+        } else {
+            let isr = &self.becomes.isr;
+            self.becomes.eligible_leader_replicas.retain(|id| !isr.contains(id));
+            self.becomes.last_known_elr = self.last_known();
+        }
+        self.record()
+    }
+
+    /// With nobody in sync, the last leader. Otherwise, for who looks, whoever is neither in sync nor eligible any more.
+    fn last_known(&self) -> Vec<BrokerId> {
+        let PartitionImage { isr, eligible_leader_replicas, .. } = &self.becomes;
+        let on_its_volume = |id: &BrokerId| self.becomes.replica_on(*id) == self.was.replica_on(*id);
+        let mut known = match self.was.leader {
+            Some(leader) if isr.is_empty() => vec![leader],
+            None if isr.is_empty() => self.was.last_known_elr.clone(),
+            _ => [&self.was.last_known_elr, &self.was.eligible_leader_replicas, &self.was.isr]
+                .into_iter()
+                .flatten()
+                .filter(|id| !isr.contains(id) && !eligible_leader_replicas.contains(id))
+                .copied()
+                .collect(),
+        };
+        known.retain(on_its_volume);
+        known.sort_unstable();
+        known.dedup();
+        known
+    }
+
+    fn leader(&self, can_lead: impl Fn(Replica) -> bool) -> Option<BrokerId> {
+        let PartitionImage { replicas, isr, eligible_leader_replicas, last_known_elr, .. } = &self.becomes;
+        let candidates = match (isr.as_slice(), eligible_leader_replicas.as_slice(), last_known_elr.as_slice()) {
+            ([], [], [last_known_leader]) => std::slice::from_ref(last_known_leader),
+            ([], [], _) => &[],
+            ([], eligible, _) => eligible,
+            (isr, ..) => isr,
+        };
+        let mut able =
+            replicas.iter().filter(|replica| candidates.contains(&replica.broker) && can_lead(**replica)).peekable();
+        let first = able.peek().map(|replica| replica.broker);
+        let current = self.was.leader;
+        if able.any(|replica| Some(replica.broker) == current) { current } else { first }
+    }
+
+    fn record(self) -> Option<MetadataRecord> {
+        let Self { was, becomes, .. } = self;
+        let leader = match becomes.leader {
+            same if same == was.leader => LeaderUpdate::Unchanged,
+            None => LeaderUpdate::Nobody,
+            Some(leader) => LeaderUpdate::Broker(leader),
+        };
+        let directories = || becomes.replicas.iter().map(|replica| replica.directory).collect();
+        let record = PartitionChangeRecord {
+            leader,
+            directories: (becomes.replicas != was.replicas).then(directories),
+            isr: changed(&was.isr, becomes.isr),
+            leader_recovery_state: (becomes.recovery_state != was.recovery_state).then_some(becomes.recovery_state),
+            eligible_leader_replicas: changed(&was.eligible_leader_replicas, becomes.eligible_leader_replicas),
+            last_known_elr: changed(&was.last_known_elr, becomes.last_known_elr),
+            ..PartitionChangeRecord::new(self.topic, self.id)
+        };
+        let unchanged = record == PartitionChangeRecord::new(self.topic, self.id);
+        (!unchanged).then_some(MetadataRecord::PartitionChange(record))
+    }
+}
+
+fn changed(was: &[BrokerId], becomes: Vec<BrokerId>) -> Option<Vec<BrokerId>> {
+    (was != becomes.as_slice()).then_some(becomes)
+}
+
+#[cfg(test)]
+#[path = "partition_change_test.rs"]
+mod tests;
