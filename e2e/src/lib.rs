@@ -9,6 +9,7 @@
 //! kafka_tools            Apache Kafka's own tools, from Maven
 //! cluster                nodes as namespaces, control plane as processes, volumes as files
 //! programs               broker and operator, compiled by cargo
+//! broker                 one broker as a process
 //! images                 them as images
 //! clients                Kafka clients as users have them
 //! harness                what demo, figures and tests do with a cluster
@@ -16,6 +17,7 @@
 //! ```
 
 pub mod binaries;
+pub mod broker;
 mod cache;
 pub mod clients;
 pub mod cluster;

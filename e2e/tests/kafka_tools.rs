@@ -6,20 +6,18 @@
 mod packages;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use e2e::broker::Broker;
 use e2e::command;
 use e2e::kafka_tools::KafkaTools;
 use e2e::programs::{Profile, Programs};
 use e2e::progress::{Progress, show_progress};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tempfile::TempDir;
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 /// The smallest that Kafka allows.
@@ -41,54 +39,26 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     World { tools: KafkaTools::fetch(&progress).unwrap(), broker }
 });
 
-/// A data directory and ports that outlive a process.
-struct Site {
-    directory: TempDir,
-    port: u16,
-    arguments: Vec<String>,
-}
+/// One node with `--dev` and some settings on top.
+struct Site(e2e::broker::Site);
 
 impl Site {
-    /// One node with `--dev` and these settings on top.
     fn new(settings: &[&str]) -> Self {
-        let directory = TempDir::new().unwrap();
-        let [port, controller_port, management_port] = free_ports();
-        let mut all = vec![
-            format!("log.dirs={}", directory.path().join("data").display()),
-            format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}"),
-            format!("controller.quorum.voters=1@127.0.0.1:{controller_port}"),
-            format!("millrace.management.listener=127.0.0.1:{management_port}"),
-        ];
-        all.extend(settings.iter().map(ToString::to_string));
-        let arguments = all.into_iter().flat_map(|setting| ["--set".to_owned(), setting]).collect();
-        Self { directory, port, arguments }
+        Self(e2e::broker::Site::new(&WORLD.broker, &std::env::temp_dir(), settings).unwrap())
     }
 
-    /// Runs until its listener accepts.
     fn start(&self) -> Broker {
-        let log = self.directory.path().join("broker.log");
-        let stderr = File::options().create(true).append(true).open(&log).unwrap();
-        let mut broker = Command::new(&WORLD.broker);
-        broker.arg("--dev").args(&self.arguments).current_dir(self.directory.path());
-        let mut broker = Broker(broker.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap());
-        let serving = command::wait_for("the broker serves", DEADLINE, || {
-            if let Some(status) = broker.0.try_wait()? {
-                panic!("the broker ended with {status}:\n{}", fs::read_to_string(&log)?);
-            }
-            Ok(TcpStream::connect(("127.0.0.1", self.port)).ok())
-        });
-        serving.unwrap();
-        broker
+        self.0.start().unwrap()
     }
 
     fn data(&self, name: &str) -> PathBuf {
-        self.directory.path().join("data").join(name)
+        self.0.data(name)
     }
 
     /// The tool that goes by this class of `org.apache.kafka.tools`, pointed at the broker.
     fn tool(&self, class: &str) -> Command {
         let mut command = WORLD.tools.tool(&format!("org.apache.kafka.tools.{class}"));
-        command.args(["--bootstrap-server", &format!("127.0.0.1:{}", self.port)]);
+        command.args(["--bootstrap-server", &self.0.bootstrap()]);
         command
     }
 
@@ -99,36 +69,6 @@ impl Site {
         command.args(["--num-records", &records.to_string(), "--record-size", &RECORD_BYTES.to_string()]);
         command.args(["--throughput", &records_per_second.to_string()]);
         command
-    }
-}
-
-/// All different.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
-}
-
-struct Broker(Child);
-
-impl Broker {
-    fn stop(mut self) {
-        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
-        let status = command::wait_for("the broker ends", DEADLINE, || Ok(self.0.try_wait()?)).unwrap();
-        assert!(status.success(), "{status}");
-    }
-
-    fn sigkill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        if self.0.try_wait().is_ok_and(|status| status.is_none()) {
-            let _gone = self.0.kill();
-            let _reaped = self.0.wait();
-        }
     }
 }
 
@@ -304,7 +244,7 @@ fn console_clients_pass_on_records_of_every_codec() {
     let said = command::output(&mut consumer).unwrap();
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
     assert_eq!(command::output(&mut site.tool("GetOffsetShell")).unwrap(), "lines:0:15\n");
-    broker.stop();
+    broker.stop().unwrap();
 }
 
 fn segments_of_every_codec_are_as_kafka_writes_them() {
@@ -314,7 +254,7 @@ fn segments_of_every_codec_are_as_kafka_writes_them() {
     for codec in CODECS {
         assert_sent(&site.load("rolled", RECORDS, -1, codec).output().unwrap(), RECORDS);
     }
-    broker.stop();
+    broker.stop().unwrap();
     let contents = check_partition(&site.data("rolled-0"));
     assert_eq!(contents.codecs, CODECS, "batches stay as the producer compressed them");
     assert_eq!(contents.sequences, CODECS.iter().flat_map(|_| 0..RECORDS).collect::<Vec<_>>());
@@ -331,11 +271,11 @@ fn sigkill_under_load_leaves_files_that_kafka_reads() {
         Ok((3 <= files.filter(|file| file.extension().is_some_and(|name| name == "log")).count()).then_some(()))
     };
     command::wait_for("the third segment", DEADLINE, third_segment).unwrap();
-    broker.sigkill();
+    broker.kill().unwrap();
     assert!(load.try_wait().unwrap().is_none(), "the load should have outlived the broker");
     let broker = site.start();
     assert_sent(&load.wait_with_output().unwrap(), RECORDS);
-    broker.stop();
+    broker.stop().unwrap();
     let contents = check_partition(&site.data("killed-0"));
     assert_eq!(contents.sequences, (0..RECORDS).collect::<Vec<_>>(), "an idempotent producer: each exactly once");
     let files = metadata(&site.data("__cluster_metadata-0"));
@@ -352,7 +292,7 @@ fn topics_are_in_the_metadata_log_as_kafka_writes_it() {
     assert_eq!(String::from_utf8_lossy(&topics("--list").stdout), "orders\n");
     let again = topics(creation);
     assert!(String::from_utf8_lossy(&again.stdout).contains("already exists") && !again.status.success(), "{again:?}");
-    broker.stop();
+    broker.stop().unwrap();
 
     let files = metadata(&site.data("__cluster_metadata-0"));
     let checkpoint = &files["00000000000000000000-0000000000.checkpoint"];

@@ -84,7 +84,7 @@ impl<'a> Bench<'a> {
                 let mut connection = broker.connect()?;
                 connection.create_topic(&topic())?;
                 let sent = load::produce(&mut connection, &topic(), 1, 1)?;
-                let (elapsed, cpu) = (broker.spawned.elapsed(), broker.cpu_time()?);
+                let (elapsed, cpu) = (broker.spawned().elapsed(), broker.cpu_time()?);
                 let noise = before.noise_until(&Snapshot::take(Some(broker.id()))?);
                 load::consume(&mut connection, &topic(), &sent)?;
                 Ok((elapsed, cpu, noise))

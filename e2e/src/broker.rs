@@ -1,0 +1,146 @@
+//! One broker as a process of its own, on free ports of the loopback address: for tests, figures and soak.
+
+use std::fs::{self, File};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::command;
+
+/// For a start or an end; far more than either takes.
+const PATIENCE: Duration = Duration::from_mins(1);
+const CONNECT_PAUSE: Duration = Duration::from_micros(200);
+const LOG_LINES_SHOWN: usize = 20;
+
+/// A program, a directory, ports and settings, which outlive the processes that use them.
+#[derive(Debug)]
+pub struct Site {
+    program: PathBuf,
+    directory: TempDir,
+    port: u16,
+    settings: Vec<String>,
+}
+
+/// Ends with this value.
+#[derive(Debug)]
+pub struct Broker {
+    child: Child,
+    log: PathBuf,
+    pub spawned: Instant,
+}
+
+impl Site {
+    /// One node with `--dev` and these settings on top, in an empty directory below `parent`.
+    pub fn new(program: &Path, parent: &Path, settings: &[&str]) -> Result<Self> {
+        let directory = tempfile::tempdir_in(parent).with_context(|| format!("cannot use {}", parent.display()))?;
+        let [port, controller, management] = free_ports()?;
+        let mut all = vec![
+            format!("log.dirs={}", directory.path().join("data").display()),
+            format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
+            format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
+            format!("millrace.management.listener=127.0.0.1:{management}"),
+        ];
+        all.extend(settings.iter().map(ToString::to_string));
+        Ok(Self { program: program.to_owned(), directory, port, settings: all })
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// A path in the data directory.
+    pub fn data(&self, name: &str) -> PathBuf {
+        self.directory.path().join("data").join(name)
+    }
+
+    /// Runs the program. What it says is added to what the processes before it said.
+    pub fn spawn(&self) -> Result<Broker> {
+        let log = self.directory.path().join("broker.log");
+        let output = File::options().create(true).append(true).open(&log)?;
+        let mut command = Command::new(&self.program);
+        command.arg("--dev").args(self.settings.iter().flat_map(|setting| ["--set", setting]));
+        command.current_dir(self.directory.path()).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let spawned = Instant::now();
+        let child = command.spawn().with_context(|| format!("cannot run {}", self.program.display()))?;
+        Ok(Broker { child, log, spawned })
+    }
+
+    /// Runs the program until it listens.
+    pub fn start(&self) -> Result<Broker> {
+        let mut broker = self.spawn()?;
+        broker.reach(|| Ok(TcpStream::connect(("127.0.0.1", self.port))?))?;
+        Ok(broker)
+    }
+}
+
+impl Broker {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tries again at once until the broker lets somebody in.
+    pub fn reach<T>(&mut self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match attempt() {
+                Ok(reached) => return Ok(reached),
+                Err(error) if deadline <= Instant::now() => return Err(error).with_context(|| self.last_words()),
+                Err(_) => thread::sleep(CONNECT_PAUSE),
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the broker ended with {status}; {}", self.last_words());
+            }
+        }
+    }
+
+    /// SIGTERM, which is to end well.
+    pub fn stop(mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let status = command::wait_for("the broker ends", PATIENCE, || Ok(self.child.try_wait()?))?;
+        ensure!(status.success(), "the broker ended with {status}; {}", self.last_words());
+        Ok(())
+    }
+
+    /// SIGKILL. Fails where the broker had ended by itself.
+    pub fn kill(mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("the broker ended with {status} before it was killed; {}", self.last_words());
+        }
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    pub fn last_words(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        let last = lines.get(lines.len().saturating_sub(LOG_LINES_SHOWN)..).unwrap_or_default();
+        format!("the end of the broker's log:\n{}\n", last.join("\n"))
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Fails only for a process that is gone already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Different ones: all are taken before the first is given back.
+fn free_ports() -> Result<[u16; 3]> {
+    let bind = || TcpListener::bind("127.0.0.1:0");
+    let listeners = [bind()?, bind()?, bind()?];
+    let [first, second, third] = listeners.each_ref().map(TcpListener::local_addr);
+    Ok([first?.port(), second?.port(), third?.port()])
+}
