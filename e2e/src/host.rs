@@ -38,11 +38,20 @@ pub const CLUSTER_TOOLS: &[Tool] = &[
 
 pub const CLIENT_TOOLS: &[Tool] = &[on_path("kcat", "kcat")];
 
+pub const PIP: &[Tool] = &[on_path("pip3", "python3-pip")];
+
 pub const JAVA: &[Tool] = &[on_path("java", "default-jdk-headless")];
 pub const JAVA_AND_MAVEN: &[Tool] = &[on_path("java", "default-jdk-headless"), on_path("mvn", "maven")];
 
 const fn on_path(program: &'static str, package: &'static str) -> Tool {
     Tool { program, directories: &[], package }
+}
+
+/// Set to 1, it leaves out the tests that this machine cannot run.
+pub const SKIP: &str = "MILLRACE_E2E_SKIP_CLUSTER";
+
+pub fn skip_is_set() -> bool {
+    std::env::var_os(SKIP).is_some_and(|value| value == "1")
 }
 
 /// Installs what is missing and fails with everything else that stands in the way.

@@ -7,6 +7,7 @@
 //! cache                  where what takes long to make is kept
 //! binaries               Kubernetes, compiled once from its Go modules
 //! kafka_tools            Apache Kafka's own tools, from Maven
+//! kafka_python           kafka-python's sources, from PyPI
 //! cluster                nodes as namespaces, control plane as processes, volumes as files
 //! programs               broker and operator, compiled by cargo
 //! broker                 one broker as a process
@@ -27,6 +28,7 @@ pub mod harness;
 mod hash;
 pub mod host;
 pub mod images;
+pub mod kafka_python;
 pub mod kafka_tools;
 pub mod programs;
 pub mod progress;

@@ -7,12 +7,10 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result};
 use e2e::cluster::{LocalCluster, Options, directory};
 use e2e::harness::Kubernetes;
-use e2e::host;
+use e2e::host::{self, SKIP, skip_is_set};
 use e2e::images::{Destination, Images};
 use e2e::programs::Profile;
 use e2e::progress::{Progress, show_progress};
-
-use crate::left_out::{SKIP, skip_is_set};
 
 const KUBECONFIG: &str = "MILLRACE_E2E_KUBECONFIG";
 const REGISTRY: &str = "MILLRACE_E2E_REGISTRY";

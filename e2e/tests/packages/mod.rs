@@ -5,10 +5,10 @@ mod left_out;
 
 use std::process::ExitCode;
 
-use e2e::host::{Tool, is_root, missing_packages};
+use e2e::host::{SKIP, Tool, is_root, missing_packages, skip_is_set};
 use libtest_mimic::Arguments;
 
-use left_out::{SKIP, skip_is_set, trial};
+use left_out::trial;
 
 /// Runs the tests, which fail by panicking. Who has asked for the tests that need no root does not see them fail
 /// for a package.
