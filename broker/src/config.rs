@@ -21,7 +21,6 @@ pub(crate) struct BrokerConfig {
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) rack: Option<String>,
     pub(crate) network_threads: usize,
-    pub(crate) recovery_threads: usize,
     pub(crate) request_bytes_max: usize,
     pub(crate) connection_idle_max: Duration,
     pub(crate) fetch_bytes_max: i32,
@@ -34,7 +33,7 @@ pub(crate) struct BrokerConfig {
     pub(crate) management_tokens: Option<PathBuf>,
     /// Wait to be formatted through the management API.
     pub(crate) format_awaited: bool,
-    /// Every option, for DescribeConfigs and for what topics inherit.
+    /// Every option as it was at the start. What was changed since is in the metadata.
     pub(crate) values: Values,
 }
 
@@ -72,7 +71,6 @@ impl BrokerConfig {
             listeners: Listener::from_values(&values, hostname)?.into_iter().map(Arc::new).collect(),
             rack: text(&values, "broker.rack").map(str::to_owned),
             network_threads: network_threads(&values),
-            recovery_threads: usize::try_from(values.get_int("num.recovery.threads.per.data.dir")).unwrap_or(1).max(1),
             request_bytes_max: usize::try_from(values.get_int("socket.request.max.bytes")).unwrap_or(0),
             connection_idle_max: idle(&values),
             fetch_bytes_max: values.get_int("fetch.max.bytes"),

@@ -1,6 +1,7 @@
 //! The metadata quorum's leader on this node: decides on changes of the cluster, writes them down, tells the broker.
 
 mod brokers;
+mod configs;
 pub(crate) mod features;
 mod format;
 mod handle;
@@ -14,6 +15,7 @@ mod topics;
 mod voter;
 
 pub(crate) use brokers::Registration;
+pub(crate) use configs::{AlterConfigError, ConfigChange, ConfigEdit, Others, check_existence, scope_of};
 pub(crate) use format::{FormatError, FormatPlan, format_directory};
 pub(crate) use handle::{ControllerError, ControllerHandle};
 pub(crate) use producer_ids::ProducerIdAllocator;

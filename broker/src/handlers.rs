@@ -1,13 +1,18 @@
 //! Requests in, responses out: one file per API. The only place, with [`crate::server`]'s frames, that knows Kafka's
 //! message types.
 
+mod alter_configs;
 mod api_versions;
+mod configs;
 mod create_topics;
+mod describe_configs;
 mod errors;
 mod fetch;
 mod fetch_response;
 mod find_coordinator;
+mod incremental_alter_configs;
 mod init_producer_id;
+mod list_config_resources;
 mod list_offsets;
 mod metadata;
 mod produce;
@@ -155,6 +160,14 @@ impl Broker {
             ApiKey::CreateTopics => self.create_topics(&mut request).await.and_then(|body| request.respond(&body)),
             ApiKey::InitProducerId => self.init_producer_id(&mut request).await.and_then(|body| request.respond(&body)),
             ApiKey::FindCoordinator => self.find_coordinator(&mut request).and_then(|body| request.respond(&body)),
+            ApiKey::DescribeConfigs => self.describe_configs(&mut request).and_then(|body| request.respond(&body)),
+            ApiKey::AlterConfigs => self.alter_configs(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::IncrementalAlterConfigs => {
+                self.incremental_alter_configs(&mut request).await.and_then(|body| request.respond(&body))
+            }
+            ApiKey::ListConfigResources => {
+                self.list_config_resources(&mut request).and_then(|body| request.respond(&body))
+            }
             _ => Err(RequestError::NoHandler(request.api.name)),
         }
     }

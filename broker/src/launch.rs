@@ -1,7 +1,7 @@
 //! From settings to a running broker, or to a formatted directory: what the command line calls.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::config::{Scope, options};
@@ -167,6 +167,17 @@ pub fn format(settings: &Settings, options: &FormatOptions) -> Result<(), Broker
 /// A new cluster id, as `kafka-storage random-uuid` prints one.
 pub fn random_cluster_id() -> String {
     ClusterId::from_uuid(Uuid::new_v4()).to_string()
+}
+
+/// Writes a page of each reference to the directory, which is made if need be.
+pub fn write_reference(directory: &Path) -> Result<(), BrokerError> {
+    let pages = [
+        ("apis.md", protocol::api::reference::reference_page()),
+        ("configuration.md", protocol::config::reference::reference_page()),
+    ];
+    let failed = |error: std::io::Error| BrokerError::Start(format!("{}: {error}", directory.display()));
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    pages.iter().try_for_each(|(name, page)| std::fs::write(directory.join(name), page)).map_err(failed)
 }
 
 fn initial_voters(

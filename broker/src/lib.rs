@@ -16,4 +16,4 @@ mod server;
 
 mod launch;
 
-pub use launch::{BrokerError, FormatOptions, Launch, Settings, format, random_cluster_id};
+pub use launch::{BrokerError, FormatOptions, Launch, Settings, format, random_cluster_id, write_reference};

@@ -61,6 +61,12 @@ enum Command {
     Format(FormatArgs),
     /// Print a new cluster id.
     RandomUuid,
+    /// Write the reference pages: APIs and configuration, as Markdown.
+    Reference {
+        /// The directory that they go to.
+        #[arg(long, value_name = "DIR")]
+        output: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +98,7 @@ fn main() -> ExitCode {
             say(&broker::random_cluster_id());
             Ok(())
         }
+        Some(Command::Reference { output }) => broker::write_reference(&output),
         None => run(&cli.run),
     };
     match result {

@@ -8,5 +8,5 @@ pub(crate) mod testing;
 /// Name of the metadata log's directory below `log.dirs`.
 pub(crate) const METADATA_DIRECTORY: &str = "__cluster_metadata-0";
 
-pub(crate) use image::{BrokerImage, Image, PartitionImage, Replica, TopicImage};
+pub(crate) use image::{BrokerImage, ConfigResource, Image, PartitionImage, Replica, TopicImage};
 pub(crate) use replay::{ReplayError, replay};

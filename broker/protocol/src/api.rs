@@ -1,6 +1,8 @@
 //! The APIs that Millrace serves: one row each. Dispatch, ApiVersions, the guard, authorization and the reference page
 //! read this table; nothing else says which versions exist. A version that is not wholly implemented is not in it.
 
+pub mod reference;
+
 use kafka_protocol::messages::ApiKey;
 
 use crate::schema::{self, Request, Versions};
@@ -19,6 +21,8 @@ pub enum Operation {
     Write,
     Create,
     Describe,
+    DescribeConfigs,
+    AlterConfigs,
     ClusterAction,
     IdempotentWrite,
 }
@@ -145,6 +149,58 @@ pub static APIS: &[Api] = &[
             right(Operation::IdempotentWrite, Resource::Cluster),
             right(Operation::Write, Resource::Topic),
         ],
+    },
+    Api {
+        name: "DescribeConfigs",
+        request: &schema::DESCRIBE_CONFIGS,
+        versions: Versions::between(1, 4),
+        first_version_advertised: 1,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[
+            right(Operation::DescribeConfigs, Resource::Cluster),
+            right(Operation::DescribeConfigs, Resource::Topic),
+            right(Operation::DescribeConfigs, Resource::Group),
+        ],
+    },
+    Api {
+        name: "AlterConfigs",
+        request: &schema::ALTER_CONFIGS,
+        versions: Versions::between(0, 2),
+        first_version_advertised: 0,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: true,
+        rights: &[
+            right(Operation::AlterConfigs, Resource::Cluster),
+            right(Operation::AlterConfigs, Resource::Topic),
+            right(Operation::AlterConfigs, Resource::Group),
+        ],
+    },
+    Api {
+        name: "IncrementalAlterConfigs",
+        request: &schema::INCREMENTAL_ALTER_CONFIGS,
+        versions: Versions::between(0, 1),
+        first_version_advertised: 0,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: true,
+        rights: &[
+            right(Operation::AlterConfigs, Resource::Cluster),
+            right(Operation::AlterConfigs, Resource::Topic),
+            right(Operation::AlterConfigs, Resource::Group),
+        ],
+    },
+    Api {
+        name: "ListConfigResources",
+        request: &schema::LIST_CONFIG_RESOURCES,
+        versions: Versions::between(0, 1),
+        first_version_advertised: 0,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[right(Operation::DescribeConfigs, Resource::Cluster)],
     },
 ];
 

@@ -1,8 +1,8 @@
 //! The configuration table: every option that Millrace knows, under Kafka's name and with Kafka's meaning. What the
 //! broker reads, DescribeConfigs answers, the operator validates and the documentation says comes from here.
 //!
-//! Broker and topic options are two tables, because three names stand in both. A topic option that is not set on the
-//! topic takes the value of its broker synonyms: see [`effective_topic_value`].
+//! Each kind of resource has a table of its own, because some names stand in several. What is not set on a topic or
+//! group takes the value of its broker synonyms: see [`effective_value`].
 
 pub mod option;
 pub mod properties;
@@ -12,14 +12,16 @@ mod table;
 pub mod values;
 
 pub use option::{ConfigOption, Dynamic, Effect, Kind, Synonym};
-pub use safety::check_safety;
-pub use values::{Effective, Source, Values, effective_topic_value};
+pub use safety::{check_group, check_safety, check_topic};
+pub use values::{Effective, Layer, Setting, Values, broker_settings, effective_value, settings};
 
-/// Which of the two tables.
+/// Which of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     Broker,
     Topic,
+    Group,
+    ClientMetrics,
 }
 
 /// A value that its option accepts.
@@ -48,6 +50,14 @@ pub enum ConfigError {
     /// Would be unsafe to ignore.
     #[error("{name}={raw}: {reason}")]
     Refused { name: String, raw: String, reason: String },
+    #[error("{name} cannot be changed while the broker runs: set it in its file and restart it")]
+    ReadOnly { name: &'static str },
+    #[error("{name} cannot be set for all brokers at once: name one")]
+    PerBroker { name: &'static str },
+    #[error("{name} has one value for all brokers: set it without a broker's id")]
+    ClusterOnly { name: &'static str },
+    #[error("{name}={raw} does not go with {other}={limit}")]
+    Contradiction { name: &'static str, raw: String, other: &'static str, limit: String },
 }
 
 impl ConfigError {
@@ -66,6 +76,8 @@ pub fn options(scope: Scope) -> impl Iterator<Item = &'static ConfigOption> {
     match scope {
         Scope::Broker => table::BROKER,
         Scope::Topic => table::TOPIC,
+        Scope::Group => table::GROUP,
+        Scope::ClientMetrics => table::CLIENT_METRICS,
     }
     .iter()
     .flat_map(|group| group.iter())
@@ -84,7 +96,8 @@ pub fn nearest(scope: Scope, name: &str) -> Option<&'static str> {
     (SIMILARITY_MIN <= similarity).then_some(nearest)
 }
 
-/// Checks one setting by itself. What only several settings together show is left to [`check_safety`].
+/// Checks one setting by itself. What only several settings together show is left to [`check_safety`],
+/// [`check_topic`] and [`check_group`].
 pub fn validate(scope: Scope, name: &str, raw: &str) -> Result<Value, ConfigError> {
     let Some(option) = lookup(scope, name) else {
         if let Some(reason) = safety::refused_prefix(name) {
@@ -93,6 +106,20 @@ pub fn validate(scope: Scope, name: &str, raw: &str) -> Result<Value, ConfigErro
         return Err(ConfigError::Unknown { name: name.to_owned(), nearest: nearest(scope, name) });
     };
     option.parse(raw)
+}
+
+/// As [`validate`], of a broker option that is to change while the broker runs, in one of the dynamic layers.
+pub fn validate_dynamic(layer: Layer, name: &str, raw: &str) -> Result<Value, ConfigError> {
+    if let Some(option) = lookup(Scope::Broker, name) {
+        let name = option.name;
+        match (option.dynamic, layer) {
+            (Dynamic::ReadOnly | Dynamic::Restart, _) => return Err(ConfigError::ReadOnly { name }),
+            (Dynamic::PerBroker, Layer::DynamicDefault) => return Err(ConfigError::PerBroker { name }),
+            (Dynamic::ClusterOnly, Layer::DynamicBroker) => return Err(ConfigError::ClusterOnly { name }),
+            _ => {}
+        }
+    }
+    validate(Scope::Broker, name, raw)
 }
 
 #[cfg(test)]

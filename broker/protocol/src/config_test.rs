@@ -45,7 +45,7 @@ fn messages(text: &str) -> Vec<String> {
 
 #[test]
 fn the_table_is_consistent() {
-    for scope in [BROKER, TOPIC] {
+    for scope in [BROKER, TOPIC, Scope::Group, Scope::ClientMetrics] {
         let mut names = BTreeSet::new();
         for option in options(scope) {
             assert!(names.insert(option.name), "{} stands twice", option.name);
@@ -58,18 +58,16 @@ fn the_table_is_consistent() {
 }
 
 #[test]
-fn a_topic_option_and_its_broker_synonyms_have_one_default_and_one_range() {
-    let (topic, broker) = (Values::defaults(TOPIC), Values::defaults(BROKER));
-    for option in options(TOPIC) {
-        let Some(synonym) = option.synonyms.last() else { continue };
-        let expected = match broker.get(synonym.name).unwrap() {
-            Value::Number(number) => Value::Number(number.saturating_mul(synonym.factor)),
-            other => other.clone(),
-        };
-        assert_eq!(topic.get(option.name), Some(&expected), "{}", option.name);
-        for synonym in option.synonyms.iter().filter(|synonym| synonym.factor == 1) {
-            let same = lookup(BROKER, synonym.name).unwrap();
-            assert_eq!((same.max, same.choices), (option.max, option.choices), "{}", option.name);
+fn an_option_and_its_broker_synonyms_have_one_default_and_one_range() {
+    for scope in [TOPIC, Scope::Group] {
+        let (own, broker) = (Values::defaults(scope), Values::defaults(BROKER));
+        for option in options(scope).filter(|option| !option.synonyms.is_empty()) {
+            let inherited = effective_value(&own, &broker, option.name).unwrap();
+            assert_eq!(Some(&inherited.value), own.get(option.name), "{}", option.name);
+            for synonym in option.synonyms.iter().filter(|synonym| synonym.factor == 1) {
+                let same = lookup(BROKER, synonym.name).unwrap();
+                assert_eq!((same.max, same.choices), (option.max, option.choices), "{}", option.name);
+            }
         }
     }
 }
@@ -147,30 +145,102 @@ fn a_fault_leaves_the_former_value_and_later_settings_win() {
 
 #[test]
 fn a_topic_without_its_own_value_takes_the_brokers() {
-    let table = [
-        ("", "", 604_800_000, Source::Default),
-        ("", "log.retention.hours=2", 7_200_000, Source::Broker("log.retention.hours")),
-        ("", "log.retention.hours=-1", -1, Source::Broker("log.retention.hours")),
-        ("", "log.retention.hours=2\nlog.retention.minutes=3", 180_000, Source::Broker("log.retention.minutes")),
-        ("", "log.retention.minutes=3\nlog.retention.ms=4", 4, Source::Broker("log.retention.ms")),
-        ("5", "log.retention.ms=4", 5, Source::Topic),
+    use Layer::{Default, DynamicBroker, DynamicDefault, Own, Static};
+    let (hours, minutes, ms) = ("log.retention.hours", "log.retention.minutes", "log.retention.ms");
+    type Layers<'a> = &'a [(Layer, &'a str, &'a str)];
+    let table: [(Layers<'_>, i64, Layer); 9] = [
+        (&[], 604_800_000, Default),
+        (&[(Static, hours, "2")], 7_200_000, Static),
+        (&[(Static, hours, "-1")], -1, Static),
+        (&[(Static, hours, "2"), (Static, minutes, "3")], 180_000, Static),
+        (&[(Static, minutes, "3"), (Static, ms, "4")], 4, Static),
+        (&[(Static, ms, "4"), (DynamicDefault, ms, "5")], 5, DynamicDefault),
+        (&[(DynamicBroker, ms, "6"), (DynamicDefault, ms, "5")], 6, DynamicBroker),
+        (&[(DynamicDefault, ms, "5"), (Static, ms, "4")], 5, DynamicDefault),
+        (&[(Own, "retention.ms", "7"), (DynamicBroker, ms, "6")], 7, Own),
     ];
-    for (own, text, value, source) in table {
-        let mut topic = Values::defaults(TOPIC);
-        if !own.is_empty() {
-            topic.set("retention.ms", own).unwrap();
+    for (layers, value, layer) in table {
+        let (mut topic, mut broker) = (Values::defaults(TOPIC), Values::defaults(BROKER));
+        for (layer, name, raw) in layers {
+            match layer {
+                Own => topic.set(name, raw).unwrap(),
+                Static => broker.set(name, raw).unwrap(),
+                _ => broker.set_dynamic(*layer, name, raw).unwrap(),
+            }
         }
-        let found = effective_topic_value(&topic, &broker(text).0, "retention.ms").unwrap();
-        assert_eq!((found.value, found.source), (Value::Number(value), source), "{own:?} {text:?}");
+        let found = effective_value(&topic, &broker, "retention.ms").unwrap();
+        assert_eq!((found.value, found.layer), (Value::Number(value), layer), "{layers:?}");
         assert_eq!(found.raw, value.to_string());
+        let option = lookup(TOPIC, "retention.ms").unwrap();
+        let order: Vec<_> = settings(&topic, &broker, option).iter().map(|setting| setting.layer).collect();
+        assert!(order.is_sorted() && order.first() == Some(&layer), "{layers:?}: {order:?}");
     }
-    assert_eq!(effective_topic_value(&Values::defaults(TOPIC), &Values::defaults(BROKER), "nope"), None);
+    assert_eq!(effective_value(&Values::defaults(TOPIC), &Values::defaults(BROKER), "nope"), None);
+}
+
+#[test]
+fn a_brokers_option_is_told_with_those_that_say_the_same() {
+    let mut values = broker("log.roll.hours=2\nnum.partitions=3").0;
+    let told = |values: &Values, name: &str| {
+        let settings = broker_settings(values, lookup(BROKER, name).unwrap());
+        settings.iter().map(|setting| format!("{}={}", setting.name, setting.raw)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&values, "num.partitions"), ["num.partitions=3", "num.partitions=1"]);
+    assert_eq!(told(&values, "log.roll.ms"), Vec::<String>::new());
+    assert_eq!(told(&values, "log.roll.hours"), ["log.roll.hours=2", "log.roll.hours=168"]);
+    values.set_dynamic(Layer::DynamicBroker, "log.roll.ms", " 5 ").unwrap();
+    assert_eq!(told(&values, "log.roll.ms"), ["log.roll.ms=5", "log.roll.hours=2", "log.roll.hours=168"]);
+    assert_eq!(told(&values, "log.roll.hours"), ["log.roll.hours=2", "log.roll.hours=168"]);
+}
+
+#[test]
+fn what_may_change_while_the_broker_runs_is_told_by_name() {
+    use Layer::{DynamicBroker, DynamicDefault};
+    let table = [
+        (DynamicBroker, "node.id", "node.id cannot be changed while the broker runs"),
+        (DynamicDefault, "listeners", "listeners cannot be changed while the broker runs"),
+        (DynamicDefault, "cordoned.log.dirs", "cordoned.log.dirs cannot be set for all brokers at once"),
+        (DynamicBroker, "min.insync.replicas", "min.insync.replicas has one value for all brokers"),
+        (DynamicBroker, "message.max.byte", "did you mean message.max.bytes?"),
+        (DynamicBroker, "message.max.bytes", "message.max.bytes: \"x\" is not a 32-bit integer"),
+    ];
+    for (layer, name, message) in table {
+        let error = validate_dynamic(layer, name, "x").unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+    let allowed = [(DynamicDefault, "min.insync.replicas"), (DynamicBroker, "message.max.bytes")];
+    for (layer, name) in allowed {
+        assert_eq!(validate_dynamic(layer, name, "2"), Ok(Value::Number(2)));
+    }
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_found() {
+    let topic = |settings: &[(&str, &str)]| check_topic(&Values::parse(TOPIC, settings.iter().copied()).0);
+    assert_eq!(topic(&[]), None);
+    assert_eq!(topic(&[("max.compaction.lag.ms", "5"), ("min.compaction.lag.ms", "5")]), None);
+    let error = topic(&[("max.compaction.lag.ms", "5"), ("min.compaction.lag.ms", "6")]).unwrap();
+    assert_eq!(error.to_string(), "min.compaction.lag.ms=6 does not go with max.compaction.lag.ms=5");
+
+    let brokers = broker("group.consumer.min.session.timeout.ms=10\ngroup.consumer.max.session.timeout.ms=20").0;
+    let table = [("9", Some("group.consumer.min.session.timeout.ms")), ("10", None), ("20", None)];
+    let table = table.into_iter().chain([("21", Some("group.consumer.max.session.timeout.ms"))]);
+    for (timeout, crossed) in table {
+        let group = Values::parse(Scope::Group, [("consumer.session.timeout.ms", timeout)]).0;
+        let found = match check_group(&group, &brokers) {
+            Some(ConfigError::Contradiction { other, .. }) => Some(other),
+            _ => None,
+        };
+        assert_eq!(found, crossed, "{timeout}");
+    }
+    assert_eq!(check_group(&Values::defaults(Scope::Group), &brokers), None, "what is inherited is the broker's");
 }
 
 #[test]
 fn the_reference_page_has_every_option() {
     let page = reference::reference_page();
-    for option in options(BROKER).chain(options(TOPIC)) {
+    let scopes = [BROKER, TOPIC, Scope::Group, Scope::ClientMetrics];
+    for option in scopes.into_iter().flat_map(options) {
         assert!(page.contains(&format!("| `{}` | {} |", option.name, option.kind.name())), "{}", option.name);
     }
 }

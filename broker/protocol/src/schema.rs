@@ -81,6 +81,7 @@ pub static REQUESTS: &[&Request] = &[
     &DESCRIBE_PRODUCERS,
     &DESCRIBE_TRANSACTIONS,
     &LIST_TRANSACTIONS,
+    &LIST_CONFIG_RESOURCES,
     &DESCRIBE_TOPIC_PARTITIONS,
 ];
 
@@ -243,6 +244,10 @@ const fn bytes(name: &'static str) -> Field {
 
 const fn records(name: &'static str) -> Field {
     Field::new(name, Kind::Records)
+}
+
+const fn int8s(name: &'static str) -> Field {
+    Field::array::<i8>(name, Kind::Int8)
 }
 
 const fn int32s(name: &'static str) -> Field {

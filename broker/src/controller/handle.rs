@@ -4,6 +4,7 @@ use protocol::types::BrokerEpoch;
 use tokio::sync::{mpsc, oneshot};
 
 use super::brokers::{Registration, RegistrationError};
+use super::configs::{AlterConfigResults, ConfigChange};
 use super::metadata_log::EncodeError;
 use super::producer_ids::ProducerIdBlock;
 use super::topics::{CreateTopicError, CreatedTopic, TopicSpec};
@@ -28,6 +29,7 @@ pub(super) type TopicResults = Vec<Result<CreatedTopic, CreateTopicError>>;
 #[derive(Debug)]
 pub(super) enum Command {
     CreateTopics { specs: Vec<TopicSpec>, validate_only: bool, reply: Reply<TopicResults> },
+    AlterConfigs { changes: Vec<ConfigChange>, validate_only: bool, reply: Reply<AlterConfigResults> },
     AllocateProducerIds { reply: Reply<ProducerIdBlock> },
     Register { registration: Registration, reply: Reply<BrokerEpoch> },
     Unfence { epoch: BrokerEpoch, reply: Reply<Result<(), RegistrationError>> },
@@ -55,6 +57,14 @@ impl ControllerHandle {
         validate_only: bool,
     ) -> Result<TopicResults, ControllerError> {
         self.ask(|reply| Command::CreateTopics { specs, validate_only, reply }).await
+    }
+
+    pub(crate) async fn alter_configs(
+        &self,
+        changes: Vec<ConfigChange>,
+        validate_only: bool,
+    ) -> Result<AlterConfigResults, ControllerError> {
+        self.ask(|reply| Command::AlterConfigs { changes, validate_only, reply }).await
     }
 
     pub(crate) async fn allocate_producer_ids(&self) -> Result<ProducerIdBlock, ControllerError> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
+use protocol::config::Values;
 use protocol::metadata_records::MetadataRecord;
 use protocol::metadata_records::control::ControlRecord;
 use protocol::produce::CheckedBatch;
@@ -19,6 +20,7 @@ use tracing::{debug, error, info};
 use uuid::Uuid;
 
 use super::brokers;
+use super::configs;
 use super::features;
 use super::format::{Bootstrap, read_bootstrap};
 use super::handle::{Command, ControllerError, ControllerHandle, Reply};
@@ -27,7 +29,7 @@ use super::producer_ids;
 use super::quorum_state::{QuorumState, QuorumStateError, QuorumStateFile};
 use super::topics::{self, CreateTopicError, CreatedTopic, TopicDefaults, TopicSpec};
 use crate::clock;
-use crate::metadata::{Image, METADATA_DIRECTORY, TopicImage, replay};
+use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY, TopicImage, replay};
 use crate::replica::ReplicaManager;
 
 /// Commands that share one sync.
@@ -56,6 +58,8 @@ pub(crate) struct ControllerContext {
     pub(crate) id: BrokerId,
     pub(crate) directory_id: DirectoryId,
     pub(crate) topic_defaults: TopicDefaults,
+    /// What the broker was started with.
+    pub(crate) file_values: Values,
 }
 
 /// The metadata as the disk has it, before the node acts on it.
@@ -112,7 +116,9 @@ impl Controller {
         }
         self.image.end_offset = self.log.end_offset();
         self.image.epoch = self.log.epoch();
-        if has_features { Ok(()) } else { self.commit(&bootstrap.metadata) }
+        let mut metadata = if has_features { Vec::new() } else { bootstrap.metadata };
+        metadata.extend(configs::missing_cluster_values(&self.image, &self.context.file_values));
+        self.commit(&metadata)
     }
 
     /// Appends, syncs and replays records before the thread runs.
@@ -193,11 +199,19 @@ struct Group {
     answers: Vec<(usize, Answer)>,
     /// Topics whose partitions changed, created ones included.
     topics: Vec<TopicId>,
+    /// What was configured.
+    configured: Vec<ConfigResource>,
 }
 
 impl Group {
     fn new(image: &Image) -> Self {
-        Self { image: image.clone(), batches: Vec::new(), answers: Vec::new(), topics: Vec::new() }
+        Self {
+            image: image.clone(),
+            batches: Vec::new(),
+            answers: Vec::new(),
+            topics: Vec::new(),
+            configured: Vec::new(),
+        }
     }
 
     /// One batch: all of the records or none of them.
@@ -214,6 +228,9 @@ impl Group {
             }
             if let MetadataRecord::PartitionChange(change) = record {
                 self.touch(change.topic_id);
+            }
+            if let MetadataRecord::Config { resource_type, resource_name, .. } = record {
+                self.configured.push(ConfigResource { kind: *resource_type, name: resource_name.clone() });
             }
         }
         self.image.end_offset = self.image.end_offset.advance(batch.header.records_count.into());
@@ -263,6 +280,7 @@ impl Runtime {
             committed = self.controller.append(&group)?;
             let image = self.controller.image.clone();
             self.replicas.set_metadata_recovery_point(image.end_offset);
+            self.replicas.configure(&image, &group.configured);
             self.replicas.apply(&image, &group.topics);
             self.published.store(Arc::new(image));
         }
@@ -279,6 +297,12 @@ impl Runtime {
                 let create = |spec| self.create_topic(group, spec, validate_only, &mut left);
                 let results = specs.into_iter().map(create).collect();
                 answer(group, reply, Ok(results));
+            }
+            Command::AlterConfigs { changes, validate_only, reply } => {
+                let file = &self.controller.context.file_values;
+                let (records, results) = configs::alter_configs(&group.image, file, &changes);
+                let written = if validate_only { Ok(()) } else { group.add(&records) };
+                answer(group, reply, written.map(|()| results));
             }
             Command::AllocateProducerIds { reply } => {
                 let allocated = producer_ids::allocate(&group.image, self.controller.context.id);

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use imbl::OrdMap;
-use protocol::config::{self, Scope};
-use protocol::metadata_records::{ConfigResourceType, LeaderRecoveryState, MetadataRecord, PartitionRecord};
+use protocol::config::{self, Scope, Values};
+use protocol::metadata_records::{LeaderRecoveryState, MetadataRecord, PartitionRecord};
 use protocol::types::{BrokerId, LeaderEpoch, PartitionEpoch, PartitionId, TopicId};
 
+use super::configs;
 use super::placement::place;
-use crate::metadata::{Image, METADATA_DIRECTORY, TopicImage};
+use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY, TopicImage};
 
 /// Longest topic name: directory names add a partition number and suffixes to it.
 const NAME_LENGTH_MAX: usize = 249;
@@ -93,13 +94,17 @@ pub(super) fn create_topic(
     for (name, value) in &spec.configs {
         config::validate(Scope::Topic, name, value)?;
     }
+    let configs = spec.configs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    if let Some(contradiction) = config::check_topic(&Values::parse(Scope::Topic, configs).0) {
+        return Err(contradiction.into());
+    }
     let placed = replicas(image, &spec, defaults, (start, partitions_max))?;
     let mut records = vec![MetadataRecord::Topic { name: spec.name.clone(), topic_id: id }];
     for (partition, brokers) in (0..).map(PartitionId).zip(&placed) {
         records.push(MetadataRecord::Partition(partition_record(image, id, partition, brokers)));
     }
-    let topic = spec.name;
-    records.extend(spec.configs.iter().map(|(name, value)| topic_config(&topic, name, value)));
+    let topic = ConfigResource::topic(&spec.name);
+    records.extend(spec.configs.iter().map(|(name, value)| configs::record(&topic, name, Some(value.clone()))));
     let created = CreatedTopic {
         id,
         partitions: i32::try_from(placed.len()).unwrap_or(i32::MAX),
@@ -109,9 +114,14 @@ pub(super) fn create_topic(
     Ok((records, created))
 }
 
-fn check_name(image: &Image, name: &str) -> Result<(), CreateTopicError> {
+/// Whether a topic can have this name.
+pub(super) fn is_legal_name(name: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if name.is_empty() || NAME_LENGTH_MAX < name.len() || !name.chars().all(legal) || name == "." || name == ".." {
+    !name.is_empty() && name.len() <= NAME_LENGTH_MAX && name.chars().all(legal) && name != "." && name != ".."
+}
+
+fn check_name(image: &Image, name: &str) -> Result<(), CreateTopicError> {
+    if !is_legal_name(name) {
         return Err(CreateTopicError::InvalidName { name: name.to_owned() });
     }
     if METADATA_DIRECTORY.strip_suffix("-0") == Some(name) {
@@ -213,15 +223,6 @@ fn partition_record(image: &Image, topic_id: TopicId, id: PartitionId, brokers: 
         directories: brokers.iter().map(directory).collect(),
         eligible_leader_replicas: Vec::new(),
         last_known_elr: Vec::new(),
-    }
-}
-
-fn topic_config(topic: &str, name: &str, value: &str) -> MetadataRecord {
-    MetadataRecord::Config {
-        resource_type: ConfigResourceType::Topic,
-        resource_name: topic.to_owned(),
-        name: name.to_owned(),
-        value: Some(value.to_owned()),
     }
 }
 

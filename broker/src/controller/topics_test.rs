@@ -46,7 +46,7 @@ fn configuration_is_written_with_the_topic() {
     let configs = vec![("retention.ms".to_owned(), "1000".to_owned())];
     let (records, created) = create(&image, TopicSpec { configs, ..TopicSpec::with_defaults("t".to_owned()) }).unwrap();
     apply(&mut image, &records);
-    assert_eq!(image.topic_configs("t"), Some(&created.configs));
+    assert_eq!(image.configs.get(&ConfigResource::topic("t")), Some(&created.configs));
 }
 
 #[test]

@@ -7,9 +7,10 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use protocol::config::{self, Scope, Source, Values};
+use protocol::config::{self, Scope, Values};
 use protocol::types::{BrokerId, PartitionId};
 
+use super::configs::wire_source;
 use super::errors::KafkaError as _;
 use super::{Broker, Request, RequestError};
 use crate::controller::{CreateTopicError, CreatedTopic, TopicSpec};
@@ -49,12 +50,13 @@ impl Broker {
         };
         let own = created.configs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let (own, _) = Values::parse(Scope::Topic, own);
+        let broker = self.replicas.broker_values();
         let configs = config::options(Scope::Topic).filter_map(|option| {
-            let effective = config::effective_topic_value(&own, &self.config.values, option.name)?;
+            let effective = config::effective_value(&own, &broker, option.name)?;
             let configs = CreatableTopicConfigs::default()
                 .with_name(StrBytes::from_static_str(option.name))
                 .with_value(Some(StrBytes::from_string(effective.raw)))
-                .with_config_source(wire_source(effective.source));
+                .with_config_source(wire_source(Scope::Topic, effective.layer));
             Some(configs)
         });
         CreatableTopicResult::default()
@@ -96,13 +98,4 @@ fn failed(name: TopicName, error: ResponseError, message: String) -> CreatableTo
         .with_error_message(Some(StrBytes::from_string(message)))
         .with_num_partitions(-1)
         .with_replication_factor(-1)
-}
-
-/// `DescribeConfigsResponse.ConfigSource` of Kafka's protocol.
-fn wire_source(source: Source) -> i8 {
-    match source {
-        Source::Topic => 1,
-        Source::Broker(_) => 4,
-        Source::Default => 5,
-    }
 }

@@ -1,10 +1,11 @@
 //! What went wrong here, in Kafka's error codes. The only file that maps the one to the other.
 
 use kafka_protocol::ResponseError;
+use protocol::config::ConfigError;
 use protocol::produce::BatchError;
 use storage::{AppendError, ProducerError, ResolveError};
 
-use crate::controller::{ControllerError, CreateTopicError};
+use crate::controller::{AlterConfigError, ControllerError, CreateTopicError};
 use crate::replica::{AccessError, FetchError, ProduceError};
 
 /// The code of Kafka's protocol for an error.
@@ -113,6 +114,26 @@ impl KafkaError for CreateTopicError {
             Self::InvalidConfig(_) | Self::NotWritable(_) => ResponseError::InvalidConfig,
             Self::CountsAndAssignment => ResponseError::InvalidRequest,
             Self::TooManyPartitions { .. } => ResponseError::PolicyViolation,
+        }
+    }
+}
+
+impl KafkaError for AlterConfigError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::UnknownTopic { .. } => ResponseError::UnknownTopicOrPartition,
+            Self::IllegalTopicName { .. } => ResponseError::InvalidTopicException,
+            Self::UnknownBroker { .. } => ResponseError::BrokerIdNotRegistered,
+            Self::TooMany => ResponseError::PolicyViolation,
+            Self::NotAList { .. }
+            | Self::TooLong { .. }
+            | Self::Invalid(_)
+            | Self::NeededByAll { .. }
+            | Self::InvalidForBroker(ConfigError::ClusterOnly { .. }) => ResponseError::InvalidConfig,
+            // A broker's option that cannot be in force is an invalid request, as in Kafka.
+            Self::NoName(_) | Self::NotABrokerId { .. } | Self::BrokerLogger | Self::InvalidForBroker(_) => {
+                ResponseError::InvalidRequest
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use imbl::{HashMap, OrdMap, Vector};
+use protocol::config::{ConfigError, Layer, Scope, Values};
 use protocol::metadata_records::{ConfigResourceType, Endpoint, LeaderRecoveryState};
 use protocol::types::{
     BrokerEpoch, BrokerId, DirectoryId, IncarnationId, LeaderEpoch, Offset, PartitionEpoch, PartitionId, ProducerId,
@@ -66,10 +67,24 @@ pub(crate) struct Replica {
 }
 
 /// What a configuration belongs to; an empty name is the default of all of the type.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ConfigResource {
     pub(crate) kind: ConfigResourceType,
     pub(crate) name: String,
+}
+
+impl ConfigResource {
+    pub(crate) fn topic(name: &str) -> Self {
+        Self { kind: ConfigResourceType::Topic, name: name.to_owned() }
+    }
+
+    pub(crate) fn broker(id: BrokerId) -> Self {
+        Self { kind: ConfigResourceType::Broker, name: id.to_string() }
+    }
+
+    pub(crate) fn all_brokers() -> Self {
+        Self { kind: ConfigResourceType::Broker, name: String::new() }
+    }
 }
 
 impl Image {
@@ -94,9 +109,26 @@ impl Image {
         self.brokers.iter().filter(|(_, broker)| !broker.fenced).map(|(id, broker)| (*id, broker))
     }
 
-    /// What is set for the topic itself, if anything.
-    pub(crate) fn topic_configs(&self, topic: &str) -> Option<&OrdMap<String, String>> {
-        self.configs.get(&ConfigResource { kind: ConfigResourceType::Topic, name: topic.to_owned() })
+    /// What is set for a resource itself, and for the rest the defaults. It was checked when it was set.
+    pub(crate) fn own_values(&self, scope: Scope, resource: &ConfigResource) -> Values {
+        let set = self.configs.get(resource).into_iter().flatten();
+        Values::parse(scope, set.map(|(name, value)| (name.as_str(), value.as_str()))).0
+    }
+
+    /// What holds for a broker that was started with `file`: over it what is set for all brokers, and over that what is
+    /// set for this one. What cannot be in force is left out, and told.
+    pub(crate) fn broker_values(&self, id: BrokerId, file: &Values) -> (Values, Vec<ConfigError>) {
+        let (mut values, mut errors) = (file.clone(), Vec::new());
+        let layers = [
+            (Layer::DynamicDefault, ConfigResource::all_brokers()),
+            (Layer::DynamicBroker, ConfigResource::broker(id)),
+        ];
+        for (layer, resource) in layers {
+            for (name, raw) in self.configs.get(&resource).into_iter().flatten() {
+                errors.extend(values.set_dynamic(layer, name, raw).err());
+            }
+        }
+        (values, errors)
     }
 }
 

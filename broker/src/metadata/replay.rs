@@ -100,10 +100,7 @@ fn create_topic(image: &mut Image, name: &str, id: TopicId) -> Result<(), Replay
 fn remove_topic(image: &mut Image, id: TopicId) -> Result<(), ReplayError> {
     let topic = image.topics.remove(&id).ok_or(ReplayError::UnknownTopic { topic: id })?;
     image.topic_ids.remove(&topic.name);
-    image.configs.remove(&ConfigResource {
-        kind: protocol::metadata_records::ConfigResourceType::Topic,
-        name: topic.name.clone(),
-    });
+    image.configs.remove(&ConfigResource::topic(&topic.name));
     Ok(())
 }
 

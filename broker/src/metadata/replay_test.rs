@@ -40,12 +40,12 @@ fn a_topic_takes_its_configuration_with_it() {
     let mut image = cluster(1);
     let topic_id = add_topic(&mut image, "t", &[0]);
     apply(&mut image, &[config("t", Some("5"))]);
-    assert_eq!(image.topic_configs("t").unwrap().get("retention.ms").unwrap(), "5");
+    assert_eq!(image.configs.get(&ConfigResource::topic("t")).unwrap().get("retention.ms").unwrap(), "5");
     apply(&mut image, &[MetadataRecord::RemoveTopic { topic_id }]);
-    assert!(image.topic("t").is_none() && image.topic_configs("t").is_none());
+    assert!(image.topic("t").is_none() && image.configs.get(&ConfigResource::topic("t")).is_none());
     add_topic(&mut image, "t", &[0]);
     apply(&mut image, &[config("t", Some("5")), config("t", None)]);
-    assert!(image.topic_configs("t").is_none());
+    assert!(image.configs.get(&ConfigResource::topic("t")).is_none());
 }
 
 #[test]

@@ -109,9 +109,10 @@ impl ReplicaManager {
         &self,
         image: &Image,
         checkpoints: &Checkpoints,
-        threads: usize,
         progress: &LoadProgress,
     ) -> Result<(), LoaderError> {
+        self.follow_broker_values(image);
+        let threads = self.broker_values().get_int("num.recovery.threads.per.data.dir").max(1);
         let candidates = self.candidates(image)?;
         progress.logs_total.store(candidates.len(), Ordering::Relaxed);
         let queue = Mutex::new(candidates);
@@ -126,7 +127,7 @@ impl ReplicaManager {
             Ok(())
         };
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             workers
                 .into_iter()
                 .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

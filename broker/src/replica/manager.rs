@@ -1,22 +1,23 @@
 //! All partitions of this broker: loaded at start, made and given leaders as the metadata says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use imbl::HashMap;
 use protocol::config::Values;
+use protocol::metadata_records::ConfigResourceType;
 use protocol::types::{BrokerId, DirectoryId, Offset, PartitionId, TopicId, TopicPartition};
 use storage::directory::LogDirectory;
 use storage::{CheckpointError, FilePool, Log, is_no_space};
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::partition::{Leadership, Partition};
 use super::settings::TopicSettings;
 use crate::clock;
-use crate::metadata::{Image, METADATA_DIRECTORY, PartitionImage, TopicImage};
+use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY, PartitionImage, TopicImage};
 
 type Partitions = HashMap<(TopicId, PartitionId), Arc<Partition>>;
 
@@ -27,7 +28,10 @@ pub(crate) struct ReplicaManager {
     pub(super) directory_id: DirectoryId,
     pub(super) pool: Arc<FilePool>,
     pub(super) directory: Arc<LogDirectory>,
-    pub(super) broker_values: Values,
+    /// What the broker was started with.
+    file_values: Values,
+    /// What holds now: see [`Image::broker_values`].
+    broker_values: ArcSwap<Values>,
     pub(super) partitions: ArcSwap<Partitions>,
     /// Up to where the metadata log is synced.
     metadata_recovery_point: AtomicI64,
@@ -40,14 +44,15 @@ impl ReplicaManager {
         broker_id: BrokerId,
         pool: Arc<FilePool>,
         directory: Arc<LogDirectory>,
-        broker_values: Values,
+        file_values: Values,
     ) -> Self {
         Self {
             broker_id,
             directory_id: directory.properties().directory_id,
             pool,
             directory,
-            broker_values,
+            broker_values: ArcSwap::from_pointee(file_values.clone()),
+            file_values,
             partitions: ArcSwap::from_pointee(HashMap::new()),
             metadata_recovery_point: AtomicI64::new(0),
             failure: watch::Sender::new(None),
@@ -78,9 +83,43 @@ impl ReplicaManager {
         self.partitions.load().values().filter_map(|partition| partition.with_log(Log::size).ok()).sum()
     }
 
+    /// This broker's options, with what was set while it ran.
+    pub(crate) fn broker_values(&self) -> Guard<Arc<Values>> {
+        self.broker_values.load()
+    }
+
     /// What holds for a topic of this name.
     pub(crate) fn settings(&self, image: &Image, topic: &str) -> TopicSettings {
-        TopicSettings::of(image, topic, &self.broker_values)
+        TopicSettings::of(image, topic, &self.broker_values())
+    }
+
+    pub(super) fn follow_broker_values(&self, image: &Image) {
+        let (values, errors) = image.broker_values(self.broker_id, &self.file_values);
+        for error in errors {
+            warn!(%error, "a stored option is not in force");
+        }
+        self.broker_values.store(Arc::new(values));
+    }
+
+    /// Puts in force what was set, here and on what inherits it.
+    pub(crate) fn configure(&self, image: &Image, changed: &[ConfigResource]) {
+        let of_broker = changed.iter().any(|resource| resource.kind == ConfigResourceType::Broker);
+        if of_broker {
+            self.follow_broker_values(image);
+        }
+        let topics = changed.iter().filter(|resource| resource.kind == ConfigResourceType::Topic);
+        let topics: BTreeSet<_> = topics.map(|resource| resource.name.as_str()).collect();
+        let mut settings: BTreeMap<String, TopicSettings> = BTreeMap::new();
+        for partition in self.all() {
+            let topic = &partition.name.topic;
+            if !of_broker && !topics.contains(topic.as_str()) {
+                continue;
+            }
+            let settings = settings.entry(topic.clone()).or_insert_with(|| self.settings(image, topic));
+            if let Err(error) = partition.set_settings(settings.clone()) {
+                error!(%error, "options not followed");
+            }
+        }
     }
 
     /// Follows the metadata in what changed: makes the logs of new replicas, and takes up or gives up leadership.

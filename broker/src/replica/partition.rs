@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use arc_swap::{ArcSwap, Guard};
 use protocol::produce::CheckedBatch;
 use protocol::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 use storage::{AppendError, Appended, FlushJob, Flushed, Located, Log, LogPosition, OutOfRange, UpTo};
@@ -17,7 +18,7 @@ use crate::clock;
 pub(crate) struct Partition {
     pub(crate) name: TopicPartition,
     pub(crate) topic_id: TopicId,
-    settings: TopicSettings,
+    settings: ArcSwap<TopicSettings>,
     state: Mutex<State>,
     waiters: Waiters,
     unflushed_bytes: AtomicU64,
@@ -114,7 +115,7 @@ impl Partition {
         Self {
             name,
             topic_id,
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             waiters: Waiters::default(),
             // What recovery found beyond the recovery point is not known to be on disk.
             unflushed_bytes: AtomicU64::new(log.unflushed_bytes()),
@@ -122,8 +123,16 @@ impl Partition {
         }
     }
 
-    pub(crate) fn settings(&self) -> &TopicSettings {
-        &self.settings
+    pub(crate) fn settings(&self) -> Guard<Arc<TopicSettings>> {
+        self.settings.load()
+    }
+
+    /// Holds from the next append on. A batch that was checked by the former rules is still written.
+    pub(super) fn set_settings(&self, settings: TopicSettings) -> Result<(), AccessError> {
+        let mut state = self.state()?;
+        state.log.set_config(settings.log.clone());
+        self.settings.store(Arc::new(settings));
+        Ok(())
     }
 
     /// Follows the metadata: who leads, in which epoch. Waiting fetches look again.
@@ -145,7 +154,7 @@ impl Partition {
         let written = {
             let mut state = self.state()?;
             let leadership = state.leadership.ok_or_else(|| AccessError::NotLeader(self.name.clone()))?;
-            let min_insync_replicas = self.settings.min_insync_replicas;
+            let min_insync_replicas = self.settings.load().min_insync_replicas;
             if acks == RequiredAcks::All && leadership.isr_count < min_insync_replicas {
                 return Err(ProduceError::NotEnoughReplicas { isr_count: leadership.isr_count, min_insync_replicas });
             }

@@ -4,7 +4,7 @@ use protocol::config::{self, Scope, Value, Values};
 use protocol::produce::{BatchRules, TimestampRule};
 use storage::LogConfig;
 
-use crate::metadata::Image;
+use crate::metadata::{ConfigResource, Image};
 
 /// What a batch may decompress to where a rule needs its records.
 const DECOMPRESSED_BYTES_MAX: usize = 128 * 1024 * 1024;
@@ -17,11 +17,9 @@ pub(crate) struct TopicSettings {
 }
 
 impl TopicSettings {
-    /// The topic's own options, and for the rest the broker's. Options in the image were checked when they were set.
+    /// The topic's own options, and for the rest the broker's.
     pub(crate) fn of(image: &Image, topic: &str, broker: &Values) -> Self {
-        let own = image.topic_configs(topic);
-        let settings = own.into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));
-        let (topic, _) = Values::parse(Scope::Topic, settings);
+        let topic = image.own_values(Scope::Topic, &ConfigResource::topic(topic));
         Effective { topic: &topic, broker }.settings()
     }
 }
@@ -63,7 +61,7 @@ impl Effective<'_> {
     }
 
     fn value(&self, name: &'static str) -> Option<Value> {
-        config::effective_topic_value(self.topic, self.broker, name).map(|effective| effective.value)
+        config::effective_value(self.topic, self.broker, name).map(|effective| effective.value)
     }
 
     fn number(&self, name: &'static str) -> i64 {

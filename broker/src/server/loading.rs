@@ -56,11 +56,12 @@ pub(super) fn load(
             partitions: config.topic_partitions_default,
             replication_factor: config.replication_factor_default,
         },
+        file_values: config.values.clone(),
     };
     let checkpoints = Checkpoints::read(&directory);
     let controller = Controller::open(context, &pool, &directory, checkpoints.metadata_recovery_point())?;
     let replicas = Arc::new(ReplicaManager::new(config.broker_id, pool, Arc::new(directory), config.values.clone()));
-    replicas.load(controller.image(), &checkpoints, config.recovery_threads, progress)?;
+    replicas.load(controller.image(), &checkpoints, progress)?;
     let image = Arc::new(ArcSwap::from_pointee(controller.image().clone()));
     let previous_epoch = replicas.directory().clean_shutdown().and_then(|clean| clean.broker_epoch);
     let registration = registration(&config, &identity, previous_epoch);

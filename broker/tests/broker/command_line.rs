@@ -1,6 +1,7 @@
 //! The command line: what a person types, and what the broker says to it.
 
 use std::fs;
+use std::path::Path;
 use std::process::Output;
 
 use crate::harness::wire::Wire;
@@ -150,4 +151,18 @@ fn help_and_version_are_there() {
     }
     assert!(command().arg("--version").output().unwrap().status.success());
     assert_eq!(command().output().unwrap().status.code(), Some(2), "without a configuration there is nothing to run");
+}
+
+#[test]
+fn the_committed_reference_pages_are_fresh() {
+    let directory = TempDir::new().unwrap();
+    let written = command().args(["reference", "--output"]).arg(directory.path()).output().unwrap();
+    assert!(written.status.success(), "{written:?}");
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("reference");
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        let name = entry.unwrap().file_name();
+        let [fresh, found] = [directory.path(), &committed].map(|place| fs::read_to_string(place.join(&name)));
+        let stale = found.ok() != Some(fresh.unwrap());
+        assert!(!stale, "{name:?} is not what `cargo run -p broker -- reference --output broker/reference` writes");
+    }
 }

@@ -2,21 +2,29 @@
 
 use crate::harness::Site;
 use crate::harness::wire::{Wire, batch, batch_headers};
+use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource as IncrementalResource, AlterableConfig as IncrementalConfig,
+};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest,
+    AlterConfigsRequest, ApiVersionsRequest, CreateTopicsRequest, DescribeConfigsRequest, FetchRequest,
+    FindCoordinatorRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, ListConfigResourcesRequest,
     ListOffsetsRequest, MetadataRequest, ProduceRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use protocol::api::{self, Listener};
+use protocol::config::{self, Scope};
 use protocol::types::{Offset, Timestamp};
 use uuid::Uuid;
 
 const TOPIC: &str = "every-version";
+const TOPIC_RESOURCE: i8 = 2;
 
 struct Client {
     wire: Wire,
@@ -40,8 +48,18 @@ fn every_announced_version_is_served() {
     let mut client = Client { wire: Wire::connect(site.port), topic_id: Uuid::nil(), produced: 0 };
     for api in api::on(Listener::Client) {
         match api.name {
-            "ApiVersions" | "CreateTopics" | "Produce" | "Fetch" | "ListOffsets" | "Metadata" | "InitProducerId"
-            | "FindCoordinator" => {}
+            "ApiVersions"
+            | "CreateTopics"
+            | "Produce"
+            | "Fetch"
+            | "ListOffsets"
+            | "Metadata"
+            | "InitProducerId"
+            | "FindCoordinator"
+            | "DescribeConfigs"
+            | "AlterConfigs"
+            | "IncrementalAlterConfigs"
+            | "ListConfigResources" => {}
             other => panic!("{other} is served but not tested here"),
         }
     }
@@ -53,6 +71,10 @@ fn every_announced_version_is_served() {
     client.metadata();
     client.init_producer_id();
     client.find_coordinator();
+    client.incremental_alter_configs();
+    client.alter_configs();
+    client.describe_configs();
+    client.list_config_resources();
 }
 
 impl Client {
@@ -195,6 +217,65 @@ impl Client {
             let found = response.coordinators.first();
             let (error, node) = found.map_or((response.error_code, response.node_id), |c| (c.error_code, c.node_id));
             assert_eq!((error, node.0), (0, 1), "version {version}");
+        }
+    }
+
+    fn incremental_alter_configs(&mut self) {
+        for version in versions("IncrementalAlterConfigs") {
+            let config = IncrementalConfig::default()
+                .with_name(StrBytes::from_static_str("segment.ms"))
+                .with_value(Some(StrBytes::from_string((1000 + i32::from(version)).to_string())));
+            let resource = IncrementalResource::default()
+                .with_resource_type(TOPIC_RESOURCE)
+                .with_resource_name(Self::topic().0)
+                .with_configs(vec![config]);
+            let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+            let response = self.wire.call(version, &request);
+            assert_eq!(response.responses[0].error_code, 0, "version {version}");
+        }
+    }
+
+    fn alter_configs(&mut self) {
+        for version in versions("AlterConfigs") {
+            let config = AlterableConfig::default()
+                .with_name(StrBytes::from_static_str("retention.ms"))
+                .with_value(Some(StrBytes::from_string((5000 + i32::from(version)).to_string())));
+            let resource = AlterConfigsResource::default()
+                .with_resource_type(TOPIC_RESOURCE)
+                .with_resource_name(Self::topic().0)
+                .with_configs(vec![config]);
+            let response = self.wire.call(version, &AlterConfigsRequest::default().with_resources(vec![resource]));
+            assert_eq!(response.responses[0].error_code, 0, "version {version}");
+        }
+    }
+
+    fn describe_configs(&mut self) {
+        for version in versions("DescribeConfigs") {
+            let resource = DescribeConfigsResource::default()
+                .with_resource_type(TOPIC_RESOURCE)
+                .with_resource_name(Self::topic().0)
+                .with_configuration_keys(None);
+            let request = DescribeConfigsRequest::default()
+                .with_resources(vec![resource])
+                .with_include_synonyms(true)
+                .with_include_documentation(3 <= version);
+            let response = self.wire.call(version, &request);
+            let result = &response.results[0];
+            assert_eq!((result.error_code, &*result.resource_name), (0, &*Self::topic().0), "version {version}");
+            assert_eq!(result.configs.len(), config::options(Scope::Topic).count());
+            let retention = result.configs.iter().find(|config| &*config.name == "retention.ms").unwrap();
+            assert_eq!((retention.value.as_deref(), retention.config_source), (Some("5002"), 1), "version {version}");
+            assert_eq!(retention.documentation.is_some(), 3 <= version);
+            assert_eq!(retention.config_type, if 3 <= version { 5 } else { 0 });
+        }
+    }
+
+    fn list_config_resources(&mut self) {
+        for version in versions("ListConfigResources") {
+            let response = self.wire.call(version, &ListConfigResourcesRequest::default());
+            let listed = response.config_resources.len();
+            // Of version 1: six topics, one broker, and its log levels.
+            assert_eq!((response.error_code, listed), (0, if version == 0 { 0 } else { 8 }), "version {version}");
         }
     }
 }

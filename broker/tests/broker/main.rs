@@ -3,6 +3,7 @@
 
 mod clients;
 mod command_line;
+mod configs;
 mod damage;
 mod every_version;
 mod harness;

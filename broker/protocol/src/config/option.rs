@@ -16,7 +16,7 @@ pub struct ConfigOption {
     pub choices: &'static [&'static str],
     pub dynamic: Dynamic,
     pub effect: Effect,
-    /// Of a topic option: the broker options that give its value where the topic does not, first to last.
+    /// Of a topic or group option: the broker options that give its value where it has none, first to last.
     pub synonyms: &'static [Synonym],
     pub doc: &'static str,
 }
@@ -35,17 +35,25 @@ pub enum Kind {
     Class,
 }
 
-/// Whether a broker option may be changed while the broker runs (IncrementalAlterConfigs). Topic options always may.
+/// Whether a broker option may be changed while the broker runs (IncrementalAlterConfigs). Those of topics, groups and
+/// subscriptions always may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dynamic {
     ReadOnly,
+    /// Kafka's may; here a restart is needed.
+    Restart,
     PerBroker,
+    /// For all brokers, and for one in place of that.
     ClusterWide,
+    /// For all brokers alike.
+    ClusterOnly,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     Active,
+    /// Of a feature that is not there yet: checked, kept and shown, but nothing reads it.
+    Later,
     /// Accepted so that Kafka's files work, but nothing reads it.
     AcceptedIgnored,
     /// Unsafe to ignore: any value but the default is refused, for this reason.
@@ -75,6 +83,26 @@ impl Kind {
         }
     }
 
+    /// As DescribeConfigs numbers it.
+    pub fn code(self) -> i8 {
+        match self {
+            Self::Bool => 1,
+            Self::String => 2,
+            Self::Int => 3,
+            Self::Short => 4,
+            Self::Long => 5,
+            Self::Double => 6,
+            Self::List => 7,
+            Self::Class => 8,
+            Self::Password => 9,
+        }
+    }
+
+    /// Never shown to anybody.
+    pub fn is_sensitive(self) -> bool {
+        self == Self::Password
+    }
+
     fn expected(self) -> &'static str {
         match self {
             Self::Bool => "true or false",
@@ -88,6 +116,25 @@ impl Kind {
 }
 
 impl ConfigOption {
+    /// Whether the broker must be restarted for a change.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self.dynamic, Dynamic::ReadOnly | Dynamic::Restart)
+    }
+
+    /// What it means, where else its value comes from, and whether it does anything.
+    pub fn documentation(&self) -> String {
+        let effect = match self.effect {
+            Effect::Active => String::new(),
+            Effect::Later => " No effect yet.".to_owned(),
+            Effect::AcceptedIgnored => " Accepted, without effect.".to_owned(),
+            Effect::Refused(reason) => format!(" Only the default is accepted: {reason}."),
+        };
+        let synonyms: Vec<String> = self.synonyms.iter().map(|synonym| format!("`{}`", synonym.name)).collect();
+        let from =
+            if synonyms.is_empty() { String::new() } else { format!(" Otherwise from {}.", synonyms.join(", ")) };
+        format!("{}{from}{effect}", self.doc)
+    }
+
     /// Surrounding blanks do not count, as in Kafka.
     pub fn parse(&self, raw: &str) -> Result<Value, ConfigError> {
         let raw = raw.trim();
@@ -174,6 +221,21 @@ impl ConfigOption {
 
     pub(super) const fn cluster_wide(mut self) -> Self {
         self.dynamic = Dynamic::ClusterWide;
+        self
+    }
+
+    pub(super) const fn cluster_only(mut self) -> Self {
+        self.dynamic = Dynamic::ClusterOnly;
+        self
+    }
+
+    pub(super) const fn restart(mut self) -> Self {
+        self.dynamic = Dynamic::Restart;
+        self
+    }
+
+    pub(super) const fn later(mut self) -> Self {
+        self.effect = Effect::Later;
         self
     }
 

@@ -2,16 +2,38 @@
 
 use std::fmt::Write as _;
 
-use super::{ConfigOption, Dynamic, Effect, Scope, options};
+use super::{ConfigOption, Dynamic, Scope, options};
+
+const TABLES: [(&str, Scope, &str); 4] = [
+    (
+        "Broker options",
+        Scope::Broker,
+        "In `server.properties`, with `--set`, or where the column *change* allows it by `kafka-configs --alter`.",
+    ),
+    ("Topic options", Scope::Topic, "When the topic is created, or at any time by `kafka-configs --alter`."),
+    ("Group options", Scope::Group, "At any time by `kafka-configs --alter --entity-type groups`."),
+    (
+        "Client metrics subscriptions",
+        Scope::ClientMetrics,
+        "At any time by `kafka-configs --alter --entity-type client-metrics`.",
+    ),
+];
 
 /// Every option as Markdown.
 pub fn reference_page() -> String {
-    let mut page = String::from("# Configuration\n\nGenerated from the table in `protocol::config`.\n");
-    for (title, scope) in [("Broker", Scope::Broker), ("Topic", Scope::Topic)] {
-        let head = "| option | type | default | values | change | meaning |\n|---|---|---|---|---|---|\n";
+    let mut page = String::from(
+        "# Configuration\n\nWritten by `millrace-broker reference`; changes here are lost. Names and meanings are \
+         Kafka's, those that begin with `millrace.` are not.\n",
+    );
+    for (title, scope, how) in TABLES {
+        let change = if scope == Scope::Broker { (" change |", "---|") } else { ("", "") };
         let rows: String = options(scope).map(|option| row(scope, option)).collect();
         // Writing to a String cannot fail.
-        let _infallible = write!(page, "\n## {title} options\n\n{head}{rows}");
+        let _infallible = write!(
+            page,
+            "\n## {title}\n\n{how}\n\n| option | type | default | values |{} meaning |\n|---|---|---|---|{}---|\n{rows}",
+            change.0, change.1
+        );
     }
     page
 }
@@ -23,20 +45,15 @@ fn row(scope: Scope, option: &ConfigOption) -> String {
         Some(default) => format!("`{default}`"),
     };
     let change = match (scope, option.dynamic) {
-        (Scope::Topic, _) => "at any time",
-        (Scope::Broker, Dynamic::ReadOnly) => "restart",
-        (Scope::Broker, Dynamic::PerBroker) => "at any time, per broker or for all",
-        (Scope::Broker, Dynamic::ClusterWide) => "at any time, for all brokers",
+        (Scope::Topic | Scope::Group | Scope::ClientMetrics, _) => "",
+        (Scope::Broker, Dynamic::ReadOnly) => " restart |",
+        (Scope::Broker, Dynamic::Restart) => " restart (Kafka: at any time) |",
+        (Scope::Broker, Dynamic::PerBroker) => " at any time, per broker |",
+        (Scope::Broker, Dynamic::ClusterWide) => " at any time, for all brokers or one |",
+        (Scope::Broker, Dynamic::ClusterOnly) => " at any time, for all brokers |",
     };
-    let effect = match option.effect {
-        Effect::Active => String::new(),
-        Effect::AcceptedIgnored => " Accepted, without effect.".to_owned(),
-        Effect::Refused(reason) => format!(" Only the default is accepted: {reason}."),
-    };
-    let synonyms: Vec<String> = option.synonyms.iter().map(|synonym| format!("`{}`", synonym.name)).collect();
-    let from = if synonyms.is_empty() { String::new() } else { format!(" Otherwise from {}.", synonyms.join(", ")) };
-    let (name, kind, values, doc) = (option.name, option.kind.name(), values(option), option.doc);
-    format!("| `{name}` | {kind} | {default} | {values} | {change} | {doc}{from}{effect} |\n")
+    let (name, kind, values, doc) = (option.name, option.kind.name(), values(option), option.documentation());
+    format!("| `{name}` | {kind} | {default} | {values} |{change} {doc} |\n")
 }
 
 fn values(option: &ConfigOption) -> String {

@@ -17,6 +17,50 @@ pub(super) fn refused_prefix(name: &str) -> Option<&'static str> {
     PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, reason)| *reason)
 }
 
+/// Options of groups, and the broker's options for the least and the greatest value of each.
+const GROUP_BOUNDS: [(&str, &str, &str); 7] = [
+    ("consumer.session.timeout.ms", "group.consumer.min.session.timeout.ms", "group.consumer.max.session.timeout.ms"),
+    (
+        "consumer.heartbeat.interval.ms",
+        "group.consumer.min.heartbeat.interval.ms",
+        "group.consumer.max.heartbeat.interval.ms",
+    ),
+    ("share.session.timeout.ms", "group.share.min.session.timeout.ms", "group.share.max.session.timeout.ms"),
+    ("share.heartbeat.interval.ms", "group.share.min.heartbeat.interval.ms", "group.share.max.heartbeat.interval.ms"),
+    (
+        "share.record.lock.duration.ms",
+        "group.share.min.record.lock.duration.ms",
+        "group.share.max.record.lock.duration.ms",
+    ),
+    ("streams.session.timeout.ms", "group.streams.min.session.timeout.ms", "group.streams.max.session.timeout.ms"),
+    (
+        "streams.heartbeat.interval.ms",
+        "group.streams.min.heartbeat.interval.ms",
+        "group.streams.max.heartbeat.interval.ms",
+    ),
+];
+
+/// What only several settings of a topic together show.
+pub fn check_topic(topic: &Values) -> Option<ConfigError> {
+    let (least, greatest) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
+    (topic.find_long(greatest) < topic.find_long(least)).then(|| contradiction((topic, least), (topic, greatest)))
+}
+
+/// What a group's settings show beside the bounds that the brokers set.
+pub fn check_group(group: &Values, broker: &Values) -> Option<ConfigError> {
+    GROUP_BOUNDS.iter().filter(|(name, ..)| group.is_set(name)).find_map(|(name, least, greatest)| {
+        let value = group.find_long(name);
+        let too_small = (value < broker.find_long(least)).then_some(least);
+        let crossed = too_small.or_else(|| (broker.find_long(greatest) < value).then_some(greatest))?;
+        Some(contradiction((group, name), (broker, crossed)))
+    })
+}
+
+fn contradiction((of, name): (&Values, &'static str), (other_of, other): (&Values, &'static str)) -> ConfigError {
+    let raw = |values: &Values, name| values.raw(name).unwrap_or_default().to_owned();
+    ConfigError::Contradiction { name, raw: raw(of, name), other, limit: raw(other_of, other) }
+}
+
 /// What only several broker settings together show.
 pub fn check_safety(broker: &Values) -> Vec<ConfigError> {
     let mut errors = Vec::new();

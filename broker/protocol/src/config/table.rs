@@ -11,9 +11,14 @@ mod topic;
 mod transactions;
 
 use super::ConfigOption;
+use super::option::Synonym;
 
 /// Why the options that ask for it are refused: a producer that asks for durability must not believe that it has it.
 const SYNC_WITH_APPENDS: &str = "syncing with appends is not implemented; a log is synced after 32 MiB or 5 s";
+
+const fn same(name: &'static str) -> Synonym {
+    Synonym { name, factor: 1 }
+}
 
 pub(super) const BROKER: &[&[ConfigOption]] = &[
     server::OPTIONS,
@@ -30,3 +35,5 @@ pub(super) const BROKER: &[&[ConfigOption]] = &[
 ];
 
 pub(super) const TOPIC: &[&[ConfigOption]] = &[topic::OPTIONS];
+pub(super) const GROUP: &[&[ConfigOption]] = &[groups::OF_ONE_GROUP];
+pub(super) const CLIENT_METRICS: &[&[ConfigOption]] = &[server::CLIENT_METRICS];

@@ -2,51 +2,63 @@
 
 use std::collections::BTreeMap;
 
-use super::{ConfigError, ConfigOption, Scope, Value, lookup, options, validate};
+use super::{ConfigError, ConfigOption, Scope, Synonym, Value, lookup, options, validate, validate_dynamic};
+
+/// Where a value is set, the strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layer {
+    /// On the topic, group or subscription itself.
+    Own,
+    /// On one broker, while it runs.
+    DynamicBroker,
+    /// On all brokers, while they run.
+    DynamicDefault,
+    /// In the file, or by `--set`.
+    Static,
+    Default,
+}
+
+/// The layers that a broker's value may come from, the strongest first.
+const BROKER_LAYERS: [Layer; 4] = [Layer::DynamicBroker, Layer::DynamicDefault, Layer::Static, Layer::Default];
 
 /// The values of every option of one table.
 #[derive(Debug, Clone)]
 pub struct Values {
     scope: Scope,
-    entries: BTreeMap<&'static str, Entry>,
+    /// Of each option that has a value, the strongest first.
+    entries: BTreeMap<&'static str, Vec<Entry>>,
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
     raw: String,
     value: Value,
-    source: EntrySource,
+    layer: Layer,
 }
 
+/// One of the places that may give an option its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum EntrySource {
-    Default,
-    Set,
+pub struct Setting<'a> {
+    /// The option's own, or that of a broker option.
+    pub name: &'static str,
+    pub raw: &'a str,
+    pub layer: Layer,
 }
 
-/// Where the value of a topic's option comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    Topic,
-    /// The broker option of this name.
-    Broker(&'static str),
-    Default,
-}
-
-/// What holds for one topic.
+/// What holds for a topic or group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Effective {
     pub value: Value,
     /// As DescribeConfigs prints it.
     pub raw: String,
-    pub source: Source,
+    pub layer: Layer,
 }
 
 impl Values {
     /// Nothing but defaults.
     pub fn defaults(scope: Scope) -> Self {
-        let entries = options(scope).filter_map(|option| Some((option.name, default_entry(option)?))).collect();
-        Self { scope, entries }
+        let default = |option: &'static ConfigOption| Some((option.name, vec![default_entry(option)?]));
+        Self { scope, entries: options(scope).filter_map(default).collect() }
     }
 
     /// Later settings win. Every fault is reported, and the option keeps its former value; which faults are fatal is
@@ -57,27 +69,49 @@ impl Values {
         (values, errors)
     }
 
+    /// A broker's in its file, anything else's on itself.
     pub fn set(&mut self, name: &str, raw: &str) -> Result<(), ConfigError> {
+        let layer = if self.scope == Scope::Broker { Layer::Static } else { Layer::Own };
         let value = validate(self.scope, name, raw)?;
-        if let Some(option) = lookup(self.scope, name) {
-            let entry = Entry { raw: raw.trim().to_owned(), value, source: EntrySource::Set };
-            self.entries.insert(option.name, entry);
-        }
+        self.insert(name, Entry { raw: canonical(&value, raw), value, layer });
         Ok(())
+    }
+
+    /// A broker's, while it runs. `layer` is one of the dynamic ones.
+    pub fn set_dynamic(&mut self, layer: Layer, name: &str, raw: &str) -> Result<(), ConfigError> {
+        let value = validate_dynamic(layer, name, raw)?;
+        self.insert(name, Entry { raw: canonical(&value, raw), value, layer });
+        Ok(())
+    }
+
+    fn insert(&mut self, name: &str, entry: Entry) {
+        let Some(option) = lookup(self.scope, name) else { return };
+        let entries = self.entries.entry(option.name).or_default();
+        entries.retain(|other| other.layer != entry.layer);
+        let place = entries.partition_point(|other| other.layer < entry.layer);
+        entries.insert(place, entry);
+    }
+
+    fn strongest(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)?.first()
+    }
+
+    fn at(&self, layer: Layer, name: &str) -> Option<&Entry> {
+        self.entries.get(name)?.iter().find(|entry| entry.layer == layer)
     }
 
     /// The value that was set or the default. `None`: unset.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.entries.get(name).map(|entry| &entry.value)
+        self.strongest(name).map(|entry| &entry.value)
     }
 
     /// As [`Values::get`], in the form of a file.
     pub fn raw(&self, name: &str) -> Option<&str> {
-        self.entries.get(name).map(|entry| entry.raw.as_str())
+        self.strongest(name).map(|entry| entry.raw.as_str())
     }
 
     pub fn is_set(&self, name: &str) -> bool {
-        self.entries.get(name).is_some_and(|entry| entry.source == EntrySource::Set)
+        self.strongest(name).is_some_and(|entry| entry.layer != Layer::Default)
     }
 
     /// The typed getters are for options that have a default of that type: `name` is the programmer's.
@@ -126,22 +160,53 @@ impl Values {
     }
 }
 
-/// The topic's own value, else that of the first broker synonym that is set, else the broker's default, else the
-/// topic's. `None` for a name that is no topic option.
-pub fn effective_topic_value(topic: &Values, broker: &Values, name: &str) -> Option<Effective> {
-    debug_assert_eq!((topic.scope, broker.scope), (Scope::Topic, Scope::Broker), "topic first, broker second");
-    let option = lookup(Scope::Topic, name)?;
-    let own = topic.entries.get(name)?;
-    if own.source == EntrySource::Set {
-        return Some(Effective { value: own.value.clone(), raw: own.raw.clone(), source: Source::Topic });
+/// What holds for a topic or group: its own value, else that of its broker synonyms, else its default. A stronger
+/// layer of the broker beats a weaker one, whichever synonym it sets. `None` for a name that is no option of `own`.
+pub fn effective_value(own: &Values, broker: &Values, name: &str) -> Option<Effective> {
+    let option = lookup(own.scope, name)?;
+    if let Some((entry, synonym)) = candidates(own, broker, option).next() {
+        let (value, raw) = scaled(entry, synonym.factor);
+        return Some(Effective { value, raw, layer: entry.layer });
     }
-    for synonym in option.synonyms.iter().filter(|synonym| broker.is_set(synonym.name)) {
-        if let Some(entry) = broker.entries.get(synonym.name) {
-            let (value, raw) = scaled(entry, synonym.factor);
-            return Some(Effective { value, raw, source: Source::Broker(synonym.name) });
-        }
+    let default = own.at(Layer::Default, name)?;
+    Some(Effective { value: default.value.clone(), raw: default.raw.clone(), layer: Layer::Default })
+}
+
+/// Every place that could give the option its value, the one that does first.
+pub fn settings<'a>(own: &'a Values, broker: &'a Values, option: &'static ConfigOption) -> Vec<Setting<'a>> {
+    candidates(own, broker, option).map(|(entry, synonym)| entry.setting(synonym.name)).collect()
+}
+
+/// As [`settings`], of a broker's option. Kafka counts the options that say the same in other units among them, but
+/// begins with the option itself.
+pub fn broker_settings<'a>(broker: &'a Values, option: &'static ConfigOption) -> Vec<Setting<'a>> {
+    let has_it = |topic: &&ConfigOption| topic.synonyms.iter().any(|synonym| synonym.name == option.name);
+    let family: Vec<_> = match options(Scope::Topic).find(has_it) {
+        Some(topic) => topic.synonyms.iter().map(|synonym| synonym.name).collect(),
+        None => vec![option.name],
+    };
+    let at = |layer: Layer, name: &'static str| Some(broker.at(layer, name)?.setting(name));
+    let all = BROKER_LAYERS.iter().flat_map(|layer| family.iter().filter_map(|name| at(*layer, name)));
+    all.skip_while(|setting| setting.name != option.name).collect()
+}
+
+fn candidates<'a>(
+    own: &'a Values,
+    broker: &'a Values,
+    option: &'static ConfigOption,
+) -> impl Iterator<Item = (&'a Entry, Synonym)> {
+    debug_assert!(own.scope != Scope::Broker && broker.scope == Scope::Broker, "the broker's values come second");
+    let itself = own.at(Layer::Own, option.name).map(|entry| (entry, Synonym { name: option.name, factor: 1 }));
+    let inherited = BROKER_LAYERS.into_iter().flat_map(move |layer| {
+        option.synonyms.iter().filter_map(move |synonym| Some((broker.at(layer, synonym.name)?, *synonym)))
+    });
+    itself.into_iter().chain(inherited)
+}
+
+impl Entry {
+    fn setting(&self, name: &'static str) -> Setting<'_> {
+        Setting { name, raw: &self.raw, layer: self.layer }
     }
-    Some(Effective { value: own.value.clone(), raw: own.raw.clone(), source: Source::Default })
 }
 
 /// Negative means unlimited in every unit.
@@ -157,7 +222,17 @@ fn scaled(entry: &Entry, factor: i64) -> (Value, String) {
 
 fn default_entry(option: &ConfigOption) -> Option<Entry> {
     let raw = option.default?.to_owned();
-    Some(Entry { value: option.parse(&raw).ok()?, raw, source: EntrySource::Default })
+    Some(Entry { value: option.parse(&raw).ok()?, raw, layer: Layer::Default })
+}
+
+/// One way to write each value.
+fn canonical(value: &Value, raw: &str) -> String {
+    match value {
+        Value::Bool(value) => value.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::List(list) => list.join(","),
+        Value::Double(_) | Value::Text(_) => raw.trim().to_owned(),
+    }
 }
 
 #[expect(clippy::panic, reason = "a name or type written in the source that the table does not have")]

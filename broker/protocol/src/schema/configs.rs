@@ -8,7 +8,7 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 };
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 
-use super::{Request, Versions, bool, int8, int16, int32, string, strings, structs};
+use super::{Request, Versions, bool, int8, int8s, int16, int32, string, strings, structs};
 
 pub static DESCRIBE_CONFIGS: Request = Request {
     key: ApiKey::DescribeConfigs,
@@ -55,6 +55,13 @@ pub static INCREMENTAL_ALTER_CONFIGS: Request = Request {
         ]),
         bool("ValidateOnly"),
     ],
+};
+
+pub static LIST_CONFIG_RESOURCES: Request = Request {
+    key: ApiKey::ListConfigResources,
+    versions: Versions::between(0, 1),
+    flexible: Versions::since(0),
+    fields: &[int8s("ResourceTypes").since(1)],
 };
 
 pub static UPDATE_FEATURES: Request = Request {

@@ -18,25 +18,28 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
          Unset: `log.roll.jitter.hours`.",
     )
     .min(0)
-    .cluster_wide(),
-    int("log.roll.jitter.hours", "0", "The same in hours.").min(0),
+    .cluster_wide()
+    .later(),
+    int("log.roll.jitter.hours", "0", "The same in hours.").min(0).later(),
     unset(
         "log.retention.ms",
         Kind::Long,
         "Age at which a segment is deleted; -1: never. Unset: `log.retention.minutes`.",
     )
     .min(-1)
-    .cluster_wide(),
-    unset("log.retention.minutes", Kind::Int, "The same in minutes. Unset: `log.retention.hours`.").min(-1),
-    int("log.retention.hours", "168", "The same in hours.").min(-1),
+    .cluster_wide()
+    .later(),
+    unset("log.retention.minutes", Kind::Int, "The same in minutes. Unset: `log.retention.hours`.").min(-1).later(),
+    int("log.retention.hours", "168", "The same in hours.").min(-1).later(),
     long(
         "log.retention.bytes",
         "-1",
         "Size of a partition beyond which its oldest segments are deleted; -1: no limit.",
     )
     .min(-1)
-    .cluster_wide(),
-    long("log.retention.check.interval.ms", "300000", "How often segments are looked at for deletion.").min(1),
+    .cluster_wide()
+    .later(),
+    long("log.retention.check.interval.ms", "300000", "How often segments are looked at for deletion.").min(1).later(),
     list(
         "log.cleanup.policy",
         "delete",
@@ -75,17 +78,22 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         FOREVER,
         "How often Kafka looks for logs to force to disk; here only the default of \
          `log.flush.interval.ms`.",
-    ),
-    int("log.flush.offset.checkpoint.interval.ms", "60000", "How often the recovery points are written down.").min(0),
+    )
+    .later(),
+    int("log.flush.offset.checkpoint.interval.ms", "60000", "How often the recovery points are written down.")
+        .min(0)
+        .later(),
     int("log.flush.start.offset.checkpoint.interval.ms", "60000", "How often the log start offsets are written down.")
-        .min(0),
+        .min(0)
+        .later(),
     long(
         "log.segment.delete.delay.ms",
         "60000",
         "How long a deleted segment stays on disk, renamed, for readers that are still at it.",
     )
     .min(0)
-    .cluster_wide(),
+    .cluster_wide()
+    .later(),
     long("log.local.retention.bytes", "-2", "Of tiered storage.").min(-2).cluster_wide().ignored(),
     long("log.local.retention.ms", "-2", "Of tiered storage.").min(-2).cluster_wide().ignored(),
     bool("log.preallocate", "false", "Whether a new segment reserves its whole size on disk.").cluster_wide().ignored(),
@@ -129,7 +137,9 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     int("num.recovery.threads.per.data.dir", "2", "Threads that open and check the logs at the start.")
         .min(1)
         .cluster_wide(),
-    long("log.initial.task.delay.ms", "30000", "How long after the start background work on logs begins.").min(0),
+    long("log.initial.task.delay.ms", "30000", "How long after the start background work on logs begins.")
+        .min(0)
+        .later(),
     long(
         "log.dir.failure.timeout.ms",
         "30000",
@@ -140,20 +150,22 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
 ];
 
 pub(super) const CLEANER: &[ConfigOption] = &[
-    bool("log.cleaner.enable", "true", "Whether compacted topics are compacted. Internal topics need it."),
+    bool("log.cleaner.enable", "true", "Whether compacted topics are compacted. Internal topics need it.").later(),
     int("log.cleaner.threads", "1", "Threads that compact.").min(0).cluster_wide().ignored(),
     double(
         "log.cleaner.io.max.bytes.per.second",
         "1.7976931348623157E308",
         "Bytes a second, read and written together, that compaction may use.",
     )
-    .cluster_wide(),
+    .cluster_wide()
+    .later(),
     long("log.cleaner.dedupe.buffer.size", "134217728", "Memory for the map from key to offset of one pass.")
         .min(1)
-        .cluster_wide(),
+        .cluster_wide()
+        .later(),
     int("log.cleaner.io.buffer.size", "524288", "Memory for reading and writing.").min(0).cluster_wide().ignored(),
-    double("log.cleaner.io.buffer.load.factor", "0.9", "How full the map may become.").cluster_wide(),
-    long("log.cleaner.backoff.ms", "15000", "Pause when there is nothing to compact.").min(0).cluster_wide(),
+    double("log.cleaner.io.buffer.load.factor", "0.9", "How full the map may become.").cluster_wide().later(),
+    long("log.cleaner.backoff.ms", "15000", "Pause when there is nothing to compact.").min(0).cluster_wide().later(),
     double(
         "log.cleaner.min.cleanable.ratio",
         "0.5",
@@ -161,16 +173,22 @@ pub(super) const CLEANER: &[ConfigOption] = &[
     )
     .min(0)
     .max(1)
-    .cluster_wide(),
+    .cluster_wide()
+    .later(),
     long(
         "log.cleaner.delete.retention.ms",
         "86400000",
         "How long the record that deletes a key stays visible in a compacted log.",
     )
     .min(0)
-    .cluster_wide(),
-    long("log.cleaner.min.compaction.lag.ms", "0", "How long a record is safe from compaction.").min(0).cluster_wide(),
+    .cluster_wide()
+    .later(),
+    long("log.cleaner.min.compaction.lag.ms", "0", "How long a record is safe from compaction.")
+        .min(0)
+        .cluster_wide()
+        .later(),
     long("log.cleaner.max.compaction.lag.ms", FOREVER, "How long a record may wait for compaction.")
         .min(1)
-        .cluster_wide(),
+        .cluster_wide()
+        .later(),
 ];

@@ -10,28 +10,33 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "min.insync.replicas",
         "1",
         "How many replicas must have a record before it is acknowledged with acks=all and becomes \
-         visible.",
+         visible. The file's value is what a new cluster begins with; from then on the cluster has \
+         its own, which `kafka-configs --entity-default` changes.",
     )
     .min(1)
-    .cluster_wide(),
+    .cluster_only(),
     bool(
         "unclean.leader.election.enable",
         "false",
         "Whether a replica outside the in-sync set may lead when no other is left, at the price \
          of lost records.",
     )
-    .cluster_wide(),
+    .cluster_wide()
+    .later(),
     long(
         "unclean.leader.election.interval.ms",
         "300000",
         "How often partitions without a leader are tried again where that is enabled.",
     )
-    .min(1),
-    bool("auto.leader.rebalance.enable", "true", "Whether leadership returns to the preferred replica by itself."),
-    long("leader.imbalance.check.interval.seconds", "300", "How often that is looked at.").min(1),
+    .min(1)
+    .later(),
+    bool("auto.leader.rebalance.enable", "true", "Whether leadership returns to the preferred replica by itself.")
+        .later(),
+    long("leader.imbalance.check.interval.seconds", "300", "How often that is looked at.").min(1).later(),
     long("replica.lag.time.max.ms", "30000", "A follower that has not caught up for this long leaves the in-sync set.")
-        .min(1),
-    int("replica.socket.timeout.ms", "30000", "How long a follower's fetch may take.").min(1),
+        .min(1)
+        .later(),
+    int("replica.socket.timeout.ms", "30000", "How long a follower's fetch may take.").min(1).later(),
     int(
         "replica.socket.receive.buffer.bytes",
         "65536",
@@ -39,17 +44,18 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     )
     .min(-1)
     .ignored(),
-    int("replica.fetch.max.bytes", "1048576", "Bytes that a follower asks for per partition.").min(0),
+    int("replica.fetch.max.bytes", "1048576", "Bytes that a follower asks for per partition.").min(0).later(),
     int(
         "replica.fetch.wait.max.ms",
         "500",
         "How long a leader may hold back a follower's fetch while there is nothing new.",
     )
-    .min(0),
-    int("replica.fetch.min.bytes", "1", "Bytes that a leader collects before it answers a follower.").min(0),
-    int("replica.fetch.backoff.ms", "1000", "Pause of a follower after an error.").min(0),
-    int("replica.fetch.response.max.bytes", "10485760", "Bytes that a follower asks for in all.").min(0),
-    int("num.replica.fetchers", "1", "Connections to each leader for following.").min(1).cluster_wide(),
+    .min(0)
+    .later(),
+    int("replica.fetch.min.bytes", "1", "Bytes that a leader collects before it answers a follower.").min(0).later(),
+    int("replica.fetch.backoff.ms", "1000", "Pause of a follower after an error.").min(0).later(),
+    int("replica.fetch.response.max.bytes", "10485760", "Bytes that a follower asks for in all.").min(0).later(),
+    int("num.replica.fetchers", "1", "Connections to each leader for following.").min(1).cluster_wide().later(),
     unset(
         "num.replica.alter.log.dirs.threads",
         Kind::Int,
@@ -57,7 +63,8 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     )
     .ignored(),
     long("replica.high.watermark.checkpoint.interval.ms", "5000", "How often the high watermarks are written down.")
-        .min(1),
+        .min(1)
+        .later(),
     unset(
         "replica.selector.class",
         Kind::String,
@@ -68,5 +75,6 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "",
         "org.apache.kafka.common.replica.LeaderSelector",
         "org.apache.kafka.common.replica.RackAwareReplicaSelector",
-    ]),
+    ])
+    .later(),
 ];

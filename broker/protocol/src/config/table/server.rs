@@ -18,7 +18,8 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     list("log.dirs", "", "The data directory. Kafka allows several, Millrace one. Unset: `log.dir`."),
     string("log.dir", "/tmp/kafka-logs", "The data directory where `log.dirs` is not set."),
     list("cordoned.log.dirs", "", "Directories that get no new replicas; `*` for all. Written by a decommission.")
-        .per_broker(),
+        .per_broker()
+        .later(),
     int("num.io.threads", "8", "Kafka's request handler threads. Here requests run on the network threads.")
         .min(1)
         .cluster_wide()
@@ -29,7 +30,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "true",
         "Whether asking for the metadata of an unknown topic, or producing to it, creates it.",
     ),
-    bool("delete.topic.enable", "true", "Whether topics may be deleted."),
+    bool("delete.topic.enable", "true", "Whether topics may be deleted.").later(),
     int("num.partitions", "1", "Partitions of a topic whose creation says nothing about them.").min(1),
     bool(
         "controlled.shutdown.enable",
@@ -37,25 +38,29 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "Whether a stopping broker hands over its partitions first. Millrace always does.",
     )
     .ignored(),
-    int("request.timeout.ms", "30000", "How long a request to another node may take.").min(1),
-    long("socket.connection.setup.timeout.ms", "10000", "How long connecting to another node may take.").min(1),
+    int("request.timeout.ms", "30000", "How long a request to another node may take.").min(1).later(),
+    long("socket.connection.setup.timeout.ms", "10000", "How long connecting to another node may take.").min(1).later(),
     long("socket.connection.setup.timeout.max.ms", "30000", "Upper end of Kafka's growing connection timeout.")
         .ignored(),
     int("max.request.partition.size.limit", "2000", "Most partitions that one DescribeTopicPartitions answer lists.")
-        .min(1),
+        .min(1)
+        .later(),
     int(
         "initial.broker.registration.timeout.ms",
         "60000",
         "How long a starting broker tries to register before it gives up and exits.",
     )
-    .min(1),
+    .min(1)
+    .later(),
     long("server.max.startup.time.ms", "9223372036854775807", "Longest time for the whole start.").min(0).ignored(),
     string("security.inter.broker.protocol", "PLAINTEXT", "Security of the connections between brokers.")
         .refused("only PLAINTEXT is implemented"),
     string("authorizer.class.name", "", "Kafka's authorizer class.")
         .refused("access control is not implemented, so every client could do everything"),
     bool("allow.everyone.if.no.acl.found", "false", "Of Kafka's authorizer.").ignored(),
-    unset("principal.builder.class", Kind::Class, "Java class that names a connection's user.").refused(NO_CLASSES),
+    unset("principal.builder.class", Kind::Class, "Java class that names a connection's user.")
+        .refused(NO_CLASSES)
+        .restart(),
     unset("early.start.listeners", Kind::List, "Listeners that open before the authorizer is ready.").ignored(),
     unset("create.topic.policy.class.name", Kind::Class, "Java class that may refuse new topics.").refused(NO_CLASSES),
     unset("alter.config.policy.class.name", Kind::Class, "Java class that may refuse configuration changes.")
@@ -66,7 +71,9 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "Sources for `${provider:key}` in values. Only `env`, the environment, exists; it needs \
          no declaration.",
     )
-    .one_of(&["env"]),
+    .one_of(&["env"])
+    .ignored()
+    .restart(),
     unset("config.providers.env.class", Kind::Class, "Java class of the provider `env`.").ignored(),
     list(
         "metric.reporters",
@@ -102,4 +109,11 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
          of exiting.",
     )
     .one_of(&["", "await"]),
+];
+
+/// What can be set on one subscription to the metrics of clients (KIP-714).
+pub(super) const CLIENT_METRICS: &[ConfigOption] = &[
+    list("metrics", "", "Prefixes of the names of metrics that clients are asked for.").ignored(),
+    int("interval.ms", "300000", "How often they are asked to send them.").min(100).max(3_600_000).ignored(),
+    list("match", "", "Which clients: `client_id=regex`, `client_software_name=regex` and the like.").ignored(),
 ];

@@ -1,15 +1,11 @@
 //! What can be set on one topic.
 
 use super::super::option::{ConfigOption, Synonym, bool, double, int, list, long, string};
-use super::SYNC_WITH_APPENDS;
+use super::{SYNC_WITH_APPENDS, same};
 
 const FOREVER: &str = "9223372036854775807";
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 3_600_000;
-
-const fn same(name: &'static str) -> Synonym {
-    Synonym { name, factor: 1 }
-}
 
 pub(super) const OPTIONS: &[ConfigOption] = &[
     list(
@@ -45,10 +41,12 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         .ignored(),
     long("delete.retention.ms", "86400000", "How long the record that deletes a key stays visible in a compacted log.")
         .min(0)
-        .or_from(&[same("log.cleaner.delete.retention.ms")]),
+        .or_from(&[same("log.cleaner.delete.retention.ms")])
+        .later(),
     long("file.delete.delay.ms", "60000", "How long a deleted segment stays on disk, renamed.")
         .min(0)
-        .or_from(&[same("log.segment.delete.delay.ms")]),
+        .or_from(&[same("log.segment.delete.delay.ms")])
+        .later(),
     long(
         "flush.messages",
         FOREVER,
@@ -84,7 +82,8 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     long("local.retention.ms", "-2", "Of tiered storage.").min(-2).or_from(&[same("log.local.retention.ms")]).ignored(),
     long("max.compaction.lag.ms", FOREVER, "How long a record may wait for compaction.")
         .min(1)
-        .or_from(&[same("log.cleaner.max.compaction.lag.ms")]),
+        .or_from(&[same("log.cleaner.max.compaction.lag.ms")])
+        .later(),
     int("max.message.bytes", "1048588", "Largest batch, as it is sent.").min(0).or_from(&[same("message.max.bytes")]),
     long("message.timestamp.after.max.ms", "3600000", "How far in the future a producer's timestamp may lie.")
         .min(0)
@@ -106,10 +105,12 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     )
     .min(0)
     .max(1)
-    .or_from(&[same("log.cleaner.min.cleanable.ratio")]),
+    .or_from(&[same("log.cleaner.min.cleanable.ratio")])
+    .later(),
     long("min.compaction.lag.ms", "0", "How long a record is safe from compaction.")
         .min(0)
-        .or_from(&[same("log.cleaner.min.compaction.lag.ms")]),
+        .or_from(&[same("log.cleaner.min.compaction.lag.ms")])
+        .later(),
     int(
         "min.insync.replicas",
         "1",
@@ -126,12 +127,16 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     bool("remote.storage.enable", "false", "Tiered storage.").refused("tiered storage is not implemented"),
     long("retention.bytes", "-1", "Size of a partition beyond which its oldest segments are deleted; -1: no limit.")
         .min(-1)
-        .or_from(&[same("log.retention.bytes")]),
-    long("retention.ms", "604800000", "Age at which a segment is deleted; -1: never.").min(-1).or_from(&[
-        same("log.retention.ms"),
-        Synonym { name: "log.retention.minutes", factor: MINUTE_MS },
-        Synonym { name: "log.retention.hours", factor: HOUR_MS },
-    ]),
+        .or_from(&[same("log.retention.bytes")])
+        .later(),
+    long("retention.ms", "604800000", "Age at which a segment is deleted; -1: never.")
+        .min(-1)
+        .or_from(&[
+            same("log.retention.ms"),
+            Synonym { name: "log.retention.minutes", factor: MINUTE_MS },
+            Synonym { name: "log.retention.hours", factor: HOUR_MS },
+        ])
+        .later(),
     int("segment.bytes", "1073741824", "Size at which a new segment begins.")
         .min(1_048_576)
         .or_from(&[same("log.segment.bytes")]),
@@ -140,7 +145,8 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         .or_from(&[same("log.index.size.max.bytes")]),
     long("segment.jitter.ms", "0", "Most that is taken off `segment.ms` at random.")
         .min(0)
-        .or_from(&[same("log.roll.jitter.ms"), Synonym { name: "log.roll.jitter.hours", factor: HOUR_MS }]),
+        .or_from(&[same("log.roll.jitter.ms"), Synonym { name: "log.roll.jitter.hours", factor: HOUR_MS }])
+        .later(),
     long("segment.ms", "604800000", "Age at which a new segment begins.")
         .min(1)
         .or_from(&[same("log.roll.ms"), Synonym { name: "log.roll.hours", factor: HOUR_MS }]),
@@ -150,5 +156,6 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "Whether a replica outside the in-sync set may lead when no other is left, at the price \
          of lost records.",
     )
-    .or_from(&[same("unclean.leader.election.enable")]),
+    .or_from(&[same("unclean.leader.election.enable")])
+    .later(),
 ];
