@@ -1,8 +1,16 @@
-//! The figures the project promises, measured. One module per kind of figure; each returns its rows.
+//! The figures the project promises, measured. One module per kind of figure; each returns its rows. What drives and
+//! watches a broker lies beside them.
 
 pub mod broker;
 pub mod images;
 pub mod kubernetes;
+
+mod connection;
+mod librdkafka;
+mod load;
+mod machine;
+mod phase;
+mod samples;
 
 /// One row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,22 +5,17 @@
 //! host or other work disturbed it; when too many were, the table says so.
 
 mod bench;
-mod connection;
-mod librdkafka;
-mod load;
-mod machine;
 mod process;
-mod samples;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::ValueEnum;
 
+use super::samples::Samples;
 use crate::programs::{Profile, Programs};
 use crate::progress::Progress;
 use bench::{Bench, Client};
-use samples::Samples;
 
 const CPU_SAMPLES: usize = 5;
 

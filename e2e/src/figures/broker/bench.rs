@@ -2,22 +2,23 @@
 
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::protocol::StrBytes;
 
-use super::librdkafka;
-use super::load::{self, RECORD_BYTES, RECORDS_PER_BATCH, Sent};
-use super::machine::{Cores, Noise, Snapshot, on_cores, touch_pages};
 use super::process::Broker;
-use super::samples::Samples;
+use crate::figures::librdkafka::{self, Stream};
+use crate::figures::load::{self, LARGE, ONE_RECORD, Sent};
+use crate::figures::machine::{Cores, Noise, Snapshot, cpu_time, on_cores, touch_pages};
+use crate::figures::phase::{Phase, phase, resident_mebibytes};
+use crate::figures::samples::Samples;
 use crate::progress::Progress;
 
 const TOPIC: &str = "figures";
 const BATCHES: u32 = 1_000;
-const DATA_BYTES: u32 = BATCHES * RECORDS_PER_BATCH * RECORD_BYTES;
+const DATA_BYTES: u32 = BATCHES * LARGE.records_per_batch * LARGE.record_bytes;
 const TOUCHED_BYTES: u64 = (2 << 30) + DATA_BYTES as u64;
 const START_UP_SAMPLES: usize = 15;
 /// Other work rarely ends within the milliseconds that a start takes.
@@ -46,24 +47,6 @@ pub(super) struct Cost {
     pub(super) consume: f64,
 }
 
-/// What one phase took: CPU of the broker, and time.
-#[derive(Debug, Clone, Copy)]
-struct Phase {
-    cpu: Duration,
-    elapsed: Duration,
-    noise: Noise,
-}
-
-impl Phase {
-    fn cpu_per_gigabyte(self) -> f64 {
-        self.cpu.as_secs_f64() / gigabytes()
-    }
-
-    fn gigabytes_per_second(self) -> f64 {
-        gigabytes() / self.elapsed.as_secs_f64()
-    }
-}
-
 fn gigabytes() -> f64 {
     f64::from(DATA_BYTES) / 1e9
 }
@@ -83,8 +66,8 @@ impl<'a> Bench<'a> {
             let (elapsed, cpu, noise) = self.broker()?.explained(|broker| {
                 let mut connection = broker.connect()?;
                 connection.create_topic(&topic())?;
-                let sent = load::produce(&mut connection, &topic(), 1, 1)?;
-                let (elapsed, cpu) = (broker.spawned().elapsed(), broker.cpu_time()?);
+                let sent = load::produce(&mut connection, &topic(), ONE_RECORD, 1)?;
+                let (elapsed, cpu) = (broker.spawned().elapsed(), cpu_time(broker.id())?);
                 let noise = before.noise_until(&Snapshot::take(Some(broker.id()))?);
                 load::consume(&mut connection, &topic(), &sent)?;
                 Ok((elapsed, cpu, noise))
@@ -101,16 +84,15 @@ impl<'a> Bench<'a> {
     /// Resident MiB of a broker that has served one record. Other work does not change it.
     pub(super) fn idle(&self) -> Result<Samples<f64>> {
         Samples::collect(IDLE_SAMPLES, || {
-            let resident = self.broker()?.explained(|broker| {
+            let mebibytes = self.broker()?.explained(|broker| {
                 let mut connection = broker.connect()?;
                 connection.create_topic(&topic())?;
-                let sent = load::produce(&mut connection, &topic(), 1, 1)?;
+                let sent = load::produce(&mut connection, &topic(), ONE_RECORD, 1)?;
                 load::consume(&mut connection, &topic(), &sent)?;
                 drop(connection);
                 thread::sleep(IDLE_FOR);
-                broker.resident_bytes()
+                resident_mebibytes(broker.id())
             })?;
-            let mebibytes = f64::from(u32::try_from(resident >> 10)?) / 1024.0;
             self.progress.note(format_args!("idle {mebibytes:.1} MiB"));
             Ok((mebibytes, Noise::default()))
         })
@@ -121,14 +103,15 @@ impl<'a> Bench<'a> {
         Samples::collect(samples, || {
             touch_pages(&self.directory, TOUCHED_BYTES)?;
             let [produce, consume] = on_cores(&self.cores.client, || self.produce_and_consume(client))?;
-            let cost = Cost { produce: produce.cpu_per_gigabyte(), consume: consume.cpu_per_gigabyte() };
+            let cost =
+                Cost { produce: produce.cpu_per_gigabyte(gigabytes()), consume: consume.cpu_per_gigabyte(gigabytes()) };
             let noise = produce.noise.max(consume.noise);
             self.progress.note(format_args!(
                 "produce {:.2} CPU s/GB at {:.2} GB/s, consume {:.2} CPU s/GB at {:.2} GB/s; {noise}",
                 cost.produce,
-                produce.gigabytes_per_second(),
+                produce.gigabytes_per_second(gigabytes()),
                 cost.consume,
-                consume.gigabytes_per_second(),
+                consume.gigabytes_per_second(gigabytes()),
             ));
             Ok((cost, noise))
         })
@@ -145,31 +128,21 @@ impl<'a> Bench<'a> {
             connection.create_topic(&topic())?;
             match client {
                 Client::Raw => {
-                    let produce = || load::produce(&mut connection, &topic(), BATCHES, RECORDS_PER_BATCH);
-                    let (sent, produced): (Sent, _) = phase(broker, produce)?;
-                    let ((), consumed) = phase(broker, || load::consume(&mut connection, &topic(), &sent))?;
+                    let produce = || load::produce(&mut connection, &topic(), LARGE, BATCHES);
+                    let (sent, produced): (Sent, _) = phase(broker.id(), produce)?;
+                    let ((), consumed) = phase(broker.id(), || load::consume(&mut connection, &topic(), &sent))?;
                     Ok([produced, consumed])
                 }
                 Client::Librdkafka => {
-                    let (bootstrap, records) = (broker.bootstrap(), BATCHES * RECORDS_PER_BATCH);
-                    let ((), produced) = phase(broker, || librdkafka::produce(&bootstrap, TOPIC, records))?;
-                    let ((), consumed) = phase(broker, || librdkafka::consume(&bootstrap, TOPIC, records))?;
+                    let (bootstrap, records) = (broker.bootstrap(), BATCHES * LARGE.records_per_batch);
+                    let stream = Stream { bootstrap: &bootstrap, topic: TOPIC, partitions: 1, records };
+                    let ((), produced) = phase(broker.id(), || librdkafka::produce(&stream, "1"))?;
+                    let ((), consumed) = phase(broker.id(), || librdkafka::consume(&stream, 0))?;
                     Ok([produced, consumed])
                 }
             }
         })
     }
-}
-
-fn phase<T>(broker: &Broker, work: impl FnOnce() -> Result<T>) -> Result<(T, Phase)> {
-    let quiet = broker.settled_cpu_time()?;
-    let before = Snapshot::take(Some(broker.id()))?;
-    let began = Instant::now();
-    let done = work()?;
-    let elapsed = began.elapsed();
-    let after = Snapshot::take(Some(broker.id()))?;
-    let cpu = broker.settled_cpu_time()?.saturating_sub(quiet);
-    Ok((done, Phase { cpu, elapsed, noise: before.noise_until(&after) }))
 }
 
 fn topic() -> TopicName {

@@ -1,5 +1,5 @@
-//! What is sent and read back: large batches of 1 KiB records, each record with a mark of its own. The checksum of a
-//! batch covers everything that the broker must leave as it is, so the checksums sent are what must be read.
+//! What is sent and read back: batches of one shape, each record with a mark of its own. The checksum of a batch covers
+//! everything that the broker must leave as it is, so the checksums sent are what must be read.
 
 use std::ops::Range;
 
@@ -14,16 +14,27 @@ use protocol::types::Timestamp;
 
 use super::connection::{Connection, PATIENCE, PRODUCE_VERSION, encode};
 
-pub(super) const RECORD_BYTES: u32 = 1024;
 /// With their lengths these stay below the largest batch that Kafka accepts by default, 1 MiB and 12 bytes.
-pub(super) const RECORDS_PER_BATCH: u32 = 1_000;
-/// Requests that wait for their answer.
-const IN_FLIGHT_MAX: usize = 4;
+pub(super) const LARGE: Shape = Shape { record_bytes: 1024, records_per_batch: 1_000, acks: 1, in_flight_max: 4 };
+/// One small record in each request, and none sent before the last one is acknowledged.
+pub(super) const ONE_RECORD: Shape = Shape { record_bytes: 100, records_per_batch: 1, acks: 1, in_flight_max: 1 };
+
 const FETCH_VERSION: i16 = 11;
 const FETCH_BYTES_MAX: i32 = 8 << 20;
 const CRC: Range<usize> = 17..CRC_START;
 /// Any fixed time: the broker does not look at it while nothing expires.
 const TIMESTAMP: Timestamp = Timestamp(1_700_000_000_000);
+
+/// What a request carries: one batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    /// Of the value, at least its mark.
+    pub(super) record_bytes: u32,
+    pub(super) records_per_batch: u32,
+    pub(super) acks: i16,
+    /// Requests that wait for their answer.
+    pub(super) in_flight_max: usize,
+}
 
 /// The checksums of the batches that were acknowledged, in order, and how many records each has.
 #[derive(Debug)]
@@ -42,18 +53,18 @@ struct ProduceFrame {
 }
 
 impl ProduceFrame {
-    fn new(topic: &TopicName, records: u32) -> Result<Self> {
+    fn new(topic: &TopicName, shape: Shape) -> Result<Self> {
         let mut builder = BatchBuilder::new(TIMESTAMP);
         let mut marks = Vec::new();
-        for record in 0..records {
-            let value = value(record);
+        for record in 0..shape.records_per_batch {
+            let value = value(record, shape.record_bytes);
             builder.push(None, Some(&value));
             // The value is followed by the number of headers, one byte.
             marks.push(builder.length() - 1 - value.len());
         }
         let batch = builder.build()?.bytes;
         let batch_length = batch.len();
-        let bytes = encode(PRODUCE_VERSION, &produce_request(topic, batch))?;
+        let bytes = encode(PRODUCE_VERSION, &produce_request(topic, shape.acks, batch))?;
         Ok(Self { batch_start: bytes.len() - batch_length, bytes, marks })
     }
 
@@ -70,17 +81,17 @@ impl ProduceFrame {
     }
 }
 
-fn produce_request(topic: &TopicName, batch: Bytes) -> ProduceRequest {
+fn produce_request(topic: &TopicName, acks: i16, batch: Bytes) -> ProduceRequest {
     let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch));
     let topic = TopicProduceData::default().with_name(topic.clone()).with_partition_data(vec![partition]);
     ProduceRequest::default()
-        .with_acks(1)
+        .with_acks(acks)
         .with_timeout_ms(i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX))
         .with_topic_data(vec![topic])
 }
 
 /// A value of bytes without a pattern, others for each number (xorshift).
-pub(super) fn value(number: u32) -> Vec<u8> {
+pub(super) fn value(number: u32, bytes: u32) -> Vec<u8> {
     let mut state = u64::from(number) << 1 | 1;
     let words = std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -88,21 +99,17 @@ pub(super) fn value(number: u32) -> Vec<u8> {
         state ^= state << 17;
         state.to_be_bytes()
     });
-    words.take(RECORD_BYTES as usize / 8).flatten().collect()
+    words.flatten().take(bytes as usize).collect()
 }
 
-/// Produces with acks=1 to the empty partition 0 and returns when all is acknowledged, at the offsets expected.
-pub(super) fn produce(
-    connection: &mut Connection,
-    topic: &TopicName,
-    batches: u32,
-    records_per_batch: u32,
-) -> Result<Sent> {
-    let mut frame = ProduceFrame::new(topic, records_per_batch)?;
+/// Produces to the empty partition 0 and returns when all is acknowledged, at the offsets expected.
+pub(super) fn produce(connection: &mut Connection, topic: &TopicName, shape: Shape, batches: u32) -> Result<Sent> {
+    let records_per_batch = shape.records_per_batch;
+    let mut frame = ProduceFrame::new(topic, shape)?;
     let mut checksums = Vec::new();
     let mut acknowledged = 0;
     for batch in 0..batches {
-        if acknowledged + IN_FLIGHT_MAX <= checksums.len() {
+        if acknowledged + shape.in_flight_max <= checksums.len() {
             acknowledge(connection, records_per_batch, &mut acknowledged)?;
         }
         checksums.push(frame.mark(batch));
@@ -180,8 +187,9 @@ mod tests {
 
     use super::*;
 
-    fn frame(records: u32) -> ProduceFrame {
-        ProduceFrame::new(&TopicName(StrBytes::from_static_str("t")), records).unwrap()
+    fn frame(records_per_batch: u32) -> ProduceFrame {
+        let topic = TopicName(StrBytes::from_static_str("t"));
+        ProduceFrame::new(&topic, Shape { records_per_batch, ..LARGE }).unwrap()
     }
 
     fn batch(frame: &ProduceFrame) -> Vec<u8> {
@@ -198,7 +206,7 @@ mod tests {
             values.extend(decoded.records.into_iter().map(|record| record.value.unwrap()));
         }
         assert_eq!(values[8][..8], [0, 1, 0x11, 0x70, 0, 0, 0, 2]);
-        assert!(values.iter().all(|value| value.len() == RECORD_BYTES as usize));
+        assert!(values.iter().all(|value| value.len() == LARGE.record_bytes as usize));
         values.sort();
         values.dedup();
         assert_eq!(values.len(), 9);

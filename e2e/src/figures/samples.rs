@@ -59,7 +59,7 @@ impl Samples<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::broker::machine::foreign_work;
+    use crate::figures::machine::foreign_work;
 
     #[test]
     fn disturbed_samples_are_replaced_as_long_as_the_attempts_last() {

@@ -1,0 +1,134 @@
+//! Load through librdkafka: what its users' brokers have to bear. 1 KiB records, in large batches.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::load::{LARGE, value};
+
+/// For any one step; far more than it takes.
+const PATIENCE: Duration = Duration::from_mins(2);
+const QUEUE_PAUSE: Duration = Duration::from_millis(1);
+
+/// Numbered records that go to the partitions in turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stream<'a> {
+    pub(super) bootstrap: &'a str,
+    pub(super) topic: &'a str,
+    pub(super) partitions: u32,
+    pub(super) records: u32,
+}
+
+impl Stream<'_> {
+    /// A partition and an offset there.
+    fn place(&self, number: u32) -> Result<(i32, i64)> {
+        Ok((i32::try_from(number % self.partitions)?, i64::from(number / self.partitions)))
+    }
+
+    /// How many records a partition gets.
+    fn share(&self, partition: u32) -> i64 {
+        i64::from(self.records / self.partitions) + i64::from(partition < self.records % self.partitions)
+    }
+}
+
+/// The value of a record: a number, and bytes that do not compress.
+#[derive(Debug)]
+pub(super) struct Payload(Vec<u8>);
+
+impl Payload {
+    pub(super) fn new() -> Self {
+        Self(value(0, LARGE.record_bytes))
+    }
+
+    pub(super) fn of(&mut self, number: u32) -> &[u8] {
+        self.0[..4].copy_from_slice(&number.to_be_bytes());
+        &self.0
+    }
+}
+
+/// Returns when everything is acknowledged.
+pub(super) fn produce(stream: &Stream<'_>, acks: &str) -> Result<()> {
+    let producer = producer(stream.bootstrap, acks, Duration::from_millis(100))?;
+    let mut payload = Payload::new();
+    for number in 0..stream.records {
+        let (partition, _) = stream.place(number)?;
+        send(&producer, stream.topic, partition, payload.of(number))?;
+    }
+    producer.flush(PATIENCE).context("librdkafka did not get every record acknowledged")
+}
+
+pub(super) fn producer(
+    bootstrap: &str,
+    acks: &str,
+    linger: Duration,
+) -> Result<ThreadedProducer<DefaultProducerContext>> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("acks", acks).set("linger.ms", linger.as_millis().to_string());
+    config.set("batch.size", "1000000").set("queue.buffering.max.kbytes", "65536");
+    config.create().context("librdkafka makes no producer")
+}
+
+/// Waits while librdkafka's queue is full.
+pub(super) fn send(
+    producer: &ThreadedProducer<DefaultProducerContext>,
+    topic: &str,
+    partition: i32,
+    value: &[u8],
+) -> Result<()> {
+    let mut record: BaseRecord<'_, (), [u8]> = BaseRecord::to(topic).partition(partition).payload(value);
+    while let Err((error, returned)) = producer.send(record) {
+        if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
+            return Err(error).context("librdkafka does not take a record");
+        }
+        std::thread::sleep(QUEUE_PAUSE);
+        record = returned;
+    }
+    Ok(())
+}
+
+/// Reads all partitions from their beginnings: everything that was sent, in its order, and after it no more than
+/// `behind` records in each partition.
+pub(super) fn consume(stream: &Stream<'_>, behind: i64) -> Result<()> {
+    let consumer = consumer(stream)?;
+    let mut payload = Payload::new();
+    let mut next = vec![0; stream.partitions as usize];
+    let mut missing = stream.records;
+    while 0 < missing {
+        let message = consumer.poll(PATIENCE).with_context(|| format!("{missing} records do not come"))??;
+        let partition = u32::try_from(message.partition())?;
+        let expected = next.get_mut(partition as usize).context("a partition that was not asked for")?;
+        ensure!(message.offset() == *expected, "offset {} came in place of {expected}", message.offset());
+        *expected += 1;
+        if stream.share(partition) < *expected {
+            continue; // One of those behind.
+        }
+        let number = u32::try_from(message.offset())? * stream.partitions + partition;
+        ensure!(message.payload() == Some(payload.of(number)), "record {number} is not what was sent");
+        missing -= 1;
+    }
+    for partition in 0..stream.partitions {
+        let expected = stream.share(partition) + behind;
+        let (_, end) = consumer.fetch_watermarks(stream.topic, i32::try_from(partition)?, PATIENCE)?;
+        ensure!(end == expected, "partition {partition} ends at {end} instead of {expected}");
+    }
+    Ok(())
+}
+
+/// Reads all partitions from their beginnings.
+pub(super) fn consumer(stream: &Stream<'_>) -> Result<BaseConsumer> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", stream.bootstrap).set("group.id", "figures").set("enable.auto.commit", "false");
+    let consumer: BaseConsumer = config.set("fetch.message.max.bytes", "8388608").create()?;
+    let mut assignment = TopicPartitionList::new();
+    for partition in 0..stream.partitions {
+        assignment.add_partition_offset(stream.topic, i32::try_from(partition)?, Offset::Beginning)?;
+    }
+    consumer.assign(&assignment)?;
+    Ok(consumer)
+}
