@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -65,14 +65,10 @@ impl Site {
 
     /// Runs the program. What it says is added to what the processes before it said.
     pub fn spawn(&self) -> Result<Broker> {
-        let log = self.directory.path().join("broker.log");
-        let output = File::options().create(true).append(true).open(&log)?;
         let mut command = Command::new(&self.program);
         command.arg("--dev").args(self.settings.iter().flat_map(|setting| ["--set", setting]));
-        command.current_dir(self.directory.path()).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let spawned = Instant::now();
-        let child = command.spawn().with_context(|| format!("cannot run {}", self.program.display()))?;
-        Ok(Broker { child, log, spawned })
+        command.current_dir(self.directory.path());
+        Broker::spawn(command, self.directory.path().join("broker.log"))
     }
 
     /// Runs the program until it listens.
@@ -84,6 +80,15 @@ impl Site {
 }
 
 impl Broker {
+    /// Runs a program that is a broker, be it Millrace or not.
+    pub(crate) fn spawn(mut command: Command, log: PathBuf) -> Result<Self> {
+        let output = File::options().create(true).append(true).open(&log)?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let spawned = Instant::now();
+        let child = command.spawn().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+        Ok(Self { child, log, spawned })
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -105,10 +110,15 @@ impl Broker {
 
     /// SIGTERM, which is to end well.
     pub fn stop(mut self) -> Result<()> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        let status = command::wait_for("the broker ends", PATIENCE, || Ok(self.child.try_wait()?))?;
+        let status = self.terminate(PATIENCE)?;
         ensure!(status.success(), "the broker ended with {status}; {}", self.last_words());
         Ok(())
+    }
+
+    /// SIGTERM, and what came of it: a JVM that heeds the signal does not end with success.
+    pub(crate) fn terminate(&mut self, patience: Duration) -> Result<ExitStatus> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        command::wait_for("the broker ends", patience, || Ok(self.child.try_wait()?))
     }
 
     /// SIGKILL. Fails where the broker had ended by itself.
@@ -138,7 +148,7 @@ impl Drop for Broker {
 }
 
 /// Different ones: all are taken before the first is given back.
-fn free_ports() -> Result<[u16; 3]> {
+pub(crate) fn free_ports() -> Result<[u16; 3]> {
     let bind = || TcpListener::bind("127.0.0.1:0");
     let listeners = [bind()?, bind()?, bind()?];
     let [first, second, third] = listeners.each_ref().map(TcpListener::local_addr);

@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod images;
+pub mod kafka;
 pub mod kubernetes;
 
 mod connection;

@@ -1,5 +1,5 @@
-//! Apache Kafka's own command-line tools: fetched by Maven, kept in the user's cache under the hash of the
-//! `pom.xml` that pins them, run by the names of their classes.
+//! Apache Kafka, its own command-line tools and its broker: fetched by Maven, kept in the user's cache under the hash
+//! of the `pom.xml` that pins them, run by the names of their classes.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,7 +15,8 @@ use crate::progress::Progress;
 
 const FETCH_EXPECTED: Duration = Duration::from_secs(30);
 
-/// The pom, and a logging configuration that leaves standard error to what the tools themselves say.
+/// The pom, the broker's configuration as released, and what is logged: tools leave standard error to what they say
+/// themselves.
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kafka-tools");
 
 /// A tool lives for a second: neither a parallel collector nor the second compiler pays.
@@ -48,12 +49,21 @@ impl KafkaTools {
 
     /// The command that runs a tool, to be given the tool's arguments.
     pub fn tool(&self, class: &str) -> Command {
+        self.java(JVM_FLAGS, "log4j2.properties", class)
+    }
+
+    /// The command that runs a server, which logs to its standard output.
+    pub(crate) fn server<'f>(&self, flags: impl IntoIterator<Item = &'f str>, class: &str) -> Command {
+        self.java(flags, "server-log4j2.properties", class)
+    }
+
+    fn java<'f>(&self, flags: impl IntoIterator<Item = &'f str>, logging: &str, class: &str) -> Command {
         let mut java = Command::new("java");
         for variable in JVM_VARIABLES {
             java.env_remove(variable);
         }
-        java.args(JVM_FLAGS)
-            .arg(format!("-Dlog4j2.configurationFile={DIRECTORY}/log4j2.properties"))
+        java.args(flags)
+            .arg(format!("-Dlog4j2.configurationFile={DIRECTORY}/{logging}"))
             .arg("-cp")
             .arg(self.jars.join("*"))
             .arg(class);

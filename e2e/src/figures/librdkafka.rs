@@ -32,7 +32,7 @@ impl Stream<'_> {
     }
 
     /// How many records a partition gets.
-    fn share(&self, partition: u32) -> i64 {
+    pub(super) fn share(&self, partition: u32) -> i64 {
         i64::from(self.records / self.partitions) + i64::from(partition < self.records % self.partitions)
     }
 }
