@@ -303,6 +303,7 @@ fn topics_are_in_the_metadata_log_as_kafka_writes_it() {
         "KRaftVersion",
         "KRaftVoters",
         "FEATURE_LEVEL_RECORD",
+        "CONFIG_RECORD",
         "REGISTER_BROKER_RECORD",
         "BROKER_REGISTRATION_CHANGE_RECORD",
     ];

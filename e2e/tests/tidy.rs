@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use protocol::config::{Effect, Scope, options};
+
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 const ROOT: [&str; 15] = [
@@ -168,6 +170,36 @@ fn files_and_headers_stay_readable() {
         wrong.push(format!("README.md: {readme} lines, at most {README_LINES_MAX}"));
     }
     assert_nothing("too long", wrong);
+}
+
+/// The table of the configuration promises nothing that no code keeps, and hides nothing that some does.
+#[test]
+fn an_option_has_an_effect_if_and_only_if_it_is_read() {
+    let files = ["broker/src", "broker/storage/src"].map(rust_files).concat();
+    let settings_of_dev = workspace("broker/src/config/source.rs");
+    let texts = files.iter().filter(|file| !is_test(file) && **file != settings_of_dev).map(|file| read(file));
+    let code: String = texts.map(|text| production_lines(&text).map(|(_, line)| line).collect::<String>()).collect();
+    let is_read = |name: &str| code.contains(&format!("\"{name}\""));
+    let checks = read(&workspace("broker/protocol/src/config/safety.rs"));
+    let mut wrong = Vec::new();
+    for scope in [Scope::Broker, Scope::Topic, Scope::Group, Scope::ClientMetrics] {
+        for option in options(scope) {
+            // A broker's option may be read as the default of a topic's or group's.
+            let heirs = [Scope::Topic, Scope::Group].into_iter().flat_map(options);
+            let mut heirs = heirs.filter(|heir| heir.synonyms.iter().any(|synonym| synonym.name == option.name));
+            let inherited = scope == Scope::Broker && heirs.any(|heir| is_read(heir.name));
+            match option.effect {
+                Effect::Active if !(is_read(option.name) || inherited || checks.contains(option.name)) => {
+                    wrong.push(format!("{scope:?} {}: has an effect, but nothing reads it", option.name));
+                }
+                Effect::Later | Effect::AcceptedIgnored if is_read(option.name) || inherited => {
+                    wrong.push(format!("{scope:?} {}: has no effect, but something reads it", option.name));
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_nothing("options whose row in the table is wrong", wrong);
 }
 
 fn assert_nothing<T: ToString>(what: &str, found: impl IntoIterator<Item = T>) {

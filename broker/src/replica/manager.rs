@@ -103,6 +103,9 @@ impl ReplicaManager {
 
     /// Puts in force what was set, here and on what inherits it.
     pub(crate) fn configure(&self, image: &Image, changed: &[ConfigResource]) {
+        for ConfigResource { kind, name } in changed.iter().collect::<BTreeSet<_>>() {
+            info!(?kind, name, "options changed");
+        }
         let of_broker = changed.iter().any(|resource| resource.kind == ConfigResourceType::Broker);
         if of_broker {
             self.follow_broker_values(image);

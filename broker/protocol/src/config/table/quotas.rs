@@ -23,7 +23,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "Bytes a second that this broker sends for throttled replicas.",
     )
     .min(0)
-    .per_broker()
+    .cluster_wide()
     .ignored(),
     long(
         "follower.replication.throttled.rate",
@@ -31,10 +31,10 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "Bytes a second that this broker fetches for throttled replicas.",
     )
     .min(0)
-    .per_broker()
+    .cluster_wide()
     .ignored(),
     long("replica.alter.log.dirs.io.max.bytes.per.second", NO_LIMIT, "Bytes a second for moves between directories.")
         .min(0)
-        .per_broker()
+        .cluster_wide()
         .ignored(),
 ];
