@@ -2,10 +2,18 @@
 //! message types.
 
 mod alter_configs;
+mod alter_partition_reassignments;
 mod api_versions;
+mod authorized_operations;
 mod configs;
+mod create_partitions;
 mod create_topics;
+mod delete_topics;
+mod describe_cluster;
 mod describe_configs;
+mod describe_quorum;
+mod describe_topic_partitions;
+mod elect_leaders;
 mod errors;
 mod fetch;
 mod fetch_response;
@@ -14,9 +22,11 @@ mod incremental_alter_configs;
 mod init_producer_id;
 mod list_config_resources;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod produce;
 mod topics;
+mod update_features;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -167,6 +177,23 @@ impl Broker {
             }
             ApiKey::ListConfigResources => {
                 self.list_config_resources(&mut request).and_then(|body| request.respond(&body))
+            }
+            ApiKey::DeleteTopics => self.delete_topics(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::CreatePartitions => {
+                self.create_partitions(&mut request).await.and_then(|body| request.respond(&body))
+            }
+            ApiKey::ElectLeaders => self.elect_leaders(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::AlterPartitionReassignments => {
+                self.alter_partition_reassignments(&mut request).await.and_then(|body| request.respond(&body))
+            }
+            ApiKey::ListPartitionReassignments => {
+                self.list_partition_reassignments(&mut request).and_then(|body| request.respond(&body))
+            }
+            ApiKey::DescribeQuorum => self.describe_quorum(&mut request).and_then(|body| request.respond(&body)),
+            ApiKey::UpdateFeatures => self.update_features(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::DescribeCluster => self.describe_cluster(&mut request).and_then(|body| request.respond(&body)),
+            ApiKey::DescribeTopicPartitions => {
+                self.describe_topic_partitions(&mut request).and_then(|body| request.respond(&body))
             }
             _ => Err(RequestError::NoHandler(request.api.name)),
         }

@@ -5,6 +5,9 @@ mod replay;
 #[cfg(test)]
 pub(crate) mod testing;
 
+/// Name of the metadata log where it looks like a topic.
+pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
+
 /// Name of the metadata log's directory below `log.dirs`.
 pub(crate) const METADATA_DIRECTORY: &str = "__cluster_metadata-0";
 

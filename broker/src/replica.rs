@@ -1,5 +1,6 @@
 //! Partitions that this broker hosts: their logs, who leads them, and who waits for them.
 
+mod deletion;
 mod flusher;
 mod loader;
 mod manager;
@@ -7,6 +8,7 @@ mod partition;
 mod settings;
 mod waiters;
 
+pub(crate) use deletion::Deleter;
 pub(crate) use flusher::Flusher;
 pub(crate) use loader::{Checkpoints, LoadProgress, LoaderError};
 pub(crate) use manager::ReplicaManager;

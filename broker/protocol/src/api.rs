@@ -20,6 +20,8 @@ pub enum Operation {
     Read,
     Write,
     Create,
+    Delete,
+    Alter,
     Describe,
     DescribeConfigs,
     AlterConfigs,
@@ -137,6 +139,16 @@ pub static APIS: &[Api] = &[
         rights: &[right(Operation::Create, Resource::Cluster), right(Operation::Create, Resource::Topic)],
     },
     Api {
+        name: "DeleteTopics",
+        request: &schema::DELETE_TOPICS,
+        versions: Versions::between(1, 6),
+        first_version_advertised: 1,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: true,
+        rights: &[right(Operation::Delete, Resource::Topic)],
+    },
+    Api {
         name: "InitProducerId",
         request: &schema::INIT_PRODUCER_ID,
         versions: Versions::between(0, 5),
@@ -179,6 +191,26 @@ pub static APIS: &[Api] = &[
         ],
     },
     Api {
+        name: "CreatePartitions",
+        request: &schema::CREATE_PARTITIONS,
+        versions: Versions::between(0, 3),
+        first_version_advertised: 0,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: true,
+        rights: &[right(Operation::Alter, Resource::Topic)],
+    },
+    Api {
+        name: "ElectLeaders",
+        request: &schema::ELECT_LEADERS,
+        versions: Versions::between(0, 2),
+        first_version_advertised: 0,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: true,
+        rights: &[right(Operation::Alter, Resource::Cluster)],
+    },
+    Api {
         name: "IncrementalAlterConfigs",
         request: &schema::INCREMENTAL_ALTER_CONFIGS,
         versions: Versions::between(0, 1),
@@ -193,6 +225,56 @@ pub static APIS: &[Api] = &[
         ],
     },
     Api {
+        name: "AlterPartitionReassignments",
+        request: &schema::ALTER_PARTITION_REASSIGNMENTS,
+        versions: Versions::between(0, 1),
+        first_version_advertised: 0,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: true,
+        rights: &[right(Operation::Alter, Resource::Cluster)],
+    },
+    Api {
+        name: "ListPartitionReassignments",
+        request: &schema::LIST_PARTITION_REASSIGNMENTS,
+        versions: Versions::between(0, 0),
+        first_version_advertised: 0,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: true,
+        rights: &[right(Operation::Describe, Resource::Cluster)],
+    },
+    Api {
+        name: "DescribeQuorum",
+        request: &schema::DESCRIBE_QUORUM,
+        versions: Versions::between(0, 2),
+        first_version_advertised: 0,
+        listeners: EVERYWHERE,
+        before_authentication: false,
+        forwarded: true,
+        rights: &[right(Operation::Describe, Resource::Cluster)],
+    },
+    Api {
+        name: "UpdateFeatures",
+        request: &schema::UPDATE_FEATURES,
+        versions: Versions::between(0, 2),
+        first_version_advertised: 0,
+        listeners: EVERYWHERE,
+        before_authentication: false,
+        forwarded: true,
+        rights: &[right(Operation::Alter, Resource::Cluster)],
+    },
+    Api {
+        name: "DescribeCluster",
+        request: &schema::DESCRIBE_CLUSTER,
+        versions: Versions::between(0, 2),
+        first_version_advertised: 0,
+        listeners: EVERYWHERE,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[right(Operation::Describe, Resource::Cluster)],
+    },
+    Api {
         name: "ListConfigResources",
         request: &schema::LIST_CONFIG_RESOURCES,
         versions: Versions::between(0, 1),
@@ -201,6 +283,16 @@ pub static APIS: &[Api] = &[
         before_authentication: false,
         forwarded: false,
         rights: &[right(Operation::DescribeConfigs, Resource::Cluster)],
+    },
+    Api {
+        name: "DescribeTopicPartitions",
+        request: &schema::DESCRIBE_TOPIC_PARTITIONS,
+        versions: Versions::between(0, 0),
+        first_version_advertised: 0,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[right(Operation::Describe, Resource::Topic)],
     },
 ];
 
@@ -278,7 +370,7 @@ mod tests {
     #[test]
     fn a_controller_listener_announces_only_what_it_serves() {
         let names: Vec<_> = on(Listener::Controller).map(|api| api.name).collect();
-        assert_eq!(names, ["ApiVersions"]);
+        assert_eq!(names, ["ApiVersions", "DescribeQuorum", "UpdateFeatures", "DescribeCluster"]);
         assert_eq!(on(Listener::Client).count(), APIS.len());
     }
 

@@ -7,7 +7,7 @@ use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, IncarnationId};
 
 use super::features;
 use super::partition_change::{Departure, PartitionChange};
-use crate::metadata::{Image, Replica, TopicImage};
+use crate::metadata::{BrokerImage, Image, Replica, TopicImage};
 
 /// What a broker says of itself when it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,10 +102,10 @@ pub(super) fn unfence(
     Ok(records)
 }
 
-fn is_active_on(image: &Image, replica: Replica) -> bool {
-    image.brokers.get(&replica.broker).is_some_and(|broker| {
-        !broker.fenced && !broker.in_controlled_shutdown && broker.directories.contains(&replica.directory)
-    })
+/// It serves, and from the volume that it has now (KIP-858).
+pub(super) fn is_active_on(image: &Image, replica: Replica) -> bool {
+    let has_directory = |broker: &BrokerImage| broker.directories.contains(&replica.directory);
+    image.is_active(replica.broker) && image.brokers.get(&replica.broker).is_some_and(has_directory)
 }
 
 fn range(feature: &features::Feature) -> FeatureRange {

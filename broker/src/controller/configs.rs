@@ -5,7 +5,7 @@ use protocol::config::{self, ConfigError, Dynamic, Kind, Layer, Scope, Value, Va
 use protocol::metadata_records::{ConfigResourceType, MetadataRecord};
 use protocol::types::BrokerId;
 
-use super::topics::is_legal_name;
+use super::topics::is_legal_topic_name;
 use crate::metadata::{ConfigResource, Image};
 
 /// Kafka's bound of records per request.
@@ -119,7 +119,7 @@ pub(crate) fn scope_of(resource: &ConfigResource) -> Result<Scope, AlterConfigEr
     let name = &resource.name;
     let named = |what, scope| if name.is_empty() { Err(AlterConfigError::NoName(what)) } else { Ok(scope) };
     match resource.kind {
-        ConfigResourceType::Topic if name.is_empty() || is_legal_name(name) => named("a topic", Scope::Topic),
+        ConfigResourceType::Topic if name.is_empty() || is_legal_topic_name(name) => named("a topic", Scope::Topic),
         ConfigResourceType::Topic => Err(AlterConfigError::IllegalTopicName { name: name.clone() }),
         ConfigResourceType::Broker if name.is_empty() || broker_id(name).is_some() => Ok(Scope::Broker),
         ConfigResourceType::Broker => Err(AlterConfigError::NotABrokerId { name: name.clone() }),

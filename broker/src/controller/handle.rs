@@ -1,12 +1,18 @@
 //! How the rest of the broker asks the controller, and what it can be asked.
 
-use protocol::types::BrokerEpoch;
+use protocol::types::{BrokerEpoch, PartitionId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::brokers::{Registration, RegistrationError};
 use super::configs::{AlterConfigResults, ConfigChange};
+use super::elections::ElectionResults;
+use super::features::{FeatureUpdate, InvalidFeatureUpdate};
 use super::metadata_log::EncodeError;
+use super::partition_change::Election;
+use super::partitions::{PartitionsResults, PartitionsSpec};
 use super::producer_ids::ProducerIdBlock;
+use super::reassignments::{FactorChange, Reassignment, ReassignmentResults};
+use super::topic_deletion::{TopicDeletion, TopicSelector};
 use super::topics::{CreateTopicError, CreatedTopic, TopicSpec};
 
 /// Commands that wait for the controller; whoever sends one more waits.
@@ -25,11 +31,18 @@ pub(crate) enum ControllerError {
 }
 
 pub(super) type TopicResults = Vec<Result<CreatedTopic, CreateTopicError>>;
+/// What is asked for partitions of topics.
+type ByTopic<T> = Vec<(String, Vec<T>)>;
 
 #[derive(Debug)]
 pub(super) enum Command {
     CreateTopics { specs: Vec<TopicSpec>, validate_only: bool, reply: Reply<TopicResults> },
     AlterConfigs { changes: Vec<ConfigChange>, validate_only: bool, reply: Reply<AlterConfigResults> },
+    DeleteTopics { topics: Vec<TopicSelector>, reply: Reply<Vec<TopicDeletion>> },
+    CreatePartitions { specs: Vec<PartitionsSpec>, validate_only: bool, reply: Reply<PartitionsResults> },
+    ElectLeaders { election: Election, wanted: Option<ByTopic<PartitionId>>, reply: Reply<ElectionResults> },
+    AlterReassignments { wanted: ByTopic<Reassignment>, factor_change: FactorChange, reply: Reply<ReassignmentResults> },
+    UpdateFeatures { updates: Vec<FeatureUpdate>, validate_only: bool, reply: Reply<Result<(), InvalidFeatureUpdate>> },
     AllocateProducerIds { reply: Reply<ProducerIdBlock> },
     Register { registration: Registration, reply: Reply<BrokerEpoch> },
     Unfence { epoch: BrokerEpoch, reply: Reply<Result<(), RegistrationError>> },
@@ -65,6 +78,46 @@ impl ControllerHandle {
         validate_only: bool,
     ) -> Result<AlterConfigResults, ControllerError> {
         self.ask(|reply| Command::AlterConfigs { changes, validate_only, reply }).await
+    }
+
+    pub(crate) async fn delete_topics(
+        &self,
+        topics: Vec<TopicSelector>,
+    ) -> Result<Vec<TopicDeletion>, ControllerError> {
+        self.ask(|reply| Command::DeleteTopics { topics, reply }).await
+    }
+
+    pub(crate) async fn create_partitions(
+        &self,
+        specs: Vec<PartitionsSpec>,
+        validate_only: bool,
+    ) -> Result<PartitionsResults, ControllerError> {
+        self.ask(|reply| Command::CreatePartitions { specs, validate_only, reply }).await
+    }
+
+    /// `None`: all partitions.
+    pub(crate) async fn elect_leaders(
+        &self,
+        election: Election,
+        wanted: Option<ByTopic<PartitionId>>,
+    ) -> Result<ElectionResults, ControllerError> {
+        self.ask(|reply| Command::ElectLeaders { election, wanted, reply }).await
+    }
+
+    pub(crate) async fn alter_reassignments(
+        &self,
+        wanted: ByTopic<Reassignment>,
+        factor_change: FactorChange,
+    ) -> Result<ReassignmentResults, ControllerError> {
+        self.ask(|reply| Command::AlterReassignments { wanted, factor_change, reply }).await
+    }
+
+    pub(crate) async fn update_features(
+        &self,
+        updates: Vec<FeatureUpdate>,
+        validate_only: bool,
+    ) -> Result<Result<(), InvalidFeatureUpdate>, ControllerError> {
+        self.ask(|reply| Command::UpdateFeatures { updates, validate_only, reply }).await
     }
 
     pub(crate) async fn allocate_producer_ids(&self) -> Result<ProducerIdBlock, ControllerError> {

@@ -181,10 +181,14 @@ fn replay_batch(image: &mut Image, header: &BatchHeader, batch: &[u8]) -> Result
     Ok(())
 }
 
-/// What the quorum says of itself: of that, only its feature level is metadata.
+/// What the quorum says of itself: of that, its feature level and its voters are metadata.
 pub(super) fn replay_control(image: &mut Image, record: &ControlRecord) {
-    if let ControlRecord::KRaftVersion(level) = record {
-        image.features.insert(features::KRAFT_VERSION.to_owned(), *level);
+    match record {
+        ControlRecord::KRaftVersion(level) => {
+            image.features.insert(features::KRAFT_VERSION.to_owned(), *level);
+        }
+        ControlRecord::KRaftVoters(voters) => image.voters = voters.as_slice().into(),
+        ControlRecord::LeaderChange { .. } | ControlRecord::SnapshotHeader { .. } | ControlRecord::SnapshotFooter => {}
     }
 }
 

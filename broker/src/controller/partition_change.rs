@@ -1,9 +1,11 @@
-//! The only place where a partition's ISR, ELR and leader change (KIP-966). Pure.
+//! The only place where a partition's replicas, ISR, ELR and leader change (KIP-966). Pure.
 //!
 //! 1. While the ISR is smaller than `min.insync.replicas` nothing is committed, so whoever leaves it then has all
 //!    that was: it stays eligible to lead (ELR), unless its copy may have lost something.
 //! 2. The leader stays if it can. Otherwise it is the first replica of the ISR that can lead; where the ISR is empty,
 //!    of the ELR; where that is empty too, the last known leader, as `RECOVERING`, because what it lost is unknown.
+//!    An election that is asked for may take the first replica before all others, or where nobody else is left any
+//!    replica at all, `RECOVERING` too.
 //! 3. A replica leads only from the volume that it is recorded on (KIP-858), which the caller's `can_lead` tells.
 
 use protocol::metadata_records::{LeaderRecoveryState, LeaderUpdate, MetadataRecord, PartitionChangeRecord};
@@ -22,6 +24,17 @@ pub(super) enum Departure {
     VolumeReplaced(DirectoryId),
 }
 
+/// Who leads where several could, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Election {
+    /// The leader stays if it can.
+    Online,
+    /// The first replica before the present leader.
+    Preferred,
+    /// As online; if nobody can lead without losing records, one of the others.
+    Unclean,
+}
+
 /// What a partition is to become.
 #[derive(Debug, Clone)]
 pub(super) struct PartitionChange<'a> {
@@ -30,14 +43,27 @@ pub(super) struct PartitionChange<'a> {
     was: &'a PartitionImage,
     becomes: PartitionImage,
     min_insync_replicas: usize,
+    election: Election,
 }
 
 impl<'a> PartitionChange<'a> {
     /// A change of nothing, yet: [`Self::elect`] looks for a leader if there is none.
     pub(super) fn new(topic: TopicId, id: PartitionId, was: &'a PartitionImage, min_insync_replicas: usize) -> Self {
-        // More than there are replicas is never in sync.
-        let min_insync_replicas = min_insync_replicas.min(was.replicas.len());
-        Self { topic, id, was, becomes: was.clone(), min_insync_replicas }
+        Self { topic, id, was, becomes: was.clone(), min_insync_replicas, election: Election::Online }
+    }
+
+    pub(super) fn by(self, election: Election) -> Self {
+        Self { election, ..self }
+    }
+
+    /// On these replicas from now on, of which some may be on their way in or out (KIP-455).
+    pub(super) fn on(mut self, replicas: Vec<Replica>, adding: Vec<BrokerId>, removing: Vec<BrokerId>) -> Self {
+        let becomes = &mut self.becomes;
+        for list in [&mut becomes.isr, &mut becomes.eligible_leader_replicas, &mut becomes.last_known_elr] {
+            list.retain(|id| replicas.iter().any(|replica| replica.broker == *id));
+        }
+        (becomes.replicas, becomes.adding, becomes.removing) = (replicas, adding, removing);
+        self
     }
 
     pub(super) fn without(mut self, broker: BrokerId, departure: Departure) -> Self {
@@ -62,14 +88,15 @@ impl<'a> PartitionChange<'a> {
     pub(super) fn elect(mut self, can_lead: impl Fn(Replica) -> bool) -> Option<MetadataRecord> {
         self.becomes.leader = self.leader(can_lead);
         if let Some(leader) = self.becomes.leader
-            && self.becomes.isr.is_empty()
+            && !self.becomes.isr.contains(&leader)
         {
             if !self.becomes.eligible_leader_replicas.contains(&leader) {
                 self.becomes.recovery_state = LeaderRecoveryState::Recovering;
             }
             self.becomes.isr = vec![leader];
         }
-        if self.min_insync_replicas <= self.becomes.isr.len() {
+        // More than there are replicas is never in sync.
+        if self.min_insync_replicas.min(self.becomes.replicas.len()) <= self.becomes.isr.len() {
             self.becomes.eligible_leader_replicas.clear();
             self.becomes.last_known_elr.clear();
         } else {
@@ -108,23 +135,35 @@ impl<'a> PartitionChange<'a> {
             ([], eligible, _) => eligible,
             (isr, ..) => isr,
         };
-        let mut able =
-            replicas.iter().filter(|replica| candidates.contains(&replica.broker) && can_lead(**replica)).peekable();
-        let first = able.peek().map(|replica| replica.broker);
-        let current = self.was.leader;
-        if able.any(|replica| Some(replica.broker) == current) { current } else { first }
+        let can_lead = |replica: &&Replica| can_lead(**replica);
+        let able: Vec<_> = replicas.iter().filter(can_lead).map(|replica| replica.broker).collect();
+        let mut clean = able.iter().copied().filter(|id| candidates.contains(id)).peekable();
+        let (first, current) = (clean.peek().copied(), self.was.leader);
+        let preferred = self.becomes.brokers().next();
+        match self.election {
+            Election::Preferred if first.is_some() && first == preferred => first,
+            Election::Unclean if first.is_none() => able.first().copied(),
+            _ if clean.any(|id| Some(id) == current) => current,
+            _ => first,
+        }
     }
 
     fn record(self) -> Option<MetadataRecord> {
         let Self { was, becomes, .. } = self;
+        // Where a replica goes, the leader that stays gets a new epoch.
+        let all_stay = was.brokers().all(|id| becomes.replica_on(id).is_some());
         let leader = match becomes.leader {
-            same if same == was.leader => LeaderUpdate::Unchanged,
+            same if same == was.leader && all_stay => LeaderUpdate::Unchanged,
             None => LeaderUpdate::Nobody,
             Some(leader) => LeaderUpdate::Broker(leader),
         };
         let directories = || becomes.replicas.iter().map(|replica| replica.directory).collect();
+        let same_brokers = was.brokers().eq(becomes.brokers());
         let record = PartitionChangeRecord {
             leader,
+            replicas: (!same_brokers).then(|| becomes.brokers().collect()),
+            adding_replicas: changed(&was.adding, becomes.adding.clone()),
+            removing_replicas: changed(&was.removing, becomes.removing.clone()),
             directories: (becomes.replicas != was.replicas).then(directories),
             isr: changed(&was.isr, becomes.isr),
             leader_recovery_state: (becomes.recovery_state != was.recovery_state).then_some(becomes.recovery_state),

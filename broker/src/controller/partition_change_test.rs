@@ -15,6 +15,8 @@ fn partition(replicas: &[i32], (isr, elr, last_known, leader): State<'_>) -> Par
     PartitionImage {
         replicas: replicas.iter().map(replica).collect(),
         isr: ids(isr),
+        adding: Vec::new(),
+        removing: Vec::new(),
         leader: leader.map(BrokerId),
         recovery_state: LeaderRecoveryState::Recovered,
         leader_epoch: LeaderEpoch(0),

@@ -1,6 +1,34 @@
-//! Which brokers get the replicas of a new topic.
+//! Which brokers get the replicas of a partition.
 
 use protocol::types::BrokerId;
+
+use crate::metadata::Image;
+
+/// Brokers that a request names for a partition, and cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AssignmentError {
+    #[error("no broker is given")]
+    Empty,
+    #[error("broker {broker} is not registered")]
+    Unregistered { broker: BrokerId },
+    #[error("broker {broker} is there more than once")]
+    Repeated { broker: BrokerId },
+}
+
+pub(super) fn check_assignment(image: &Image, brokers: &[BrokerId]) -> Result<(), AssignmentError> {
+    if brokers.is_empty() {
+        return Err(AssignmentError::Empty);
+    }
+    for (index, broker) in brokers.iter().copied().enumerate() {
+        if !image.brokers.contains_key(&broker) {
+            return Err(AssignmentError::Unregistered { broker });
+        }
+        if brokers.iter().take(index).any(|earlier| *earlier == broker) {
+            return Err(AssignmentError::Repeated { broker });
+        }
+    }
+    Ok(())
+}
 
 /// One list of brokers per partition, the preferred leader first: leaders and followers go round the brokers, so that
 /// each gets its share. `start` (any number) keeps small topics from all beginning at the same broker.

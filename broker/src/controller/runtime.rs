@@ -11,25 +11,24 @@ use arc_swap::ArcSwap;
 use protocol::config::Values;
 use protocol::metadata_records::MetadataRecord;
 use protocol::metadata_records::control::ControlRecord;
-use protocol::produce::CheckedBatch;
-use protocol::types::{BrokerId, DirectoryId, LeaderEpoch, Offset, TopicId};
+use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, Offset, TopicId};
 use storage::directory::LogDirectory;
 use storage::{AppendError, Disk, FilePool};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 use uuid::Uuid;
 
-use super::brokers;
-use super::configs;
-use super::features;
+use super::brokers::{Registration, RegistrationError};
 use super::format::{Bootstrap, read_bootstrap};
+use super::group::{Batch, Group};
 use super::handle::{Command, ControllerError, ControllerHandle, Reply};
-use super::metadata_log::{MetadataLog, MetadataLogError, encode_control, encode_records, replay_control};
-use super::producer_ids;
+use super::metadata_log::{MetadataLog, MetadataLogError, encode_control, replay_control};
+use super::producer_ids::ProducerIdBlock;
 use super::quorum_state::{QuorumState, QuorumStateError, QuorumStateFile};
-use super::topics::{self, CreateTopicError, CreatedTopic, TopicDefaults, TopicSpec};
+use super::topics::{CreateTopicError, CreatedTopic, TopicDefaults, TopicSpec};
+use super::{brokers, configs, elections, features, partitions, producer_ids, reassignments, topic_deletion, topics};
 use crate::clock;
-use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY, TopicImage, replay};
+use crate::metadata::{Image, METADATA_DIRECTORY, TopicImage};
 use crate::replica::ReplicaManager;
 
 /// Commands that share one sync.
@@ -48,9 +47,6 @@ pub(crate) enum ControllerStartError {
     #[error(transparent)]
     Controller(#[from] ControllerError),
 }
-
-/// An answer that waits for the sync, and is told whether what it says came to be.
-type Answer = Box<dyn FnOnce(Result<(), ControllerError>) + Send>;
 
 /// What the controller decides with.
 #[derive(Debug, Clone)]
@@ -125,16 +121,16 @@ impl Controller {
     fn commit(&mut self, records: &[MetadataRecord]) -> Result<(), ControllerStartError> {
         let mut group = Group::new(&self.image);
         group.add(records)?;
-        if self.append(&group)? < group.batches.len() { Err(ControllerError::NoSpace.into()) } else { Ok(()) }
+        if self.append(&group.batches)? < group.batches.len() { Err(ControllerError::NoSpace.into()) } else { Ok(()) }
     }
 
     /// How many batches of the group are committed: all, or as many as there was space for. The image follows them.
-    fn append(&mut self, group: &Group) -> Result<usize, MetadataLogError> {
+    fn append(&mut self, batches: &[Batch]) -> Result<usize, MetadataLogError> {
         let now = clock::wall();
         let mut committed = 0;
-        for (batch, after) in &group.batches {
-            match self.log.append(batch, now) {
-                Ok(_) => self.image = after.clone(),
+        for batch in batches {
+            match self.log.append(&batch.records, now) {
+                Ok(_) => self.image = batch.image.clone(),
                 Err(MetadataLogError::Append(AppendError::NoSpace { .. })) => break,
                 Err(error) => return Err(error),
             }
@@ -190,61 +186,6 @@ impl ControllerThread {
     }
 }
 
-/// Commands decided together, not yet written.
-struct Group {
-    image: Image,
-    /// Each with the image that follows it.
-    batches: Vec<(CheckedBatch, Image)>,
-    /// Each with the number of batches that it relies on.
-    answers: Vec<(usize, Answer)>,
-    /// Topics whose partitions changed, created ones included.
-    topics: Vec<TopicId>,
-    /// What was configured.
-    configured: Vec<ConfigResource>,
-}
-
-impl Group {
-    fn new(image: &Image) -> Self {
-        Self {
-            image: image.clone(),
-            batches: Vec::new(),
-            answers: Vec::new(),
-            topics: Vec::new(),
-            configured: Vec::new(),
-        }
-    }
-
-    /// One batch: all of the records or none of them.
-    fn add(&mut self, records: &[MetadataRecord]) -> Result<(), ControllerError> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let batch = encode_records(records, clock::wall())?;
-        for record in records {
-            let replayed = replay(&mut self.image, record);
-            assert!(replayed.is_ok(), "the controller decided on what its image cannot replay: {replayed:?}");
-            if let MetadataRecord::Partition(partition) = record {
-                self.touch(partition.topic_id);
-            }
-            if let MetadataRecord::PartitionChange(change) = record {
-                self.touch(change.topic_id);
-            }
-            if let MetadataRecord::Config { resource_type, resource_name, .. } = record {
-                self.configured.push(ConfigResource { kind: *resource_type, name: resource_name.clone() });
-            }
-        }
-        self.image.end_offset = self.image.end_offset.advance(batch.header.records_count.into());
-        self.batches.push((batch, self.image.clone()));
-        Ok(())
-    }
-
-    fn touch(&mut self, topic: TopicId) {
-        if self.topics.last() != Some(&topic) {
-            self.topics.push(topic);
-        }
-    }
-}
-
 struct Runtime {
     controller: Controller,
     replicas: Arc<ReplicaManager>,
@@ -275,14 +216,14 @@ impl Runtime {
 
     /// Writes what was decided, lets the broker follow, answers.
     fn finish(&mut self, group: Group) -> Result<(), MetadataLogError> {
-        let mut committed = 0;
-        if !group.batches.is_empty() {
-            committed = self.controller.append(&group)?;
-            let image = self.controller.image.clone();
-            self.replicas.set_metadata_recovery_point(image.end_offset);
-            self.replicas.configure(&image, &group.configured);
-            self.replicas.apply(&image, &group.topics);
-            self.published.store(Arc::new(image));
+        let committed = if group.batches.is_empty() { 0 } else { self.controller.append(&group.batches)? };
+        self.replicas.set_metadata_recovery_point(self.controller.image.end_offset);
+        for Batch { image, topics, configured, .. } in group.batches.into_iter().take(committed) {
+            self.replicas.configure(&image, &configured);
+            // New partitions serve before they are seen; deleted ones are not seen any more when they stop.
+            self.replicas.apply(&image, &topics);
+            self.published.store(Arc::new(image.clone()));
+            self.replicas.drop_deleted(&image, &topics);
         }
         for (relies_on, answer) in group.answers {
             answer(if relies_on <= committed { Ok(()) } else { Err(ControllerError::NoSpace) });
@@ -296,43 +237,68 @@ impl Runtime {
                 let mut left = topics::PARTITIONS_MAX;
                 let create = |spec| self.create_topic(group, spec, validate_only, &mut left);
                 let results = specs.into_iter().map(create).collect();
-                answer(group, reply, Ok(results));
+                group.answer(reply, Ok(results));
             }
             Command::AlterConfigs { changes, validate_only, reply } => {
                 let file = &self.controller.context.file_values;
-                let (records, results) = configs::alter_configs(&group.image, file, &changes);
-                let written = if validate_only { Ok(()) } else { group.add(&records) };
-                answer(group, reply, written.map(|()| results));
+                let decided = configs::alter_configs(&group.image, file, &changes);
+                group.answer_after(reply, unless(validate_only, decided));
             }
-            Command::AllocateProducerIds { reply } => {
-                let allocated = producer_ids::allocate(&group.image, self.controller.context.id);
-                let block = allocated.ok_or(ControllerError::NoProducerIds);
-                let result = block.and_then(|(record, block)| group.add(&[record]).map(|()| block));
-                answer(group, reply, result);
+            Command::DeleteTopics { topics, reply } => {
+                let decided = topic_deletion::delete_topics(&group.image, &topics);
+                group.answer_after(reply, decided);
             }
-            Command::Register { registration, reply } => {
-                let min_insync_replicas = |topic: &TopicImage| self.min_insync_replicas(&group.image, topic);
-                let departure = brokers::departure(&group.image, &registration);
-                let (records, epoch) = brokers::register(&group.image, registration, min_insync_replicas);
-                info!(%epoch, ?departure, partitions_changed = records.len() - 1, "broker registered");
-                let result = group.add(&records).map(|()| epoch);
-                answer(group, reply, result);
+            Command::CreatePartitions { specs, validate_only, reply } => {
+                let decided = partitions::create_partitions(&group.image, &specs, random_start());
+                group.answer_after(reply, unless(validate_only, decided));
             }
-            Command::Unfence { epoch, reply } => {
-                let min_insync_replicas = |topic: &TopicImage| self.min_insync_replicas(&group.image, topic);
-                let unfenced = brokers::unfence(&group.image, self.controller.context.id, epoch, min_insync_replicas);
-                let result = match unfenced {
-                    Ok(records) => group.add(&records).map(Ok),
-                    Err(error) => Ok(Err(error)),
-                };
-                answer(group, reply, result);
+            Command::ElectLeaders { election, wanted, reply } => {
+                let min_insync_replicas = self.min_insync_replicas(&group.image);
+                let decided = elections::elect_leaders(&group.image, election, wanted, min_insync_replicas);
+                group.answer_after(reply, decided);
             }
+            Command::AlterReassignments { wanted, factor_change, reply } => {
+                let minimum = self.min_insync_replicas(&group.image);
+                let decided = reassignments::alter_reassignments(&group.image, wanted, factor_change, minimum);
+                group.answer_after(reply, decided);
+            }
+            Command::UpdateFeatures { updates, validate_only, reply } => {
+                let decided = features::update_features(&group.image, &updates);
+                group.answer_after(reply, unless(validate_only, decided));
+            }
+            Command::AllocateProducerIds { reply } => self.allocate_producer_ids(group, reply),
+            Command::Register { registration, reply } => self.register(group, registration, reply),
+            Command::Unfence { epoch, reply } => self.unfence(group, epoch, reply),
             Command::Stop => {}
         }
     }
 
-    fn min_insync_replicas(&self, image: &Image, topic: &TopicImage) -> usize {
-        self.replicas.settings(image, &topic.name).min_insync_replicas
+    fn allocate_producer_ids(&self, group: &mut Group, reply: Reply<ProducerIdBlock>) {
+        let allocated = producer_ids::allocate(&group.image, self.controller.context.id);
+        let block = allocated.ok_or(ControllerError::NoProducerIds);
+        let result = block.and_then(|(record, block)| group.add(&[record]).map(|()| block));
+        group.answer(reply, result);
+    }
+
+    fn register(&self, group: &mut Group, registration: Registration, reply: Reply<BrokerEpoch>) {
+        let departure = brokers::departure(&group.image, &registration);
+        let min_insync_replicas = self.min_insync_replicas(&group.image);
+        let (records, epoch) = brokers::register(&group.image, registration, min_insync_replicas);
+        info!(%epoch, ?departure, partitions_changed = records.len() - 1, "broker registered");
+        group.answer_after(reply, (records, epoch));
+    }
+
+    fn unfence(&self, group: &mut Group, epoch: BrokerEpoch, reply: Reply<Result<(), RegistrationError>>) {
+        let min_insync_replicas = self.min_insync_replicas(&group.image);
+        let decided = match brokers::unfence(&group.image, self.controller.context.id, epoch, min_insync_replicas) {
+            Ok(records) => (records, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        group.answer_after(reply, decided);
+    }
+
+    fn min_insync_replicas(&self, image: &Image) -> impl Fn(&TopicImage) -> usize {
+        |topic| self.replicas.settings(image, &topic.name).min_insync_replicas
     }
 
     fn create_topic(
@@ -343,14 +309,12 @@ impl Runtime {
         partitions_left: &mut usize,
     ) -> Result<CreatedTopic, CreateTopicError> {
         let id = TopicId(Uuid::new_v4());
-        let (start, _) = id.0.as_u64_pair();
-        let start = usize::try_from(start).unwrap_or(0);
         let (records, created) = topics::create_topic(
             &group.image,
             spec,
             self.controller.context.topic_defaults,
             id,
-            (start, *partitions_left),
+            (random_start(), *partitions_left),
         )?;
         *partitions_left = partitions_left.saturating_sub(usize::try_from(created.partitions).unwrap_or(0));
         if !validate_only {
@@ -361,10 +325,13 @@ impl Runtime {
     }
 }
 
-/// Sent after the sync. Who asked may be gone: that is no concern of the log's.
-fn answer<T: Send + 'static>(group: &mut Group, reply: Reply<T>, result: Result<T, ControllerError>) {
-    let send = move |committed: Result<(), ControllerError>| {
-        let _gone = reply.send(committed.and(result));
-    };
-    group.answers.push((group.batches.len(), Box::new(send)));
+/// Where placement begins.
+fn random_start() -> usize {
+    let (start, _) = Uuid::new_v4().as_u64_pair();
+    usize::try_from(start).unwrap_or(0)
+}
+
+/// What is only to be validated leaves no records.
+fn unless<T>(validate_only: bool, (records, results): (Vec<MetadataRecord>, T)) -> (Vec<MetadataRecord>, T) {
+    (if validate_only { Vec::new() } else { records }, results)
 }

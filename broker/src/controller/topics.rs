@@ -9,7 +9,7 @@ use protocol::types::{BrokerId, LeaderEpoch, PartitionEpoch, PartitionId, TopicI
 
 use super::configs;
 use super::placement::place;
-use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY, TopicImage};
+use crate::metadata::{ConfigResource, Image, METADATA_TOPIC, TopicImage};
 
 /// Longest topic name: directory names add a partition number and suffixes to it.
 const NAME_LENGTH_MAX: usize = 249;
@@ -81,6 +81,11 @@ pub(crate) fn is_internal_topic(name: &str) -> bool {
     INTERNAL_TOPICS.contains(&name)
 }
 
+pub(crate) fn is_legal_topic_name(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=NAME_LENGTH_MAX).contains(&name.len()) && name.chars().all(legal) && name != "." && name != ".."
+}
+
 /// The records that create the topic under `id`. `start` (any number) spreads the first leaders. `partitions_max` is
 /// what is left to the request.
 pub(super) fn create_topic(
@@ -114,17 +119,11 @@ pub(super) fn create_topic(
     Ok((records, created))
 }
 
-/// Whether a topic can have this name.
-pub(super) fn is_legal_name(name: &str) -> bool {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    !name.is_empty() && name.len() <= NAME_LENGTH_MAX && name.chars().all(legal) && name != "." && name != ".."
-}
-
 fn check_name(image: &Image, name: &str) -> Result<(), CreateTopicError> {
-    if !is_legal_name(name) {
+    if !is_legal_topic_name(name) {
         return Err(CreateTopicError::InvalidName { name: name.to_owned() });
     }
-    if METADATA_DIRECTORY.strip_suffix("-0") == Some(name) {
+    if name == METADATA_TOPIC {
         return Err(CreateTopicError::Reserved { name: name.to_owned() });
     }
     if image.topic(name).is_some() {
@@ -205,22 +204,26 @@ fn assigned(
     Ok(by_id.into_iter().map(|(_, brokers)| brokers.clone()).collect())
 }
 
-fn partition_record(image: &Image, topic_id: TopicId, id: PartitionId, brokers: &[BrokerId]) -> PartitionRecord {
-    let directory = |broker: &BrokerId| {
-        image.brokers.get(broker).and_then(|broker| broker.directories.first()).copied().unwrap_or_default()
-    };
+/// A new partition, led by the first of its brokers that is available; the others that are begin in sync.
+pub(super) fn partition_record(
+    image: &Image,
+    topic_id: TopicId,
+    id: PartitionId,
+    brokers: &[BrokerId],
+) -> PartitionRecord {
+    let isr: Vec<_> = brokers.iter().copied().filter(|id| image.is_active(*id)).collect();
     PartitionRecord {
         partition_id: id,
         topic_id,
         replicas: brokers.to_vec(),
-        isr: brokers.to_vec(),
         removing_replicas: Vec::new(),
         adding_replicas: Vec::new(),
-        leader: brokers.first().copied(),
+        leader: isr.first().copied(),
+        isr,
         leader_recovery_state: LeaderRecoveryState::Recovered,
         leader_epoch: LeaderEpoch(0),
         partition_epoch: PartitionEpoch(0),
-        directories: brokers.iter().map(directory).collect(),
+        directories: brokers.iter().map(|id| image.directory_for_new_replica(*id)).collect(),
         eligible_leader_replicas: Vec::new(),
         last_known_elr: Vec::new(),
     }

@@ -5,7 +5,10 @@ use protocol::config::ConfigError;
 use protocol::produce::BatchError;
 use storage::{AppendError, ProducerError, ResolveError};
 
-use crate::controller::{AlterConfigError, ControllerError, CreateTopicError};
+use crate::controller::{
+    AlterConfigError, AssignmentError, ControllerError, CreatePartitionsError, CreateTopicError, DeleteTopicError,
+    ElectionError, InvalidFeatureUpdate, ReassignmentError,
+};
 use crate::replica::{AccessError, FetchError, ProduceError};
 
 /// The code of Kafka's protocol for an error.
@@ -23,6 +26,7 @@ impl KafkaError for AccessError {
             Self::NotLeader(_) => ResponseError::NotLeaderOrFollower,
             Self::FencedLeaderEpoch { .. } => ResponseError::FencedLeaderEpoch,
             Self::UnknownLeaderEpoch { .. } => ResponseError::UnknownLeaderEpoch,
+            Self::Deleted(_) => ResponseError::UnknownTopicOrPartition,
             Self::Offline(_) => ResponseError::KafkaStorageError,
         }
     }
@@ -135,6 +139,67 @@ impl KafkaError for AlterConfigError {
                 ResponseError::InvalidRequest
             }
         }
+    }
+}
+
+impl KafkaError for DeleteTopicError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::UnknownName => ResponseError::UnknownTopicOrPartition,
+            Self::UnknownId => ResponseError::UnknownTopicId,
+            Self::Repeated => ResponseError::InvalidRequest,
+        }
+    }
+}
+
+impl KafkaError for CreatePartitionsError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::Repeated => ResponseError::InvalidRequest,
+            Self::UnknownTopic { .. } => ResponseError::UnknownTopicOrPartition,
+            Self::NotAnIncrease { .. } => ResponseError::InvalidPartitions,
+            Self::TooMany { .. } => ResponseError::PolicyViolation,
+            Self::AssignmentCount { .. } | Self::AssignmentFactor { .. } | Self::AllFenced { .. } => {
+                ResponseError::InvalidReplicaAssignment
+            }
+            Self::Assignment { error, .. } => error.kafka_error(),
+            Self::TooFewBrokers { .. } => ResponseError::InvalidReplicationFactor,
+        }
+    }
+}
+
+impl KafkaError for AssignmentError {
+    fn kafka_error(&self) -> ResponseError {
+        ResponseError::InvalidReplicaAssignment
+    }
+}
+
+impl KafkaError for ElectionError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::UnknownTopic { .. } | Self::UnknownPartition { .. } => ResponseError::UnknownTopicOrPartition,
+            Self::NotNeeded => ResponseError::ElectionNotNeeded,
+            Self::PreferredNotAvailable { .. } => ResponseError::PreferredLeaderNotAvailable,
+            Self::NoneAvailable => ResponseError::EligibleLeadersNotAvailable,
+        }
+    }
+}
+
+impl KafkaError for ReassignmentError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::UnknownTopic { .. } | Self::UnknownPartition { .. } => ResponseError::UnknownTopicOrPartition,
+            Self::NoneInProgress => ResponseError::NoReassignmentInProgress,
+            Self::CannotRevert => ResponseError::InvalidReplicaAssignment,
+            Self::Assignment(error) => error.kafka_error(),
+            Self::FactorChanged { .. } => ResponseError::InvalidReplicationFactor,
+        }
+    }
+}
+
+impl KafkaError for InvalidFeatureUpdate {
+    fn kafka_error(&self) -> ResponseError {
+        ResponseError::InvalidUpdateVersion
     }
 }
 

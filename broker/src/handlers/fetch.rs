@@ -113,7 +113,11 @@ impl Broker {
                 Err(error) => return FetchedPartition::failed(index, error.code()),
             };
             let (high_watermark, log_start) = (readable.high_watermark, readable.log_start);
-            match resolve(readable.located, first).await {
+            let resolved = resolve(readable.located, first).await;
+            if let Err(error) = partition.check_in_service() {
+                return FetchedPartition::failed(index, error.code());
+            }
+            match resolved {
                 Ok(records) => return FetchedPartition::read(index, high_watermark, log_start, records),
                 // Compaction can leave nothing between an offset and its segment's end.
                 Err(ResolveError::Gap { next }) if offset < next => offset = next,

@@ -56,6 +56,7 @@ impl Broker {
             // Looks into batches, so it is not done on the network thread.
             Ok(Position::Search(search)) => {
                 let searched = tokio::task::spawn_blocking(move || search.resolve()).await;
+                partition.check_in_service().map_err(|error| error.code())?;
                 let found = searched.map_err(|_| ResponseError::UnknownServerError.code())?;
                 let found = found.map_err(|error| error.code())?;
                 Ok(found.map(|found| (found.timestamp, found.offset, Some(found.leader_epoch))))

@@ -1,6 +1,7 @@
 //! Metadata, and the creation of topics that a client asks for by name (`auto.create.topics.enable`).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -12,7 +13,7 @@ use kafka_protocol::protocol::StrBytes;
 use protocol::types::{BrokerId, PartitionId, TopicId};
 
 use super::errors::KafkaError as _;
-use super::{Broker, Request, RequestError};
+use super::{Broker, Request, RequestError, authorized_operations, topics};
 use crate::controller::{CreateTopicError, CreatedTopic, TopicSpec, is_internal_topic};
 use crate::metadata::{BrokerImage, Image, PartitionImage, TopicImage};
 
@@ -29,19 +30,36 @@ impl Broker {
             _ => HashMap::new(),
         };
         let image = self.image.load_full();
-        let topics = match wanted {
-            None => {
-                image.topic_ids.values().filter_map(|id| image.topics.get(id)).map(|t| describe(&image, t)).collect()
-            }
-            Some(topics) => distinct(&topics).map(|topic| answer(&image, topic, &refused, request.version)).collect(),
-        };
         let listener = &request.context.listener.name;
+        let describe = |topic: &TopicImage| {
+            let described = describe(&image, topic, listener);
+            let asked = body.include_topic_authorized_operations;
+            if asked {
+                described.with_topic_authorized_operations(authorized_operations::of_topic())
+            } else {
+                described
+            }
+        };
+        let topics = match wanted {
+            None => image.topic_ids.values().filter_map(|id| image.topics.get(id)).map(|t| describe(t)).collect(),
+            Some(topics) => distinct(&topics)
+                .map(|topic| match find(&image, topic) {
+                    Some(found) => describe(found),
+                    None => unknown(topic, &refused, request.version),
+                })
+                .collect(),
+        };
         let brokers = image.active_brokers().filter_map(|(id, broker)| describe_broker(id, broker, listener));
-        Ok(MetadataResponse::default()
+        let response = MetadataResponse::default()
             .with_brokers(brokers.collect())
             .with_cluster_id(Some(StrBytes::from_string(self.identity.cluster_id.to_string())))
             .with_controller_id(WireBrokerId(self.config.broker_id.0))
-            .with_topics(topics))
+            .with_topics(topics);
+        Ok(if body.include_cluster_authorized_operations {
+            response.with_cluster_authorized_operations(authorized_operations::of_cluster())
+        } else {
+            response
+        })
     }
 
     /// Creates the named topics that do not exist. Returns the error of each that could not be.
@@ -88,19 +106,18 @@ fn describe_broker(id: BrokerId, broker: &BrokerImage, listener: &str) -> Option
     )
 }
 
-fn answer(
-    image: &Image,
+fn find<'a>(image: &'a Image, wanted: &MetadataRequestTopic) -> Option<&'a Arc<TopicImage>> {
+    match &wanted.name {
+        Some(name) => image.topic(name),
+        None => image.topics.get(&TopicId(wanted.topic_id)),
+    }
+}
+
+fn unknown(
     wanted: &MetadataRequestTopic,
     refused: &HashMap<String, ResponseError>,
     version: i16,
 ) -> MetadataResponseTopic {
-    let found = match &wanted.name {
-        Some(name) => image.topic(name),
-        None => image.topics.get(&TopicId(wanted.topic_id)),
-    };
-    if let Some(topic) = found {
-        return describe(image, topic);
-    }
     let error = match &wanted.name {
         Some(name) => refused.get(name.as_str()).copied().unwrap_or(ResponseError::UnknownTopicOrPartition),
         None => ResponseError::UnknownTopicId,
@@ -110,17 +127,21 @@ fn answer(
     MetadataResponseTopic::default().with_error_code(error.code()).with_name(name).with_topic_id(wanted.topic_id)
 }
 
-fn describe(image: &Image, topic: &TopicImage) -> MetadataResponseTopic {
+fn describe(image: &Image, topic: &TopicImage, listener: &str) -> MetadataResponseTopic {
+    let partitions = topic.partitions().map(|(id, partition)| describe_partition(image, id, partition, listener));
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(StrBytes::from_string(topic.name.clone()))))
         .with_topic_id(topic.id.0)
         .with_is_internal(is_internal_topic(&topic.name))
-        .with_partitions(topic.partitions().map(|(id, partition)| describe_partition(image, id, partition)).collect())
+        .with_partitions(partitions.collect())
 }
 
-fn describe_partition(image: &Image, id: PartitionId, partition: &PartitionImage) -> MetadataResponsePartition {
-    let is_offline = |broker: &BrokerId| image.brokers.get(broker).is_none_or(|broker| broker.fenced);
-    let replicas = || partition.replicas.iter().map(|replica| replica.broker);
+fn describe_partition(
+    image: &Image,
+    id: PartitionId,
+    partition: &PartitionImage,
+    listener: &str,
+) -> MetadataResponsePartition {
     let wire = |broker: BrokerId| WireBrokerId(broker.0);
     let error = if partition.leader.is_some() { 0 } else { ResponseError::LeaderNotAvailable.code() };
     MetadataResponsePartition::default()
@@ -128,7 +149,7 @@ fn describe_partition(image: &Image, id: PartitionId, partition: &PartitionImage
         .with_partition_index(id.0)
         .with_leader_id(WireBrokerId(partition.leader.map_or(-1, |leader| leader.0)))
         .with_leader_epoch(partition.leader_epoch.0)
-        .with_replica_nodes(replicas().map(wire).collect())
+        .with_replica_nodes(partition.brokers().map(wire).collect())
         .with_isr_nodes(partition.isr.iter().copied().map(wire).collect())
-        .with_offline_replicas(replicas().filter(is_offline).map(wire).collect())
+        .with_offline_replicas(topics::offline_replicas(image, partition, listener).map(wire).collect())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use imbl::{HashMap, OrdMap, Vector};
 use protocol::config::{ConfigError, Layer, Scope, Values};
+use protocol::metadata_records::control::Voter;
 use protocol::metadata_records::{ConfigResourceType, Endpoint, LeaderRecoveryState};
 use protocol::types::{
     BrokerEpoch, BrokerId, DirectoryId, IncarnationId, LeaderEpoch, Offset, PartitionEpoch, PartitionId, ProducerId,
@@ -18,6 +19,8 @@ pub(crate) struct Image {
     /// Epoch of the last record that is in it.
     pub(crate) epoch: LeaderEpoch,
     pub(crate) features: OrdMap<String, i16>,
+    /// Of the metadata quorum.
+    pub(crate) voters: Arc<[Voter]>,
     pub(crate) brokers: OrdMap<BrokerId, BrokerImage>,
     pub(crate) topics: HashMap<TopicId, Arc<TopicImage>>,
     pub(crate) topic_ids: OrdMap<String, TopicId>,
@@ -49,6 +52,9 @@ pub(crate) struct PartitionImage {
     /// In order of preference.
     pub(crate) replicas: Vec<Replica>,
     pub(crate) isr: Vec<BrokerId>,
+    /// Of a reassignment in progress, these two.
+    pub(crate) adding: Vec<BrokerId>,
+    pub(crate) removing: Vec<BrokerId>,
     pub(crate) leader: Option<BrokerId>,
     pub(crate) recovery_state: LeaderRecoveryState,
     pub(crate) leader_epoch: LeaderEpoch,
@@ -93,6 +99,7 @@ impl Image {
             end_offset: Offset(0),
             epoch: LeaderEpoch(0),
             features: OrdMap::new(),
+            voters: Arc::default(),
             brokers: OrdMap::new(),
             topics: HashMap::new(),
             topic_ids: OrdMap::new(),
@@ -130,6 +137,15 @@ impl Image {
         }
         (values, errors)
     }
+
+    pub(crate) fn is_active(&self, broker: BrokerId) -> bool {
+        self.brokers.get(&broker).is_some_and(|broker| !broker.fenced && !broker.in_controlled_shutdown)
+    }
+
+    /// Nil for a broker that is not registered.
+    pub(crate) fn directory_for_new_replica(&self, broker: BrokerId) -> DirectoryId {
+        self.brokers.get(&broker).and_then(|broker| broker.directories.first()).copied().unwrap_or_default()
+    }
 }
 
 impl TopicImage {
@@ -143,6 +159,14 @@ impl TopicImage {
 }
 
 impl PartitionImage {
+    pub(crate) fn brokers(&self) -> impl Iterator<Item = BrokerId> {
+        self.replicas.iter().map(|replica| replica.broker)
+    }
+
+    pub(crate) fn is_reassigning(&self) -> bool {
+        !(self.adding.is_empty() && self.removing.is_empty())
+    }
+
     pub(crate) fn replica_on(&self, broker: BrokerId) -> Option<Replica> {
         self.replicas.iter().copied().find(|replica| replica.broker == broker)
     }

@@ -115,6 +115,8 @@ fn create_partition(image: &mut Image, record: &PartitionRecord) -> Result<(), R
     topic.partitions.push_back(PartitionImage {
         replicas: replicas(id, record.partition_id, &record.replicas, &record.directories)?,
         isr: record.isr.clone(),
+        adding: record.adding_replicas.clone(),
+        removing: record.removing_replicas.clone(),
         leader: record.leader,
         recovery_state: record.leader_recovery_state,
         leader_epoch: record.leader_epoch,
@@ -140,6 +142,8 @@ fn change_partition(image: &mut Image, record: &PartitionChangeRecord) -> Result
     }
     let lists = [
         (&record.isr, &mut state.isr),
+        (&record.adding_replicas, &mut state.adding),
+        (&record.removing_replicas, &mut state.removing),
         (&record.eligible_leader_replicas, &mut state.eligible_leader_replicas),
         (&record.last_known_elr, &mut state.last_known_elr),
     ];

@@ -1,7 +1,8 @@
 //! Images for tests of what decides on them.
 
 use protocol::metadata_records::{
-    BrokerRegistrationChangeRecord, LeaderRecoveryState, MetadataRecord, PartitionRecord, RegisterBrokerRecord,
+    BrokerRegistrationChangeRecord, Endpoint, LeaderRecoveryState, MetadataRecord, PartitionRecord,
+    RegisterBrokerRecord,
 };
 use protocol::types::{
     BrokerEpoch, BrokerId, DirectoryId, IncarnationId, LeaderEpoch, PartitionEpoch, PartitionId, TopicId,
@@ -32,7 +33,12 @@ pub(crate) fn cluster(brokers: i32) -> Image {
             broker_id: id,
             incarnation_id: IncarnationId::default(),
             broker_epoch,
-            endpoints: Vec::new(),
+            endpoints: vec![Endpoint {
+                name: "PLAINTEXT".to_owned(),
+                host: "localhost".to_owned(),
+                port: 9092,
+                security_protocol: 0,
+            }],
             features: Vec::new(),
             rack: None,
             fenced: true,
@@ -51,12 +57,31 @@ pub(crate) fn cluster(brokers: i32) -> Image {
     image
 }
 
+pub(crate) fn fence(image: &mut Image, broker: i32) {
+    let broker_id = BrokerId(broker);
+    let fenced = MetadataRecord::BrokerRegistrationChange(BrokerRegistrationChangeRecord {
+        broker_id,
+        broker_epoch: image.brokers[&broker_id].epoch,
+        fenced: Some(true),
+        enters_controlled_shutdown: false,
+        log_dirs: Vec::new(),
+    });
+    apply(image, &[fenced]);
+}
+
 /// A topic with one partition on these brokers, the first of which leads.
 pub(crate) fn add_topic(image: &mut Image, name: &str, replicas: &[i32]) -> TopicId {
     let topic_id = TopicId(Uuid::from_u128(u128::try_from(image.topics.len()).unwrap() + 1));
+    apply(image, &[MetadataRecord::Topic { name: name.to_owned(), topic_id }]);
+    add_partition(image, topic_id, replicas);
+    topic_id
+}
+
+/// The next partition of the topic.
+pub(crate) fn add_partition(image: &mut Image, topic_id: TopicId, replicas: &[i32]) {
     let brokers: Vec<_> = replicas.iter().copied().map(BrokerId).collect();
     let partition = PartitionRecord {
-        partition_id: PartitionId(0),
+        partition_id: PartitionId(image.topics[&topic_id].partitions.len().try_into().unwrap()),
         topic_id,
         isr: brokers.clone(),
         leader: brokers.first().copied(),
@@ -70,6 +95,5 @@ pub(crate) fn add_topic(image: &mut Image, name: &str, replicas: &[i32]) -> Topi
         eligible_leader_replicas: Vec::new(),
         last_known_elr: Vec::new(),
     };
-    apply(image, &[MetadataRecord::Topic { name: name.to_owned(), topic_id }, MetadataRecord::Partition(partition)]);
-    topic_id
+    apply(image, &[MetadataRecord::Partition(partition)]);
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tracing::{error, warn};
 
 use super::manager::ReplicaManager;
-use super::partition::Partition;
+use super::partition::{AccessError, Partition};
 
 const UNFLUSHED_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const UNFLUSHED_BYTES_MAX_ALL: u64 = 256 * 1024 * 1024;
@@ -60,6 +60,7 @@ fn run(replicas: &ReplicaManager, stopped: &watch::Receiver<bool>) {
         if all {
             last_flush_all = Instant::now();
         }
+        checkpoint_due |= replicas.checkpoints_are_stale();
         checkpoint_due |= metadata_at != replicas.metadata_recovery_point();
         metadata_at = replicas.metadata_recovery_point();
         if checkpoint_due && CHECKPOINT_INTERVAL <= last_checkpoint.elapsed() {
@@ -82,15 +83,15 @@ fn run(replicas: &ReplicaManager, stopped: &watch::Receiver<bool>) {
 fn flush(replicas: &ReplicaManager, partition: &Arc<Partition>) {
     let job = match partition.start_flush() {
         Ok(job) => job,
+        Err(AccessError::Deleted(_)) => return,
         Err(error) => return warn!(partition = %partition.name, %error, "not flushed"),
     };
     // A failed sync says nothing of what reached the disk, so it is never tried again.
     match job.run() {
-        Ok(flushed) => {
-            if let Err(error) = partition.finish_flush(flushed) {
-                warn!(partition = %partition.name, %error, "flushed in vain");
-            }
-        }
+        Ok(flushed) => match partition.finish_flush(flushed) {
+            Ok(()) | Err(AccessError::Deleted(_)) => {}
+            Err(error) => warn!(partition = %partition.name, %error, "flushed in vain"),
+        },
         Err(error) => replicas.directory_failed(&error.to_string()),
     }
 }

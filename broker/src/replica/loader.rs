@@ -1,10 +1,10 @@
 //! Opens the logs that are on disk at start, several at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::types::{Offset, TopicId, TopicPartition};
 use storage::directory::LogDirectory;
@@ -83,6 +83,13 @@ impl Checkpoints {
         self.recovery_points.get(&metadata_partition()).copied().unwrap_or(Offset(0))
     }
 
+    /// Partitions that they have something of.
+    fn names(&self) -> impl Iterator<Item = &TopicPartition> {
+        let metadata = metadata_partition();
+        let files = [&self.recovery_points, &self.log_starts, &self.high_watermarks];
+        files.into_iter().flat_map(BTreeMap::keys).filter(move |name| **name != metadata)
+    }
+
     pub(crate) fn options(&self, partition: &TopicPartition) -> LoadOptions {
         let of = |offsets: &BTreeMap<_, _>| offsets.get(partition).copied().unwrap_or(Offset(0));
         LoadOptions {
@@ -134,6 +141,8 @@ impl ReplicaManager {
         })?;
         let loaded = loaded.into_inner().unwrap_or_else(PoisonError::into_inner);
         info!(partitions = loaded.len(), clean = checkpoints.clean, "logs loaded");
+        let names: BTreeSet<_> = loaded.iter().map(|partition| &partition.name).collect();
+        self.forget_checkpoints(checkpoints.names().filter(|name| !names.contains(name)).cloned());
         let partitions =
             loaded.into_iter().map(|partition| ((partition.topic_id, partition.name.partition), partition));
         self.partitions.store(Arc::new(partitions.collect()));
@@ -145,7 +154,7 @@ impl ReplicaManager {
         let mut candidates: Vec<Candidate> = Vec::new();
         for (name, path) in self.directory.partitions().map_err(io_error)? {
             match name.state {
-                DirectoryState::Deleted => self.directory.remove(&path).map_err(io_error)?,
+                DirectoryState::Deleted => self.deleted.add(path, Instant::now()),
                 DirectoryState::Live if !is_metadata_log(&path) => match self.assigned(image, &name.partition) {
                     Some(topic_id) => {
                         let settings = self.settings(image, &name.partition.topic);

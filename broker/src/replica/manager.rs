@@ -1,8 +1,9 @@
 //! All partitions of this broker: loaded at start, made and given leaders as the metadata says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use imbl::HashMap;
@@ -14,12 +15,13 @@ use storage::{CheckpointError, FilePool, Log, is_no_space};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::deletion::DeletedDirectories;
 use super::partition::{Leadership, Partition};
 use super::settings::TopicSettings;
 use crate::clock;
 use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY, PartitionImage, TopicImage};
 
-type Partitions = HashMap<(TopicId, PartitionId), Arc<Partition>>;
+pub(super) type Partitions = HashMap<(TopicId, PartitionId), Arc<Partition>>;
 
 /// Changed by one thread at a time, the controller's; read by all without a lock.
 #[derive(Debug)]
@@ -35,6 +37,11 @@ pub(crate) struct ReplicaManager {
     pub(super) partitions: ArcSwap<Partitions>,
     /// Up to where the metadata log is synced.
     metadata_recovery_point: AtomicI64,
+    pub(super) deleted: DeletedDirectories,
+    /// Names that the checkpoint files may have, of partitions that are gone.
+    forgotten: Mutex<BTreeSet<TopicPartition>>,
+    /// Held while the checkpoint files are written.
+    checkpointing: Mutex<()>,
     /// Why the data directory can no longer be used.
     failure: watch::Sender<Option<String>>,
 }
@@ -55,6 +62,9 @@ impl ReplicaManager {
             file_values,
             partitions: ArcSwap::from_pointee(HashMap::new()),
             metadata_recovery_point: AtomicI64::new(0),
+            deleted: DeletedDirectories::default(),
+            forgotten: Mutex::default(),
+            checkpointing: Mutex::default(),
             failure: watch::Sender::new(None),
         }
     }
@@ -103,6 +113,9 @@ impl ReplicaManager {
 
     /// Puts in force what was set, here and on what inherits it.
     pub(crate) fn configure(&self, image: &Image, changed: &[ConfigResource]) {
+        if changed.is_empty() {
+            return;
+        }
         for ConfigResource { kind, name } in changed.iter().collect::<BTreeSet<_>>() {
             info!(?kind, name, "options changed");
         }
@@ -163,7 +176,7 @@ impl ReplicaManager {
         }
         let name = TopicPartition { topic: topic.name.clone(), partition: id };
         let path = self.directory.partition_path(&name);
-        match Log::create(&self.pool, &path, topic.id, settings.log.clone(), Offset(0), clock::wall()) {
+        match self.create_log(&path, &name, topic.id, settings) {
             Ok(log) => {
                 let partition = Arc::new(Partition::new(name, topic.id, log, settings.clone()));
                 partitions.insert((topic.id, id), partition.clone());
@@ -180,6 +193,23 @@ impl ReplicaManager {
                 None
             }
         }
+    }
+
+    /// What checkpoints say of an earlier partition of that name would be taken for this one's after a crash.
+    fn create_log(
+        &self,
+        path: &Path,
+        name: &TopicPartition,
+        topic: TopicId,
+        settings: &TopicSettings,
+    ) -> std::io::Result<Log> {
+        if self.forgotten().contains(name) {
+            self.write_checkpoints().map_err(|error| match error {
+                CheckpointError::Io { source, .. } => source,
+                invalid @ CheckpointError::Invalid { .. } => std::io::Error::other(invalid),
+            })?;
+        }
+        Log::create(&self.pool, path, topic, settings.log.clone(), Offset(0), clock::wall())
     }
 
     /// A write or sync failed: nothing says what else did not reach the disk, so this process must end.
@@ -206,7 +236,31 @@ impl ReplicaManager {
         Offset(self.metadata_recovery_point.load(Ordering::Relaxed))
     }
 
+    /// Partitions of these names are gone from the manager, but not yet from the checkpoint files.
+    pub(super) fn forget_checkpoints(&self, names: impl IntoIterator<Item = TopicPartition>) {
+        self.forgotten().extend(names);
+    }
+
+    pub(super) fn checkpoints_are_stale(&self) -> bool {
+        !self.forgotten().is_empty()
+    }
+
+    fn forgotten(&self) -> MutexGuard<'_, BTreeSet<TopicPartition>> {
+        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One thread at a time: what an earlier one saw must not come to lie over what a later one wrote.
     pub(crate) fn write_checkpoints(&self) -> Result<(), CheckpointError> {
+        let _alone = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten = std::mem::take(&mut *self.forgotten());
+        let written = self.write_positions();
+        if written.is_err() {
+            self.forget_checkpoints(forgotten);
+        }
+        written
+    }
+
+    fn write_positions(&self) -> Result<(), CheckpointError> {
         let mut recovery_points = BTreeMap::from([(metadata_partition(), self.metadata_recovery_point())]);
         let mut log_starts = BTreeMap::new();
         let mut high_watermarks = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! One partition on this broker.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use protocol::produce::CheckedBatch;
@@ -28,6 +28,8 @@ pub(crate) struct Partition {
 struct State {
     log: Log,
     leadership: Option<Leadership>,
+    /// See [`Partition::retire`].
+    deleted: bool,
 }
 
 /// This broker leads the partition.
@@ -54,6 +56,8 @@ pub(crate) enum AccessError {
     FencedLeaderEpoch { claimed: LeaderEpoch, current: LeaderEpoch },
     #[error("the client knows leader epoch {claimed}, which this broker has not heard of; it leads in {current}")]
     UnknownLeaderEpoch { claimed: LeaderEpoch, current: LeaderEpoch },
+    #[error("{0} has been deleted")]
+    Deleted(TopicPartition),
     #[error("the log of {0} is offline")]
     Offline(TopicPartition),
 }
@@ -119,7 +123,7 @@ impl Partition {
             waiters: Waiters::default(),
             // What recovery found beyond the recovery point is not known to be on disk.
             unflushed_bytes: AtomicU64::new(log.unflushed_bytes()),
-            state: Mutex::new(State { log, leadership: None }),
+            state: Mutex::new(State { log, leadership: None, deleted: false }),
         }
     }
 
@@ -143,6 +147,20 @@ impl Partition {
         drop(state);
         self.waiters.wake_all();
         Ok(())
+    }
+
+    /// The topic is deleted: once this returned, nothing is appended, and nothing is touched in the directory.
+    pub(super) fn retire(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.deleted = true;
+        state.log.abandon_directory();
+        drop(state);
+        self.waiters.wake_all();
+    }
+
+    /// Whoever has opened a file by its name asks this afterwards: the name may be another partition's by then.
+    pub(crate) fn check_in_service(&self) -> Result<(), AccessError> {
+        self.state().map(drop)
     }
 
     pub(crate) fn append_as_leader(
@@ -246,6 +264,7 @@ impl Partition {
 
     /// A thread that panicked inside left the log in doubt: it is offline from then on.
     fn state(&self) -> Result<MutexGuard<'_, State>, AccessError> {
-        self.state.lock().map_err(|_| AccessError::Offline(self.name.clone()))
+        let state = self.state.lock().map_err(|_| AccessError::Offline(self.name.clone()))?;
+        if state.deleted { Err(AccessError::Deleted(self.name.clone())) } else { Ok(state) }
     }
 }

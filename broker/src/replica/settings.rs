@@ -1,5 +1,7 @@
 //! A topic's options in the form that its partitions need.
 
+use std::time::Duration;
+
 use protocol::config::{self, Scope, Value, Values};
 use protocol::produce::{BatchRules, TimestampRule};
 use storage::LogConfig;
@@ -14,6 +16,7 @@ pub(crate) struct TopicSettings {
     pub(crate) log: LogConfig,
     pub(crate) rules: BatchRules,
     pub(crate) min_insync_replicas: usize,
+    pub(crate) file_delete_delay: Duration,
 }
 
 impl TopicSettings {
@@ -47,6 +50,9 @@ impl Effective<'_> {
                 decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
             },
             min_insync_replicas: usize::try_from(self.number("min.insync.replicas")).unwrap_or(1),
+            file_delete_delay: Duration::from_millis(
+                u64::try_from(self.number("file.delete.delay.ms")).unwrap_or_default(),
+            ),
         }
     }
 

@@ -32,7 +32,7 @@ use crate::clock::Pulse;
 use crate::config::{BrokerConfig, Listener};
 use crate::controller::{ControllerThread, FormatError, FormatPlan, Voter, format_directory};
 use crate::handlers::Broker;
-use crate::replica::{Flusher, LoadProgress};
+use crate::replica::{Deleter, Flusher, LoadProgress};
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -206,6 +206,7 @@ impl Startup {
             reactors.push(thread);
         }
         let flusher = Flusher::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("flusher", error))?;
+        let deleter = Deleter::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("deleter", error))?;
         let unfenced = broker.controller.unfence(epoch).await;
         let unfenced = unfenced.map_err(|error| ServerError::start("unfencing", error))?;
         unfenced.map_err(|error| ServerError::start("unfencing", error))?;
@@ -216,7 +217,7 @@ impl Startup {
         }
         self.management.pulses.iter().for_each(|pulse| pulse.beat());
         self.management.stage.store(Arc::new(Stage::Running(broker.clone())));
-        Ok(Running { broker, controller, epoch, reactors, flusher, shutdown })
+        Ok(Running { broker, controller, epoch, reactors, flusher, deleter, shutdown })
     }
 }
 
@@ -281,6 +282,7 @@ struct Running {
     epoch: BrokerEpoch,
     reactors: Vec<JoinHandle<()>>,
     flusher: Flusher,
+    deleter: Deleter,
     shutdown: CancellationToken,
 }
 
@@ -307,6 +309,7 @@ impl Running {
             error!("a reactor panicked");
         }
         self.flusher.stop();
+        self.deleter.stop();
         let metadata_closed = self.controller.stop().await;
         if metadata_closed && self.broker.replicas.close() {
             let directory = self.broker.replicas.directory();

@@ -166,16 +166,26 @@ impl LogDirectory {
 
     /// Renames a partition's directory, durably. `id` tells it from others of that name.
     pub fn set_aside(&self, partition: &TopicPartition, state: DirectoryState, id: Uuid) -> io::Result<PathBuf> {
+        let target = self.rename_aside(partition, state, id)?;
+        self.sync()?;
+        Ok(target)
+    }
+
+    /// As [`Self::set_aside`], but not durable before [`Self::sync`].
+    pub fn rename_aside(&self, partition: &TopicPartition, state: DirectoryState, id: Uuid) -> io::Result<PathBuf> {
         let target = self.path.join(renamed(partition, state, id));
         self.disk.rename(&self.partition_path(partition), &target)?;
-        self.disk.sync_directory(&self.path)?;
         Ok(target)
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        self.disk.sync_directory(&self.path)
     }
 
     /// For directories that were set aside as deleted.
     pub fn remove(&self, directory: &Path) -> io::Result<()> {
         self.disk.remove_directory(directory)?;
-        self.disk.sync_directory(&self.path)
+        self.sync()
     }
 
     fn checkpoint(&self, name: &str) -> OffsetCheckpoint {

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::types::{Offset, Timestamp};
 
@@ -47,6 +47,7 @@ pub struct FlushJob {
     pool: Arc<FilePool>,
     directory: Arc<Path>,
     offline: Arc<AtomicBool>,
+    abandoned: Arc<RwLock<bool>>,
     started: Timestamp,
     end: Offset,
     appended_bytes: u64,
@@ -128,6 +129,7 @@ impl Log {
             pool: self.pool.clone(),
             directory: self.directory.clone(),
             offline: self.offline.clone(),
+            abandoned: self.abandoned.clone(),
             started: now,
             end: self.end_offset,
             appended_bytes: self.flushing.appended_bytes,
@@ -228,6 +230,10 @@ impl FlushJob {
         }
         let rolled_files = self.rolled.iter().flat_map(|segment| &segment.files);
         rolled_files.chain(&self.files).try_for_each(|file| file.sync_data())?;
+        let abandoned = self.abandoned.read().unwrap_or_else(PoisonError::into_inner);
+        if *abandoned {
+            return Ok(Vec::new());
+        }
         let rolled = self.rolled.iter().map(|segment| (segment.end, &segment.snapshot));
         let mut written = Vec::new();
         for (offset, snapshot) in rolled.chain(self.snapshot.iter().map(|snapshot| (self.end, snapshot))) {

@@ -190,6 +190,7 @@ fn assemble(
         producers,
         flushing,
         offline: Arc::new(AtomicBool::new(false)),
+        abandoned: Arc::default(),
     }
 }
 

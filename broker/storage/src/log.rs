@@ -12,8 +12,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::batch::{BatchHeader, HEADER_LENGTH};
 use protocol::produce::CheckedBatch;
@@ -49,6 +49,8 @@ pub struct Log {
     pub(crate) flushing: FlushState,
     /// Set by the first write or sync that failed.
     pub(crate) offline: Arc<AtomicBool>,
+    /// See [`Log::abandon_directory`].
+    pub(crate) abandoned: Arc<RwLock<bool>>,
 }
 
 /// An offset and where its batch lies.
@@ -119,6 +121,7 @@ impl Log {
             producers: Producers::default(),
             flushing: FlushState::new(start_offset),
             offline: Arc::new(AtomicBool::new(false)),
+            abandoned: Arc::default(),
         })
     }
 
@@ -196,6 +199,12 @@ impl Log {
     /// Bytes of all segments.
     pub fn size(&self) -> u64 {
         self.closed.iter().map(|segment| segment.size).fold(self.active.size, u64::saturating_add)
+    }
+
+    /// The directory is about to be renamed, and its name may go to another log: a flush in progress writes nothing
+    /// there by name any more. Waits for one that is at it, but for no sync of records.
+    pub fn abandon_directory(&self) {
+        *self.abandoned.write().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     pub fn is_offline(&self) -> bool {

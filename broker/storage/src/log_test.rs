@@ -276,3 +276,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_flush_leaves_nothing_in_a_directory_that_was_abandoned() {
+    let bench = Bench::new(small_segments());
+    let mut log = bench.create();
+    append_times(&mut log, 3, &produced(&batch(1, 600, 5), -1, -1, -1));
+    let job = log.start_flush(NOW);
+    log.abandon_directory();
+    bench.disk.rename(Path::new(DIRECTORY), Path::new("/data/aside")).unwrap();
+    let another = bench.create();
+    job.run().unwrap();
+    assert_eq!(bench.names_with(".snapshot"), Vec::<String>::new(), "{another:?}");
+}

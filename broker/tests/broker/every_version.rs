@@ -1,5 +1,7 @@
 //! Every version of every API that ApiVersions announces is answered in that version.
 
+mod administration;
+
 use crate::harness::Site;
 use crate::harness::wire::{Wire, batch, batch_headers};
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
@@ -59,7 +61,16 @@ fn every_announced_version_is_served() {
             | "DescribeConfigs"
             | "AlterConfigs"
             | "IncrementalAlterConfigs"
-            | "ListConfigResources" => {}
+            | "ListConfigResources"
+            | "DeleteTopics"
+            | "CreatePartitions"
+            | "ElectLeaders"
+            | "AlterPartitionReassignments"
+            | "ListPartitionReassignments"
+            | "DescribeQuorum"
+            | "UpdateFeatures"
+            | "DescribeCluster"
+            | "DescribeTopicPartitions" => {}
             other => panic!("{other} is served but not tested here"),
         }
     }
@@ -75,6 +86,14 @@ fn every_announced_version_is_served() {
     client.alter_configs();
     client.describe_configs();
     client.list_config_resources();
+    client.create_partitions();
+    client.describe_topic_partitions();
+    client.elect_leaders();
+    client.reassignments();
+    client.describe_cluster();
+    client.describe_quorum();
+    client.update_features();
+    client.delete_topics();
 }
 
 impl Client {
@@ -190,8 +209,16 @@ impl Client {
             assert_eq!((topic.error_code, topic.partitions.len()), (0, 3), "version {version}");
             assert_eq!(topic.partitions[0].leader_id, response.brokers[0].node_id);
             let all = if version == 0 { Some(Vec::new()) } else { None };
-            let response = self.wire.call(version, &MetadataRequest::default().with_topics(all));
+            let operations = (8..=10).contains(&version);
+            let request = MetadataRequest::default()
+                .with_topics(all)
+                .with_include_cluster_authorized_operations(operations)
+                .with_include_topic_authorized_operations(8 <= version);
+            let response = self.wire.call(version, &request);
             assert_eq!(response.topics.len(), 6);
+            let expected = if 8 <= version { 3576 } else { i32::MIN };
+            assert!(response.topics.iter().all(|topic| topic.topic_authorized_operations == expected));
+            assert_eq!(response.cluster_authorized_operations, if operations { 8096 } else { i32::MIN });
         }
     }
 

@@ -1,10 +1,12 @@
 //! A broker process on loopback, seen from outside: by librdkafka, by a client that lies, by probes, by a person.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod administration;
 mod clients;
 mod command_line;
 mod configs;
 mod damage;
+mod deletion;
 mod every_version;
 mod harness;
 mod hostile;

@@ -1,0 +1,90 @@
+//! Commands decided together, not yet written: their records, and the answers that wait for them.
+
+use protocol::metadata_records::MetadataRecord;
+use protocol::produce::CheckedBatch;
+use protocol::types::TopicId;
+
+use super::handle::{ControllerError, Reply};
+use super::metadata_log::encode_records;
+use crate::clock;
+use crate::metadata::{ConfigResource, Image, replay};
+
+/// An answer that waits for the sync, and is told whether what it says came to be.
+pub(super) type Answer = Box<dyn FnOnce(Result<(), ControllerError>) + Send>;
+
+pub(super) struct Group {
+    /// As it will be when all is written.
+    pub(super) image: Image,
+    pub(super) batches: Vec<Batch>,
+    /// Each with the number of batches that it relies on.
+    pub(super) answers: Vec<(usize, Answer)>,
+}
+
+/// What is committed as one.
+pub(super) struct Batch {
+    pub(super) records: CheckedBatch,
+    /// The image that follows it.
+    pub(super) image: Image,
+    /// Topics that it creates, changes or deletes.
+    pub(super) topics: Vec<TopicId>,
+    /// What it configures.
+    pub(super) configured: Vec<ConfigResource>,
+}
+
+impl Group {
+    pub(super) fn new(image: &Image) -> Self {
+        Self { image: image.clone(), batches: Vec::new(), answers: Vec::new() }
+    }
+
+    /// One batch: all of the records or none of them.
+    pub(super) fn add(&mut self, records: &[MetadataRecord]) -> Result<(), ControllerError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let batch = encode_records(records, clock::wall())?;
+        for record in records {
+            let replayed = replay(&mut self.image, record);
+            assert!(replayed.is_ok(), "the controller decided on what its image cannot replay: {replayed:?}");
+        }
+        self.image.end_offset = self.image.end_offset.advance(batch.header.records_count.into());
+        let mut topics: Vec<_> = records.iter().filter_map(topic_of).collect();
+        topics.dedup();
+        let configured = records.iter().filter_map(configured_by).collect();
+        self.batches.push(Batch { records: batch, image: self.image.clone(), topics, configured });
+        Ok(())
+    }
+
+    /// The records are committed, then the result is told.
+    pub(super) fn answer_after<T: Send + 'static>(&mut self, reply: Reply<T>, decided: (Vec<MetadataRecord>, T)) {
+        let (records, result) = decided;
+        let written = self.add(&records).map(|()| result);
+        self.answer(reply, written);
+    }
+
+    /// Sent after the sync. Who asked may be gone: that is no concern of the log's.
+    pub(super) fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, result: Result<T, ControllerError>) {
+        let send = move |committed: Result<(), ControllerError>| {
+            let _gone = reply.send(committed.and(result));
+        };
+        self.answers.push((self.batches.len(), Box::new(send)));
+    }
+}
+
+/// The topic whose partitions a record is about.
+fn topic_of(record: &MetadataRecord) -> Option<TopicId> {
+    match record {
+        MetadataRecord::Partition(partition) => Some(partition.topic_id),
+        MetadataRecord::PartitionChange(change) => Some(change.topic_id),
+        MetadataRecord::RemoveTopic { topic_id } => Some(*topic_id),
+        _ => None,
+    }
+}
+
+fn configured_by(record: &MetadataRecord) -> Option<ConfigResource> {
+    match record {
+        MetadataRecord::Config { resource_type, resource_name, .. } => {
+            Some(ConfigResource { kind: *resource_type, name: resource_name.clone() })
+        }
+        _ => None,
+    }
+}

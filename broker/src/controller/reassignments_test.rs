@@ -1,0 +1,82 @@
+use protocol::types::{LeaderEpoch, TopicId};
+
+use super::*;
+use crate::metadata::testing::{add_topic, apply, cluster, volume};
+
+fn ids(brokers: &[i32]) -> Vec<BrokerId> {
+    brokers.iter().copied().map(BrokerId).collect()
+}
+
+fn image(replicas: &[i32]) -> (Image, TopicId) {
+    let mut image = cluster(4);
+    let topic = add_topic(&mut image, "t", replicas);
+    (image, topic)
+}
+
+fn reassign(image: &mut Image, target: Option<&[i32]>) -> Result<usize, ReassignmentError> {
+    let wanted = vec![("t".to_owned(), vec![(PartitionId(0), target.map(ids))])];
+    let (records, mut results) = alter_reassignments(image, wanted, FactorChange::Allowed, |_| 1);
+    apply(image, &records);
+    results.remove(0).1.remove(0).1.map(|()| records.len())
+}
+
+#[test]
+fn the_same_replicas_are_nothing_to_do() {
+    let (mut image, _) = image(&[0, 1]);
+    assert_eq!(reassign(&mut image, Some(&[0, 1])), Ok(0));
+}
+
+#[test]
+fn replicas_in_sync_are_reordered_and_removed_at_once() {
+    // From, to; the leader after it and its epoch.
+    let table: [(&[i32], &[i32], i32, i32); 3] =
+        [(&[0, 1, 2], &[2, 0, 1], 0, 0), (&[0, 1, 2], &[1, 0], 0, 1), (&[0, 1, 2], &[2, 1], 2, 1)];
+    for (from, to, leader, epoch) in table {
+        let (mut image, topic) = image(from);
+        assert_eq!(reassign(&mut image, Some(to)), Ok(1));
+        let partition = &image.topics[&topic].partitions[0];
+        assert!(partition.brokers().eq(ids(to)) && !partition.is_reassigning());
+        assert!(partition.isr.iter().all(|broker| to.contains(&broker.0)) && partition.isr.len() == to.len());
+        assert_eq!((partition.leader, partition.leader_epoch), (Some(BrokerId(leader)), LeaderEpoch(epoch)), "{to:?}");
+    }
+}
+
+#[test]
+fn new_replicas_join_beside_the_old_ones_until_it_is_finished_or_cancelled() {
+    let (mut image, topic) = image(&[0, 1]);
+    assert_eq!(reassign(&mut image, None), Err(ReassignmentError::NoneInProgress));
+    assert_eq!(reassign(&mut image, Some(&[2, 1])), Ok(1));
+    let partition = image.topics[&topic].partitions[0].clone();
+    assert!(partition.brokers().eq(ids(&[2, 1, 0])));
+    assert_eq!((&partition.adding, &partition.removing, &partition.isr), (&ids(&[2]), &ids(&[0]), &ids(&[0, 1])));
+    assert_eq!(partition.replicas[0].directory, volume(2));
+    assert_eq!(partition.leader, Some(BrokerId(0)));
+    assert_eq!(reassign(&mut image, Some(&[3, 1])), Ok(1), "another target while one is in progress");
+    let partition = &image.topics[&topic].partitions[0];
+    assert_eq!((&partition.adding, &partition.removing), (&ids(&[3]), &ids(&[2, 0])));
+    assert_eq!(reassign(&mut image, None), Ok(1));
+    let partition = &image.topics[&topic].partitions[0];
+    assert!(!partition.is_reassigning() && partition.isr == ids(&[0, 1]) && partition.leader == Some(BrokerId(0)));
+}
+
+#[test]
+fn refusals_name_the_reason() {
+    let (image, _) = image(&[0, 1]);
+    let table = [
+        ("x", 0, Some(ids(&[0])), "does not exist"),
+        ("t", 1, Some(ids(&[0])), "has no partition 1"),
+        ("t", -1, None, "has no partition -1"),
+        ("t", 0, None, "no reassignment is in progress"),
+        ("t", 0, Some(Vec::new()), "no broker is given"),
+        ("t", 0, Some(ids(&[9, 0])), "broker 9 is not registered"),
+        ("t", 0, Some(ids(&[0, 0])), "more than once"),
+        ("t", 0, Some(ids(&[0])), "2 replicas and would have 1"),
+        ("t", 0, Some(ids(&[0, 1, 2])), "2 replicas and would have 3"),
+    ];
+    for (topic, id, target, reason) in table {
+        let wanted = vec![(topic.to_owned(), vec![(PartitionId(id), target)])];
+        let (records, results) = alter_reassignments(&image, wanted, FactorChange::Refused, |_| 1);
+        let error = results[0].1[0].1.as_ref().unwrap_err().to_string();
+        assert!(error.contains(reason) && records.is_empty(), "{error:?} does not say {reason:?}");
+    }
+}

@@ -1,0 +1,121 @@
+use std::path::Path;
+
+use protocol::batch_builder::BatchBuilder;
+use protocol::config::{Scope, Values};
+use protocol::types::{BrokerId, ClusterId, LeaderEpoch, Offset, Timestamp, TopicPartition};
+use storage::directory::{self, ExpectedOwner, LogDirectory};
+use storage::faulty::{FaultyDisk, Operation};
+use storage::{Disk, FilePool, MetaProperties, PoolLimits};
+
+use super::*;
+use crate::metadata::testing::{add_topic, cluster, volume};
+use crate::replica::{AccessError, FetchPosition, ProduceError, RequiredAcks, Waiter};
+
+const DATA: &str = "/data";
+
+/// Broker 0 on a disk of its own.
+fn manager() -> (ReplicaManager, Arc<FaultyDisk>) {
+    let faulty = Arc::new(FaultyDisk::new());
+    let disk: Arc<dyn Disk> = faulty.clone();
+    let cluster_id: ClusterId = "cluster".parse().unwrap();
+    let properties = MetaProperties { cluster_id, node_id: BrokerId(0), directory_id: volume(0) };
+    directory::format(&disk, Path::new(DATA), &properties).unwrap();
+    let owner = ExpectedOwner { cluster_id: None, node_id: BrokerId(0) };
+    let directory = LogDirectory::open(&disk, Path::new(DATA), &owner).unwrap();
+    let pool = FilePool::new(disk, PoolLimits::default());
+    (ReplicaManager::new(BrokerId(0), pool, Arc::new(directory), Values::defaults(Scope::Broker)), faulty)
+}
+
+/// A topic of this broker, and its partition.
+fn create(replicas: &ReplicaManager, image: &mut Image, name: &str) -> (TopicId, Arc<Partition>) {
+    let topic = add_topic(image, name, &[0]);
+    replicas.apply(image, &[topic]);
+    (topic, replicas.partition(topic, protocol::types::PartitionId(0)).unwrap())
+}
+
+/// Without the records of the metadata log.
+fn delete(replicas: &ReplicaManager, image: &mut Image, topic: TopicId) {
+    let name = image.topics.remove(&topic).unwrap().name.clone();
+    image.topic_ids.remove(&name);
+    replicas.drop_deleted(image, &[topic]);
+}
+
+fn append(partition: &Partition) -> Result<Offset, ProduceError> {
+    let mut builder = BatchBuilder::new(Timestamp(5));
+    builder.push(None, Some(b"x"));
+    let written = partition.append_as_leader(&builder.build().unwrap(), RequiredAcks::All, Timestamp(5))?;
+    Ok(written.appended.base_offset)
+}
+
+fn directories(disk: &FaultyDisk) -> Vec<String> {
+    let entries = disk.list(Path::new(DATA)).unwrap().into_iter().filter(|entry| entry.is_directory);
+    entries.map(|entry| entry.name.into_string().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_deleted_partition_takes_nothing_more_and_wakes_who_waits() {
+    let (replicas, disk) = manager();
+    let mut image = cluster(1);
+    let (topic, partition) = create(&replicas, &mut image, "t");
+    append(&partition).unwrap();
+    let waiter = Arc::new(Waiter::default());
+    partition.register(&waiter);
+    delete(&replicas, &mut image, topic);
+    waiter.woken().await;
+    assert!(replicas.partition(topic, partition.name.partition).is_none());
+    assert!(matches!(append(&partition), Err(ProduceError::Access(AccessError::Deleted(_)))), "a request in progress");
+    let position = FetchPosition { offset: Offset(0), leader_epoch: Some(LeaderEpoch(0)), bytes_max: 100 };
+    partition.locate(position).unwrap_err();
+    partition.check_in_service().unwrap_err();
+    let [renamed] = directories(&disk).try_into().unwrap();
+    let id = renamed.strip_prefix("t-0.").and_then(|name| name.strip_suffix("-delete")).unwrap();
+    assert!(id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()), "{renamed}");
+}
+
+#[test]
+fn checkpoints_of_a_deleted_partition_are_gone_before_its_name_is_used_again() {
+    let (replicas, disk) = manager();
+    let mut image = cluster(1);
+    let (topic, partition) = create(&replicas, &mut image, "t");
+    append(&partition).unwrap();
+    let flushed = partition.start_flush().unwrap().run().unwrap();
+    partition.finish_flush(flushed).unwrap();
+    replicas.write_checkpoints().unwrap();
+    let name = TopicPartition { topic: "t".to_owned(), ..partition.name.clone() };
+    let recovery_point = || replicas.directory().recovery_points().read().unwrap().get(&name).copied();
+    assert_eq!(recovery_point(), Some(Offset(1)));
+    delete(&replicas, &mut image, topic);
+    let (_, partition) = create(&replicas, &mut image, "t");
+    assert_eq!(recovery_point(), None, "a crash now would miss records that were never there");
+    assert_eq!(append(&partition).unwrap(), Offset(0));
+    assert_eq!(directories(&disk).len(), 2);
+}
+
+#[test]
+fn a_disk_too_full_for_a_new_name_gives_the_directory_up_at_once() {
+    let (replicas, disk) = manager();
+    let mut image = cluster(1);
+    let (topic, _) = create(&replicas, &mut image, "t");
+    disk.fail(Operation::Rename, 0, std::io::ErrorKind::StorageFull);
+    delete(&replicas, &mut image, topic);
+    assert_eq!(directories(&disk), Vec::<String>::new());
+    let (_, partition) = create(&replicas, &mut image, "t");
+    assert_eq!(append(&partition).unwrap(), Offset(0));
+}
+
+#[test]
+fn renames_are_durable_first_and_directories_go_when_they_are_due() {
+    let now = Instant::now();
+    let second = Duration::from_secs(1);
+    let (early, late) = (PathBuf::from("early"), PathBuf::from("late"));
+    let mut state = State { waiting: BTreeSet::new(), renamed: true, stopped: false };
+    state.waiting.extend([(now + 2 * second, late.clone()), (now + second, early.clone())]);
+    assert_eq!(state.next(now), Ok(Work::Sync));
+    assert_eq!(state.next(now), Err(second));
+    assert_eq!(state.next(now + second), Ok(Work::Remove(early)));
+    assert_eq!(state.next(now + second), Err(second));
+    assert_eq!(state.next(now + 3 * second), Ok(Work::Remove(late)));
+    assert_eq!(state.next(now + 3 * second), Err(DELAY_MAX));
+    state.stopped = true;
+    assert_eq!(state.next(now), Ok(Work::Stop));
+}
