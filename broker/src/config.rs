@@ -2,6 +2,7 @@
 //! each module in the form that it needs.
 
 mod listener;
+mod network;
 mod source;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use protocol::config::Values;
 use protocol::types::BrokerId;
 
 pub(crate) use listener::{Listener, ListenerError, ListenerKind};
+pub(crate) use network::{ConnectionConfig, NetworkConfig, OverrideError};
 pub(crate) use source::{SettingsError, dev_settings, load};
 
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub(crate) struct BrokerConfig {
     pub(crate) network_threads: usize,
     pub(crate) request_bytes_max: usize,
     pub(crate) connection_idle_max: Duration,
+    pub(crate) network: NetworkConfig,
     pub(crate) fetch_bytes_max: i32,
     pub(crate) auto_create_topics: bool,
     pub(crate) topic_partitions_default: i32,
@@ -50,6 +53,8 @@ pub(crate) enum ConfigurationError {
     #[error("millrace.format=await needs millrace.management.listener: formatting is asked for there")]
     AwaitWithoutManagement,
     #[error(transparent)]
+    Overrides(#[from] OverrideError),
+    #[error(transparent)]
     Listener(#[from] ListenerError),
 }
 
@@ -73,6 +78,7 @@ impl BrokerConfig {
             network_threads: network_threads(&values),
             request_bytes_max: usize::try_from(values.get_int("socket.request.max.bytes")).unwrap_or(0),
             connection_idle_max: idle(&values),
+            network: NetworkConfig::from_values(&values)?,
             fetch_bytes_max: values.get_int("fetch.max.bytes"),
             auto_create_topics: values.get_bool("auto.create.topics.enable"),
             topic_partitions_default: values.get_int("num.partitions"),

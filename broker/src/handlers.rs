@@ -29,7 +29,6 @@ mod topics;
 mod update_features;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -40,11 +39,12 @@ use protocol::frame::{self, HeaderError, RequestHeader};
 use protocol::guard::{self, GuardError};
 use protocol::types::{ClusterId, DirectoryId, IncarnationId};
 use storage::LogSlice;
+use tokio::sync::Notify;
 
 use crate::config::{BrokerConfig, Listener};
 use crate::controller::{ControllerHandle, ProducerIdAllocator};
 use crate::metadata::Image;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RequestMetrics};
 use crate::replica::ReplicaManager;
 
 /// Which process this is.
@@ -72,6 +72,10 @@ pub(crate) struct Broker {
 #[derive(Debug)]
 pub(crate) struct RequestContext {
     pub(crate) listener: Arc<Listener>,
+    /// Asks a request that waits, as fetches do, to answer with what there is: the client is gone, or the broker stops.
+    pub(crate) hurry: Notify,
+    /// Of the reactor that serves it.
+    pub(crate) requests: Arc<RequestMetrics>,
 }
 
 /// A piece of a response: built in memory, or to be sent from a segment.
@@ -88,6 +92,25 @@ pub(crate) enum Outcome {
     Silent,
     /// Nothing the client could understand can be answered.
     Close(String),
+}
+
+/// What came of a request. `api` is known unless it could not be answered.
+#[derive(Debug)]
+pub(crate) struct Handled {
+    pub(crate) api: Option<&'static Api>,
+    pub(crate) outcome: Outcome,
+}
+
+impl Outcome {
+    /// Bytes of the response.
+    pub(crate) fn length(&self) -> usize {
+        let Self::Respond(parts) = self else { return 0 };
+        let length = |part: &Part| match part {
+            Part::Bytes(bytes) => bytes.len(),
+            Part::File(slice) => slice.length as usize,
+        };
+        parts.iter().map(length).sum()
+    }
 }
 
 /// Why a request cannot be answered; the connection is closed with it.
@@ -118,16 +141,12 @@ pub(crate) struct Request<'a> {
 }
 
 impl Broker {
-    pub(crate) async fn handle(&self, frame: Bytes, context: &RequestContext) -> Outcome {
-        let started = Instant::now();
+    pub(crate) async fn handle(&self, frame: Bytes, context: &RequestContext) -> Handled {
         match self.answer(frame, context).await {
-            Ok((api, outcome)) => {
-                self.metrics.request(api, started.elapsed());
-                outcome
-            }
+            Ok((api, outcome)) => Handled { api: Some(api), outcome },
             Err(error) => {
-                self.metrics.request_failed();
-                Outcome::Close(error.to_string())
+                self.metrics.unanswered();
+                Handled { api: None, outcome: Outcome::Close(error.to_string()) }
             }
         }
     }
@@ -139,17 +158,6 @@ impl Broker {
         registered.is_some_and(|broker| !broker.fenced && broker.incarnation == self.identity.incarnation_id)
     }
 
-    /// Brings the gauges up to date that nothing keeps.
-    pub(crate) fn observe_gauges(&self) {
-        let as_i64 = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let image = self.image.load();
-        self.metrics.partitions.set(as_i64(self.replicas.partition_count()));
-        self.metrics.leaders.set(as_i64(self.replicas.leader_count()));
-        self.metrics.topics.set(as_i64(image.topics.len()));
-        self.metrics.active_controller.set(1);
-        self.metrics.metadata_end_offset.set(image.end_offset.0);
-    }
-
     async fn answer(&self, frame: Bytes, context: &RequestContext) -> Result<(&'static Api, Outcome), RequestError> {
         let request = admit(&frame, context)?;
         drop(frame);
@@ -157,12 +165,18 @@ impl Broker {
         if !api.serves(request.version) {
             return Ok((api, api_versions::unsupported_version(request)?));
         }
-        Ok((api, self.dispatch(request).await?))
+        // Produce is what there is most of. The others wait in a box, so that an idle connection is not as large as the
+        // largest of them.
+        let outcome = if api.key() == ApiKey::Produce {
+            self.produce(request)?
+        } else {
+            Box::pin(self.dispatch(request)).await?
+        };
+        Ok((api, outcome))
     }
 
     async fn dispatch(&self, mut request: Request<'_>) -> Result<Outcome, RequestError> {
         match request.api.key() {
-            ApiKey::Produce => self.produce(request),
             ApiKey::Fetch => self.fetch(request).await,
             ApiKey::ListOffsets => self.list_offsets(&mut request).await.and_then(|body| request.respond(&body)),
             ApiKey::Metadata => self.metadata(&mut request).await.and_then(|body| request.respond(&body)),

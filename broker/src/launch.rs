@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::config::{BrokerConfig, ConfigurationError, ListenerKind, SettingsError, dev_settings, load};
 use crate::controller::{FormatError, FormatPlan, Voter, format_directory};
+use crate::metrics;
 use crate::server::{self, ServerError};
 
 /// Where the configuration comes from.
@@ -174,6 +175,7 @@ pub fn write_reference(directory: &Path) -> Result<(), BrokerError> {
     let pages = [
         ("apis.md", protocol::api::reference::reference_page()),
         ("configuration.md", protocol::config::reference::reference_page()),
+        ("metrics.md", metrics::catalogue::reference_page()),
     ];
     let failed = |error: std::io::Error| BrokerError::Start(format!("{}: {error}", directory.display()));
     std::fs::create_dir_all(directory).map_err(failed)?;

@@ -1,112 +1,218 @@
-//! Counters in OpenMetrics form, named after Kafka's MBeans (`kafka.server:type=BrokerTopicMetrics` becomes
-//! `kafka_server_brokertopicmetrics_…`).
+//! What is counted, in OpenMetrics form. Names follow Kafka's MBeans: `kafka.server:type=BrokerTopicMetrics` becomes
+//! `kafka_server_brokertopicmetrics_…`.
+//!
+//! Counting costs a request a few additions to memory that no other core touches: every reactor has counters of its
+//! own, in an array by API key, and a scrape adds them up. What the state of the broker says anyway, as the size of a
+//! log, is not kept here but read at the scrape.
 
+pub(crate) mod catalogue;
+mod exposition;
+mod histogram;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
-use protocol::api::Api;
-use protocol::batch::BatchHeader;
+use protocol::api::{APIS, Api};
 
-/// Upper bounds of the latency buckets, in seconds.
-const LATENCY_BUCKETS: [f64; 11] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 5.0];
+pub(crate) use catalogue::Metric;
+pub(crate) use exposition::{Exposition, Number};
+pub(crate) use histogram::{Latencies, LatencyHistogram};
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    request: &'static str,
+/// Counters of one reactor.
+#[derive(Debug)]
+pub(crate) struct RequestMetrics {
+    /// By API key.
+    apis: Vec<ApiMetrics>,
+    messages_in: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct ApiMetrics {
+    total: LatencyHistogram,
+    /// Of requests that had to wait for something else than this thread.
+    waited: LatencyHistogram,
+    request_bytes: AtomicU64,
+    response_bytes: AtomicU64,
+}
+
+/// What one API has done, on all reactors.
+#[derive(Debug, Default)]
+pub(crate) struct ApiCounts {
+    pub(crate) total: Latencies,
+    pub(crate) waited: Latencies,
+    pub(crate) request_bytes: u64,
+    pub(crate) response_bytes: u64,
+}
+
+/// What went through this broker's partitions of one topic, or of all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) messages_in: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+/// The counters of one topic. They are shared by its partitions on this broker, and go with the last of them.
+#[derive(Debug, Default)]
+pub(crate) struct TopicMetrics {
+    messages_in: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
 }
 
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    registry: Registry,
-    request_time: Family<RequestLabels, Histogram>,
-    requests_failed: Counter,
-    messages_in: Counter,
-    bytes_in: Counter,
-    bytes_out: Counter,
-    pub(crate) connections: Gauge,
-    pub(crate) partitions: Gauge,
-    pub(crate) leaders: Gauge,
-    pub(crate) topics: Gauge,
-    /// 1 while this broker is the active controller.
-    pub(crate) active_controller: Gauge,
-    pub(crate) metadata_end_offset: Gauge,
+    reactors: Vec<Arc<RequestMetrics>>,
+    /// Errors are rare, and not all of the APIs have them.
+    errors: Mutex<BTreeMap<(&'static str, i16), u64>>,
+    unanswered: AtomicU64,
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
-        let mut metrics = Self {
-            registry: Registry::default(),
-            request_time: Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS)),
-            requests_failed: Counter::default(),
-            messages_in: Counter::default(),
-            bytes_in: Counter::default(),
-            bytes_out: Counter::default(),
-            connections: Gauge::default(),
-            partitions: Gauge::default(),
-            leaders: Gauge::default(),
-            topics: Gauge::default(),
-            active_controller: Gauge::default(),
-            metadata_end_offset: Gauge::default(),
-        };
-        metrics.register();
-        metrics
+    pub(crate) fn new(reactors: usize) -> Self {
+        Self {
+            reactors: (0..reactors).map(|_| Arc::new(RequestMetrics::new())).collect(),
+            errors: Mutex::default(),
+            unanswered: AtomicU64::new(0),
+        }
     }
 
-    fn register(&mut self) {
-        let network = self.registry.sub_registry_with_prefix("kafka_network");
-        network.register("requestmetrics_total_time_seconds", "From frame to response", self.request_time.clone());
-        network.register(
-            "requestmetrics_errors",
-            "Requests that closed their connection",
-            self.requests_failed.clone(),
-        );
-        network.register("socketserver_connections", "Open connections", self.connections.clone());
-        let server = self.registry.sub_registry_with_prefix("kafka_server");
-        server.register("brokertopicmetrics_messages_in", "Records appended", self.messages_in.clone());
-        server.register("brokertopicmetrics_bytes_in", "Bytes of batches appended", self.bytes_in.clone());
-        server.register("brokertopicmetrics_bytes_out", "Bytes of batches fetched", self.bytes_out.clone());
-        server.register("replicamanager_partition_count", "Partitions on this broker", self.partitions.clone());
-        server.register("replicamanager_leader_count", "Partitions that this broker leads", self.leaders.clone());
-        let controller = self.registry.sub_registry_with_prefix("kafka_controller");
-        controller.register(
-            "kafkacontroller_active_controller_count",
-            "1 on the active controller",
-            self.active_controller.clone(),
-        );
-        controller.register("kafkacontroller_global_topic_count", "Topics of the cluster", self.topics.clone());
-        controller.register(
-            "kafkacontroller_metadata_end_offset",
-            "End of the metadata that was applied",
-            self.metadata_end_offset.clone(),
-        );
+    /// The counters of that reactor; of one that was not announced they are its own alone.
+    pub(crate) fn of_reactor(&self, index: usize) -> Arc<RequestMetrics> {
+        self.reactors.get(index).cloned().unwrap_or_else(|| Arc::new(RequestMetrics::new()))
     }
 
-    pub(crate) fn request(&self, api: &Api, took: Duration) {
-        self.request_time.get_or_create(&RequestLabels { request: api.name }).observe(took.as_secs_f64());
+    /// A request, or one item of it, was answered with that code of Kafka's.
+    pub(crate) fn error(&self, api: &Api, code: i16) {
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        *errors.entry((api.name, code)).or_default() += 1;
     }
 
-    pub(crate) fn request_failed(&self) {
-        self.requests_failed.inc();
+    /// A request that closed its connection.
+    pub(crate) fn unanswered(&self) {
+        add(&self.unanswered, 1);
     }
 
-    pub(crate) fn produced(&self, batch: &BatchHeader) {
-        self.messages_in.inc_by(u64::try_from(batch.records_count).unwrap_or(0));
-        self.bytes_in.inc_by(batch.length().map_or(0, |length| length as u64));
+    pub(crate) fn errors(&self) -> BTreeMap<(&'static str, i16), u64> {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn fetched(&self, bytes: u64) {
-        self.bytes_out.inc_by(bytes);
+    pub(crate) fn unanswered_count(&self) -> u64 {
+        get(&self.unanswered)
     }
 
-    pub(crate) fn render(&self) -> Result<String, std::fmt::Error> {
-        let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
+    /// Of the APIs that were asked for.
+    pub(crate) fn apis(&self) -> Vec<(&'static str, ApiCounts)> {
+        let counts = APIS.iter().map(|api| {
+            let mut counts = ApiCounts::default();
+            for metrics in self.reactors.iter().filter_map(|reactor| reactor.of(api)) {
+                metrics.total.add_to(&mut counts.total);
+                metrics.waited.add_to(&mut counts.waited);
+                counts.request_bytes += get(&metrics.request_bytes);
+                counts.response_bytes += get(&metrics.response_bytes);
+            }
+            (api.name, counts)
+        });
+        counts.filter(|(_, counts)| 0 < counts.total.count()).collect()
+    }
+
+    /// Of all topics, those that are gone included.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.reactors.iter().fold(Traffic::default(), |sum, reactor| Traffic {
+            messages_in: sum.messages_in + get(&reactor.messages_in),
+            bytes_in: sum.bytes_in + get(&reactor.bytes_in),
+            bytes_out: sum.bytes_out + get(&reactor.bytes_out),
+        })
+    }
+}
+
+impl RequestMetrics {
+    fn new() -> Self {
+        let keys = APIS.iter().filter_map(|api| usize::try_from(api.key_number()).ok());
+        let length = keys.max().map_or(0, |last| last + 1);
+        Self {
+            apis: std::iter::repeat_with(ApiMetrics::default).take(length).collect(),
+            messages_in: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+        }
+    }
+
+    fn of(&self, api: &Api) -> Option<&ApiMetrics> {
+        self.apis.get(usize::try_from(api.key_number()).ok()?)
+    }
+
+    /// `waited`: the part of `took` in which the thread had other things to do.
+    pub(crate) fn observe(
+        &self,
+        api: &Api,
+        took: Duration,
+        waited: Option<Duration>,
+        request_bytes: usize,
+        response_bytes: usize,
+    ) {
+        let Some(metrics) = self.of(api) else { return };
+        metrics.total.observe(took);
+        if let Some(waited) = waited {
+            metrics.waited.observe(waited);
+        }
+        add(&metrics.request_bytes, request_bytes as u64);
+        add(&metrics.response_bytes, response_bytes as u64);
+    }
+
+    pub(crate) fn produced(&self, topic: &TopicMetrics, messages: u64, bytes: u64) {
+        add(&self.messages_in, messages);
+        add(&self.bytes_in, bytes);
+        add(&topic.messages_in, messages);
+        add(&topic.bytes_in, bytes);
+    }
+
+    pub(crate) fn fetched(&self, topic: &TopicMetrics, bytes: u64) {
+        add(&self.bytes_out, bytes);
+        add(&topic.bytes_out, bytes);
+    }
+}
+
+impl TopicMetrics {
+    pub(crate) fn traffic(&self) -> Traffic {
+        Traffic { messages_in: get(&self.messages_in), bytes_in: get(&self.bytes_in), bytes_out: get(&self.bytes_out) }
+    }
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::api::lookup;
+
+    use super::*;
+
+    #[test]
+    fn a_scrape_adds_up_the_reactors() {
+        let metrics = Metrics::new(2);
+        let (produce, topic) = (lookup(0).unwrap(), TopicMetrics::default());
+        for index in 0..2 {
+            let reactor = metrics.of_reactor(index);
+            reactor.observe(produce, Duration::from_micros(300), None, 100, 40);
+            reactor.produced(&topic, 3, 70);
+        }
+        metrics.of_reactor(0).observe(produce, Duration::from_secs(9), Some(Duration::from_secs(8)), 1, 1);
+        metrics.error(produce, 6);
+        let [(name, counts)] = &metrics.apis()[..] else { panic!("APIs that nobody asked for") };
+        assert_eq!((*name, counts.request_bytes, counts.response_bytes), ("Produce", 201, 81));
+        assert_eq!((counts.total.count(), counts.waited.count()), (3, 1));
+        assert_eq!(metrics.traffic(), Traffic { messages_in: 6, bytes_in: 140, bytes_out: 0 });
+        assert_eq!(topic.traffic(), metrics.traffic());
+        assert_eq!(metrics.errors(), BTreeMap::from([(("Produce", 6), 1)]));
     }
 }

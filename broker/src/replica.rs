@@ -6,6 +6,7 @@ mod loader;
 mod manager;
 mod partition;
 mod settings;
+mod topic_registry;
 mod waiters;
 
 pub(crate) use deletion::Deleter;

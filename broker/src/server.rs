@@ -1,11 +1,18 @@
 //! A running broker: the order of start and stop, the sockets of the data plane, the management API.
 
 mod acceptor;
+mod activity;
+mod budget;
 mod buffers;
 mod connection;
+mod listen;
 mod loading;
 mod management;
+mod memory;
+mod network;
+mod quotas;
 mod reactor;
+mod scrape;
 mod startup;
 mod status;
 

@@ -13,7 +13,7 @@ const PLAINTEXT: i16 = 0;
 pub(crate) struct Listener {
     pub(crate) name: String,
     pub(crate) kind: ListenerKind,
-    /// Empty: all addresses of the machine.
+    /// Empty: all addresses of the machine, of IPv4 and IPv6.
     pub(crate) host: String,
     pub(crate) port: u16,
     /// What clients and brokers are told. Controllers are not told of: their addresses are the voters'.
@@ -43,11 +43,6 @@ struct Address {
 }
 
 impl Listener {
-    /// The address to bind.
-    pub(crate) fn bind_host(&self) -> &str {
-        if self.host.is_empty() { "0.0.0.0" } else { &self.host }
-    }
-
     /// Reads the options of the table; `hostname` stands in for an empty host in what is advertised.
     pub(crate) fn from_values(values: &Values, hostname: &str) -> Result<Vec<Self>, ListenerError> {
         let bound = addresses("listeners", values.get_list("listeners"))?;
@@ -110,7 +105,8 @@ impl Listener {
 
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}:{}", self.name, self.bind_host(), self.port)
+        let Self { name, host, port, .. } = self;
+        if host.contains(':') { write!(f, "{name}://[{host}]:{port}") } else { write!(f, "{name}://{host}:{port}") }
     }
 }
 
@@ -163,8 +159,8 @@ mod tests {
         assert_eq!(
             summary,
             [
-                ("PLAINTEXT://0.0.0.0:9092".to_owned(), ListenerKind::Client, "localhost"),
-                ("CONTROLLER://0.0.0.0:9093".to_owned(), ListenerKind::Controller, "localhost"),
+                ("PLAINTEXT://:9092".to_owned(), ListenerKind::Client, "localhost"),
+                ("CONTROLLER://:9093".to_owned(), ListenerKind::Controller, "localhost"),
             ]
         );
     }
@@ -174,6 +170,7 @@ mod tests {
         let listeners = listeners(&[("listeners", "A://[::1]:1,B://:2,C://:3"), ("inter.broker.listener.name", "B")]);
         let listeners = listeners.unwrap();
         assert_eq!((listeners[0].advertised.host.as_str(), listeners[0].advertised.port), ("::1", 1));
+        assert_eq!(listeners[0].to_string(), "A://[::1]:1");
         assert_eq!(listeners[1].advertised.host, "machine");
         assert_eq!(
             listeners.iter().map(|l| l.kind).collect::<Vec<_>>(),

@@ -9,7 +9,7 @@ use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use protocol::types::{LeaderEpoch, Offset, PartitionId, TopicId};
 use storage::{Located, LogSlice, ReadMode, ResolveError};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::errors::KafkaError as _;
 use super::fetch_response::{FetchedPartition, FetchedTopic};
@@ -39,13 +39,14 @@ impl Broker {
             let error = ResponseError::FetchSessionIdNotFound.code();
             return Ok(fetch_response::encode(&request, error, body.isolation_level == READ_COMMITTED, Vec::new()));
         }
-        let fetched = self.fetch_until_satisfied(&body, request.version).await;
-        self.metrics.fetched(fetched.bytes);
+        let fetched = self.fetch_until_satisfied(&body, &request).await;
+        self.count_fetched(&request, &fetched);
         Ok(fetch_response::encode(&request, 0, body.isolation_level == READ_COMMITTED, fetched.topics))
     }
 
-    /// Waits until `min_bytes` can be read or `max_wait_ms` is over.
-    async fn fetch_until_satisfied(&self, body: &FetchRequest, version: i16) -> Fetched {
+    /// Waits until `min_bytes` can be read or `max_wait_ms` is over, and no longer than the client is there.
+    async fn fetch_until_satisfied(&self, body: &FetchRequest, request: &Request<'_>) -> Fetched {
+        let version = request.version;
         let bytes_min = u64::try_from(body.min_bytes).unwrap_or(0);
         let fetched = self.fetch_once(body, version, None).await;
         let wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0));
@@ -57,8 +58,25 @@ impl Broker {
             // A new one each time: what partitions remember of the last is forgotten with it.
             let waiter = Arc::new(Waiter::default());
             let fetched = self.fetch_once(body, version, Some(&waiter)).await;
-            if bytes_min <= fetched.bytes || fetched.urgent || timeout_at(deadline, waiter.woken()).await.is_err() {
+            if bytes_min <= fetched.bytes || fetched.urgent {
                 return fetched;
+            }
+            tokio::select! {
+                biased;
+                () = waiter.woken() => {}
+                () = request.context.hurry.notified() => return fetched,
+                () = sleep_until(deadline) => return fetched,
+            }
+        }
+    }
+
+    fn count_fetched(&self, request: &Request<'_>, fetched: &Fetched) {
+        for partition in fetched.topics.iter().flat_map(|topic| &topic.partitions) {
+            if let (Some(records), Some(metrics)) = (&partition.records, &partition.metrics) {
+                request.context.requests.fetched(metrics, u64::from(records.length));
+            }
+            if partition.error_code != 0 {
+                self.metrics.error(request.api, partition.error_code);
             }
         }
     }
@@ -118,7 +136,9 @@ impl Broker {
                 return FetchedPartition::failed(index, error.code());
             }
             match resolved {
-                Ok(records) => return FetchedPartition::read(index, high_watermark, log_start, records),
+                Ok(records) => {
+                    return FetchedPartition::read(index, high_watermark, log_start, records, &partition.metrics);
+                }
                 // Compaction can leave nothing between an offset and its segment's end.
                 Err(ResolveError::Gap { next }) if offset < next => offset = next,
                 Err(error) => {

@@ -1,12 +1,15 @@
 //! The Fetch response, written by hand around the record bytes, which go from the page cache to the socket without
 //! passing through the process.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, BytesMut};
 use protocol::types::{LeaderEpoch, Offset};
 use storage::{LogPosition, LogSlice};
 use uuid::Uuid;
 
 use super::{Outcome, Part, Request};
+use crate::metrics::TopicMetrics;
 
 /// First version with compact lengths and tagged fields (KIP-482).
 const FLEXIBLE: i16 = 12;
@@ -26,6 +29,8 @@ pub(super) struct FetchedPartition {
     pub(super) high_watermark: Offset,
     pub(super) log_start: Offset,
     pub(super) records: Option<LogSlice>,
+    /// Of the topic, where there are records.
+    pub(super) metrics: Option<Arc<TopicMetrics>>,
     /// The records end with their segment, and more follow in the next.
     pub(super) continues: bool,
     /// From version 12 on (KIP-595): the last epoch in common, and its end.
@@ -35,15 +40,30 @@ pub(super) struct FetchedPartition {
 impl FetchedPartition {
     pub(super) fn failed(index: i32, error_code: i16) -> Self {
         let none = Offset(-1);
-        let (high_watermark, log_start) = (none, none);
-        Self { index, error_code, high_watermark, log_start, records: None, continues: false, diverging: None }
+        Self {
+            index,
+            error_code,
+            high_watermark: none,
+            log_start: none,
+            records: None,
+            metrics: None,
+            continues: false,
+            diverging: None,
+        }
     }
 
-    pub(super) fn read(index: i32, high_watermark: LogPosition, log_start: Offset, records: Option<LogSlice>) -> Self {
+    pub(super) fn read(
+        index: i32,
+        high_watermark: LogPosition,
+        log_start: Offset,
+        records: Option<LogSlice>,
+        metrics: &Arc<TopicMetrics>,
+    ) -> Self {
         let segment_base = records.as_ref().map(|slice| slice.start.segment_base);
         let continues = segment_base.is_some_and(|base| base != high_watermark.segment_base);
+        let metrics = records.is_some().then(|| metrics.clone());
         let high_watermark = high_watermark.offset;
-        Self { index, error_code: 0, high_watermark, log_start, records, continues, diverging: None }
+        Self { index, error_code: 0, high_watermark, log_start, records, metrics, continues, diverging: None }
     }
 
     pub(super) fn diverging(index: i32, diverging: (LeaderEpoch, Offset)) -> Self {

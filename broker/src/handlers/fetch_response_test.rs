@@ -27,6 +27,7 @@ fn topics(version: i16) -> Vec<FetchedTopic> {
         high_watermark: Offset(77),
         log_start: Offset(5),
         records: Some(slice()),
+        metrics: None,
         continues: false,
         diverging: None,
     };

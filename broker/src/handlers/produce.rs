@@ -52,11 +52,8 @@ impl Broker {
         let acks = if body.transactional_id.is_some() { Err(ResponseError::InvalidTxnState) } else { acks };
         let image = self.image.load();
         let now = clock::wall();
-        let responses: Vec<_> = body
-            .topic_data
-            .into_iter()
-            .map(|topic| self.produce_topic(&image, topic, acks, request.version, now))
-            .collect();
+        let responses: Vec<_> =
+            body.topic_data.into_iter().map(|topic| self.produce_topic(&image, topic, acks, &request, now)).collect();
         if acks != Ok(RequiredAcks::None) {
             return request.respond(&ProduceResponse::default().with_responses(responses));
         }
@@ -73,18 +70,22 @@ impl Broker {
         image: &Image,
         topic: TopicProduceData,
         acks: Result<RequiredAcks, ResponseError>,
-        version: i16,
+        request: &Request<'_>,
         now: Timestamp,
     ) -> TopicProduceResponse {
-        let found = topics::find(image, &topic.name, topic.topic_id, VERSION_WITH_TOPIC_IDS <= version)
+        let found = topics::find(image, &topic.name, topic.topic_id, VERSION_WITH_TOPIC_IDS <= request.version)
             .map(|topic| topic.id)
             .and_then(|id| acks.map(|acks| (id, acks)));
         let partition_responses = topic.partition_data.into_iter().map(|data| {
             let index = data.index;
             let written = found
                 .map_err(Refusal::Kafka)
-                .and_then(|(topic_id, acks)| self.produce_partition(topic_id, data, acks, version, now));
-            written.unwrap_or_else(|refusal| refused(&refusal)).with_index(index)
+                .and_then(|(topic_id, acks)| self.produce_partition(topic_id, data, acks, request, now));
+            let written = written.unwrap_or_else(|refusal| {
+                self.metrics.error(request.api, refusal.code());
+                refused(&refusal)
+            });
+            written.with_index(index)
         });
         TopicProduceResponse::default()
             .with_partition_responses(partition_responses.collect())
@@ -97,7 +98,7 @@ impl Broker {
         topic_id: TopicId,
         data: PartitionProduceData,
         acks: RequiredAcks,
-        version: i16,
+        request: &Request<'_>,
         now: Timestamp,
     ) -> Result<PartitionProduceResponse, Refusal> {
         let partition = self
@@ -106,13 +107,14 @@ impl Broker {
             .ok_or(Refusal::Kafka(ResponseError::UnknownTopicOrPartition))?;
         let records = data.records.ok_or(Refusal::Kafka(ResponseError::InvalidRecord))?;
         let settings = partition.settings();
-        let rules = BatchRules { zstd_allowed: VERSION_WITH_ZSTD <= version, ..settings.rules };
+        let rules = BatchRules { zstd_allowed: VERSION_WITH_ZSTD <= request.version, ..settings.rules };
         let batch = produce::check(records, &rules, now)?;
         if batch.header.attributes.is_transactional() {
             return Err(Refusal::Kafka(ResponseError::InvalidTxnState));
         }
         let written = partition.append_as_leader(&batch, acks, now)?;
-        self.metrics.produced(&batch.header);
+        let records_count = u64::try_from(batch.header.records_count).unwrap_or(0);
+        request.context.requests.produced(&partition.metrics, records_count, batch.bytes.len() as u64);
         Ok(PartitionProduceResponse::default()
             .with_base_offset(written.appended.base_offset.0)
             .with_log_append_time_ms(written.appended.log_append_time.0)

@@ -87,11 +87,15 @@ fn flush(replicas: &ReplicaManager, partition: &Arc<Partition>) {
         Err(error) => return warn!(partition = %partition.name, %error, "not flushed"),
     };
     // A failed sync says nothing of what reached the disk, so it is never tried again.
+    let began = Instant::now();
     match job.run() {
-        Ok(flushed) => match partition.finish_flush(flushed) {
-            Ok(()) | Err(AccessError::Deleted(_)) => {}
-            Err(error) => warn!(partition = %partition.name, %error, "flushed in vain"),
-        },
+        Ok(flushed) => {
+            replicas.flush_time.observe(began.elapsed());
+            match partition.finish_flush(flushed) {
+                Ok(()) | Err(AccessError::Deleted(_)) => {}
+                Err(error) => warn!(partition = %partition.name, %error, "flushed in vain"),
+            }
+        }
         Err(error) => replicas.directory_failed(&error.to_string()),
     }
 }

@@ -192,7 +192,7 @@ impl ReplicaManager {
         }
         let options = checkpoints.options(&name);
         let log = Log::load(&self.pool, &path, settings.log.clone(), &options, &mut |_| progress.pulse.beat())?;
-        Ok(Some(Arc::new(Partition::new(name, topic_id, log, settings))))
+        Ok(Some(Arc::new(Partition::new(name, topic_id, log, settings, self.topic_metrics.of(topic_id)))))
     }
 
     fn put_aside(&self, name: &TopicPartition) -> Result<(), LoaderError> {

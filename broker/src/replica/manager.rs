@@ -18,8 +18,10 @@ use tracing::{error, info, warn};
 use super::deletion::DeletedDirectories;
 use super::partition::{Leadership, Partition};
 use super::settings::TopicSettings;
+use super::topic_registry::TopicRegistry;
 use crate::clock;
 use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY, PartitionImage, TopicImage};
+use crate::metrics::LatencyHistogram;
 
 pub(super) type Partitions = HashMap<(TopicId, PartitionId), Arc<Partition>>;
 
@@ -35,6 +37,8 @@ pub(crate) struct ReplicaManager {
     /// What holds now: see [`Image::broker_values`].
     broker_values: ArcSwap<Values>,
     pub(super) partitions: ArcSwap<Partitions>,
+    pub(super) topic_metrics: TopicRegistry,
+    pub(crate) flush_time: LatencyHistogram,
     /// Up to where the metadata log is synced.
     metadata_recovery_point: AtomicI64,
     pub(super) deleted: DeletedDirectories,
@@ -61,6 +65,8 @@ impl ReplicaManager {
             broker_values: ArcSwap::from_pointee(file_values.clone()),
             file_values,
             partitions: ArcSwap::from_pointee(HashMap::new()),
+            topic_metrics: TopicRegistry::default(),
+            flush_time: LatencyHistogram::default(),
             metadata_recovery_point: AtomicI64::new(0),
             deleted: DeletedDirectories::default(),
             forgotten: Mutex::default(),
@@ -178,7 +184,8 @@ impl ReplicaManager {
         let path = self.directory.partition_path(&name);
         match self.create_log(&path, &name, topic.id, settings) {
             Ok(log) => {
-                let partition = Arc::new(Partition::new(name, topic.id, log, settings.clone()));
+                let metrics = self.topic_metrics.of(topic.id);
+                let partition = Arc::new(Partition::new(name, topic.id, log, settings.clone(), metrics));
                 partitions.insert((topic.id, id), partition.clone());
                 Some(partition)
             }

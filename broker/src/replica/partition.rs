@@ -11,6 +11,7 @@ use storage::{AppendError, Appended, FlushJob, Flushed, Located, Log, LogPositio
 use super::settings::TopicSettings;
 use super::waiters::{Waiter, Waiters};
 use crate::clock;
+use crate::metrics::TopicMetrics;
 
 /// A replica. All changes happen under one lock, which is held for memory work and one write to the page cache; the
 /// first write of a leader epoch and a new segment take a sync or two.
@@ -18,6 +19,7 @@ use crate::clock;
 pub(crate) struct Partition {
     pub(crate) name: TopicPartition,
     pub(crate) topic_id: TopicId,
+    pub(crate) metrics: Arc<TopicMetrics>,
     settings: ArcSwap<TopicSettings>,
     state: Mutex<State>,
     waiters: Waiters,
@@ -115,10 +117,17 @@ impl State {
 }
 
 impl Partition {
-    pub(crate) fn new(name: TopicPartition, topic_id: TopicId, log: Log, settings: TopicSettings) -> Self {
+    pub(crate) fn new(
+        name: TopicPartition,
+        topic_id: TopicId,
+        log: Log,
+        settings: TopicSettings,
+        metrics: Arc<TopicMetrics>,
+    ) -> Self {
         Self {
             name,
             topic_id,
+            metrics,
             settings: ArcSwap::from_pointee(settings),
             waiters: Waiters::default(),
             // What recovery found beyond the recovery point is not known to be on disk.

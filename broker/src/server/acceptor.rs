@@ -1,44 +1,89 @@
-//! Accepts on every listener and hands each connection to the reactor that has the fewest.
+//! Accepts on every listener, refuses what is over a limit, and hands the rest to the reactor that has the fewest.
 
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
+use super::quotas::ConnectionQuotas;
 use super::reactor::{Accepted, Inlet};
 use crate::config::Listener;
 
 /// Pause after an accept that failed for want of descriptors or memory: the kernel keeps the connection queued.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// Between two warnings of the same trouble.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-pub(super) async fn accept(
-    socket: TcpListener,
-    listener: Arc<Listener>,
-    inlets: Vec<Inlet>,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
-    let socket = tokio::net::TcpListener::from_std(socket)?;
-    loop {
-        let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
-            () = shutdown.cancelled() => return Ok(()),
-        };
-        let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
-        match accepted {
-            Ok((stream, peer)) => {
-                let accepted = Accepted { stream, peer, listener: listener.clone() };
-                let Some(inlet) = inlets.iter().min_by_key(|inlet| inlet.connections()) else { return Ok(()) };
-                if !inlet.hand_over(accepted).await {
-                    return Ok(());
+/// One socket of a listener.
+pub(super) struct Acceptor {
+    pub(super) socket: TcpListener,
+    pub(super) listener: Arc<Listener>,
+    /// The listener's place in the configuration.
+    pub(super) index: usize,
+    pub(super) quotas: Arc<ConnectionQuotas>,
+    pub(super) inlets: Vec<Inlet>,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl Acceptor {
+    /// Ends with the shutdown, or when the reactors have ended.
+    pub(super) async fn run(self) -> io::Result<()> {
+        let Self { socket, listener, index, quotas, inlets, shutdown } = self;
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let (mut refusals, mut failures) = (Seldom::default(), Seldom::default());
+        loop {
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                () = shutdown.cancelled() => return Ok(()),
+            };
+            let pause = match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
+                Ok((stream, peer)) => {
+                    match quotas.admit(peer.ip(), index, listener.kind) {
+                        Ok(place) => {
+                            let accepted = Accepted { stream, peer, listener: listener.clone(), place };
+                            let Some(inlet) = inlets.iter().min_by_key(|inlet| inlet.connections()) else {
+                                return Ok(());
+                            };
+                            if !inlet.hand_over(accepted).await {
+                                return Ok(());
+                            }
+                        }
+                        Err(refusal) if refusals.is_due() => {
+                            warn!(listener = %listener.name, %peer, %refusal, "connection refused");
+                        }
+                        Err(refusal) => debug!(listener = %listener.name, %peer, %refusal, "connection refused"),
+                    }
+                    quotas.pause(Instant::now())
                 }
-            }
-            Err(error) => {
-                warn!(listener = %listener.name, %error, "accept failed; trying again");
-                tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+                Err(error) => {
+                    if failures.is_due() {
+                        warn!(listener = %listener.name, %error, "accept failed; trying again");
+                    }
+                    PAUSE_AFTER_FAILURE
+                }
+            };
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
             }
         }
+    }
+}
+
+/// Keeps a trouble that lasts from filling the log.
+#[derive(Debug, Default)]
+struct Seldom {
+    last: Option<Instant>,
+}
+
+impl Seldom {
+    fn is_due(&mut self) -> bool {
+        let due = self.last.is_none_or(|last| WARNING_INTERVAL <= last.elapsed());
+        if due {
+            self.last = Some(Instant::now());
+        }
+        due
     }
 }

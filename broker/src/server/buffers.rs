@@ -1,21 +1,20 @@
-//! Read buffers of one reactor. A connection holds one only while bytes of a request are in it, so an idle
-//! connection costs none, and a busy one reuses memory that the kernel has mapped already (first touch of a page
-//! costs more than the copy into it).
+//! Buffers of one reactor. A connection holds one only while bytes of a request or of an answer are in it, so an idle
+//! connection costs none, and a busy one reuses memory that the kernel has mapped already (first touch of a page costs
+//! more than the copy into it).
 
 use std::cell::RefCell;
-use std::rc::Rc;
 
 use bytes::BytesMut;
 
 /// A fresh buffer: enough for a request of most kinds in one read.
-const CAPACITY_DEFAULT: usize = 16 * 1024;
+pub(super) const CAPACITY_DEFAULT: usize = 16 * 1024;
 /// A larger buffer is given back to the allocator rather than kept.
 const CAPACITY_MAX: usize = 2 * 1024 * 1024;
 const BUFFERS_MAX: usize = 16;
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Buffers {
-    free: Rc<RefCell<Vec<BytesMut>>>,
+    free: RefCell<Vec<BytesMut>>,
 }
 
 impl Buffers {
@@ -26,6 +25,9 @@ impl Buffers {
     /// `buffer` must be empty. The memory of requests that were split off it comes back with it, once they are gone.
     pub(super) fn give_back(&self, mut buffer: BytesMut) {
         debug_assert!(buffer.is_empty(), "a buffer with unread bytes belongs to its connection");
+        if buffer.capacity() == 0 {
+            return;
+        }
         // The view may be a small rest of a large allocation: reclaiming shows how large it is.
         let is_too_large = buffer.try_reclaim(CAPACITY_MAX + 1);
         let is_of_use = !is_too_large && buffer.try_reclaim(CAPACITY_DEFAULT);

@@ -1,176 +1,268 @@
-//! One client connection: requests are read, handled and answered in order, one at a time, as Kafka does by muting
-//! the channel. Later requests wait in the socket, so a client that sends without reading is held back by TCP.
+//! One client connection: requests are handled and answered in order, one at a time, as Kafka does by muting the
+//! channel. Later requests wait in the buffer or in the socket, so a client that sends without reading is held back by
+//! TCP.
+//!
+//! ```text
+//! read once ─► handle every whole frame ─► answers collect ─► sent together, at the latest before anything waits
+//! ```
+//!
+//! Nothing here has a timer: the reactor looks at [`Activity`] now and then and closes what is overdue.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use protocol::frame;
 use rustix::net::SendFlags;
-use tokio::io::Interest;
+use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-use super::buffers::Buffers;
-use super::reactor::ConnectionLimits;
-use crate::handlers::{Broker, Outcome, Part, RequestContext};
+use super::activity::{Activity, Phase};
+use super::budget::Share;
+use super::buffers::CAPACITY_DEFAULT;
+use super::reactor::Shared;
+use crate::handlers::{Handled, Outcome, Part, RequestContext};
 
-/// Bytes asked of the socket at once while a frame is incomplete.
-const READ_BYTES_MIN: usize = 16 * 1024;
-/// Bytes that one `sendfile` may move before other connections of the reactor get their turn.
-const SENDFILE_BYTES_MAX: usize = 1024 * 1024;
-/// A frame up to this size does not count against the budget.
+/// Bytes asked of the socket at once while nothing is known of the frame.
+const READ_BYTES_MIN: usize = CAPACITY_DEFAULT;
+/// Least growth of the buffer for a frame that is longer. Beyond, it grows with what has been received.
+const READ_BYTES_STEP: usize = 64 * 1024;
+/// Answers that are collected before they are sent; a longer one is sent by itself.
+const ANSWER_BYTES_MAX: usize = CAPACITY_DEFAULT;
+/// Bytes that one `sendfile` may move, and that one connection may handle, before others of the reactor get their turn.
+const TURN_BYTES_MAX: usize = 1024 * 1024;
+/// What a request counts in that besides its bytes.
+const REQUEST_BYTES: usize = 16 * 1024;
+/// A frame up to this size is copied out of the buffer.
 const SMALL_FRAME_BYTES: usize = 8 * 1024;
-/// Unit of the in-flight budget: permits are counted in 32 bits, bytes are not.
-const BUDGET_UNIT_BYTES: usize = 1024;
-
-/// Memory that request frames of all connections may take together; a further request waits for it.
-#[derive(Debug, Clone)]
-pub(crate) struct InFlightBudget {
-    permits: Arc<Semaphore>,
-    units_max: u32,
-}
-
-impl InFlightBudget {
-    pub(crate) fn new(bytes_max: usize) -> Self {
-        let units_max = u32::try_from(bytes_max / BUDGET_UNIT_BYTES).unwrap_or(u32::MAX).max(1);
-        Self { permits: Arc::new(Semaphore::new(units_max as usize)), units_max }
-    }
-
-    /// A frame larger than the whole budget takes all of it, so that it can be served alone.
-    async fn reserve(&self, bytes: usize) -> io::Result<OwnedSemaphorePermit> {
-        let units = u32::try_from(bytes.div_ceil(BUDGET_UNIT_BYTES)).unwrap_or(u32::MAX).min(self.units_max);
-        self.permits.clone().acquire_many_owned(units).await.map_err(io::Error::other)
-    }
-}
 
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
-    pub(super) context: RequestContext,
-    pub(super) broker: Arc<Broker>,
-    pub(super) buffers: Buffers,
-    pub(super) limits: ConnectionLimits,
-    pub(super) shutdown: CancellationToken,
+    pub(super) context: Rc<RequestContext>,
+    pub(super) shared: Rc<Shared>,
+    pub(super) activity: Rc<Activity>,
+    pub(super) share: Share,
+    /// Received, not handled.
+    pub(super) received: BytesMut,
+    /// Answers, not sent.
+    pub(super) answers: BytesMut,
 }
 
 impl Connection {
-    /// Serves until the client goes, falls silent for `idle_max`, or sends what cannot be answered.
+    /// Serves until the client goes, sends what cannot be answered, or the broker stops.
     pub(super) async fn serve(mut self) -> io::Result<()> {
-        let mut buffer = self.buffers.take();
+        let mut handled_bytes = 0;
         loop {
-            let Some((frame, permit)) = self.next_frame(&mut buffer).await? else { return Ok(()) };
-            let outcome = self.broker.handle(frame, &self.context).await;
-            drop(permit);
-            match outcome {
-                Outcome::Respond(parts) => self.write(parts).await?,
-                Outcome::Silent => {}
-                Outcome::Close(reason) => return Err(io::Error::new(ErrorKind::InvalidData, reason)),
+            while let Some(frame) = self.next_frame()? {
+                handled_bytes += frame.len() + REQUEST_BYTES;
+                self.activity.turn_to(Phase::Handling);
+                let outcome = self.handle(frame).await?;
+                self.share.end_turn();
+                self.answer(outcome).await?;
+                if TURN_BYTES_MAX < handled_bytes {
+                    handled_bytes = 0;
+                    tokio::task::yield_now().await;
+                }
+            }
+            self.flush(SendFlags::empty()).await?;
+            if self.shared.is_stopping() || !self.receive().await? {
+                return Ok(());
             }
         }
     }
 
-    /// The next whole frame without its length, and its share of the budget. `None`: the client closed between frames.
-    async fn next_frame(&mut self, buffer: &mut BytesMut) -> io::Result<Option<(Bytes, Option<OwnedSemaphorePermit>)>> {
-        while frame::announced(buffer, self.limits.frame_bytes_max).map_err(invalid_data)?.is_none() {
-            if !self.read_some(buffer, READ_BYTES_MIN).await? {
-                return if buffer.is_empty() { Ok(None) } else { Err(ErrorKind::UnexpectedEof.into()) };
-            }
-        }
-        let length = frame::announced(buffer, self.limits.frame_bytes_max).map_err(invalid_data)?.unwrap_or(0);
-        let permit = if length <= SMALL_FRAME_BYTES { None } else { Some(self.limits.budget.reserve(length).await?) };
+    /// The next whole frame that has been received, without its length.
+    fn next_frame(&mut self) -> io::Result<Option<Bytes>> {
+        let Some(length) = self.announced()? else { return Ok(None) };
         let whole = frame::LENGTH_BYTES + length;
-        while buffer.len() < whole {
-            let missing = whole - buffer.len();
-            if !self.read_some(buffer, missing).await? {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
+        if self.received.len() < whole {
+            return Ok(None);
         }
-        let framed = buffer.split_to(whole);
-        if permit.is_some() {
-            return Ok(Some((framed.freeze().split_off(frame::LENGTH_BYTES), permit)));
+        let framed = self.received.split_to(whole);
+        self.activity.begin_frame(self.shared.now());
+        if SMALL_FRAME_BYTES < length {
+            return Ok(Some(framed.freeze().split_off(frame::LENGTH_BYTES)));
         }
         // Copied, so that a request that waits, as fetches do, holds no buffer.
-        let frame = Bytes::copy_from_slice(framed.get(frame::LENGTH_BYTES..).unwrap_or_default());
-        drop(framed);
-        if buffer.is_empty() {
-            self.buffers.give_back(std::mem::take(buffer));
-        }
-        Ok(Some((frame, None)))
+        Ok(Some(Bytes::copy_from_slice(framed.get(frame::LENGTH_BYTES..).unwrap_or_default())))
     }
 
-    /// Waits for bytes without holding memory if none are buffered. False: the client has closed its side, or the broker
-    /// shuts down and no request is in progress.
-    async fn read_some(&mut self, buffer: &mut BytesMut, wanted: usize) -> io::Result<bool> {
+    fn announced(&self) -> io::Result<Option<usize>> {
+        frame::announced(&self.received, self.shared.limits.frame_bytes_max)
+            .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+    }
+
+    /// False: the client has closed its side between frames.
+    async fn receive(&mut self) -> io::Result<bool> {
         loop {
-            if buffer.is_empty() {
-                self.buffers.give_back(std::mem::take(buffer));
-                tokio::select! {
-                    readable = self.readable() => readable?,
-                    () = self.shutdown.cancelled() => return Ok(false),
-                }
-                *buffer = self.buffers.take();
+            self.readable().await?;
+            let length = self.announced()?.unwrap_or(0);
+            let missing = (frame::LENGTH_BYTES + length).saturating_sub(self.received.len()).max(READ_BYTES_MIN);
+            let wanted = missing.min(READ_BYTES_STEP.max(2 * self.received.len()));
+            if !self.share.admits(wanted, length) {
+                self.activity.turn_to(Phase::Waiting);
+                self.share.admitted(wanted, length).await;
             }
-            buffer.reserve(wanted);
-            match self.stream.try_read_buf(buffer) {
-                Ok(read) => return Ok(read != 0),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable().await?,
-                Err(error) => return Err(error),
+            // Memory that is there already may be more than what is wanted now, and then nothing has to grow later.
+            if !self.received.try_reclaim(missing) {
+                self.received.reserve(wanted);
             }
+            let mut buffer = (&mut self.received).limit(wanted);
+            // Not read after all, it asks again: what was admitted may be somebody else's by then.
+            let Poll::Ready(read) = at_once(pin!(self.stream.read_buf(&mut buffer))).await else { continue };
+            if read? == 0 {
+                return if self.received.is_empty() { Ok(false) } else { Err(ErrorKind::UnexpectedEof.into()) };
+            }
+            self.share.holds(self.received.len());
+            self.activity.moved(Phase::Receiving, self.shared.now());
+            return Ok(true);
         }
     }
 
-    async fn readable(&self) -> io::Result<()> {
-        timeout(self.limits.idle_max, self.stream.readable()).await.map_err(|_| ErrorKind::TimedOut)?
+    /// Waits for bytes: for the first ones of a request without holding memory.
+    async fn readable(&mut self) -> io::Result<()> {
+        self.share.holds(self.received.len());
+        if !self.received.is_empty() {
+            self.activity.turn_to(Phase::Receiving);
+            return self.stream.readable().await;
+        }
+        self.activity.turn_to(Phase::Idle);
+        self.shared.buffers.give_back(std::mem::take(&mut self.received));
+        self.shared.buffers.give_back(std::mem::take(&mut self.answers));
+        self.stream.readable().await?;
+        self.activity.begin_frame(self.shared.now());
+        self.received = self.shared.buffers.take();
+        self.answers = self.shared.buffers.take();
+        Ok(())
     }
 
-    async fn write(&self, parts: Vec<Part>) -> io::Result<()> {
-        let last = parts.len().saturating_sub(1);
-        for (index, part) in parts.into_iter().enumerate() {
+    /// A request that has to wait does so with all earlier answers sent, and no longer than its client is there.
+    async fn handle(&mut self, frame: Bytes) -> io::Result<Outcome> {
+        let (began, request_bytes) = (Instant::now(), frame.len());
+        let (shared, context) = (self.shared.clone(), self.context.clone());
+        let mut handling = pin!(shared.broker.handle(frame, &context));
+        let (handled, waited) = match at_once(handling.as_mut()).await {
+            Poll::Ready(handled) => (handled, None),
+            Poll::Pending => {
+                let waits_since = Instant::now();
+                self.flush(SendFlags::empty()).await?;
+                self.activity.turn_to(Phase::Handling);
+                let handled = tokio::select! {
+                    biased;
+                    handled = &mut handling => handled,
+                    // Only the end of what the client sends satisfies this: urgent data is not asked for.
+                    _gone = self.stream.ready(Interest::PRIORITY) => {
+                        context.hurry.notify_one();
+                        handling.await
+                    }
+                };
+                (handled, Some(waits_since.elapsed()))
+            }
+        };
+        let Handled { api, outcome } = handled;
+        if let Some(api) = api {
+            shared.requests.observe(api, began.elapsed(), waited, request_bytes, outcome.length());
+        }
+        Ok(outcome)
+    }
+
+    async fn answer(&mut self, outcome: Outcome) -> io::Result<()> {
+        let parts = match outcome {
+            Outcome::Respond(parts) => parts,
+            Outcome::Silent => return Ok(()),
+            Outcome::Close(reason) => {
+                self.flush(SendFlags::empty()).await?;
+                return Err(io::Error::new(ErrorKind::InvalidData, reason));
+            }
+        };
+        for part in parts {
             match part {
-                Part::Bytes(bytes) => self.send(&bytes, index < last).await?,
-                Part::File(slice) => self.send_file(&slice).await?,
+                Part::Bytes(bytes) => self.collect(bytes).await?,
+                Part::File(slice) => {
+                    self.flush(SendFlags::MORE).await?;
+                    self.send_file(&slice).await?;
+                }
             }
         }
         Ok(())
     }
 
-    async fn send(&self, mut bytes: &[u8], more_follows: bool) -> io::Result<()> {
-        let flags = if more_follows { SendFlags::MORE | SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL };
+    async fn collect(&mut self, bytes: Bytes) -> io::Result<()> {
+        if ANSWER_BYTES_MAX < self.answers.len() + bytes.len() {
+            self.flush(SendFlags::MORE).await?;
+        }
+        if ANSWER_BYTES_MAX < bytes.len() {
+            return self.send(&bytes, SendFlags::empty()).await;
+        }
+        self.answers.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    /// Sends what has collected.
+    async fn flush(&mut self, flags: SendFlags) -> io::Result<()> {
+        if self.answers.is_empty() {
+            return Ok(());
+        }
+        let mut answers = std::mem::take(&mut self.answers);
+        self.send(&answers, flags).await?;
+        answers.clear();
+        self.answers = answers;
+        Ok(())
+    }
+
+    async fn send(&mut self, mut bytes: &[u8], flags: SendFlags) -> io::Result<()> {
+        let flags = flags | SendFlags::NOSIGNAL;
         while !bytes.is_empty() {
-            let sent = self.when_writable(|| Ok(rustix::net::send(self.stream.as_fd(), bytes, flags)?)).await?;
+            let attempt = || Ok(rustix::net::send(self.stream.as_fd(), bytes, flags)?);
+            let sent = match self.stream.try_io(Interest::WRITABLE, attempt) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.share.holds(self.received.len() + bytes.len());
+                    self.writable().await?;
+                    continue;
+                }
+                sent => sent?,
+            };
             bytes = bytes.get(sent..).unwrap_or_default();
+            self.activity.moved(Phase::Sending, self.shared.now());
         }
         Ok(())
     }
 
     /// The length was promised in the response head: if the file has shrunk since, only closing is left.
-    async fn send_file(&self, slice: &storage::LogSlice) -> io::Result<()> {
+    async fn send_file(&mut self, slice: &storage::LogSlice) -> io::Result<()> {
         let mut position = slice.start.position;
         let end = position + u64::from(slice.length);
         let file = slice.file.as_fd().ok_or(ErrorKind::Unsupported)?;
         while position < end {
-            let count = usize::try_from(end - position).unwrap_or(usize::MAX).min(SENDFILE_BYTES_MAX);
-            let sent = self
-                .when_writable(|| Ok(rustix::fs::sendfile(self.stream.as_fd(), file, Some(&mut position), count)?))
-                .await?;
+            let count = usize::try_from(end - position).unwrap_or(usize::MAX).min(TURN_BYTES_MAX);
+            let attempt = || Ok(rustix::fs::sendfile(self.stream.as_fd(), file, Some(&mut position), count)?);
+            let sent = match self.stream.try_io(Interest::WRITABLE, attempt) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.writable().await?;
+                    continue;
+                }
+                sent => sent?,
+            };
             if sent == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
+            self.activity.moved(Phase::Sending, self.shared.now());
             tokio::task::yield_now().await;
         }
         Ok(())
     }
 
-    async fn when_writable<T>(&self, attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        timeout(self.limits.idle_max, self.stream.async_io(Interest::WRITABLE, attempt))
-            .await
-            .map_err(|_| ErrorKind::TimedOut)?
+    async fn writable(&self) -> io::Result<()> {
+        self.activity.turn_to(Phase::Sending);
+        self.stream.writable().await
     }
 }
 
-fn invalid_data(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, error)
+/// What a future has to say now.
+async fn at_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }

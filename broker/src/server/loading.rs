@@ -68,7 +68,7 @@ pub(super) fn load(
     let (handle, controller) = controller.start(replicas.clone(), image.clone())?;
     let broker = Broker {
         identity,
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::new(Metrics::new(config.network_threads)),
         image,
         replicas,
         producer_ids: ProducerIdAllocator::new(handle.clone()),

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use axum::extract::{Request, State};
@@ -16,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use tokio::sync::{mpsc, oneshot};
 
+use super::network::Network;
+use super::scrape;
 use super::status::{BrokerStatus, RecoveryStatus, cluster_status, running_status};
 use crate::clock::Pulse;
 use crate::handlers::Broker;
@@ -70,10 +73,12 @@ pub(crate) enum FormatRefusal {
 #[derive(Debug)]
 pub(crate) struct Management {
     pub(crate) broker_id: BrokerId,
+    pub(crate) began: SystemTime,
     pub(crate) stage: ArcSwap<Stage>,
     pub(crate) tokens_file: Option<PathBuf>,
     /// One of each loop that must turn.
     pub(crate) pulses: Vec<Arc<Pulse>>,
+    pub(crate) network: Arc<Network>,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,16 +124,12 @@ async fn readyz(State(management): Shared) -> Response {
     }
 }
 
+/// On a thread of its own: with many partitions it takes milliseconds.
 async fn metrics(State(management): Shared) -> Response {
-    let stage = management.stage.load_full();
-    let Stage::Running(broker) = &*stage else {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, format!("state {}", stage.name()));
-    };
-    broker.observe_gauges();
-    match broker.metrics.render() {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+    match tokio::task::spawn_blocking(move || scrape::render(management)).await {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
             .into_response(),
-        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        failed => problem(StatusCode::INTERNAL_SERVER_ERROR, format!("{failed:?}")),
     }
 }
 
@@ -200,6 +201,17 @@ fn problem(status: StatusCode, detail: impl Into<String>) -> Response {
 }
 
 impl Stage {
+    /// Kafka's number of the state.
+    pub(super) fn number(&self) -> usize {
+        match self {
+            Self::Unformatted(_) => 0,
+            Self::Starting => 1,
+            Self::Recovering(_) => 2,
+            Self::Running(_) => 3,
+            Self::Stopping => 6,
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Starting => "Starting",

@@ -1,33 +1,40 @@
 //! The data plane: one thread and one single-threaded runtime per reactor. A connection stays on the reactor that it
 //! was handed to, so nothing of it needs a lock.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::runtime;
-use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{AbortHandle, LocalSet};
 use tokio::time::{Instant, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::activity::{Activity, Look, Patience, Phase};
+use super::budget::{InFlightBudget, Share};
 use super::buffers::Buffers;
-use super::connection::{Connection, InFlightBudget};
+use super::connection::Connection;
+use super::quotas::Place;
 use crate::clock::Pulse;
 use crate::config::Listener;
 use crate::handlers::{Broker, RequestContext};
+use crate::metrics::RequestMetrics;
 
 /// Connections accepted but not yet taken up by their reactor; the acceptor waits when a reactor is that far behind.
 const ACCEPTED_QUEUED_MAX: usize = 1024;
-/// How often a loop shows that it turns, and after what silence it is dead.
-const PULSE_INTERVAL: Duration = Duration::from_secs(2);
+/// After what silence a loop is dead. It beats at every look at its connections, at least once a second.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Time that requests in progress get to finish at shutdown.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
+const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
 const BLOCKING_THREADS_MAX: usize = 4;
 
 /// A connection on its way from the acceptor to a reactor.
@@ -36,6 +43,7 @@ pub(super) struct Accepted {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) listener: Arc<Listener>,
+    pub(super) place: Place,
 }
 
 /// Settings that are the same for all connections.
@@ -43,14 +51,24 @@ pub(super) struct Accepted {
 pub(super) struct ConnectionLimits {
     pub(super) frame_bytes_max: usize,
     pub(super) idle_max: Duration,
-    pub(super) budget: InFlightBudget,
+    pub(super) budget: Arc<InFlightBudget>,
 }
 
 /// Where the acceptor hands connections to.
 #[derive(Debug, Clone)]
 pub(super) struct Inlet {
-    sender: mpsc::Sender<Accepted>,
+    sender: mpsc::Sender<(Accepted, Seat)>,
     connections: Arc<AtomicUsize>,
+}
+
+/// A connection's part in the load of its reactor.
+#[derive(Debug)]
+struct Seat(Arc<AtomicUsize>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Inlet {
@@ -61,11 +79,31 @@ impl Inlet {
     /// False when the reactor has ended.
     pub(super) async fn hand_over(&self, accepted: Accepted) -> bool {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        let handed = self.sender.send(accepted).await.is_ok();
-        if !handed {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
-        }
-        handed
+        let seat = Seat(self.connections.clone());
+        self.sender.send((accepted, seat)).await.is_ok()
+    }
+}
+
+/// What the connections of one reactor have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) broker: Arc<Broker>,
+    pub(super) limits: ConnectionLimits,
+    pub(super) buffers: Buffers,
+    /// Of this reactor alone, so that counting a request touches no memory of another core.
+    pub(super) requests: Arc<RequestMetrics>,
+    looks: Cell<Look>,
+    stopping: Cell<bool>,
+}
+
+impl Shared {
+    pub(super) fn now(&self) -> Look {
+        self.looks.get()
+    }
+
+    /// No further request is to be read.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.get()
     }
 }
 
@@ -77,38 +115,58 @@ pub(super) fn spawn(
     shutdown: CancellationToken,
 ) -> io::Result<(Inlet, JoinHandle<()>)> {
     let (sender, receiver) = mpsc::channel(ACCEPTED_QUEUED_MAX);
-    let connections = Arc::new(AtomicUsize::new(0));
-    let inlet = Inlet { sender, connections: connections.clone() };
+    let inlet = Inlet { sender, connections: Arc::new(AtomicUsize::new(0)) };
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name(format!("blocking-{index}"))
         .build()?;
     let thread = std::thread::Builder::new().name(format!("reactor-{index}")).spawn(move || {
-        let reactor = Reactor { broker, limits, pulse, shutdown, connections, buffers: Buffers::default() };
-        LocalSet::new().block_on(&runtime, reactor.run(receiver));
+        let shared = Shared {
+            requests: broker.metrics.of_reactor(index),
+            broker,
+            limits,
+            buffers: Buffers::default(),
+            looks: Cell::new(0),
+            stopping: Cell::new(false),
+        };
+        let reactor = Reactor { shared: Rc::new(shared), connections: Vec::new() };
+        LocalSet::new().block_on(&runtime, reactor.run(receiver, &pulse, &shutdown));
     })?;
     Ok((inlet, thread))
 }
 
 struct Reactor {
-    broker: Arc<Broker>,
-    limits: ConnectionLimits,
-    pulse: Arc<Pulse>,
-    shutdown: CancellationToken,
-    connections: Arc<AtomicUsize>,
-    buffers: Buffers,
+    shared: Rc<Shared>,
+    /// Those that have ended are forgotten at the next look.
+    connections: Vec<Entry>,
+}
+
+struct Entry {
+    peer: SocketAddr,
+    activity: Rc<Activity>,
+    context: Rc<RequestContext>,
+    task: AbortHandle,
 }
 
 impl Reactor {
-    async fn run(self, mut accepted: mpsc::Receiver<Accepted>) {
-        let mut tick = interval(PULSE_INTERVAL);
+    async fn run(
+        mut self,
+        mut accepted: mpsc::Receiver<(Accepted, Seat)>,
+        pulse: &Pulse,
+        shutdown: &CancellationToken,
+    ) {
+        let patience = Patience::new(self.shared.limits.idle_max);
+        let mut look = interval(patience.interval);
         loop {
             tokio::select! {
-                () = self.shutdown.cancelled() => break,
-                _ = tick.tick() => self.pulse.beat(),
+                () = shutdown.cancelled() => break,
+                _ = look.tick() => {
+                    pulse.beat();
+                    self.look(patience);
+                }
                 next = accepted.recv() => match next {
-                    Some(connection) => self.serve(connection),
+                    Some((connection, seat)) => self.serve(connection, seat),
                     None => break,
                 },
             }
@@ -116,48 +174,71 @@ impl Reactor {
         self.drain().await;
     }
 
-    fn serve(&self, accepted: Accepted) {
-        let connections = self.connections.clone();
-        let metrics = self.broker.metrics.clone();
-        let peer = accepted.peer;
-        let connection = match self.connection(accepted) {
-            Ok(connection) => connection,
-            Err(error) => {
-                debug!(%peer, %error, "connection could not be set up");
-                connections.fetch_sub(1, Ordering::Relaxed);
-                return;
-            }
+    fn serve(&mut self, accepted: Accepted, seat: Seat) {
+        let Accepted { stream, peer, listener, place } = accepted;
+        let stream = match tokio::net::TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => return debug!(%peer, %error, "connection could not be set up"),
         };
-        metrics.connections.inc();
-        tokio::task::spawn_local(async move {
+        let activity = Rc::new(Activity::new(self.shared.now()));
+        let requests = self.shared.requests.clone();
+        let context = Rc::new(RequestContext { listener, hurry: Notify::new(), requests });
+        let connection = Connection {
+            stream,
+            context: context.clone(),
+            shared: self.shared.clone(),
+            activity: activity.clone(),
+            share: Share::none_of(self.shared.limits.budget.clone()),
+            received: BytesMut::new(),
+            answers: BytesMut::new(),
+        };
+        let task = tokio::task::spawn_local(async move {
+            let _counted = (place, seat);
             if let Err(error) = connection.serve().await {
                 debug!(%peer, %error, "connection closed");
             }
-            metrics.connections.dec();
-            connections.fetch_sub(1, Ordering::Relaxed);
+        });
+        self.connections.push(Entry { peer, activity, context, task: task.abort_handle() });
+    }
+
+    /// Closes the connections that are overdue.
+    fn look(&mut self, patience: Patience) {
+        let now = self.shared.now().wrapping_add(1);
+        self.shared.looks.set(now);
+        let is_short = self.shared.limits.budget.is_short();
+        self.connections.retain(|entry| {
+            if entry.task.is_finished() {
+                return false;
+            }
+            let overdue = entry.activity.overdue(now, patience, is_short);
+            if let Some(reason) = overdue {
+                debug!(peer = %entry.peer, reason, "connection closed");
+                entry.task.abort();
+            }
+            overdue.is_none()
         });
     }
 
-    fn connection(&self, accepted: Accepted) -> io::Result<Connection> {
-        accepted.stream.set_nodelay(true)?;
-        accepted.stream.set_nonblocking(true)?;
-        Ok(Connection {
-            stream: tokio::net::TcpStream::from_std(accepted.stream)?,
-            context: RequestContext { listener: accepted.listener },
-            broker: self.broker.clone(),
-            buffers: self.buffers.clone(),
-            limits: self.limits.clone(),
-            shutdown: self.shutdown.clone(),
-        })
-    }
-
-    /// Connections end by themselves after the request in progress; what takes longer is cut off with the runtime.
-    async fn drain(&self) {
+    /// What is not a whole request by now is not waited for; requests in progress are answered, those that wait at
+    /// once. What takes longer is cut off with the runtime.
+    async fn drain(&mut self) {
+        self.shared.stopping.set(true);
         let deadline = Instant::now() + DRAIN_MAX;
-        let mut tick = interval(Duration::from_millis(5));
+        let mut tick = interval(DRAIN_INTERVAL);
         let all_gone = async {
-            while 0 < self.connections.load(Ordering::Relaxed) {
+            loop {
                 tick.tick().await;
+                self.connections.retain(|entry| !entry.task.is_finished());
+                if self.connections.is_empty() {
+                    return;
+                }
+                for entry in &self.connections {
+                    match entry.activity.phase() {
+                        Phase::Idle | Phase::Receiving | Phase::Waiting => entry.task.abort(),
+                        Phase::Handling => entry.context.hurry.notify_one(),
+                        Phase::Sending => {}
+                    }
+                }
             }
         };
         if timeout_at(deadline, all_gone).await.is_err() {

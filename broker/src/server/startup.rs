@@ -6,16 +6,14 @@
 //! 4. sockets bound, broker registered and unfenced, connections served
 //! 5. at SIGTERM: not ready, requests in progress finished, logs synced and closed, clean-shutdown file, exit 0
 
-use std::net::{TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use protocol::metadata_records::Endpoint;
 use protocol::types::{BrokerEpoch, InvalidClusterId, InvalidUuid};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, Socket, Type};
 use storage::Disk;
 use storage::directory::{ExpectedOwner, LogDirectory, OpenError};
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,21 +21,17 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::acceptor;
-use super::connection::InFlightBudget;
+use super::acceptor::Acceptor;
+use super::listen;
 use super::loading::{Loaded, load};
 use super::management::{self, FormatCall, FormatRefusal, FormatRequest, Management, Stage};
+use super::network::Network;
 use super::reactor::{self, ConnectionLimits};
 use crate::clock::Pulse;
-use crate::config::{BrokerConfig, Listener};
+use crate::config::BrokerConfig;
 use crate::controller::{ControllerThread, FormatError, FormatPlan, Voter, format_directory};
 use crate::handlers::Broker;
 use crate::replica::{Deleter, Flusher, LoadProgress};
-
-/// Connections that the kernel keeps until they are accepted.
-const BACKLOG: i32 = 1024;
-/// Share of the memory limit that request frames may take.
-const IN_FLIGHT_SHARE: u64 = 4;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
@@ -110,9 +104,11 @@ impl Startup {
         let pulses = (0..config.network_threads).map(|_| Arc::new(Pulse::new(reactor::SILENCE_MAX))).collect();
         let management = Arc::new(Management {
             broker_id: config.broker_id,
+            began: SystemTime::now(),
             stage: ArcSwap::from_pointee(Stage::Starting),
             tokens_file: config.management_tokens.clone(),
             pulses,
+            network: Arc::new(Network::new(&config)),
         });
         Self { config: Arc::new(config), disk, management, began: Instant::now() }
     }
@@ -186,8 +182,9 @@ impl Startup {
     }
 
     async fn serve(&self, loaded: Loaded) -> Result<Running, ServerError> {
-        let bound = self.config.listeners.iter().map(|listener| Ok((listener.clone(), bind(listener)?)));
-        let sockets = bound.collect::<Result<Vec<_>, ServerError>>()?;
+        let bound = self.config.listeners.iter().map(|listener| listen::bind(listener, &self.config.network));
+        let sockets = bound.collect::<Result<Vec<_>, _>>().map_err(|error| ServerError::Start(error.to_string()))?;
+        let network = &self.management.network;
         let Loaded { broker, controller, registration } = loaded;
         let registered = broker.controller.register(registration).await;
         let epoch = registered.map_err(|error| ServerError::start("registration", error))?;
@@ -195,7 +192,7 @@ impl Startup {
         let limits = ConnectionLimits {
             frame_bytes_max: self.config.request_bytes_max,
             idle_max: self.config.connection_idle_max,
-            budget: InFlightBudget::new(in_flight_bytes_max()),
+            budget: network.budget.clone(),
         };
         let (mut inlets, mut reactors) = (Vec::new(), Vec::new());
         for (index, pulse) in self.management.pulses.iter().enumerate() {
@@ -210,10 +207,14 @@ impl Startup {
         let unfenced = broker.controller.unfence(epoch).await;
         let unfenced = unfenced.map_err(|error| ServerError::start("unfencing", error))?;
         unfenced.map_err(|error| ServerError::start("unfencing", error))?;
-        for (listener, socket) in sockets {
+        for (index, (listener, sockets)) in self.config.listeners.iter().zip(sockets).enumerate() {
             let Endpoint { host, port, .. } = &listener.advertised;
             info!(%listener, advertised = format!("{host}:{port}"), "listening");
-            tokio::spawn(acceptor::accept(socket, listener, inlets.clone(), shutdown.clone()));
+            for socket in sockets {
+                let (listener, quotas, shutdown) = (listener.clone(), network.quotas.clone(), shutdown.clone());
+                let acceptor = Acceptor { socket, listener, index, quotas, inlets: inlets.clone(), shutdown };
+                tokio::spawn(acceptor.run());
+            }
         }
         self.management.pulses.iter().for_each(|pulse| pulse.beat());
         self.management.stage.store(Arc::new(Stage::Running(broker.clone())));
@@ -247,32 +248,6 @@ async fn serve_management(address: &str, management: Arc<Management>) -> Result<
         }
     });
     Ok(())
-}
-
-fn bind(listener: &Listener) -> Result<TcpListener, ServerError> {
-    let failed = |error: &dyn std::fmt::Display| ServerError::start(&format!("listener {listener}"), error);
-    let mut addresses = (listener.bind_host(), listener.port).to_socket_addrs().map_err(|error| failed(&error))?;
-    let address = addresses.next().ok_or_else(|| failed(&"the host has no address"))?;
-    let bound = || -> std::io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    bound().map_err(|error| failed(&error))
-}
-
-/// Of the cgroup's limit, or of the machine's memory where there is none.
-fn in_flight_bytes_max() -> usize {
-    let limit = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok())
-        .min();
-    let machine = rustix::system::sysinfo();
-    let total = u64::from(machine.mem_unit).saturating_mul(machine.totalram);
-    usize::try_from(limit.unwrap_or(total).min(total) / IN_FLIGHT_SHARE).unwrap_or(usize::MAX)
 }
 
 /// A broker that serves.

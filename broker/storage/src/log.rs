@@ -207,6 +207,10 @@ impl Log {
         *self.abandoned.write().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
+    pub fn segment_count(&self) -> usize {
+        self.closed.len().saturating_add(1)
+    }
+
     pub fn is_offline(&self) -> bool {
         self.offline.load(Ordering::Acquire)
     }

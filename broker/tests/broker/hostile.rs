@@ -1,7 +1,7 @@
 //! What strangers may send. The broker answers with the right error or closes the connection, stays up, and spends no
 //! memory on claims.
 
-use crate::harness::wire::{Wire, batch, frame};
+use crate::harness::wire::{Wire, batch, create, frame};
 use crate::harness::{Broker, Site};
 use bytes::{BufMut as _, BytesMut};
 use kafka_protocol::ResponseError;
@@ -166,21 +166,6 @@ fn bad_batches_get_kafkas_errors_and_leave_no_trace() {
     assert_eq!(produce(&mut wire, 9, Some(idempotent(0))), 0);
     assert_eq!(produce(&mut wire, 9, Some(idempotent(0))), 0, "a duplicate is acknowledged again");
     assert_eq!(produce(&mut wire, 9, Some(idempotent(7))), ResponseError::OutOfOrderSequenceNumber.code());
-}
-
-fn create(wire: &mut Wire, topic: &str, configs: &[(&'static str, &'static str)]) {
-    let config = |(name, value): &(&'static str, &'static str)| {
-        CreatableTopicConfig::default()
-            .with_name(StrBytes::from_static_str(name))
-            .with_value(Some(StrBytes::from_static_str(value)))
-    };
-    let topic = CreatableTopic::default()
-        .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
-        .with_num_partitions(1)
-        .with_replication_factor(1)
-        .with_configs(configs.iter().map(config).collect());
-    let response = wire.call(7, &CreateTopicsRequest::default().with_topics(vec![topic]));
-    assert_eq!(response.topics[0].error_code, 0, "{:?}", response.topics[0].error_message);
 }
 
 #[test]

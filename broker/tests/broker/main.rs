@@ -11,3 +11,4 @@ mod every_version;
 mod harness;
 mod hostile;
 mod management_api;
+mod network;

@@ -5,7 +5,9 @@
 //! host or other work disturbed it; when too many were, the table says so.
 
 mod bench;
+mod latency;
 mod process;
+mod requests;
 
 use std::path::{Path, PathBuf};
 
@@ -30,6 +32,12 @@ pub enum Name {
     Produce,
     /// CPU time of consume
     Consume,
+    /// CPU time of small produce requests
+    Requests,
+    /// From sending a record to reading it
+    Latency,
+    /// Resident memory of idle connections
+    Connections,
     /// CPU time of both once more, through librdkafka; without a limit
     Librdkafka,
 }
@@ -100,6 +108,23 @@ pub fn measure(program: &Path, names: &[Name], progress: &Progress) -> Result<Ve
             let what = "consume from page cache, broker CPU per GB";
             rows.push(cpu(what, Some(0.5), both.map(|cost| cost.consume)));
         }
+    }
+    if names.contains(&Name::Requests) {
+        let what =
+            "produce of one 100 B record, acks=1, 16 connections with 5 requests in flight, broker CPU per request";
+        let samples = bench.cpu_per_request(CPU_SAMPLES)?;
+        rows.push(Row { what, unit: "µs", decimals: 1, at_most: Some(12.0), samples });
+    }
+    if names.contains(&Name::Latency) {
+        let latency = bench.latency(CPU_SAMPLES)?;
+        let row = |what, at_most, samples| Row { what, unit: "ms", decimals: 2, at_most: Some(at_most), samples };
+        let what = "send to read, 20 MB/s in 10 KB batches, acks=all, p99";
+        rows.push(row(what, 5.0, latency.map(|latency| latency.p99)));
+        rows.push(row("the same, p99.9", 12.0, latency.map(|latency| latency.p999)));
+    }
+    if names.contains(&Name::Connections) {
+        let what = "broker resident for each of 10,000 idle connections that have served requests";
+        rows.push(Row { what, unit: "KiB", decimals: 1, at_most: Some(8.0), samples: bench.connections()? });
     }
     if names.contains(&Name::Librdkafka) {
         let both = bench.cpu_per_gigabyte(Client::Librdkafka, 1)?;

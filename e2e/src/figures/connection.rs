@@ -1,6 +1,6 @@
 //! One connection of a client that adds as little as possible to what the broker does.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ const CORRELATION_ID: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: BufReader<TcpStream>,
     sent: i32,
     received: i32,
 }
@@ -35,7 +35,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, sent: 0, received: 0 })
+        Ok(Self { stream: BufReader::new(stream), sent: 0, received: 0 })
     }
 
     pub(super) fn call<R: Request>(&mut self, version: i16, request: &R) -> Result<R::Response> {
@@ -45,10 +45,18 @@ impl Connection {
 
     /// Sends a frame that `encode` made, under the next correlation id.
     pub(super) fn send(&mut self, frame: &mut [u8]) -> Result<()> {
-        self.sent += 1;
-        let id = frame.get_mut(CORRELATION_ID..CORRELATION_ID + 4).context("a frame without a header")?;
-        id.copy_from_slice(&self.sent.to_be_bytes());
-        self.stream.write_all(frame).context("the broker does not take a request")
+        let length = frame.len();
+        self.send_all(frame, length)
+    }
+
+    /// Sends frames of that length at once, each under its own correlation id.
+    pub(super) fn send_all(&mut self, frames: &mut [u8], length: usize) -> Result<()> {
+        for frame in frames.chunks_exact_mut(length) {
+            self.sent += 1;
+            let id = frame.get_mut(CORRELATION_ID..CORRELATION_ID + 4).context("a frame without a header")?;
+            id.copy_from_slice(&self.sent.to_be_bytes());
+        }
+        self.stream.get_mut().write_all(frames).context("the broker does not take a request")
     }
 
     /// The answer to the oldest request that has none yet.

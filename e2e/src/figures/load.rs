@@ -2,6 +2,7 @@
 //! everything that the broker must leave as it is, so the checksums sent are what must be read.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::{Bytes, BytesMut};
@@ -81,7 +82,7 @@ impl ProduceFrame {
     }
 }
 
-fn produce_request(topic: &TopicName, acks: i16, batch: Bytes) -> ProduceRequest {
+pub(super) fn produce_request(topic: &TopicName, acks: i16, batch: Bytes) -> ProduceRequest {
     let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch));
     let topic = TopicProduceData::default().with_name(topic.clone()).with_partition_data(vec![partition]);
     ProduceRequest::default()
@@ -121,6 +122,14 @@ pub(super) fn produce(connection: &mut Connection, topic: &TopicName, shape: Sha
     Ok(Sent { records_per_batch, checksums })
 }
 
+/// Produces one record as the one of that number in the topic.
+pub(super) fn produce_one(connection: &mut Connection, topic: &TopicName, number: u32) -> Result<()> {
+    connection.send(&mut ProduceFrame::new(topic, ONE_RECORD)?.bytes)?;
+    let offset = connection.receive_base_offset()?;
+    ensure!(offset == i64::from(number), "record {number} was written at offset {offset}");
+    Ok(())
+}
+
 fn acknowledge(connection: &mut Connection, records_per_batch: u32, acknowledged: &mut usize) -> Result<()> {
     let (found, expected) = (connection.receive_base_offset()?, offset(*acknowledged, records_per_batch)?);
     ensure!(found == expected, "batch {acknowledged} was written at offset {found} instead of {expected}");
@@ -151,11 +160,25 @@ pub(super) fn consume(connection: &mut Connection, topic: &TopicName, sent: &Sen
     Ok(())
 }
 
-fn fetch(connection: &mut Connection, topic: &TopicName, offset: i64) -> Result<Bytes> {
+/// What is there from an offset on.
+pub(super) fn fetch(connection: &mut Connection, topic: &TopicName, offset: i64) -> Result<Bytes> {
+    fetch_within(connection, topic, offset, Duration::ZERO)
+}
+
+/// The same, as soon as there is something.
+pub(super) fn wait_for(connection: &mut Connection, topic: &TopicName, offset: i64) -> Result<Bytes> {
+    fetch_within(connection, topic, offset, PATIENCE / 2)
+}
+
+fn fetch_within(connection: &mut Connection, topic: &TopicName, offset: i64, wait: Duration) -> Result<Bytes> {
     let partition =
         FetchPartition::default().with_partition(0).with_fetch_offset(offset).with_partition_max_bytes(FETCH_BYTES_MAX);
     let topic = FetchTopic::default().with_topic(topic.clone()).with_partitions(vec![partition]);
-    let request = FetchRequest::default().with_max_bytes(FETCH_BYTES_MAX).with_min_bytes(1).with_topics(vec![topic]);
+    let request = FetchRequest::default()
+        .with_max_bytes(FETCH_BYTES_MAX)
+        .with_min_bytes(1)
+        .with_max_wait_ms(i32::try_from(wait.as_millis())?)
+        .with_topics(vec![topic]);
     let response = connection.call(FETCH_VERSION, &request)?;
     ensure!(response.error_code == 0, "Fetch at offset {offset} failed with error {}", response.error_code);
     let mut partitions = response.responses.into_iter().flat_map(|topic| topic.partitions);

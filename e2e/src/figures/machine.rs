@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Left free on the file system, whatever is written.
@@ -45,6 +46,12 @@ pub(super) fn on_cores<T>(cores: &CpuSet, work: impl FnOnce() -> Result<T>) -> R
     let outcome = work();
     sched_setaffinity(None, &before)?;
     outcome
+}
+
+/// For many connections. What there is has to do where it cannot be raised: opening them tells.
+pub(super) fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    drop(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }));
 }
 
 /// Writes and deletes that much: on a virtual machine the first use of a page costs several times what later ones do.

@@ -4,7 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::{ApiKey, CreateTopicsRequest, RequestHeader, ResponseHeader, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
 use protocol::batch::{BatchHeader, HEADER_LENGTH};
 use protocol::batch_builder::BatchBuilder;
@@ -13,7 +14,7 @@ use protocol::types::Timestamp;
 use super::DEADLINE;
 
 pub(crate) struct Wire {
-    stream: TcpStream,
+    pub(crate) stream: TcpStream,
     correlation_id: i32,
 }
 
@@ -53,6 +54,11 @@ impl Wire {
         frame(&body)
     }
 
+    /// Of the request encoded last.
+    pub(crate) fn correlation_id(&self) -> i32 {
+        self.correlation_id
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
@@ -65,6 +71,22 @@ impl Wire {
         self.stream.read_exact(&mut body).ok()?;
         Some(body.into())
     }
+}
+
+/// A topic of one partition.
+pub(crate) fn create(wire: &mut Wire, topic: &str, configs: &[(&'static str, &'static str)]) {
+    let config = |(name, value): &(&'static str, &'static str)| {
+        CreatableTopicConfig::default()
+            .with_name(StrBytes::from_static_str(name))
+            .with_value(Some(StrBytes::from_static_str(value)))
+    };
+    let topic = CreatableTopic::default()
+        .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
+        .with_num_partitions(1)
+        .with_replication_factor(1)
+        .with_configs(configs.iter().map(config).collect());
+    let response = wire.call(7, &CreateTopicsRequest::default().with_topics(vec![topic]));
+    assert_eq!(response.topics[0].error_code, 0, "{:?}", response.topics[0].error_message);
 }
 
 /// Puts the length before a header and body.

@@ -8,10 +8,12 @@ use anyhow::{Context, Result};
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::protocol::StrBytes;
 
+use super::latency::Latency;
 use super::process::Broker;
+use super::requests::Clients;
 use crate::figures::librdkafka::{self, Stream};
 use crate::figures::load::{self, LARGE, ONE_RECORD, Sent};
-use crate::figures::machine::{Cores, Noise, Snapshot, cpu_time, on_cores, touch_pages};
+use crate::figures::machine::{Cores, Noise, Snapshot, cpu_time, on_cores, raise_descriptor_limit, touch_pages};
 use crate::figures::phase::{Phase, phase, resident_mebibytes};
 use crate::figures::samples::Samples;
 use crate::progress::Progress;
@@ -24,6 +26,8 @@ const START_UP_SAMPLES: usize = 15;
 /// Other work rarely ends within the milliseconds that a start takes.
 const PAUSE_AFTER_DISTURBANCE: Duration = Duration::from_secs(1);
 const IDLE_SAMPLES: usize = 5;
+const CONNECTIONS: u32 = 10_000;
+const CONNECTION_SAMPLES: usize = 3;
 const IDLE_FOR: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
@@ -114,6 +118,66 @@ impl<'a> Bench<'a> {
                 consume.gigabytes_per_second(gigabytes()),
             ));
             Ok((cost, noise))
+        })
+    }
+
+    /// Microseconds of broker CPU for a produce request with one small record.
+    pub(super) fn cpu_per_request(&self, samples: usize) -> Result<Samples<f64>> {
+        Samples::collect(samples, || {
+            let mut broker = on_cores(&self.cores.broker, || self.broker())?;
+            broker.explained(|broker| {
+                on_cores(&self.cores.client, || {
+                    let mut clients = Clients::open(broker, &topic())?;
+                    let ((), phase) = phase(broker.id(), || clients.produce())?;
+                    clients.check()?;
+                    let requests = f64::from(clients.requests());
+                    let micros = phase.cpu.as_secs_f64() * 1e6 / requests;
+                    let rate = requests / phase.elapsed.as_secs_f64() / 1e3;
+                    self.progress.note(format_args!("{micros:.1} µs at {rate:.0} thousand a second; {}", phase.noise));
+                    Ok((micros, phase.noise))
+                })
+            })
+        })
+    }
+
+    /// Milliseconds from sending a batch until a consumer has it.
+    pub(super) fn latency(&self, samples: usize) -> Result<Samples<Latency>> {
+        Samples::collect(samples, || {
+            let mut broker = on_cores(&self.cores.broker, || self.broker())?;
+            broker.explained(|broker| {
+                on_cores(&self.cores.client, || {
+                    let before = Snapshot::take(Some(broker.id()))?;
+                    let latency = Latency::measure(broker, &topic())?;
+                    let noise = before.noise_until(&Snapshot::take(Some(broker.id()))?);
+                    self.progress.note(format_args!("{latency}; {noise}"));
+                    Ok((latency, noise))
+                })
+            })
+        })
+    }
+
+    /// Resident KiB that each connection adds. Other work does not change it.
+    pub(super) fn connections(&self) -> Result<Samples<f64>> {
+        raise_descriptor_limit();
+        Samples::collect(CONNECTION_SAMPLES, || {
+            let grown = self.broker()?.explained(|broker| {
+                let mut first = broker.connect()?;
+                first.create_topic(&topic())?;
+                let before = resident_mebibytes(broker.id())?;
+                let mut open = Vec::new();
+                for batch in 0..CONNECTIONS {
+                    let mut connection = broker.connect()?;
+                    connection.create_topic(&topic())?;
+                    load::produce_one(&mut connection, &topic(), batch)?;
+                    load::fetch(&mut connection, &topic(), i64::from(batch))?;
+                    open.push(connection);
+                }
+                thread::sleep(IDLE_FOR);
+                Ok(resident_mebibytes(broker.id())? - before)
+            })?;
+            let kibibytes = grown * 1024.0 / f64::from(CONNECTIONS);
+            self.progress.note(format_args!("{kibibytes:.1} KiB for each connection"));
+            Ok((kibibytes, Noise::default()))
         })
     }
 

@@ -1,0 +1,149 @@
+//! The sockets of a listener: one for each address that its host resolves to.
+
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tracing::warn;
+
+use crate::config::{Listener, NetworkConfig};
+
+/// A peer that has vanished without a word is noticed after two minutes: long before `connections.max.idle.ms`, and
+/// before what is on the way gives up its mapping of an idle connection.
+const KEEP_ALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_mins(1)).with_interval(Duration::from_secs(10)).with_retries(6);
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ListenError {
+    #[error("listener {listener}: the host cannot be resolved: {source}")]
+    Resolve { listener: String, source: io::Error },
+    #[error("listener {listener}: the host has no address that this machine can listen on")]
+    NoAddress { listener: String },
+    #[error("listener {listener}: {address} is in use by another process, or by another listener of this one")]
+    InUse { listener: String, address: SocketAddr },
+    #[error("listener {listener}: {address}: {source}")]
+    Io { listener: String, address: SocketAddr, source: io::Error },
+}
+
+/// An empty host is every address, of IPv4 and IPv6 in one socket. A name may have addresses that this machine lacks,
+/// as `localhost` has without IPv6: one that can be bound is enough.
+pub(super) fn bind(listener: &Listener, config: &NetworkConfig) -> Result<Vec<TcpListener>, ListenError> {
+    let name = || listener.to_string();
+    let mut sockets = Vec::new();
+    for address in addresses(listener).map_err(|source| ListenError::Resolve { listener: name(), source })? {
+        match open(address, listener.host.is_empty(), config) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) if is_lacking(&error) => warn!(%listener, %address, %error, "address left out"),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                return Err(ListenError::InUse { listener: name(), address });
+            }
+            Err(source) => return Err(ListenError::Io { listener: name(), address, source }),
+        }
+        if listener.host.is_empty() && !sockets.is_empty() {
+            break;
+        }
+    }
+    if sockets.is_empty() { Err(ListenError::NoAddress { listener: name() }) } else { Ok(sockets) }
+}
+
+fn addresses(listener: &Listener) -> io::Result<Vec<SocketAddr>> {
+    let port = listener.port;
+    if listener.host.is_empty() {
+        return Ok(vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]);
+    }
+    let mut addresses: Vec<_> = (listener.host.as_str(), port).to_socket_addrs()?.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+/// Connections inherit the options of the socket that accepted them, so none needs calls of its own.
+fn open(address: SocketAddr, both_families: bool, config: &NetworkConfig) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!both_families)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&KEEP_ALIVE)?;
+    if let Some(bytes) = config.send_buffer_bytes {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = config.receive_buffer_bytes {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(config.backlog)?;
+    Ok(socket.into())
+}
+
+/// The machine has no such family or address.
+fn is_lacking(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    error.kind() == ErrorKind::AddrNotAvailable || code == Some(Errno::AFNOSUPPORT.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use protocol::config::{Scope, Values};
+
+    use super::*;
+
+    fn listener(host: &str, port: u16) -> Listener {
+        let entry = format!("A://{host}:{port}");
+        let settings = [("listeners", entry.as_str()), ("advertised.listeners", "A://localhost:1")];
+        let (values, errors) = Values::parse(Scope::Broker, settings);
+        assert!(errors.is_empty(), "{errors:?}");
+        Listener::from_values(&values, "machine").unwrap().remove(0)
+    }
+
+    fn config() -> NetworkConfig {
+        NetworkConfig::from_values(&Values::defaults(Scope::Broker)).unwrap()
+    }
+
+    fn port(socket: &TcpListener) -> u16 {
+        socket.local_addr().unwrap().port()
+    }
+
+    #[test]
+    fn an_empty_host_is_reached_by_both_families() {
+        let sockets = bind(&listener("", 0), &config()).unwrap();
+        assert_eq!(sockets.len(), 1);
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port(&sockets[0]))).unwrap();
+        if sockets[0].local_addr().unwrap().is_ipv6() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port(&sockets[0]))).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_address_of_a_name_is_bound() {
+        let port = port(&bind(&listener("localhost", 0), &config()).unwrap()[0]);
+        let sockets = bind(&listener("localhost", port + 1), &config());
+        let known: Vec<_> = ("localhost", 0).to_socket_addrs().unwrap().map(|address| address.ip()).collect();
+        for socket in sockets.unwrap() {
+            assert!(known.contains(&socket.local_addr().unwrap().ip()), "{socket:?}");
+            TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_told_with_listener_and_address() {
+        let sockets = bind(&listener("127.0.0.1", 0), &config()).unwrap();
+        let port = port(&sockets[0]);
+        let error = bind(&listener("127.0.0.1", port), &config()).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("listener A://127.0.0.1:{port}: 127.0.0.1:{port} is in use")), "{error}");
+        let error = bind(&listener("[::]", 0), &config()).map(|sockets| sockets.len());
+        assert!(matches!(error, Ok(1) | Err(ListenError::NoAddress { .. })), "{error:?}");
+    }
+
+    #[test]
+    fn a_host_that_is_not_here_is_told() {
+        let error = bind(&listener("192.0.2.1", 0), &config()).unwrap_err().to_string();
+        assert_eq!(error, "listener A://192.0.2.1:0: the host has no address that this machine can listen on");
+    }
+}
