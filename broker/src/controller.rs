@@ -8,6 +8,7 @@ mod format;
 mod group;
 mod handle;
 mod metadata_log;
+mod min_insync_replicas;
 mod partition_change;
 mod partitions;
 mod placement;

@@ -1,6 +1,4 @@
 //! Apache Kafka's command-line tools against one broker, and `kafka-dump-log` on the files that the broker leaves.
-//!
-//! `kafka-topics --describe` is not here: it needs DescribeConfigs, and a broker announces only what it serves.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic as tests do")]
 
 mod packages;

@@ -143,11 +143,13 @@ fn a_fault_leaves_the_former_value_and_later_settings_win() {
     assert!(!values.get_bool("delete.topic.enable"));
 }
 
+/// Where options are set, their names and values.
+type Layers<'a> = &'a [(Layer, &'a str, &'a str)];
+
 #[test]
 fn a_topic_without_its_own_value_takes_the_brokers() {
     use Layer::{Default, DynamicBroker, DynamicDefault, Own, Static};
     let (hours, minutes, ms) = ("log.retention.hours", "log.retention.minutes", "log.retention.ms");
-    type Layers<'a> = &'a [(Layer, &'a str, &'a str)];
     let table: [(Layers<'_>, i64, Layer); 9] = [
         (&[], 604_800_000, Default),
         (&[(Static, hours, "2")], 7_200_000, Static),

@@ -88,18 +88,6 @@ pub(super) fn alter_configs(
     (records, results)
 }
 
-/// The options that have one value for all brokers, where the metadata has none yet: leader and controller are to read
-/// the same one, whatever their files say.
-pub(super) fn missing_cluster_values(image: &Image, file: &Values) -> Vec<MetadataRecord> {
-    let resource = ConfigResource::all_brokers();
-    let stored = image.configs.get(&resource);
-    let is_missing = |name: &str| stored.is_none_or(|stored| !stored.contains_key(name));
-    config::options(Scope::Broker)
-        .filter(|option| option.dynamic == Dynamic::ClusterOnly && is_missing(option.name))
-        .filter_map(|option| Some(record(&resource, option.name, Some(file.raw(option.name)?.to_owned()))))
-        .collect()
-}
-
 fn alter(image: &Image, file: &Values, change: &ConfigChange) -> Result<Vec<MetadataRecord>, AlterConfigError> {
     let resource = &change.resource;
     let scope = scope_of(resource)?;

@@ -8,8 +8,8 @@ fn file() -> Values {
 fn image() -> Image {
     let mut image = cluster(2);
     add_topic(&mut image, "t", &[0]);
-    let records = missing_cluster_values(&image, &file());
-    apply(&mut image, &records);
+    let min_insync_replicas = record(&ConfigResource::all_brokers(), "min.insync.replicas", Some("1".to_owned()));
+    apply(&mut image, &[min_insync_replicas]);
     image
 }
 
@@ -150,21 +150,6 @@ fn a_request_has_a_bound() {
     let changes: Vec<_> = groups.map(|group| change(group, &[("streams.num.standby.replicas", set("1"))])).collect();
     let (records, results) = alter_configs(&image, &file(), &changes);
     assert_eq!((records.len(), results.last()), (RECORDS_MAX, Some(&Err(AlterConfigError::TooMany))));
-}
-
-#[test]
-fn min_insync_replicas_stands_in_the_metadata_whatever_a_file_says_later() {
-    let mut image = cluster(1);
-    let mut file = file();
-    file.set("min.insync.replicas", "2").unwrap();
-    let records = missing_cluster_values(&image, &file);
-    let resource = ConfigResource::all_brokers();
-    assert_eq!(records, [record(&resource, "min.insync.replicas", Some("2".to_owned()))]);
-    apply(&mut image, &records);
-    file.set("min.insync.replicas", "3").unwrap();
-    assert_eq!(missing_cluster_values(&image, &file), []);
-    let (values, errors) = image.broker_values(BrokerId(0), &file);
-    assert_eq!((values.get_int("min.insync.replicas"), errors), (2, vec![]));
 }
 
 #[test]

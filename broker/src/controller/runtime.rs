@@ -15,7 +15,7 @@ use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, Offset, T
 use storage::directory::LogDirectory;
 use storage::{AppendError, Disk, FilePool};
 use tokio::sync::mpsc;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use super::brokers::{Registration, RegistrationError};
@@ -26,7 +26,10 @@ use super::metadata_log::{MetadataLog, MetadataLogError, encode_control, replay_
 use super::producer_ids::ProducerIdBlock;
 use super::quorum_state::{QuorumState, QuorumStateError, QuorumStateFile};
 use super::topics::{CreateTopicError, CreatedTopic, TopicDefaults, TopicSpec};
-use super::{brokers, configs, elections, features, partitions, producer_ids, reassignments, topic_deletion, topics};
+use super::{
+    brokers, configs, elections, features, min_insync_replicas, partitions, producer_ids, reassignments,
+    topic_deletion, topics,
+};
 use crate::clock;
 use crate::metadata::{Image, METADATA_DIRECTORY, TopicImage};
 use crate::replica::ReplicaManager;
@@ -113,8 +116,12 @@ impl Controller {
         self.image.end_offset = self.log.end_offset();
         self.image.epoch = self.log.epoch();
         let mut metadata = if has_features { Vec::new() } else { bootstrap.metadata };
-        metadata.extend(configs::missing_cluster_values(&self.image, &self.context.file_values));
-        self.commit(&metadata)
+        metadata.extend(min_insync_replicas::missing_cluster_values(&self.image, &self.context.file_values));
+        self.commit(&metadata)?;
+        if let Some((file, cluster)) = min_insync_replicas::overruled(&self.image, &self.context.file_values) {
+            warn!(file, cluster, "min.insync.replicas is the cluster's; kafka-configs --entity-default changes it");
+        }
+        Ok(())
     }
 
     /// Appends, syncs and replays records before the thread runs.
@@ -240,9 +247,10 @@ impl Runtime {
                 group.answer(reply, Ok(results));
             }
             Command::AlterConfigs { changes, validate_only, reply } => {
-                let file = &self.controller.context.file_values;
-                let decided = configs::alter_configs(&group.image, file, &changes);
-                group.answer_after(reply, unless(validate_only, decided));
+                let ControllerContext { id, file_values, .. } = &self.controller.context;
+                let (mut records, results) = configs::alter_configs(&group.image, file_values, &changes);
+                records.extend(min_insync_replicas::follow(&group.image, &records, *id, file_values));
+                group.answer_after(reply, unless(validate_only, (records, results)));
             }
             Command::DeleteTopics { topics, reply } => {
                 let decided = topic_deletion::delete_topics(&group.image, &topics);
@@ -298,7 +306,8 @@ impl Runtime {
     }
 
     fn min_insync_replicas(&self, image: &Image) -> impl Fn(&TopicImage) -> usize {
-        |topic| self.replicas.settings(image, &topic.name).min_insync_replicas
+        let ControllerContext { id, file_values, .. } = &self.controller.context;
+        min_insync_replicas::min_insync_replicas(image, *id, file_values)
     }
 
     fn create_topic(

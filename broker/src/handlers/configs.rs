@@ -102,9 +102,10 @@ impl Broker {
         let (mut changes, mut outcomes) = (Vec::new(), Vec::with_capacity(asked.len()));
         for asked in asked {
             let resource = asked.resource.clone();
-            let change = match repeated.contains(&resource) {
-                true => Err(Refusal::invalid("the resource is in the request more than once")),
-                false => self.change(asked, others),
+            let change = if repeated.contains(&resource) {
+                Err(Refusal::invalid("the resource is in the request more than once"))
+            } else {
+                self.change(asked, others)
             };
             outcomes.push((resource, change.map(|change| changes.push(change)).err()));
         }
