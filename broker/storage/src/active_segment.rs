@@ -106,6 +106,12 @@ impl ActiveSegment {
         self.indexes.write_out(&self.index_files)
     }
 
+    /// See [`ClosedSegment::modified`].
+    pub(crate) fn modified(&self) -> io::Result<Timestamp> {
+        let largest = self.indexes.largest().timestamp;
+        if Timestamp(0) <= largest { Ok(largest) } else { self.log.modified() }
+    }
+
     pub(crate) fn files(&self) -> [Arc<dyn DiskFile>; 3] {
         [self.log.clone(), self.index_files.offsets.clone(), self.index_files.times.clone()]
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use protocol::types::{Offset, Timestamp};
 
 use crate::disk::{DiskFile, Mapping, OpenMode};
-use crate::files::{FileKind, segment_path};
+use crate::files::{FileKind, deleted, segment_path};
 use crate::offset_index::{self, OffsetEntry};
 use crate::pool::{FilePool, IndexKind, SegmentId};
 use crate::scanner::{BatchScanner, ReadMode, ScanError};
@@ -39,10 +39,7 @@ impl ClosedSegment {
     pub(crate) fn log(&self, mode: ReadMode) -> Result<Arc<dyn DiskFile>, ScanError> {
         match mode {
             ReadMode::NoWait => self.pool.open_log(self.id).ok_or(ScanError::WouldBlock),
-            ReadMode::Blocking => {
-                let open = || self.pool.disk().open(&self.path(), OpenMode::Read);
-                self.pool.log_or_open(self.id, open).map_err(ScanError::Io)
-            }
+            ReadMode::Blocking => self.pool.log_or_open(self.id, || self.open(FileKind::Log)).map_err(ScanError::Io),
         }
     }
 
@@ -54,6 +51,24 @@ impl ClosedSegment {
     pub(crate) fn time_entry(&self, target: Timestamp, mode: ReadMode) -> Result<Option<TimeEntry>, ScanError> {
         let index = self.index(IndexKind::Time, mode)?;
         Ok(time_index::lookup(&index, self.base, target))
+    }
+
+    /// When its youngest record was written, or where records have no timestamps the file.
+    pub(crate) fn modified(&self) -> io::Result<Timestamp> {
+        if Timestamp(0) <= self.largest_timestamp {
+            return Ok(self.largest_timestamp);
+        }
+        self.open(FileKind::Log)?.modified()
+    }
+
+    /// A reader may hold the segment while it is deleted.
+    fn open(&self, kind: FileKind) -> io::Result<Arc<dyn DiskFile>> {
+        let path = segment_path(&self.directory, self.base, kind);
+        let open = |path: &Path| self.pool.disk().open(path, OpenMode::Read);
+        match open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => open(&deleted(&path)),
+            file => file,
+        }
     }
 
     fn index(&self, kind: IndexKind, mode: ReadMode) -> Result<Arc<Mapping>, ScanError> {
@@ -75,7 +90,7 @@ impl ClosedSegment {
             IndexKind::Time => FileKind::TimeIndex,
         };
         let path = segment_path(&self.directory, self.base, file_kind);
-        match self.pool.disk().open(&path, OpenMode::Read).and_then(|file| file.map()) {
+        match self.open(file_kind).and_then(|file| file.map()) {
             Ok(mapping) if self.is_sound(kind, &mapping) => return Ok(mapping),
             Ok(_) => tracing::warn!(path = %path.display(), "unsound index: made again in memory"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -13,6 +13,8 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use protocol::types::Timestamp;
+
 pub use mapping::Mapping;
 pub use system::SystemDisk;
 
@@ -33,6 +35,13 @@ pub struct DirectoryEntry {
     pub length: u64,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSpace {
+    pub total_bytes: u64,
+    /// What this process may still write.
+    pub usable_bytes: u64,
+}
+
 pub trait Disk: fmt::Debug + Send + Sync {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
     /// Fine if it exists.
@@ -44,6 +53,8 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// With everything in it.
     fn remove_directory(&self, path: &Path) -> io::Result<()>;
     fn list(&self, path: &Path) -> io::Result<Vec<DirectoryEntry>>;
+    /// Of the file system that holds `path`.
+    fn space(&self, path: &Path) -> io::Result<DiskSpace>;
 }
 
 pub trait DiskFile: fmt::Debug + Send + Sync {
@@ -54,6 +65,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// As `read_at`, but [`io::ErrorKind::WouldBlock`] where the bytes are not in memory.
     fn read_at_nowait(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
     fn length(&self) -> io::Result<u64>;
+    /// When it was last written.
+    fn modified(&self) -> io::Result<Timestamp>;
     fn set_length(&self, length: u64) -> io::Result<()>;
     /// The data, and of the metadata what is needed to read it back.
     fn sync_data(&self) -> io::Result<()>;

@@ -12,7 +12,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::disk::{DirectoryEntry, Disk, DiskFile, OpenMode};
+use protocol::types::Timestamp;
+
+use crate::disk::{DirectoryEntry, Disk, DiskFile, DiskSpace, OpenMode};
 use file::{FaultyFile, Inode};
 
 /// What can be made to fail.
@@ -43,6 +45,8 @@ struct State {
     faults: Vec<Fault>,
     space_left: Option<u64>,
     cold: bool,
+    /// Of every file.
+    modified: Timestamp,
 }
 
 type Tree = BTreeMap<PathBuf, Node>;
@@ -86,6 +90,11 @@ impl FaultyDisk {
     /// Whether reads that must not wait find nothing in memory.
     pub fn set_cold(&self, cold: bool) {
         lock(&self.state).cold = cold;
+    }
+
+    /// When every file was last written.
+    pub fn set_modified(&self, modified: Timestamp) {
+        lock(&self.state).modified = modified;
     }
 
     /// The power goes. `random` decides what is left of what was not synced; files that were open stay behind.
@@ -267,6 +276,16 @@ impl Disk for FaultyDisk {
             })
         });
         Ok(entries.collect())
+    }
+
+    fn space(&self, _: &Path) -> io::Result<DiskSpace> {
+        let state = lock(&self.state);
+        let lengths = state.files.values().map(|node| match node {
+            Node::Directory => 0,
+            Node::File(inode) => lock(inode).length(),
+        });
+        let usable_bytes = state.space_left.unwrap_or(u64::MAX);
+        Ok(DiskSpace { total_bytes: lengths.fold(usable_bytes, u64::saturating_add), usable_bytes })
     }
 }
 

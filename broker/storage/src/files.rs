@@ -29,6 +29,16 @@ pub(crate) fn segment_path(directory: &Path, base: Offset, kind: FileKind) -> Pa
     directory.join(format!("{:020}.{}", base.0, kind.extension()))
 }
 
+/// Ends the name of a file that was deleted and is not removed yet.
+pub(crate) const DELETED: &str = ".deleted";
+
+/// The name of a deleted file.
+pub(crate) fn deleted(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(DELETED);
+    name.into()
+}
+
 /// The offset and kind of `name`, or `None` if it is not the name of such a file.
 pub(crate) fn parse_name(name: &str) -> Option<(Offset, FileKind)> {
     let (offset, extension) = name.split_once('.')?;

@@ -98,6 +98,13 @@ impl FlushState {
         self.snapshot_bytes = self.appended_bytes;
     }
 
+    /// Segments and snapshots of what lies before `first` need no sync any more. Returns the snapshots.
+    pub(crate) fn forget_before(&mut self, first: Offset) -> Vec<Offset> {
+        self.rolled.retain(|segment| first <= segment.end);
+        let kept = self.snapshots.split_off(&first);
+        std::mem::replace(&mut self.snapshots, kept).into_iter().collect()
+    }
+
     fn snapshot_is_due(&self) -> bool {
         SNAPSHOT_INTERVAL_BYTES <= self.appended_bytes.saturating_sub(self.snapshot_bytes)
     }

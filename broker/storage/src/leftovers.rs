@@ -12,7 +12,7 @@ use std::path::Path;
 use protocol::types::Offset;
 
 use crate::disk::{Disk, OpenMode, remove_if_present};
-use crate::files::{FileKind, parse_name, segment_path};
+use crate::files::{DELETED, FileKind, parse_name, segment_path};
 use crate::load::LoadError;
 use crate::scanner::{BatchScanner, ReadMode};
 
@@ -23,7 +23,7 @@ const CLEANED: &str = ".cleaned";
 pub(crate) fn settle(disk: &dyn Disk, directory: &Path) -> Result<(), LoadError> {
     let io_error = |source| LoadError::Io { path: directory.to_owned(), source };
     let names = names(disk, directory).map_err(io_error)?;
-    let unfinished = |name: &&String| [".deleted", ".tmp"].iter().any(|suffix| name.ends_with(suffix));
+    let unfinished = |name: &&String| [DELETED, ".tmp"].iter().any(|suffix| name.ends_with(suffix));
     remove(disk, directory, names.iter().filter(unfinished)).map_err(io_error)?;
 
     let cleaned: Vec<_> = names.iter().filter(|name| base_of(name, CLEANED).is_some()).collect();

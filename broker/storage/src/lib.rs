@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! directory      one volume: identity, lock, checkpoints, partition directories
-//! log            one partition: append; read → Located, flush → FlushJob, load
+//! log            one partition: append; read → Located, flush → FlushJob, deletion → SegmentDeletion, load
 //! *_segment      its files; pool bounds how many are open
 //! *_index, producer_snapshot, leader_epochs, checkpoint, …   one file format each
 //! disk, faulty   the file system, and one that fails
@@ -13,6 +13,7 @@ mod active_segment;
 mod checkpoint;
 mod closed_segment;
 mod config;
+mod deletion;
 pub mod directory;
 mod disk;
 pub mod faulty;
@@ -39,7 +40,8 @@ mod timestamps;
 
 pub use checkpoint::{CheckpointError, OffsetCheckpoint};
 pub use config::LogConfig;
-pub use disk::{DirectoryEntry, Disk, DiskFile, Mapping, OpenMode, SystemDisk, read_file, replace_file};
+pub use deletion::{DeletionError, InvalidLogStart, Retention, SegmentDeletion};
+pub use disk::{DirectoryEntry, Disk, DiskFile, DiskSpace, Mapping, OpenMode, SystemDisk, read_file, replace_file};
 pub use flush::{FlushError, FlushJob, Flushed};
 pub use leader_epochs::{EpochEntry, LeaderEpochs};
 pub use load::{LoadError, LoadOptions, RecoveryProgress};
@@ -48,7 +50,7 @@ pub use meta_properties::MetaProperties;
 pub use partition_directory::{DirectoryState, NotAPartitionDirectory, PartitionDirectoryName};
 pub use partition_metadata::PartitionMetadataError;
 pub use pool::{FilePool, PoolLimits};
-pub use producers::ProducerError;
+pub use producers::{ActiveProducer, ProducerError};
 pub use read::{Located, LogSlice, OutOfRange, ResolveError, UpTo};
 pub use scanner::{BatchDefect, ReadMode};
 pub use timestamps::{TimestampLookup, TimestampOffset};

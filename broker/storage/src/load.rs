@@ -243,11 +243,12 @@ impl StartPoint {
         let first = listing.logs.keys().next().copied().unwrap_or(options.log_start);
         let mut snapshots = listing.snapshots.clone();
         while let Some(offset) = snapshots.last().copied() {
-            if options.clean || offset <= options.recovery_point {
+            // One from before the first segment lacks what the deleted segments would have added.
+            if first <= offset && (options.clean || offset <= options.recovery_point) {
                 match producer_snapshot::read(disk, directory, offset)? {
                     // Without epochs everything is read, to find them in the batches.
                     Ok(_) if !epochs_known => break,
-                    Ok(producers) => return Ok(Self { offset: offset.max(first), producers, snapshots }),
+                    Ok(producers) => return Ok(Self { offset, producers, snapshots }),
                     Err(error) => {
                         tracing::warn!(directory = %directory.display(), %offset, %error, "producer snapshot removed");
                     }

@@ -28,7 +28,7 @@ use crate::files::{FileKind, parse_name, segment_path};
 use crate::flush::{FlushState, RolledSegment};
 use crate::leader_epochs::{LeaderEpochFile, LeaderEpochs};
 use crate::pool::FilePool;
-use crate::producers::{ProducedBatch, ProducerError, Producers, SequenceCheck};
+use crate::producers::{ActiveProducer, ProducedBatch, ProducerError, Producers, SequenceCheck};
 use crate::{partition_metadata, producer_snapshot};
 
 #[derive(Debug)]
@@ -191,9 +191,20 @@ impl Log {
         &self.epochs
     }
 
-    /// See [`LeaderEpochs::end_offset_for_epoch`].
-    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        self.epochs.end_offset_for_epoch(epoch, self.end_offset)
+    /// See [`LeaderEpochs::end_offset_for_epoch`]. The epoch of the leader, who asks, counts as begun, though nothing
+    /// may have been written in it yet.
+    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch, leader: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        if self.epochs.latest().is_some_and(|latest| leader <= latest) {
+            return self.epochs.end_offset_for_epoch(epoch, self.end_offset);
+        }
+        let mut epochs = self.epochs.clone();
+        epochs.assign(leader, self.end_offset);
+        epochs.end_offset_for_epoch(epoch, self.end_offset)
+    }
+
+    /// Producers that a partition remembers, in no particular order.
+    pub fn active_producers(&self) -> Vec<ActiveProducer> {
+        self.producers.active()
     }
 
     /// Bytes of all segments.
@@ -268,7 +279,7 @@ impl Log {
     }
 
     /// Begins a new segment at the log end. Fails without having changed anything that matters.
-    fn roll(&mut self, now: Timestamp) -> io::Result<()> {
+    pub(crate) fn roll(&mut self, now: Timestamp) -> io::Result<()> {
         if self.active.cut_back {
             // A failed sync is fatal, whatever its reason.
             self.active.log.sync_data().map_err(io::Error::other)?;
@@ -282,7 +293,7 @@ impl Log {
         Ok(())
     }
 
-    fn write_failed(&self, error: io::Error) -> AppendError {
+    pub(crate) fn write_failed(&self, error: io::Error) -> AppendError {
         if is_no_space(&error) {
             return AppendError::NoSpace { path: self.directory.to_path_buf() };
         }

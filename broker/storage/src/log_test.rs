@@ -214,12 +214,12 @@ fn timestamps_lead_to_the_first_record_that_is_not_older() {
     for target in 0..80 {
         let expected = timestamps.iter().position(|timestamp| target <= *timestamp);
         let expected = expected.map(|index| (Timestamp(timestamps[index]), Offset(i64::try_from(index).unwrap() * 2)));
-        let found = log.locate_timestamp(Timestamp(target)).resolve().unwrap();
+        let found = log.locate_timestamp(Timestamp(target)).resolve(0).unwrap();
         assert_eq!(found.map(|found| (found.timestamp, found.offset)), expected, "{target}");
     }
-    let max = log.locate_max_timestamp().resolve().unwrap().unwrap();
+    let max = log.locate_max_timestamp().resolve(0).unwrap().unwrap();
     assert_eq!((max.timestamp, max.offset, max.leader_epoch), (Timestamp(70), Offset(20), EPOCH));
-    assert_eq!(Bench::new(small_segments()).create().locate_max_timestamp().resolve().unwrap(), None);
+    assert_eq!(Bench::new(small_segments()).create().locate_max_timestamp().resolve(0).unwrap(), None);
 }
 
 #[test]

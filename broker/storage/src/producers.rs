@@ -51,6 +51,19 @@ pub enum ProducerError {
     OutOfOrderSequence { producer_id: ProducerId, sequence: i32, expected: i32 },
 }
 
+/// A producer as DescribeProducers tells of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActiveProducer {
+    pub producer_id: ProducerId,
+    pub epoch: ProducerEpoch,
+    /// −1: none since the epoch began.
+    pub last_sequence: i32,
+    pub last_timestamp: Timestamp,
+    /// −1: none.
+    pub coordinator_epoch: i32,
+    pub transaction_first_offset: Option<Offset>,
+}
+
 impl ProducedBatch {
     pub(crate) fn first_offset(&self) -> Offset {
         self.last_offset.advance(i64::from(self.offset_delta).saturating_neg())
@@ -136,6 +149,18 @@ impl Producers {
 
     pub(crate) fn insert(&mut self, producer_id: ProducerId, producer: Producer) {
         self.by_id.insert(producer_id, producer);
+    }
+
+    pub(crate) fn active(&self) -> Vec<ActiveProducer> {
+        let producers = self.iter().map(|(producer_id, producer)| ActiveProducer {
+            producer_id,
+            epoch: producer.epoch,
+            last_sequence: producer.batches.back().map_or(NO_SEQUENCE, |batch| batch.last_sequence),
+            last_timestamp: producer.last_timestamp,
+            coordinator_epoch: producer.coordinator_epoch,
+            transaction_first_offset: producer.transaction_first_offset,
+        });
+        producers.collect()
     }
 
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (ProducerId, &Producer)> {

@@ -29,6 +29,8 @@ pub enum BatchDefect {
     Checksum,
     #[error("its records cannot be read")]
     Records,
+    #[error("its records decompress to more than {0} bytes")]
+    Oversized(usize),
 }
 
 #[derive(Debug, thiserror::Error)]

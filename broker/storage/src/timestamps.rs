@@ -1,9 +1,10 @@
 //! Finding records by timestamp, in two steps like any read.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use protocol::records;
+use protocol::records::{self, RecordError};
 use protocol::types::{LeaderEpoch, Offset, Timestamp};
 
 use crate::closed_segment::ClosedSegment;
@@ -13,9 +14,6 @@ use crate::log::Log;
 use crate::offset_index::OffsetEntry;
 use crate::read::{HEADER_BUFFER_BYTES, ResolveError};
 use crate::scanner::{BatchDefect, BatchScanner, ReadMode, ScanError, ScannedBatch};
-
-/// What a batch may decompress to when a record in it is looked for.
-const DECOMPRESSED_BYTES_MAX: usize = 128 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimestampOffset {
@@ -27,10 +25,18 @@ pub struct TimestampOffset {
 /// A search that knows its segments. Needs the log no longer, reads the disk and may wait for it.
 #[derive(Debug)]
 pub struct TimestampLookup {
-    target: Timestamp,
+    target: Target,
     log_start: Offset,
+    /// From the log start on.
     closed: Vec<Arc<ClosedSegment>>,
     active: ActiveView,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    NotBefore(Timestamp),
+    /// The highest, which is this as far as the segments know. But that may be of a record before the log start.
+    Highest(Timestamp),
 }
 
 #[derive(Debug)]
@@ -39,56 +45,109 @@ struct ActiveView {
     path: PathBuf,
     base: Offset,
     size: u64,
+    largest: Timestamp,
+    /// Where the first search may begin.
     hint: Option<OffsetEntry>,
 }
 
 impl Log {
     /// For the first record with this timestamp or a later one.
     pub fn locate_timestamp(&self, target: Timestamp) -> TimestampLookup {
-        let first = self.closed.iter().position(|segment| target <= segment.largest_timestamp);
-        let closed = first.and_then(|first| self.closed.get(first..)).unwrap_or_default().to_vec();
-        let entry = self.active.indexes.lookup_time(target);
+        self.timestamp_lookup(Target::NotBefore(target), target)
+    }
+
+    /// For the first record with the highest timestamp of all.
+    pub fn locate_max_timestamp(&self) -> TimestampLookup {
+        let active = self.active.indexes.largest().timestamp;
+        let closed = self.closed.iter().filter(|segment| self.start_offset < segment.end);
+        let highest = closed.map(|segment| segment.largest_timestamp).fold(active, Timestamp::max);
+        self.timestamp_lookup(Target::Highest(highest), highest)
+    }
+
+    fn timestamp_lookup(&self, target: Target, at: Timestamp) -> TimestampLookup {
+        let first = self.closed.partition_point(|segment| segment.end <= self.start_offset);
+        let entry = self.active.indexes.lookup_time(at);
         let active = ActiveView {
             log: self.active.log.clone(),
             path: segment_path(&self.directory, self.active.base, FileKind::Log),
             base: self.active.base,
             size: self.active.size,
+            largest: self.active.indexes.largest().timestamp,
             hint: entry.and_then(|entry| self.active.indexes.lookup(entry.offset)),
         };
+        let closed = self.closed.get(first..).unwrap_or_default().to_vec();
         TimestampLookup { target, log_start: self.start_offset, closed, active }
-    }
-
-    /// For the first record with the highest timestamp of all.
-    pub fn locate_max_timestamp(&self) -> TimestampLookup {
-        let closed = self.closed.iter().filter(|segment| self.start_offset < segment.end);
-        let largest = closed.map(|segment| segment.largest_timestamp).max().unwrap_or(Timestamp::NONE);
-        self.locate_timestamp(largest.max(self.active.indexes.largest().timestamp))
     }
 }
 
 impl TimestampLookup {
-    /// `None`: there is no such record.
-    pub fn resolve(&self) -> Result<Option<TimestampOffset>, ResolveError> {
-        for segment in &self.closed {
-            let found = self.search_closed(segment).map_err(|error| ResolveError::new(segment.path(), error))?;
+    /// `None`: there is no such record. A batch that decompresses to more than `decompressed_bytes_max` is a
+    /// [`BatchDefect::Oversized`].
+    pub fn resolve(&self, decompressed_bytes_max: usize) -> Result<Option<TimestampOffset>, ResolveError> {
+        let hint = self.active.hint;
+        let highest = match self.target {
+            Target::NotBefore(target) => return self.first_from(target, hint, decompressed_bytes_max),
+            Target::Highest(highest) => highest,
+        };
+        if let Some(found) = self.first_from(highest, hint, decompressed_bytes_max)? {
+            return Ok(Some(found));
+        }
+        let left = self.highest_left(decompressed_bytes_max)?;
+        left.map_or(Ok(None), |target| self.first_from(target, None, decompressed_bytes_max))
+    }
+
+    fn first_from(
+        &self,
+        target: Timestamp,
+        hint: Option<OffsetEntry>,
+        output_max: usize,
+    ) -> Result<Option<TimestampOffset>, ResolveError> {
+        let search = Search { target, log_start: self.log_start, output_max };
+        for segment in self.closed.iter().filter(|segment| target <= segment.largest_timestamp) {
+            let found = search.in_closed(segment).map_err(|error| ResolveError::new(segment.path(), error))?;
             if found.is_some() {
                 return Ok(found);
             }
         }
-        let ActiveView { log, path, base, size, hint } = &self.active;
-        self.search(&**log, (*base, *size), *hint).map_err(|error| ResolveError::new(path.clone(), error))
+        let ActiveView { log, path, base, size, .. } = &self.active;
+        search.in_file(&**log, (*base, *size), hint).map_err(|error| ResolveError::new(path.clone(), error))
     }
 
-    fn search_closed(&self, segment: &ClosedSegment) -> Result<Option<TimestampOffset>, ScanError> {
+    /// The highest timestamp from the log start on, where the segment that holds the log start has to be read for it.
+    fn highest_left(&self, output_max: usize) -> Result<Option<Timestamp>, ResolveError> {
+        let search = Search { target: Timestamp(i64::MIN), log_start: self.log_start, output_max };
+        let Some((first, rest)) = self.closed.split_first() else {
+            let ActiveView { log, path, base, size, .. } = &self.active;
+            let highest = search.highest_in_file(&**log, (*base, *size));
+            return highest.map_err(|error| ResolveError::new(path.clone(), error));
+        };
+        let log = first.log(ReadMode::Blocking);
+        let in_first = log.and_then(|log| search.highest_in_file(&*log, (first.base, first.size)));
+        let in_first = in_first.map_err(|error| ResolveError::new(first.path(), error))?;
+        let in_rest = rest.iter().map(|segment| segment.largest_timestamp).chain([self.active.largest]).max();
+        Ok(in_first.max(in_rest))
+    }
+}
+
+/// For records from the log start on that are not older than the target.
+#[derive(Debug, Clone, Copy)]
+struct Search {
+    target: Timestamp,
+    log_start: Offset,
+    output_max: usize,
+}
+
+impl Search {
+    fn in_closed(&self, segment: &ClosedSegment) -> Result<Option<TimestampOffset>, ScanError> {
         let mode = ReadMode::Blocking;
         let hint = match segment.time_entry(self.target, mode)? {
             Some(entry) => segment.offset_entry(entry.offset, mode)?,
             None => None,
         };
-        self.search(&*segment.log(mode)?, (segment.base, segment.size), hint)
+        self.in_file(&*segment.log(mode)?, (segment.base, segment.size), hint)
     }
 
-    fn search(
+    fn in_file(
         &self,
         log: &dyn DiskFile,
         (base, end): (Offset, u64),
@@ -103,30 +162,70 @@ impl TimestampLookup {
             if batch.header.max_timestamp < self.target || batch.header.last_offset() < self.log_start {
                 continue;
             }
-            if let Some(found) = self.search_batch(log, &batch)? {
-                return Ok(Some(found));
+            let mut first = None;
+            self.visit(log, &batch, |found| {
+                first = Some(found);
+                ControlFlow::Break(())
+            })?;
+            if first.is_some() {
+                return Ok(first);
             }
         }
         Ok(None)
     }
 
-    fn search_batch(&self, log: &dyn DiskFile, batch: &ScannedBatch) -> Result<Option<TimestampOffset>, ScanError> {
+    /// `None`: there are no records. Only a batch that begins before the log start is opened.
+    fn highest_in_file(&self, log: &dyn DiskFile, (base, end): (Offset, u64)) -> Result<Option<Timestamp>, ScanError> {
+        let mut buffer = vec![0; HEADER_BUFFER_BYTES];
+        let mut scanner = BatchScanner::new(log, ReadMode::Blocking, (0, base), end, &mut buffer);
+        let mut highest = None;
+        while let Some(batch) = scanner.next()? {
+            if batch.header.last_offset() < self.log_start {
+                continue;
+            }
+            if self.log_start <= batch.header.base_offset {
+                highest = highest.max(Some(batch.header.max_timestamp));
+                continue;
+            }
+            self.visit(log, &batch, |found| {
+                highest = highest.max(Some(found.timestamp));
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(highest)
+    }
+
+    /// Calls `found` for every record that is looked for, until it breaks off.
+    fn visit(
+        &self,
+        log: &dyn DiskFile,
+        batch: &ScannedBatch,
+        mut found: impl FnMut(TimestampOffset) -> ControlFlow<()>,
+    ) -> Result<(), ScanError> {
         let header = &batch.header;
         let mut bytes = vec![0; usize::try_from(batch.length).unwrap_or(0)];
         let read = read_at_most(log, &mut bytes, batch.position).map_err(ScanError::Io)?;
         if read < bytes.len() {
             return Err(ScanError::Shrunk { position: batch.end() });
         }
-        let unreadable = || batch.defect(BatchDefect::Records);
-        let opened = records::walk(&bytes, DECOMPRESSED_BYTES_MAX).map_err(|_| unreadable())?;
+        let opened = records::walk(&bytes, self.output_max).map_err(|error| batch.defect(defect(&error)))?;
         for record in &opened {
-            let record = record.map_err(|_| unreadable())?;
+            let record = record.map_err(|error| batch.defect(defect(&error)))?;
             let offset = header.base_offset.advance(record.offset_delta.into());
             if self.target <= record.timestamp && self.log_start <= offset {
                 let (timestamp, leader_epoch) = (record.timestamp, header.leader_epoch);
-                return Ok(Some(TimestampOffset { timestamp, offset, leader_epoch }));
+                if found(TimestampOffset { timestamp, offset, leader_epoch }).is_break() {
+                    break;
+                }
             }
         }
-        Ok(None)
+        Ok(())
+    }
+}
+
+fn defect(error: &RecordError) -> BatchDefect {
+    match error {
+        RecordError::TooLarge { output_max, .. } => BatchDefect::Oversized(*output_max),
+        _ => BatchDefect::Records,
     }
 }

@@ -57,7 +57,7 @@ fn a_log_is_read_back_from_mapped_indexes() {
             Ok(again) => assert_eq!(again.unwrap().start, slice.start),
             Err(error) => assert!(matches!(error, ResolveError::WouldBlock), "{error}"),
         }
-        let found = log.locate_timestamp(Timestamp(1000 + number)).resolve().unwrap().unwrap();
+        let found = log.locate_timestamp(Timestamp(1000 + number)).resolve(0).unwrap().unwrap();
         assert_eq!(found.offset, Offset(2 * number));
     }
 }

@@ -3,11 +3,13 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
+use protocol::types::Timestamp;
 use rustix::fs::FlockOperation;
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
-use super::{DirectoryEntry, Disk, DiskFile, Mapping, OpenMode};
+use super::{DirectoryEntry, Disk, DiskFile, DiskSpace, Mapping, OpenMode};
 
 /// The operating system's files.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,6 +56,12 @@ impl Disk for SystemDisk {
             })
             .collect()
     }
+
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        let found = rustix::fs::statvfs(path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(DiskSpace { total_bytes: bytes(found.f_blocks), usable_bytes: bytes(found.f_bavail) })
+    }
 }
 
 impl DiskFile for SystemFile {
@@ -76,6 +84,11 @@ impl DiskFile for SystemFile {
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn modified(&self) -> io::Result<Timestamp> {
+        let since_epoch = self.0.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)))
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {

@@ -2,6 +2,8 @@ use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex};
 
+use protocol::types::Timestamp;
+
 use super::{Operation, State, lock};
 use crate::disk::{DiskFile, Mapping, length_u64};
 
@@ -153,6 +155,10 @@ impl DiskFile for FaultyFile {
 
     fn length(&self) -> io::Result<u64> {
         Ok(lock(&self.inode).length())
+    }
+
+    fn modified(&self) -> io::Result<Timestamp> {
+        Ok(lock(&self.disk).modified)
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {

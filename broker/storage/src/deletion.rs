@@ -1,0 +1,227 @@
+//! Deleting from the front of a log. Its start moves on, record by record ([`Log::advance_log_start`]); the files go
+//! segment by segment, the oldest first, up to the first that has to stay ([`Log::delete_old_segments`]).
+//!
+//! A segment that goes leaves the log at once, under the log's lock. [`SegmentDeletion::run`] then renames its files to
+//! `.deleted` without the lock, and whoever owns the log removes them after `file.delete.delay.ms`: until then a read in
+//! progress still finds them, and after that it has them open.
+//!
+//! The recovery point stays where it is: should a crash undo the renames, what comes back was perhaps never synced.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use protocol::types::{Offset, Timestamp};
+
+use crate::active_segment::ActiveSegment;
+use crate::closed_segment::ClosedSegment;
+use crate::disk::{Disk, remove_if_present};
+use crate::files::{FileKind, deleted, segment_path};
+use crate::log::{AppendError, Log, LogPosition, is_no_space};
+use crate::pool::FilePool;
+use crate::producer_snapshot;
+
+/// What of a log may be kept. `None`: no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// `retention.bytes`
+    pub bytes_max: Option<u64>,
+    /// `retention.ms`
+    pub age_ms_max: Option<i64>,
+}
+
+/// Why a segment goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DeletionReason {
+    /// All of it lies before the log start.
+    LogStart,
+    Bytes,
+    Age,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Candidate<'a> {
+    Closed(&'a ClosedSegment),
+    Active { end: Offset, segment: &'a ActiveSegment },
+}
+
+impl Candidate<'_> {
+    fn end(&self) -> Offset {
+        match self {
+            Self::Closed(segment) => segment.end,
+            Self::Active { end, .. } => *end,
+        }
+    }
+
+    fn size(&self) -> u64 {
+        match self {
+            Self::Closed(segment) => segment.size,
+            Self::Active { segment, .. } => segment.size,
+        }
+    }
+
+    fn modified(&self) -> io::Result<Timestamp> {
+        match self {
+            Self::Closed(segment) => segment.modified(),
+            Self::Active { segment, .. } => segment.modified(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("offset {offset} is not within 0 and the high watermark {high_watermark}")]
+pub struct InvalidLogStart {
+    pub offset: Offset,
+    pub high_watermark: Offset,
+}
+
+/// Segments that have left the log. [`SegmentDeletion::run`] needs no lock.
+#[derive(Debug)]
+#[must_use = "the files stay where they are"]
+pub struct SegmentDeletion {
+    pool: Arc<FilePool>,
+    directory: Arc<Path>,
+    segments: Vec<Arc<ClosedSegment>>,
+    /// Offsets of producer snapshots.
+    snapshots: Vec<Offset>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+pub struct DeletionError {
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+impl Log {
+    /// Readers no longer see the records before `offset`. Durable once the checkpoint of the log starts has it.
+    pub fn advance_log_start(&mut self, offset: Offset) -> Result<(), InvalidLogStart> {
+        let high_watermark = self.high_watermark.offset;
+        if offset < Offset(0) || high_watermark < offset {
+            return Err(InvalidLogStart { offset, high_watermark });
+        }
+        if self.start_offset < offset {
+            self.start_offset = offset;
+            // The file is brought up to date with the next epoch, or when the log is opened.
+            self.epochs.truncate_from_start(offset);
+        }
+        Ok(())
+    }
+
+    /// Lets go of the oldest segments: those before the log start, and what `retention` does not cover. Nothing at or
+    /// beyond the high watermark goes; the active segment is closed first if it does.
+    pub fn delete_old_segments(
+        &mut self,
+        retention: &Retention,
+        now: Timestamp,
+    ) -> Result<Option<SegmentDeletion>, AppendError> {
+        let mut count = self.count_deletable(retention, now);
+        if self.closed.len() < count {
+            match self.roll(now).map_err(|error| self.write_failed(error)) {
+                Ok(()) => {}
+                Err(AppendError::NoSpace { .. }) => count = self.closed.len(),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((count != 0).then(|| self.let_go(count)))
+    }
+
+    /// Forgets producers that have not written for `producer.id.expiration.ms`.
+    pub fn expire_producers(&mut self, now: Timestamp) {
+        self.producers.expire(now, self.config.producer_id_expiration_ms);
+    }
+
+    /// How many segments go, counted from the oldest.
+    fn count_deletable(&self, retention: &Retention, now: Timestamp) -> usize {
+        let closed = self.closed.iter().map(|segment| Candidate::Closed(segment));
+        let mut left = self.size();
+        let mut count: usize = 0;
+        for segment in closed.chain([Candidate::Active { end: self.end_offset, segment: &self.active }]) {
+            let Some(reason) = self.deletion_reason(segment, left, retention, now) else { break };
+            tracing::debug!(directory = %self.directory.display(), end = %segment.end(), ?reason, "segment goes");
+            left = left.saturating_sub(segment.size());
+            count = count.saturating_add(1);
+        }
+        count
+    }
+
+    /// `left`: bytes of this segment and of all after it.
+    fn deletion_reason(
+        &self,
+        segment: Candidate<'_>,
+        left: u64,
+        retention: &Retention,
+        now: Timestamp,
+    ) -> Option<DeletionReason> {
+        let is_closed = matches!(segment, Candidate::Closed(_));
+        if self.high_watermark.offset < segment.end() || (!is_closed && segment.size() == 0) {
+            return None;
+        }
+        if is_closed && segment.end() <= self.start_offset {
+            return Some(DeletionReason::LogStart);
+        }
+        if retention.bytes_max.is_some_and(|max| max <= left.saturating_sub(segment.size())) {
+            return Some(DeletionReason::Bytes);
+        }
+        // A file that does not tell its age is not taken for old.
+        let is_old = |max| max < now.0.saturating_sub(segment.modified().unwrap_or(now).0);
+        retention.age_ms_max.is_some_and(is_old).then_some(DeletionReason::Age)
+    }
+
+    fn let_go(&mut self, count: usize) -> SegmentDeletion {
+        let segments: Vec<_> = self.closed.drain(..count).collect();
+        let first = self.closed.first().map_or(self.active.base, |segment| segment.base);
+        self.start_offset = self.start_offset.max(first);
+        self.epochs.truncate_from_start(self.start_offset);
+        if self.high_watermark.segment_base < first {
+            assert_eq!(self.high_watermark.offset, first, "nothing beyond the high watermark goes");
+            self.high_watermark = LogPosition { offset: first, segment_base: first, position: 0 };
+        }
+        let snapshots = self.flushing.forget_before(first);
+        SegmentDeletion { pool: self.pool.clone(), directory: self.directory.clone(), segments, snapshots }
+    }
+}
+
+impl SegmentDeletion {
+    /// Renames the files, durably, and returns what they are called now. Where the disk is too full for that they are
+    /// removed at once.
+    pub fn run(&self) -> Result<Vec<PathBuf>, DeletionError> {
+        let disk = &**self.pool.disk();
+        let kinds = [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::TransactionIndex];
+        // A snapshot of a time before the first segment would tell recovery an old story, so snapshots go first.
+        let snapshots = self.snapshots.iter().map(|offset| producer_snapshot::path(&self.directory, *offset));
+        let files = self
+            .segments
+            .iter()
+            .flat_map(|segment| kinds.map(|kind| segment_path(&self.directory, segment.base, kind)));
+        let mut renamed = Vec::new();
+        for path in snapshots.chain(files) {
+            match set_aside(disk, &path) {
+                Ok(target) => renamed.extend(target),
+                Err(source) => return Err(DeletionError { path, source }),
+            }
+        }
+        match disk.sync_directory(&self.directory) {
+            // The whole partition may have been deleted meanwhile.
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(DeletionError { path: self.directory.to_path_buf(), source })
+            }
+            _ => Ok(renamed),
+        }
+    }
+}
+
+/// The new name; `None` where nothing is left to remove.
+fn set_aside(disk: &dyn Disk, path: &Path) -> io::Result<Option<PathBuf>> {
+    let target = deleted(path);
+    match disk.rename(path, &target) {
+        Ok(()) => Ok(Some(target)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if is_no_space(&error) => remove_if_present(disk, path).map(|()| None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+#[path = "deletion_test.rs"]
+mod tests;
