@@ -8,9 +8,12 @@ mod authorized_operations;
 mod configs;
 mod create_partitions;
 mod create_topics;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_log_dirs;
+mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
@@ -20,10 +23,12 @@ mod fetch_response;
 mod find_coordinator;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod large_batches;
 mod list_config_resources;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
+mod offset_for_leader_epoch;
 mod produce;
 mod topics;
 mod update_features;
@@ -47,6 +52,8 @@ use crate::metadata::Image;
 use crate::metrics::{Metrics, RequestMetrics};
 use crate::replica::ReplicaManager;
 
+pub(crate) use large_batches::LargeBatches;
+
 /// Which process this is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_field_names, reason = "they are ids, under the names they have everywhere")]
@@ -66,6 +73,7 @@ pub(crate) struct Broker {
     pub(crate) replicas: Arc<ReplicaManager>,
     pub(crate) controller: ControllerHandle,
     pub(crate) producer_ids: ProducerIdAllocator,
+    pub(crate) large_batches: LargeBatches,
 }
 
 /// What is known of a connection.
@@ -165,18 +173,13 @@ impl Broker {
         if !api.serves(request.version) {
             return Ok((api, api_versions::unsupported_version(request)?));
         }
-        // Produce is what there is most of. The others wait in a box, so that an idle connection is not as large as the
-        // largest of them.
-        let outcome = if api.key() == ApiKey::Produce {
-            self.produce(request)?
-        } else {
-            Box::pin(self.dispatch(request)).await?
-        };
-        Ok((api, outcome))
+        // In a box, so that an idle connection is not as large as the largest of the requests.
+        Ok((api, Box::pin(self.dispatch(request)).await?))
     }
 
     async fn dispatch(&self, mut request: Request<'_>) -> Result<Outcome, RequestError> {
         match request.api.key() {
+            ApiKey::Produce => self.produce(request).await,
             ApiKey::Fetch => self.fetch(request).await,
             ApiKey::ListOffsets => self.list_offsets(&mut request).await.and_then(|body| request.respond(&body)),
             ApiKey::Metadata => self.metadata(&mut request).await.and_then(|body| request.respond(&body)),
@@ -209,6 +212,14 @@ impl Broker {
             ApiKey::DescribeTopicPartitions => {
                 self.describe_topic_partitions(&mut request).and_then(|body| request.respond(&body))
             }
+            ApiKey::DeleteRecords => self.delete_records(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::OffsetForLeaderEpoch => {
+                self.offset_for_leader_epoch(&mut request).and_then(|body| request.respond(&body))
+            }
+            ApiKey::DescribeLogDirs => {
+                self.describe_log_dirs(&mut request).await.and_then(|body| request.respond(&body))
+            }
+            ApiKey::DescribeProducers => self.describe_producers(&mut request).and_then(|body| request.respond(&body)),
             _ => Err(RequestError::NoHandler(request.api.name)),
         }
     }

@@ -1,17 +1,22 @@
 //! Partitions that this broker hosts: their logs, who leads them, and who waits for them.
 
+mod deleter;
 mod deletion;
 mod flusher;
 mod loader;
 mod manager;
 mod partition;
+mod retention;
 mod settings;
 mod topic_registry;
 mod waiters;
 
-pub(crate) use deletion::Deleter;
+pub(crate) use deleter::Deleter;
 pub(crate) use flusher::Flusher;
 pub(crate) use loader::{Checkpoints, LoadProgress, LoaderError};
 pub(crate) use manager::ReplicaManager;
-pub(crate) use partition::{AccessError, FetchError, FetchPosition, Partition, ProduceError, Readable, RequiredAcks};
+pub(crate) use partition::{
+    AccessError, DeleteRecordsError, FetchError, FetchPosition, NewLogStart, Partition, ProduceError, Readable,
+    RequiredAcks,
+};
 pub(crate) use waiters::Waiter;

@@ -10,6 +10,9 @@ use crate::batch::{Attributes, BatchHeader, CRC_START, Compression, HEADER_LENGT
 use crate::records::{self, RecordError};
 use crate::types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 
+/// Refused records that are named; a batch may have millions.
+pub const REFUSED_MAX: usize = 100;
+
 /// A batch that may be appended. `header` is what `bytes` begin with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedBatch {
@@ -76,14 +79,40 @@ pub enum BatchError {
     Producer { producer_id: ProducerId, producer_epoch: ProducerEpoch, base_sequence: i32 },
     #[error("producers must not use the timestamp type LogAppendTime")]
     TimestampType,
-    #[error("timestamp {timestamp} is not within {earliest} and {latest}")]
-    Timestamp { timestamp: Timestamp, earliest: Timestamp, latest: Timestamp },
+    #[error("the highest timestamp: {0}")]
+    Timestamp(#[from] TimestampOutOfRange),
     #[error("record {index} has offset delta {offset_delta}")]
     OffsetDelta { index: i32, offset_delta: i32 },
-    #[error("record {index} has no key, which a compacted topic needs")]
-    NullKey { index: i32 },
+    /// Not empty. More than [`REFUSED_MAX`] are not looked for.
+    #[error("one or more records are refused: {}", refused.iter().map(ToString::to_string).take(3).collect::<Vec<_>>().join("; "))]
+    Records { refused: Vec<RefusedRecord> },
     #[error(transparent)]
     Record(#[from] RecordError),
+}
+
+/// A record that breaks a rule of the topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("record {index}: {reason}")]
+pub struct RefusedRecord {
+    /// In the batch, from 0.
+    pub index: i32,
+    pub reason: RecordRefusal,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecordRefusal {
+    #[error("it has no key, which a compacted topic needs")]
+    NullKey,
+    #[error(transparent)]
+    Timestamp(#[from] TimestampOutOfRange),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("timestamp {timestamp} is not within {earliest} and {latest}")]
+pub struct TimestampOutOfRange {
+    pub timestamp: Timestamp,
+    pub earliest: Timestamp,
+    pub latest: Timestamp,
 }
 
 impl CheckedBatch {
@@ -103,8 +132,12 @@ pub fn check(records: Bytes, rules: &BatchRules, now: Timestamp) -> Result<Check
     let (header, body) = check_envelope(&records, rules)?;
     check_header(&header, rules)?;
     let window = Window::new(rules.timestamps, now);
-    window.check(header.max_timestamp)?;
-    let highest = if must_open(&header, rules) { walk(header, body, rules, window)? } else { header.max_timestamp };
+    let highest = if must_open(&header, rules) {
+        walk(header, body, rules, window)?
+    } else {
+        window.check(header.max_timestamp)?;
+        header.max_timestamp
+    };
     let stamped = match rules.timestamps {
         TimestampRule::LogAppendTime => {
             BatchHeader { attributes: header.attributes.with_log_append_time(), max_timestamp: now, ..header }
@@ -180,6 +213,7 @@ fn must_open(header: &BatchHeader, rules: &BatchRules) -> bool {
 /// The highest timestamp of the records.
 fn walk(header: BatchHeader, body: &[u8], rules: &BatchRules, window: Window) -> Result<Timestamp, BatchError> {
     let mut highest = Timestamp::NONE;
+    let mut refused = Vec::new();
     let opened = records::open(header, body, rules.decompressed_bytes_max)?;
     for (index, record) in (0..).zip(&opened) {
         let record = record?;
@@ -187,12 +221,16 @@ fn walk(header: BatchHeader, body: &[u8], rules: &BatchRules, window: Window) ->
             return Err(BatchError::OffsetDelta { index, offset_delta: record.offset_delta });
         }
         if rules.keys_required && record.key.is_none() {
-            return Err(BatchError::NullKey { index });
+            refused.push(RefusedRecord { index, reason: RecordRefusal::NullKey });
+        } else if let Err(error) = window.check(record.timestamp) {
+            refused.push(RefusedRecord { index, reason: error.into() });
         }
-        window.check(record.timestamp)?;
+        if refused.len() == REFUSED_MAX {
+            break;
+        }
         highest = highest.max(record.timestamp);
     }
-    Ok(highest)
+    if refused.is_empty() { Ok(highest) } else { Err(BatchError::Records { refused }) }
 }
 
 fn put_header(bytes: &mut [u8], header: &BatchHeader) {
@@ -220,12 +258,12 @@ impl Window {
     }
 
     #[inline]
-    fn check(self, timestamp: Timestamp) -> Result<(), BatchError> {
+    fn check(self, timestamp: Timestamp) -> Result<(), TimestampOutOfRange> {
         let Self { earliest, latest } = self;
         if timestamp == Timestamp::NONE || (earliest <= timestamp && timestamp <= latest) {
             return Ok(());
         }
-        Err(BatchError::Timestamp { timestamp, earliest, latest })
+        Err(TimestampOutOfRange { timestamp, earliest, latest })
     }
 }
 

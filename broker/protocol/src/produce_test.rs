@@ -10,6 +10,9 @@ const RULES: BatchRules = BatchRules {
     timestamps: TimestampRule::CreateTime { before_max_ms: i64::MAX, after_max_ms: 100 },
     decompressed_bytes_max: 1000,
 };
+const TOO_LATE: &str = "one or more records are refused: \
+    record 0: timestamp 1000101 is not within -9223372036853775807 and 1000100; \
+    record 1: timestamp 1000101 is not within -9223372036853775807 and 1000100";
 const OLD_REFUSED: TimestampRule = TimestampRule::CreateTime { before_max_ms: 100, after_max_ms: 100 };
 
 fn batch(keys: &[Option<&[u8]>], timestamp: Timestamp) -> CheckedBatch {
@@ -65,7 +68,7 @@ fn refuses_a_header_that_breaks_a_rule() {
         (|h| h.producer_id = ProducerId(4), "producer id 4 with epoch -1 and sequence -1: none may be negative"),
         (|h| h.producer_id = ProducerId(-2), "producer id -2 with epoch -1 and sequence -1: none may be negative"),
         (|h| h.attributes.0 |= 1 << 4, "producer id -1 with epoch -1 and sequence -1: none may be negative"),
-        (|h| h.max_timestamp.0 += 101, "timestamp 1000101 is not within -9223372036853775807 and 1000100"),
+        (|h| h.base_timestamp.0 += 101, TOO_LATE),
     ];
     for (change, message) in table {
         assert_eq!(check(with_header(change), &RULES, NOW).unwrap_err().to_string(), message);
@@ -107,13 +110,23 @@ fn offset_deltas_count_from_zero() {
 fn a_compacted_topic_needs_keys_compressed_or_not() {
     let rules = BatchRules { keys_required: true, ..RULES };
     for codec in [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
-        assert_eq!(check(compressed(&good(), codec), &rules, NOW), Err(BatchError::NullKey { index: 1 }), "{codec:?}");
+        let refused = vec![RefusedRecord { index: 1, reason: RecordRefusal::NullKey }];
+        assert_eq!(check(compressed(&good(), codec), &rules, NOW), Err(BatchError::Records { refused }), "{codec:?}");
         let keyed = compressed(&batch(&[Some(b"a"), Some(b"")], NOW), codec);
         assert!(check(keyed, &rules, NOW).is_ok(), "{codec:?}");
     }
     let bomb = BatchRules { decompressed_bytes_max: 20, ..rules };
     let refused = check(compressed(&good(), Compression::Zstd), &bomb, NOW);
     assert!(matches!(refused, Err(BatchError::Record(RecordError::TooLarge { output_max: 20, .. }))), "{refused:?}");
+}
+
+#[test]
+fn every_refused_record_is_named_up_to_a_limit() {
+    let rules = BatchRules { keys_required: true, message_bytes_max: 10_000, ..RULES };
+    let keys: Vec<Option<&[u8]>> = (0..300).map(|index| (index % 2 == 0).then_some(&b"key"[..])).collect();
+    let Err(BatchError::Records { refused }) = check(batch(&keys, NOW).bytes, &rules, NOW) else { panic!("refused") };
+    let indexes: Vec<_> = refused.iter().map(|record| record.index).collect();
+    assert_eq!(indexes, (0..100).map(|number| 2 * number + 1).collect::<Vec<_>>());
 }
 
 #[test]
@@ -143,7 +156,7 @@ fn timestamps_outside_the_window_are_refused_even_if_the_header_hides_them() {
 
 #[test]
 fn a_header_that_lies_about_the_highest_timestamp_is_corrected() {
-    for lie in [NOW.0 - 5, NOW.0 + 5, -1] {
+    for lie in [NOW.0 - 5, NOW.0 + 5, -1, i64::MAX] {
         let checked = check(with_header(|h| h.max_timestamp = Timestamp(lie)), &RULES, NOW).unwrap();
         assert_eq!(checked, good(), "{lie}");
     }

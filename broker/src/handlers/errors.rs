@@ -2,14 +2,15 @@
 
 use kafka_protocol::ResponseError;
 use protocol::config::ConfigError;
-use protocol::produce::BatchError;
-use storage::{AppendError, ProducerError, ResolveError};
+use protocol::produce::{BatchError, RecordRefusal};
+use protocol::records::RecordError;
+use storage::{AppendError, BatchDefect, ProducerError, ResolveError};
 
 use crate::controller::{
     AlterConfigError, AssignmentError, ControllerError, CreatePartitionsError, CreateTopicError, DeleteTopicError,
     ElectionError, InvalidFeatureUpdate, ReassignmentError,
 };
-use crate::replica::{AccessError, FetchError, ProduceError};
+use crate::replica::{AccessError, DeleteRecordsError, FetchError, ProduceError};
 
 /// The code of Kafka's protocol for an error.
 pub(super) trait KafkaError {
@@ -57,7 +58,19 @@ impl KafkaError for FetchError {
     fn kafka_error(&self) -> ResponseError {
         match self {
             Self::Access(error) => error.kafka_error(),
-            Self::OutOfRange(_) => ResponseError::OffsetOutOfRange,
+            Self::OutOfRange(_) | Self::UnknownLastEpoch { .. } => ResponseError::OffsetOutOfRange,
+        }
+    }
+}
+
+impl KafkaError for DeleteRecordsError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::Access(error) => error.kafka_error(),
+            Self::Policy(_) => ResponseError::PolicyViolation,
+            Self::LogStart(_) => ResponseError::OffsetOutOfRange,
+            Self::Segments(error) => error.kafka_error(),
+            Self::NotDurable(_) => ResponseError::KafkaStorageError,
         }
     }
 }
@@ -74,6 +87,8 @@ impl KafkaError for ProducerError {
 impl KafkaError for ResolveError {
     fn kafka_error(&self) -> ResponseError {
         match self {
+            // The same as for a produced batch of that kind: trying again does not help.
+            Self::Corrupt { defect: BatchDefect::Oversized(_), .. } => ResponseError::MessageTooLarge,
             Self::Corrupt { .. } => ResponseError::CorruptMessage,
             Self::WouldBlock | Self::Gap { .. } | Self::Shrunk { .. } | Self::Io { .. } => {
                 ResponseError::KafkaStorageError
@@ -85,12 +100,16 @@ impl KafkaError for ResolveError {
 impl KafkaError for BatchError {
     fn kafka_error(&self) -> ResponseError {
         match self {
-            Self::TooShort { .. } | Self::WrongChecksum { .. } => ResponseError::CorruptMessage,
-            Self::OldMagic { .. } => ResponseError::UnsupportedForMessageFormat,
-            Self::TooLarge { .. } => ResponseError::MessageTooLarge,
+            Self::WrongChecksum { .. } | Self::UnknownMagic { .. } => ResponseError::CorruptMessage,
+            // Clients split such a batch and try again.
+            Self::TooLarge { .. } | Self::Record(RecordError::TooLarge { .. }) => ResponseError::MessageTooLarge,
             Self::ZstdNotAllowed => ResponseError::UnsupportedCompressionType,
-            Self::TimestampType | Self::Timestamp { .. } => ResponseError::InvalidTimestamp,
-            Self::UnknownMagic { .. }
+            Self::TimestampType | Self::Timestamp(_) => ResponseError::InvalidTimestamp,
+            Self::Records { refused } if refused.iter().any(|record| record.reason != RecordRefusal::NullKey) => {
+                ResponseError::InvalidTimestamp
+            }
+            Self::TooShort { .. }
+            | Self::OldMagic { .. }
             | Self::NotOneBatch { .. }
             | Self::UnknownCodec { .. }
             | Self::BaseOffset { .. }
@@ -99,7 +118,7 @@ impl KafkaError for BatchError {
             | Self::DeleteHorizon
             | Self::Producer { .. }
             | Self::OffsetDelta { .. }
-            | Self::NullKey { .. }
+            | Self::Records { .. }
             | Self::Record(_) => ResponseError::InvalidRecord,
         }
     }

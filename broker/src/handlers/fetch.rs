@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::FetchRequest;
-use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use protocol::types::{LeaderEpoch, Offset, PartitionId, TopicId};
+use kafka_protocol::messages::fetch_request::FetchPartition;
+use protocol::types::{LeaderEpoch, Offset};
 use storage::{Located, LogSlice, ReadMode, ResolveError};
 use tokio::time::{Instant, sleep_until};
 
 use super::errors::KafkaError as _;
 use super::fetch_response::{FetchedPartition, FetchedTopic};
+use super::topics::known_epoch;
 use super::{Broker, Outcome, Request, RequestError, fetch_response, topics};
-use crate::metadata::Image;
+use crate::metadata::TopicImage;
 use crate::replica::{FetchError, FetchPosition, Partition, Readable, Waiter};
 
 /// First version that carries topic ids instead of names (KIP-516).
@@ -87,11 +88,12 @@ impl Broker {
         let mut left = u32::try_from(bytes_max).unwrap_or(0);
         let mut fetched = Fetched { topics: Vec::with_capacity(body.topics.len()), bytes: 0, urgent: false };
         for topic in &body.topics {
-            let id = topic_id(&image, topic, version);
+            let by_id = VERSION_WITH_TOPIC_IDS <= version;
+            let found = topics::find(&image, &topic.topic, topic.topic_id, by_id);
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for wanted in &topic.partitions {
                 let first = fetched.bytes == 0;
-                let read = self.fetch_partition(id, wanted, left, first, waiter).await;
+                let read = self.fetch_partition(found, wanted, left, first, waiter).await;
                 let length = read.records.as_ref().map_or(0, |slice| slice.length);
                 left = left.saturating_sub(length);
                 fetched.bytes += u64::from(length);
@@ -106,17 +108,14 @@ impl Broker {
     /// `first`: nothing is in the response yet, so one batch must go in, however large.
     async fn fetch_partition(
         &self,
-        topic: Result<TopicId, ResponseError>,
+        topic: Result<&TopicImage, ResponseError>,
         wanted: &FetchPartition,
         bytes_left: u32,
         first: bool,
         waiter: Option<&Arc<Waiter>>,
     ) -> FetchedPartition {
         let index = wanted.partition;
-        let found = topic.and_then(|id| {
-            self.replicas.partition(id, PartitionId(index)).ok_or(ResponseError::UnknownTopicOrPartition)
-        });
-        let partition = match found {
+        let partition = match topic.and_then(|topic| self.hosted(topic, index)) {
             Ok(partition) => partition,
             Err(error) => return FetchedPartition::failed(index, error.code()),
         };
@@ -142,8 +141,13 @@ impl Broker {
                 // Compaction can leave nothing between an offset and its segment's end.
                 Err(ResolveError::Gap { next }) if offset < next => offset = next,
                 Err(error) => {
-                    tracing::warn!(partition = %partition.name, %offset, %error, "fetch failed");
-                    return FetchedPartition::failed(index, error.code());
+                    // The segment may have been deleted meanwhile: then the log begins after it by now.
+                    let code = match partition.check_range(offset) {
+                        Err(moved) => moved.code(),
+                        Ok(()) => error.code(),
+                    };
+                    tracing::warn!(partition = %partition.name, %offset, %error, code, "fetch failed");
+                    return FetchedPartition::failed(index, code);
                 }
             }
         }
@@ -157,13 +161,12 @@ enum Read {
 }
 
 fn read(partition: &Partition, wanted: &FetchPartition, offset: Offset, bytes_left: u32) -> Result<Read, FetchError> {
-    let known = |epoch: i32| (0 <= epoch).then_some(LeaderEpoch(epoch));
     let position = FetchPosition {
         offset,
-        leader_epoch: known(wanted.current_leader_epoch),
+        leader_epoch: known_epoch(wanted.current_leader_epoch),
         bytes_max: u32::try_from(wanted.partition_max_bytes).unwrap_or(0).min(bytes_left),
     };
-    if let Some(last_fetched) = known(wanted.last_fetched_epoch)
+    if let Some(last_fetched) = known_epoch(wanted.last_fetched_epoch)
         && let Some(diverging) = partition.divergence(last_fetched, position)?
     {
         return Ok(Read::Diverging(diverging));
@@ -187,8 +190,4 @@ async fn resolve(located: Located, at_least_one: bool) -> Result<Option<LogSlice
         Ok(slice)
     });
     blocking.await.unwrap_or(Err(ResolveError::WouldBlock))
-}
-
-fn topic_id(image: &Image, topic: &FetchTopic, version: i16) -> Result<TopicId, ResponseError> {
-    topics::find(image, &topic.topic, topic.topic_id, VERSION_WITH_TOPIC_IDS <= version).map(|topic| topic.id)
 }

@@ -1,17 +1,20 @@
 //! ListOffsets: positions by time, and the special positions that negative timestamps name.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
-use protocol::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId};
-use storage::{Log, TimestampLookup};
-use uuid::Uuid;
+use protocol::types::{LeaderEpoch, Offset, Timestamp};
+use storage::{BatchDefect, Log, ResolveError, TimestampLookup, TimestampOffset, UpTo};
 
 use super::errors::KafkaError as _;
-use super::{Broker, Request, RequestError, topics};
+use super::large_batches::{LARGE_BYTES_MAX, OPENED_BYTES_MAX};
+use super::topics::known_epoch;
+use super::{Broker, Request, RequestError};
 
-const UNKNOWN: i16 = ResponseError::UnknownTopicOrPartition.code();
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 /// KIP-734.
@@ -24,21 +27,24 @@ const LATEST_TIERED: i64 = -5;
 /// First version that carries leader epochs (KIP-320).
 const VERSION_WITH_EPOCHS: i16 = 4;
 
+const CONSUMER: i32 = -1;
+
 /// A record's position, or nothing where no record fits.
 type Found = Option<(Timestamp, Offset, Option<LeaderEpoch>)>;
 
 impl Broker {
     pub(super) async fn list_offsets(&self, request: &mut Request<'_>) -> Result<ListOffsetsResponse, RequestError> {
         let body: ListOffsetsRequest = request.decode()?;
-        let image = self.image.load_full();
+        let repeated = repeated(&body.topics);
+        let up_to = if body.replica_id.0 == CONSUMER { UpTo::HighWatermark } else { UpTo::LogEnd };
         let mut responses = Vec::with_capacity(body.topics.len());
         for topic in body.topics {
-            let id = topics::find(&image, &topic.name, Uuid::nil(), false).map(|topic| topic.id);
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for wanted in topic.partitions {
-                let answer = match id {
-                    Ok(id) => self.list_offset(id, &wanted, request.version).await,
-                    Err(error) => Err(error.code()),
+                let answer = if repeated.contains(&(topic.name.to_string(), wanted.partition_index)) {
+                    Err(ResponseError::InvalidRequest.code())
+                } else {
+                    self.list_offset(&topic.name, &wanted, up_to, request.version).await
                 };
                 partitions.push(partition_response(&wanted, answer, request.version));
             }
@@ -47,42 +53,99 @@ impl Broker {
         Ok(ListOffsetsResponse::default().with_topics(responses))
     }
 
-    async fn list_offset(&self, topic: TopicId, wanted: &ListOffsetsPartition, version: i16) -> Result<Found, i16> {
-        let partition = self.replicas.partition(topic, PartitionId(wanted.partition_index)).ok_or(UNKNOWN)?;
-        let epoch = (0 <= wanted.current_leader_epoch).then_some(LeaderEpoch(wanted.current_leader_epoch));
-        let answer = partition.with_leading_log(epoch, |log| position(log, wanted.timestamp, version));
-        match answer.map_err(|error| error.code())? {
-            Ok(Position::Known(found)) => Ok(found),
-            // Looks into batches, so it is not done on the network thread.
-            Ok(Position::Search(search)) => {
-                let searched = tokio::task::spawn_blocking(move || search.resolve()).await;
-                partition.check_in_service().map_err(|error| error.code())?;
-                let found = searched.map_err(|_| ResponseError::UnknownServerError.code())?;
-                let found = found.map_err(|error| error.code())?;
-                Ok(found.map(|found| (found.timestamp, found.offset, Some(found.leader_epoch))))
-            }
-            Err(error) => Err(error.code()),
+    async fn list_offset(
+        &self,
+        topic: &str,
+        wanted: &ListOffsetsPartition,
+        up_to: UpTo,
+        version: i16,
+    ) -> Result<Found, i16> {
+        let special = Special::of(wanted.timestamp, version).map_err(|error| error.code())?;
+        let partition = self.named_partition(topic, wanted.partition_index).map_err(|error| error.code())?;
+        let claimed = known_epoch(wanted.current_leader_epoch);
+        let found = partition.with_leading_log(claimed, |log, leader| position(log, leader, special, up_to));
+        let (search, end) = match found.map_err(|error| error.code())? {
+            Position::Known(found) => return Ok(found),
+            Position::Search(search, end) => (search, end),
+        };
+        let searched = self.search(search).await;
+        partition.check_in_service().map_err(|error| error.code())?;
+        let found = searched.map_err(|error| {
+            tracing::warn!(partition = %partition.name, timestamp = wanted.timestamp, %error, "time not looked up");
+            error.code()
+        })?;
+        // What is not committed is not there yet.
+        let found = found.filter(|found| found.offset < end);
+        Ok(found.map(|found| (found.timestamp, found.offset, Some(found.leader_epoch))))
+    }
+
+    /// Looks into batches, so it is not done on the network thread.
+    async fn search(&self, search: TimestampLookup) -> Result<Option<TimestampOffset>, ResolveError> {
+        let search = Arc::new(search);
+        let small = search.clone();
+        let resolved = tokio::task::spawn_blocking(move || small.resolve(OPENED_BYTES_MAX)).await;
+        match resolved.unwrap_or(Err(ResolveError::WouldBlock)) {
+            Err(ResolveError::Corrupt { defect: BatchDefect::Oversized(_), .. }) => {}
+            resolved => return resolved,
+        }
+        let large = self.large_batches.open(move || search.resolve(LARGE_BYTES_MAX)).await;
+        large.unwrap_or(Err(ResolveError::WouldBlock))
+    }
+}
+
+/// What a timestamp of the request stands for.
+#[derive(Debug, Clone, Copy)]
+enum Special {
+    Latest,
+    Earliest,
+    MaxTimestamp,
+    LatestTiered,
+    /// A real one.
+    None(Timestamp),
+}
+
+impl Special {
+    fn of(timestamp: i64, version: i16) -> Result<Self, ResponseError> {
+        match timestamp {
+            LATEST => Ok(Self::Latest),
+            EARLIEST => Ok(Self::Earliest),
+            MAX_TIMESTAMP if 7 <= version => Ok(Self::MaxTimestamp),
+            EARLIEST_LOCAL if 8 <= version => Ok(Self::Earliest),
+            LATEST_TIERED if 9 <= version => Ok(Self::LatestTiered),
+            0.. => Ok(Self::None(Timestamp(timestamp))),
+            _ => Err(ResponseError::UnsupportedVersion),
         }
     }
 }
 
 enum Position {
     Known(Found),
-    Search(TimestampLookup),
+    /// Only what lies before the offset counts.
+    Search(TimestampLookup, Offset),
 }
 
-fn position(log: &Log, timestamp: i64, version: i16) -> Result<Position, ResponseError> {
-    let at =
-        |offset: Offset| Position::Known(Some((Timestamp::NONE, offset, log.leader_epochs().epoch_for_offset(offset))));
-    match timestamp {
-        LATEST => Ok(at(log.high_watermark().offset)),
-        EARLIEST => Ok(at(log.log_start())),
-        MAX_TIMESTAMP if 7 <= version => Ok(Position::Search(log.locate_max_timestamp())),
-        EARLIEST_LOCAL if 8 <= version => Ok(at(log.log_start())),
-        LATEST_TIERED if 9 <= version => Ok(Position::Known(None)),
-        0.. => Ok(Position::Search(log.locate_timestamp(Timestamp(timestamp)))),
-        _ => Err(ResponseError::UnsupportedVersion),
+fn position(log: &Log, leader: LeaderEpoch, special: Special, up_to: UpTo) -> Position {
+    let end = match up_to {
+        UpTo::HighWatermark => log.high_watermark().offset,
+        UpTo::LogEnd => log.log_end().offset,
+    };
+    let at = |offset, epoch| Position::Known(Some((Timestamp::NONE, offset, epoch)));
+    match special {
+        Special::Latest => at(end, Some(leader)),
+        Special::Earliest => at(log.log_start(), log.leader_epochs().epoch_for_offset(log.log_start())),
+        Special::MaxTimestamp => Position::Search(log.locate_max_timestamp(), end),
+        Special::LatestTiered => Position::Known(None),
+        Special::None(timestamp) => Position::Search(log.locate_timestamp(timestamp), end),
     }
+}
+
+/// Partitions that the request names more than once.
+fn repeated(topics: &[ListOffsetsTopic]) -> HashSet<(String, i32)> {
+    let mut seen = HashSet::new();
+    let named = topics
+        .iter()
+        .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.name.to_string(), partition.partition_index)));
+    named.filter(|name| !seen.insert(name.clone())).collect()
 }
 
 fn partition_response(

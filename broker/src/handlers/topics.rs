@@ -1,16 +1,25 @@
 //! What several APIs need of topics. Requests name one, or since KIP-516 carry its id.
 
+use std::sync::Arc;
+
 use kafka_protocol::ResponseError;
-use protocol::types::{BrokerId, TopicId};
+use protocol::types::{BrokerId, LeaderEpoch, PartitionId, TopicId};
 use uuid::Uuid;
 
+use super::Broker;
 use crate::metadata::{Image, PartitionImage, Replica, TopicImage};
+use crate::replica::Partition;
 
 /// `by_id`: the version of the request carries ids instead of names.
 pub(super) fn find<'a>(image: &'a Image, name: &str, id: Uuid, by_id: bool) -> Result<&'a TopicImage, ResponseError> {
     let found = if by_id { image.topics.get(&TopicId(id)) } else { image.topic(name) };
     let unknown = if by_id { ResponseError::UnknownTopicId } else { ResponseError::UnknownTopicOrPartition };
     found.map(AsRef::as_ref).ok_or(unknown)
+}
+
+/// −1 stands for an epoch that the client does not know.
+pub(super) fn known_epoch(epoch: i32) -> Option<LeaderEpoch> {
+    (0 <= epoch).then_some(LeaderEpoch(epoch))
 }
 
 /// Replicas that clients of this listener cannot reach, or whose volume is gone.
@@ -27,4 +36,18 @@ pub(super) fn offline_replicas(
         })
     };
     partition.replicas.iter().filter(move |replica| !is_online(replica)).map(|replica| replica.broker)
+}
+
+impl Broker {
+    /// A partition that this broker hosts. One that only others host has its leader elsewhere.
+    pub(super) fn hosted(&self, topic: &TopicImage, index: i32) -> Result<Arc<Partition>, ResponseError> {
+        let id = PartitionId(index);
+        topic.partition(id).ok_or(ResponseError::UnknownTopicOrPartition)?;
+        self.replicas.partition(topic.id, id).ok_or(ResponseError::NotLeaderOrFollower)
+    }
+
+    pub(super) fn named_partition(&self, topic: &str, index: i32) -> Result<Arc<Partition>, ResponseError> {
+        let image = self.image.load();
+        self.hosted(find(&image, topic, Uuid::nil(), false)?, index)
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use protocol::types::{Offset, TopicId, TopicPartition};
 use storage::directory::LogDirectory;
@@ -154,7 +154,7 @@ impl ReplicaManager {
         let mut candidates: Vec<Candidate> = Vec::new();
         for (name, path) in self.directory.partitions().map_err(io_error)? {
             match name.state {
-                DirectoryState::Deleted => self.deleted.add(path, Instant::now()),
+                DirectoryState::Deleted => self.removals.add_directory(path, Duration::ZERO),
                 DirectoryState::Live if !is_metadata_log(&path) => match self.assigned(image, &name.partition) {
                     Some(topic_id) => {
                         let settings = self.settings(image, &name.partition.topic);

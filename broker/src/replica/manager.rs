@@ -11,11 +11,11 @@ use protocol::config::Values;
 use protocol::metadata_records::ConfigResourceType;
 use protocol::types::{BrokerId, DirectoryId, Offset, PartitionId, TopicId, TopicPartition};
 use storage::directory::LogDirectory;
-use storage::{CheckpointError, FilePool, Log, is_no_space};
+use storage::{CheckpointError, DiskSpace, FilePool, Log, is_no_space};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::deletion::DeletedDirectories;
+use super::deleter::Removals;
 use super::partition::{Leadership, Partition};
 use super::settings::TopicSettings;
 use super::topic_registry::TopicRegistry;
@@ -41,7 +41,7 @@ pub(crate) struct ReplicaManager {
     pub(crate) flush_time: LatencyHistogram,
     /// Up to where the metadata log is synced.
     metadata_recovery_point: AtomicI64,
-    pub(super) deleted: DeletedDirectories,
+    pub(super) removals: Removals,
     /// Names that the checkpoint files may have, of partitions that are gone.
     forgotten: Mutex<BTreeSet<TopicPartition>>,
     /// Held while the checkpoint files are written.
@@ -68,7 +68,7 @@ impl ReplicaManager {
             topic_metrics: TopicRegistry::default(),
             flush_time: LatencyHistogram::default(),
             metadata_recovery_point: AtomicI64::new(0),
-            deleted: DeletedDirectories::default(),
+            removals: Removals::default(),
             forgotten: Mutex::default(),
             checkpointing: Mutex::default(),
             failure: watch::Sender::new(None),
@@ -234,6 +234,11 @@ impl ReplicaManager {
         }
     }
 
+    /// Of the volume that holds the data directory; `None` where it has failed.
+    pub(crate) fn disk_space(&self) -> Option<std::io::Result<DiskSpace>> {
+        self.failure.borrow().is_none().then(|| self.pool.disk().space(self.directory.path()))
+    }
+
     /// For the checkpoint, which is one for all logs of the directory.
     pub(crate) fn set_metadata_recovery_point(&self, offset: Offset) {
         self.metadata_recovery_point.store(offset.0, Ordering::Relaxed);
@@ -269,21 +274,31 @@ impl ReplicaManager {
 
     fn write_positions(&self) -> Result<(), CheckpointError> {
         let mut recovery_points = BTreeMap::from([(metadata_partition(), self.metadata_recovery_point())]);
-        let mut log_starts = BTreeMap::new();
         let mut high_watermarks = BTreeMap::new();
         for partition in self.all() {
-            let positions =
-                partition.with_log(|log| (log.recovery_point(), log.log_start(), log.high_watermark().offset));
-            let Ok((recovery_point, log_start, high_watermark)) = positions else { continue };
+            let positions = partition.with_log(|log| (log.recovery_point(), log.high_watermark().offset));
+            let Ok((recovery_point, high_watermark)) = positions else { continue };
             recovery_points.insert(partition.name.clone(), recovery_point);
             high_watermarks.insert(partition.name.clone(), high_watermark);
-            if Offset(0) < log_start {
-                log_starts.insert(partition.name.clone(), log_start);
-            }
         }
         self.directory.recovery_points().write(&recovery_points)?;
-        self.directory.log_starts().write(&log_starts)?;
+        self.directory.log_starts().write(&self.log_starts())?;
         self.directory.high_watermarks().write(&high_watermarks)
+    }
+
+    /// As [`Self::write_checkpoints`], where nothing else has changed.
+    pub(super) fn write_log_starts(&self) -> Result<(), CheckpointError> {
+        let _alone = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.directory.log_starts().write(&self.log_starts())
+    }
+
+    /// Of the partitions that do not begin at 0.
+    fn log_starts(&self) -> BTreeMap<TopicPartition, Offset> {
+        let starts = self.all().into_iter().filter_map(|partition| {
+            let start = partition.with_log(Log::log_start).ok()?;
+            (Offset(0) < start).then(|| (partition.name.clone(), start))
+        });
+        starts.collect()
     }
 
     /// After everything has stopped. False: something could not be made durable, so the stop was not clean.

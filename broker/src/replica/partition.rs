@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use protocol::produce::CheckedBatch;
 use protocol::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
-use storage::{AppendError, Appended, FlushJob, Flushed, Located, Log, LogPosition, OutOfRange, UpTo};
+use storage::{
+    AppendError, Appended, FlushJob, Flushed, InvalidLogStart, Located, Log, LogPosition, OutOfRange, Retention,
+    SegmentDeletion, UpTo,
+};
 
 use super::settings::TopicSettings;
 use super::waiters::{Waiter, Waiters};
@@ -80,6 +83,29 @@ pub(crate) enum FetchError {
     Access(#[from] AccessError),
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
+    #[error("the reader knows epoch {epoch}, which this leader of epoch {current} has not heard of")]
+    UnknownLastEpoch { epoch: LeaderEpoch, current: LeaderEpoch },
+}
+
+/// Where the log is to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NewLogStart {
+    At(Offset),
+    AtHighWatermark,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DeleteRecordsError {
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error("cleanup.policy of {0} has no delete: its records are not deleted by offset")]
+    Policy(TopicPartition),
+    #[error(transparent)]
+    LogStart(#[from] InvalidLogStart),
+    #[error(transparent)]
+    Segments(#[from] AppendError),
+    #[error("the log start could not be written down: {0}")]
+    NotDurable(String),
 }
 
 /// Where a consumer reads on.
@@ -204,9 +230,43 @@ impl Partition {
         position: FetchPosition,
     ) -> Result<Option<(LeaderEpoch, Offset)>, FetchError> {
         let state = self.state()?;
-        self.check_leader_epoch(&state, position.leader_epoch)?;
-        let Some((found, end)) = state.log.end_offset_for_epoch(epoch) else { return Ok(None) };
+        let current = self.check_leader_epoch(&state, position.leader_epoch)?;
+        // What is gone cannot be compared.
+        state.log.check_range(position.offset.min(state.log.log_end().offset))?;
+        let known = state.log.end_offset_for_epoch(epoch, current);
+        let (found, end) = known.ok_or(FetchError::UnknownLastEpoch { epoch, current })?;
         Ok((found < epoch || end < position.offset).then_some((found, end)))
+    }
+
+    /// The greatest epoch up to `epoch` and where it ends; `None` for an epoch that has not begun (KIP-320).
+    pub(crate) fn end_offset_for_epoch(
+        &self,
+        epoch: LeaderEpoch,
+        leader_epoch: Option<LeaderEpoch>,
+    ) -> Result<Option<(LeaderEpoch, Offset)>, AccessError> {
+        let state = self.state()?;
+        let current = self.check_leader_epoch(&state, leader_epoch)?;
+        Ok(state.log.end_offset_for_epoch(epoch, current))
+    }
+
+    /// Moves the log start, and lets go of the segments before it. Returns where the log begins now.
+    pub(super) fn delete_records(
+        &self,
+        start: NewLogStart,
+        now: Timestamp,
+    ) -> Result<(Offset, Option<SegmentDeletion>), DeleteRecordsError> {
+        let mut state = self.state()?;
+        self.check_leader_epoch(&state, None)?;
+        if !self.settings().records_deletable {
+            return Err(DeleteRecordsError::Policy(self.name.clone()));
+        }
+        let start = match start {
+            NewLogStart::At(offset) => offset,
+            NewLogStart::AtHighWatermark => state.log.high_watermark().offset,
+        };
+        state.log.advance_log_start(start)?;
+        let deletion = state.log.delete_old_segments(&Retention::default(), now)?;
+        Ok((state.log.log_start(), deletion))
     }
 
     /// Finds the records without reading them.
@@ -217,20 +277,25 @@ impl Partition {
         Ok(Readable { located, high_watermark: state.log.high_watermark(), log_start: state.log.log_start() })
     }
 
+    /// Whether a reader may be at this offset.
+    pub(crate) fn check_range(&self, offset: Offset) -> Result<(), FetchError> {
+        Ok(self.state()?.log.check_range(offset)?)
+    }
+
     /// Call this *before* [`Self::locate`].
     pub(crate) fn register(&self, waiter: &Arc<Waiter>) {
         self.waiters.register(waiter);
     }
 
-    /// Reads positions of the log that this broker leads, for `ListOffsets`.
+    /// Reads positions of the log that this broker leads, and in which epoch, for `ListOffsets`.
     pub(crate) fn with_leading_log<T>(
         &self,
         leader_epoch: Option<LeaderEpoch>,
-        read: impl FnOnce(&Log) -> T,
+        read: impl FnOnce(&Log, LeaderEpoch) -> T,
     ) -> Result<T, AccessError> {
         let state = self.state()?;
-        self.check_leader_epoch(&state, leader_epoch)?;
-        Ok(read(&state.log))
+        let current = self.check_leader_epoch(&state, leader_epoch)?;
+        Ok(read(&state.log, current))
     }
 
     /// Reads positions of the log, whoever leads.
@@ -262,12 +327,13 @@ impl Partition {
         Ok(())
     }
 
-    fn check_leader_epoch(&self, state: &State, claimed: Option<LeaderEpoch>) -> Result<(), AccessError> {
+    /// The epoch in which this broker leads.
+    fn check_leader_epoch(&self, state: &State, claimed: Option<LeaderEpoch>) -> Result<LeaderEpoch, AccessError> {
         let current = state.leadership.ok_or_else(|| AccessError::NotLeader(self.name.clone()))?.epoch;
         match claimed {
             Some(claimed) if claimed < current => Err(AccessError::FencedLeaderEpoch { claimed, current }),
             Some(claimed) if current < claimed => Err(AccessError::UnknownLeaderEpoch { claimed, current }),
-            _ => Ok(()),
+            _ => Ok(current),
         }
     }
 

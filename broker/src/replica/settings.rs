@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use protocol::config::{self, Scope, Value, Values};
 use protocol::produce::{BatchRules, TimestampRule};
-use storage::LogConfig;
+use storage::{LogConfig, Retention};
 
 use crate::metadata::{ConfigResource, Image};
-
-/// What a batch may decompress to where a rule needs its records.
-const DECOMPRESSED_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TopicSettings {
     pub(crate) log: LogConfig,
     pub(crate) rules: BatchRules,
     pub(crate) min_insync_replicas: usize,
+    /// `cleanup.policy` contains `delete`.
+    pub(crate) records_deletable: bool,
+    pub(crate) retention: Retention,
     pub(crate) file_delete_delay: Duration,
 }
 
@@ -47,12 +47,30 @@ impl Effective<'_> {
                 zstd_allowed: true,
                 keys_required: self.has_word("cleanup.policy", "compact"),
                 timestamps: self.timestamps(),
-                decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
+                // Set by whoever checks a batch, by the memory there is for it.
+                decompressed_bytes_max: 0,
             },
             min_insync_replicas: usize::try_from(self.number("min.insync.replicas")).unwrap_or(1),
+            records_deletable: self.deletes(),
+            retention: self.retention(),
             file_delete_delay: Duration::from_millis(
                 u64::try_from(self.number("file.delete.delay.ms")).unwrap_or_default(),
             ),
+        }
+    }
+
+    fn deletes(&self) -> bool {
+        self.has_word("cleanup.policy", "delete")
+    }
+
+    /// −1 stands for no limit.
+    fn retention(&self) -> Retention {
+        if !self.deletes() {
+            return Retention::default();
+        }
+        Retention {
+            bytes_max: u64::try_from(self.number("retention.bytes")).ok(),
+            age_ms_max: Some(self.number("retention.ms")).filter(|age| 0 <= *age),
         }
     }
 

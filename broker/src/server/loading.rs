@@ -14,7 +14,7 @@ use crate::controller::{
     Controller, ControllerContext, ControllerStartError, ControllerThread, ProducerIdAllocator, Registration,
     TopicDefaults,
 };
-use crate::handlers::{Broker, Identity};
+use crate::handlers::{Broker, Identity, LargeBatches};
 use crate::metrics::Metrics;
 use crate::replica::{Checkpoints, LoadProgress, LoaderError, ReplicaManager};
 
@@ -73,6 +73,7 @@ pub(super) fn load(
         replicas,
         producer_ids: ProducerIdAllocator::new(handle.clone()),
         controller: handle,
+        large_batches: LargeBatches::new(),
         config,
     };
     Ok(Loaded { broker: Arc::new(broker), controller, registration })

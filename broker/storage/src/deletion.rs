@@ -9,7 +9,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::types::{Offset, Timestamp};
 
@@ -81,6 +81,7 @@ pub struct InvalidLogStart {
 pub struct SegmentDeletion {
     pool: Arc<FilePool>,
     directory: Arc<Path>,
+    abandoned: Arc<RwLock<bool>>,
     segments: Vec<Arc<ClosedSegment>>,
     /// Offsets of producer snapshots.
     snapshots: Vec<Offset>,
@@ -115,6 +116,9 @@ impl Log {
         retention: &Retention,
         now: Timestamp,
     ) -> Result<Option<SegmentDeletion>, AppendError> {
+        if self.is_offline() {
+            return Err(AppendError::Offline);
+        }
         let mut count = self.count_deletable(retention, now);
         if self.closed.len() < count {
             match self.roll(now).map_err(|error| self.write_failed(error)) {
@@ -178,14 +182,24 @@ impl Log {
             self.high_watermark = LogPosition { offset: first, segment_base: first, position: 0 };
         }
         let snapshots = self.flushing.forget_before(first);
-        SegmentDeletion { pool: self.pool.clone(), directory: self.directory.clone(), segments, snapshots }
+        SegmentDeletion {
+            pool: self.pool.clone(),
+            directory: self.directory.clone(),
+            abandoned: self.abandoned.clone(),
+            segments,
+            snapshots,
+        }
     }
 }
 
 impl SegmentDeletion {
     /// Renames the files, durably, and returns what they are called now. Where the disk is too full for that they are
-    /// removed at once.
+    /// removed at once. In an abandoned directory nothing is touched.
     pub fn run(&self) -> Result<Vec<PathBuf>, DeletionError> {
+        let abandoned = self.abandoned.read().unwrap_or_else(PoisonError::into_inner);
+        if *abandoned {
+            return Ok(Vec::new());
+        }
         let disk = &**self.pool.disk();
         let kinds = [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::TransactionIndex];
         // A snapshot of a time before the first segment would tell recovery an old story, so snapshots go first.
@@ -201,13 +215,9 @@ impl SegmentDeletion {
                 Err(source) => return Err(DeletionError { path, source }),
             }
         }
-        match disk.sync_directory(&self.directory) {
-            // The whole partition may have been deleted meanwhile.
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(DeletionError { path: self.directory.to_path_buf(), source })
-            }
-            _ => Ok(renamed),
-        }
+        let synced = disk.sync_directory(&self.directory);
+        synced.map_err(|source| DeletionError { path: self.directory.to_path_buf(), source })?;
+        Ok(renamed)
     }
 }
 

@@ -227,3 +227,14 @@ fn producers_expire_without_a_snapshot() {
     assert!(log.active_producers().is_empty());
     append(&mut log, &gap);
 }
+
+#[test]
+fn in_an_abandoned_directory_nothing_is_renamed() {
+    let bench = Bench::new(small_segments());
+    let mut log = filled(&bench, 10);
+    let deletion = log.delete_old_segments(&Retention { bytes_max: Some(0), age_ms_max: None }, NOW).unwrap().unwrap();
+    log.abandon_directory();
+    let names = bench.names();
+    assert!(deletion.run().unwrap().is_empty());
+    assert_eq!(bench.names(), names);
+}

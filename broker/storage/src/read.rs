@@ -131,9 +131,7 @@ impl ResolveError {
 impl Log {
     /// Begins a read of the batch that contains `from`, and what follows it in the same segment.
     pub fn locate(&self, from: Offset, up_to: UpTo, bytes_max: u32) -> Result<Located, OutOfRange> {
-        if from < self.start_offset || self.end_offset < from {
-            return Err(OutOfRange { from, log_start: self.start_offset, log_end: self.end_offset });
-        }
+        self.check_range(from)?;
         let bound = match up_to {
             UpTo::LogEnd => self.log_end(),
             UpTo::HighWatermark => self.high_watermark,
@@ -144,6 +142,15 @@ impl Log {
             Source::Nothing | Source::Active { .. } => self.end_offset,
         };
         Ok(Located { from, bytes_max, offset_end, source })
+    }
+
+    /// Whether a reader may be at this offset: from the log start to the log end.
+    pub fn check_range(&self, from: Offset) -> Result<(), OutOfRange> {
+        let (log_start, log_end) = (self.start_offset, self.end_offset);
+        if from < log_start || log_end < from {
+            return Err(OutOfRange { from, log_start, log_end });
+        }
+        Ok(())
     }
 
     fn source_of(&self, from: Offset, bound: LogPosition) -> Source {

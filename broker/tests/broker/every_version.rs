@@ -3,21 +3,28 @@
 mod administration;
 
 use crate::harness::Site;
+use crate::harness::batches::produced;
+use crate::harness::calls::name;
 use crate::harness::wire::{Wire, batch, batch_headers};
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
+use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource as IncrementalResource, AlterableConfig as IncrementalConfig,
 };
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    AlterConfigsRequest, ApiVersionsRequest, CreateTopicsRequest, DescribeConfigsRequest, FetchRequest,
-    FindCoordinatorRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, ListConfigResourcesRequest,
-    ListOffsetsRequest, MetadataRequest, ProduceRequest, TopicName,
+    AlterConfigsRequest, ApiVersionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DescribeConfigsRequest,
+    DescribeLogDirsRequest, DescribeProducersRequest, FetchRequest, FindCoordinatorRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListConfigResourcesRequest, ListOffsetsRequest,
+    MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use protocol::api::{self, Listener};
@@ -32,10 +39,6 @@ struct Client {
     wire: Wire,
     topic_id: Uuid,
     produced: i64,
-}
-
-fn name(text: &str) -> TopicName {
-    TopicName(StrBytes::from_string(text.to_owned()))
 }
 
 fn versions(api_name: &str) -> impl Iterator<Item = i16> {
@@ -70,7 +73,11 @@ fn every_announced_version_is_served() {
             | "DescribeQuorum"
             | "UpdateFeatures"
             | "DescribeCluster"
-            | "DescribeTopicPartitions" => {}
+            | "DescribeTopicPartitions"
+            | "OffsetForLeaderEpoch"
+            | "DescribeLogDirs"
+            | "DescribeProducers"
+            | "DeleteRecords" => {}
             other => panic!("{other} is served but not tested here"),
         }
     }
@@ -86,6 +93,10 @@ fn every_announced_version_is_served() {
     client.alter_configs();
     client.describe_configs();
     client.list_config_resources();
+    client.offset_for_leader_epoch();
+    client.describe_log_dirs();
+    client.describe_producers();
+    client.delete_records();
     client.create_partitions();
     client.describe_topic_partitions();
     client.elect_leaders();
@@ -303,6 +314,54 @@ impl Client {
             let listed = response.config_resources.len();
             // Of version 1: six topics, one broker, and its log levels.
             assert_eq!((response.error_code, listed), (0, if version == 0 { 0 } else { 8 }), "version {version}");
+        }
+    }
+
+    fn offset_for_leader_epoch(&mut self) {
+        for version in versions("OffsetForLeaderEpoch") {
+            let partition = OffsetForLeaderPartition::default().with_current_leader_epoch(-1).with_leader_epoch(0);
+            let topic = OffsetForLeaderTopic::default().with_topic(Self::topic()).with_partitions(vec![partition]);
+            let response = self.wire.call(version, &OffsetForLeaderEpochRequest::default().with_topics(vec![topic]));
+            let answer = &response.topics[0].partitions[0];
+            let expected = (0, 0, self.produced);
+            assert_eq!((answer.error_code, answer.leader_epoch, answer.end_offset), expected, "version {version}");
+        }
+    }
+
+    fn describe_log_dirs(&mut self) {
+        for version in versions("DescribeLogDirs") {
+            let topic = DescribableLogDirTopic::default().with_topic(Self::topic()).with_partitions(vec![0, 2]);
+            let response = self.wire.call(version, &DescribeLogDirsRequest::default().with_topics(Some(vec![topic])));
+            let result = &response.results[0];
+            assert_eq!((result.error_code, result.topics[0].partitions.len()), (0, 2), "version {version}");
+            assert!(0 < result.topics[0].partitions[0].partition_size);
+            assert_eq!(0 < result.total_bytes, 4 <= version, "version {version}");
+        }
+    }
+
+    fn describe_producers(&mut self) {
+        let records = produced(&batch(&[b"x", b"y"], Timestamp(5)), 4000, 3, 8);
+        let data = PartitionProduceData::default().with_index(1).with_records(Some(records));
+        assert_eq!(self.wire.produce_data(9, Self::topic(), 1, data).error_code, 0);
+        for version in versions("DescribeProducers") {
+            let topic = TopicRequest::default().with_name(Self::topic()).with_partition_indexes(vec![0, 1]);
+            let response = self.wire.call(version, &DescribeProducersRequest::default().with_topics(vec![topic]));
+            let partitions = &response.topics[0].partitions;
+            assert!(partitions[0].active_producers.is_empty());
+            let producer = &partitions[1].active_producers[0];
+            assert_eq!((producer.producer_id.0, producer.producer_epoch, producer.last_sequence), (4000, 3, 9));
+            assert_eq!((producer.last_timestamp, producer.coordinator_epoch), (5, -1));
+            assert_eq!(producer.current_txn_start_offset, -1);
+        }
+    }
+
+    fn delete_records(&mut self) {
+        for (version, offset) in versions("DeleteRecords").zip(1..) {
+            let partition = DeleteRecordsPartition::default().with_offset(offset);
+            let topic = DeleteRecordsTopic::default().with_name(Self::topic()).with_partitions(vec![partition]);
+            let response = self.wire.call(version, &DeleteRecordsRequest::default().with_topics(vec![topic]));
+            let answer = &response.topics[0].partitions[0];
+            assert_eq!((answer.error_code, answer.low_watermark), (0, offset), "version {version}");
         }
     }
 }

@@ -1,16 +1,13 @@
 //! What strangers may send. The broker answers with the right error or closes the connection, stays up, and spends no
 //! memory on claims.
 
-use crate::harness::wire::{Wire, batch, create, frame};
+use crate::harness::wire::{Wire, frame};
 use crate::harness::{Broker, Site};
 use bytes::{BufMut as _, BytesMut};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{ApiVersionsRequest, CreateTopicsRequest, ProduceRequest, TopicName};
+use kafka_protocol::messages::{ApiVersionsRequest, CreateTopicsRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use protocol::batch::{BatchHeader, CRC_START, HEADER_LENGTH, crc32c};
-use protocol::types::{ProducerEpoch, ProducerId, Timestamp};
 
 /// Resident memory may not grow by more than this over all the hostile frames.
 const GROWTH_KIB_MAX: u64 = 16 * 1024;
@@ -99,81 +96,12 @@ fn still_serves(site: &Site, broker: &mut Broker) {
     assert!(broker.is_running());
 }
 
-fn produce(wire: &mut Wire, version: i16, records: Option<bytes::Bytes>) -> i16 {
-    let data = PartitionProduceData::default().with_index(0).with_records(records);
-    let topic = TopicProduceData::default()
-        .with_name(TopicName(StrBytes::from_static_str("bad")))
-        .with_partition_data(vec![data]);
-    let request = ProduceRequest::default().with_acks(1).with_timeout_ms(1000).with_topic_data(vec![topic]);
-    wire.call(version, &request).responses[0].partition_responses[0].error_code
-}
-
-/// A batch with its header changed, and the checksum made right again.
-fn changed(change: impl FnOnce(&mut BatchHeader)) -> bytes::Bytes {
-    let good = batch(&[b"value"], Timestamp(1));
-    let mut header = BatchHeader::decode(good.first_chunk::<HEADER_LENGTH>().unwrap());
-    change(&mut header);
-    let mut bytes = [&header.encode(), &good[HEADER_LENGTH..]].concat();
-    header.crc = crc32c(&bytes[CRC_START..]);
-    bytes[..HEADER_LENGTH].copy_from_slice(&header.encode());
-    bytes.into()
-}
-
-#[test]
-fn bad_batches_get_kafkas_errors_and_leave_no_trace() {
-    let site = Site::new(&["log.message.timestamp.before.max.ms=1000000000000000"]);
-    let _broker = site.start();
-    let mut wire = Wire::connect(site.port);
-    create(&mut wire, "bad", &[("max.message.bytes", "1000")]);
-    let good = batch(&[b"value"], Timestamp(1));
-    let corrupt = [&good[..70], b"XX", &good[72..]].concat();
-    let two = [&good[..], &good[..]].concat();
-    let cut = good.slice(..good.len() - 3);
-    let large = batch(&[&[0; 2000]], Timestamp(1));
-    let bare: Vec<(&str, Option<bytes::Bytes>, ResponseError)> = vec![
-        ("null records", None, ResponseError::InvalidRecord),
-        ("empty records", Some(bytes::Bytes::new()), ResponseError::CorruptMessage),
-        ("a wrong checksum", Some(corrupt.into()), ResponseError::CorruptMessage),
-        ("two batches", Some(two.into()), ResponseError::InvalidRecord),
-        ("a torn batch", Some(cut), ResponseError::InvalidRecord),
-        ("a large batch", Some(large), ResponseError::MessageTooLarge),
-        ("magic 0", Some(changed(|h| h.magic = 0)), ResponseError::UnsupportedForMessageFormat),
-        ("magic 1", Some(changed(|h| h.magic = 1)), ResponseError::UnsupportedForMessageFormat),
-        ("magic 3", Some(changed(|h| h.magic = 3)), ResponseError::InvalidRecord),
-        ("count 0", Some(changed(|h| h.records_count = 0)), ResponseError::InvalidRecord),
-        ("count i32::MAX", Some(changed(|h| h.records_count = i32::MAX)), ResponseError::InvalidRecord),
-        (
-            "a control batch",
-            Some(changed(|h| h.attributes = h.attributes.with_control())),
-            ResponseError::InvalidRecord,
-        ),
-        ("a time to come", Some(changed(|h| h.max_timestamp = Timestamp(i64::MAX))), ResponseError::InvalidTimestamp),
-        (
-            "sequence 7 after 0",
-            Some(changed(|h| {
-                (h.producer_id, h.producer_epoch, h.base_sequence) = (ProducerId(1), ProducerEpoch(0), -1);
-            })),
-            ResponseError::InvalidRecord,
-        ),
-    ];
-    for (what, records, error) in bare {
-        assert_eq!(produce(&mut wire, 9, records), error.code(), "{what}");
-    }
-    assert_eq!(produce(&mut wire, 9, Some(good)), 0);
-    let idempotent = |sequence| {
-        changed(|h| (h.producer_id, h.producer_epoch, h.base_sequence) = (ProducerId(9), ProducerEpoch(0), sequence))
-    };
-    assert_eq!(produce(&mut wire, 9, Some(idempotent(0))), 0);
-    assert_eq!(produce(&mut wire, 9, Some(idempotent(0))), 0, "a duplicate is acknowledged again");
-    assert_eq!(produce(&mut wire, 9, Some(idempotent(7))), ResponseError::OutOfOrderSequenceNumber.code());
-}
-
 #[test]
 fn topics_that_cannot_be_are_refused_by_name() {
     let site = Site::new(&[]);
     let _broker = site.start();
     let mut wire = Wire::connect(site.port);
-    create(&mut wire, "taken.name", &[]);
+    wire.create("taken.name", &[]);
     let topic = |name: &str, partitions: i32, factor: i16| {
         CreatableTopic::default()
             .with_name(TopicName(StrBytes::from_string(name.to_owned())))

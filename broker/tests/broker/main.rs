@@ -12,3 +12,5 @@ mod harness;
 mod hostile;
 mod management_api;
 mod network;
+mod positions;
+mod produce_rules;

@@ -2,6 +2,7 @@
 
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -110,6 +111,13 @@ pub static DELETE_RECORDS: Request = Request {
         ]),
         int32("TimeoutMs"),
     ],
+};
+
+pub static DESCRIBE_LOG_DIRS: Request = Request {
+    key: ApiKey::DescribeLogDirs,
+    versions: Versions::between(1, 4),
+    flexible: Versions::since(2),
+    fields: &[structs::<DescribableLogDirTopic>("Topics").nullable().of(&[string("Topic"), int32s("Partitions")])],
 };
 
 pub static DESCRIBE_PRODUCERS: Request = Request {

@@ -1,5 +1,7 @@
 //! A broker process of its own for each test, on loopback and in a temporary directory.
 
+pub(crate) mod batches;
+pub(crate) mod calls;
 pub(crate) mod http;
 pub(crate) mod wire;
 
@@ -9,7 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
@@ -27,6 +29,11 @@ pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) 
         assert!(begun.elapsed() < DEADLINE, "gave up waiting: {what}");
         std::thread::park_timeout(POLL_INTERVAL);
     }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
 /// A data directory, ports and settings that outlive a process.
@@ -64,6 +71,8 @@ impl Site {
             format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}"),
             format!("controller.quorum.voters=1@127.0.0.1:{controller_port}"),
             format!("millrace.management.listener=127.0.0.1:{management_port}"),
+            // Records of 1970 are to stay.
+            "log.initial.task.delay.ms=3600000".to_owned(),
         ];
         all.extend(settings.iter().map(ToString::to_string));
         Self { directory, port, controller_port, management_port, settings: all }
@@ -153,8 +162,17 @@ impl Broker {
 
     /// KiB, from /proc.
     pub(crate) fn resident_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The most that was ever resident.
+    pub(crate) fn peak_resident_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    fn status_kib(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 }

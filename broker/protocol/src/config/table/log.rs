@@ -27,19 +27,17 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "Age at which a segment is deleted; -1: never. Unset: `log.retention.minutes`.",
     )
     .min(-1)
-    .cluster_wide()
-    .later(),
-    unset("log.retention.minutes", Kind::Int, "The same in minutes. Unset: `log.retention.hours`.").min(-1).later(),
-    int("log.retention.hours", "168", "The same in hours.").min(-1).later(),
+    .cluster_wide(),
+    unset("log.retention.minutes", Kind::Int, "The same in minutes. Unset: `log.retention.hours`.").min(-1),
+    int("log.retention.hours", "168", "The same in hours.").min(-1),
     long(
         "log.retention.bytes",
         "-1",
         "Size of a partition beyond which its oldest segments are deleted; -1: no limit.",
     )
     .min(-1)
-    .cluster_wide()
-    .later(),
-    long("log.retention.check.interval.ms", "300000", "How often segments are looked at for deletion.").min(1).later(),
+    .cluster_wide(),
+    long("log.retention.check.interval.ms", "300000", "How often segments are looked at for deletion.").min(1),
     list(
         "log.cleanup.policy",
         "delete",
@@ -92,8 +90,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "How long a deleted segment stays on disk, renamed, for readers that are still at it.",
     )
     .min(0)
-    .cluster_wide()
-    .later(),
+    .cluster_wide(),
     long("log.local.retention.bytes", "-2", "Of tiered storage.").min(-2).cluster_wide().ignored(),
     long("log.local.retention.ms", "-2", "Of tiered storage.").min(-2).cluster_wide().ignored(),
     bool("log.preallocate", "false", "Whether a new segment reserves its whole size on disk.").cluster_wide().ignored(),
@@ -137,9 +134,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     int("num.recovery.threads.per.data.dir", "2", "Threads that open and check the logs at the start.")
         .min(1)
         .cluster_wide(),
-    long("log.initial.task.delay.ms", "30000", "How long after the start background work on logs begins.")
-        .min(0)
-        .later(),
+    long("log.initial.task.delay.ms", "30000", "How long after the start background work on logs begins.").min(0),
     long(
         "log.dir.failure.timeout.ms",
         "30000",

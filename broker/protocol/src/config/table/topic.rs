@@ -45,8 +45,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         .later(),
     long("file.delete.delay.ms", "60000", "How long a deleted segment stays on disk, renamed.")
         .min(0)
-        .or_from(&[same("log.segment.delete.delay.ms")])
-        .later(),
+        .or_from(&[same("log.segment.delete.delay.ms")]),
     long(
         "flush.messages",
         FOREVER,
@@ -127,16 +126,12 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     bool("remote.storage.enable", "false", "Tiered storage.").refused("tiered storage is not implemented"),
     long("retention.bytes", "-1", "Size of a partition beyond which its oldest segments are deleted; -1: no limit.")
         .min(-1)
-        .or_from(&[same("log.retention.bytes")])
-        .later(),
-    long("retention.ms", "604800000", "Age at which a segment is deleted; -1: never.")
-        .min(-1)
-        .or_from(&[
-            same("log.retention.ms"),
-            Synonym { name: "log.retention.minutes", factor: MINUTE_MS },
-            Synonym { name: "log.retention.hours", factor: HOUR_MS },
-        ])
-        .later(),
+        .or_from(&[same("log.retention.bytes")]),
+    long("retention.ms", "604800000", "Age at which a segment is deleted; -1: never.").min(-1).or_from(&[
+        same("log.retention.ms"),
+        Synonym { name: "log.retention.minutes", factor: MINUTE_MS },
+        Synonym { name: "log.retention.hours", factor: HOUR_MS },
+    ]),
     int("segment.bytes", "1073741824", "Size at which a new segment begins.")
         .min(1_048_576)
         .or_from(&[same("log.segment.bytes")]),

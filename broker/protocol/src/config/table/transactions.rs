@@ -60,7 +60,5 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     int("producer.id.expiration.ms", "86400000", "How long a partition remembers a producer that writes no more.")
         .min(1)
         .cluster_wide(),
-    int("producer.id.expiration.check.interval.ms", "600000", "How often forgotten producers are looked for.")
-        .min(1)
-        .later(),
+    int("producer.id.expiration.check.interval.ms", "600000", "How often forgotten producers are looked for.").min(1),
 ];

@@ -1,0 +1,78 @@
+//! DeleteRecords: partitions begin later from now on. With one replica the new low watermark is reached at once, so
+//! there is nothing to wait for.
+
+use std::sync::Arc;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::delete_records_request::DeleteRecordsPartition;
+use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
+use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+use protocol::types::Offset;
+
+use super::errors::KafkaError as _;
+use super::{Broker, Request, RequestError};
+use crate::controller::is_internal_topic;
+use crate::replica::{DeleteRecordsError, NewLogStart, Partition};
+
+const HIGH_WATERMARK: i64 = -1;
+const NO_LOW_WATERMARK: i64 = -1;
+
+/// Partition and offset, or why there is none.
+type Wanted = Result<(Arc<Partition>, NewLogStart), ResponseError>;
+
+impl Broker {
+    pub(super) async fn delete_records(
+        &self,
+        request: &mut Request<'_>,
+    ) -> Result<DeleteRecordsResponse, RequestError> {
+        let body: DeleteRecordsRequest = request.decode()?;
+        let wanted = body
+            .topics
+            .iter()
+            .flat_map(|topic| topic.partitions.iter().map(|partition| self.wanted(&topic.name, partition)));
+        let mut results = self.delete(wanted.collect()).await.into_iter();
+        let topics = body.topics.into_iter().map(|topic| {
+            let answers = topic.partitions.iter().zip(results.by_ref());
+            let partitions = answers.map(|(partition, result)| answer(partition.partition_index, result)).collect();
+            DeleteRecordsTopicResult::default().with_name(topic.name).with_partitions(partitions)
+        });
+        Ok(DeleteRecordsResponse::default().with_topics(topics.collect()))
+    }
+
+    fn wanted(&self, topic: &str, wanted: &DeleteRecordsPartition) -> Wanted {
+        let partition = self.named_partition(topic, wanted.partition_index)?;
+        if is_internal_topic(topic) {
+            return Err(ResponseError::InvalidTopicException);
+        }
+        let start = match wanted.offset {
+            HIGH_WATERMARK => NewLogStart::AtHighWatermark,
+            offset => NewLogStart::At(Offset(offset)),
+        };
+        Ok((partition, start))
+    }
+
+    /// Results in the order of `wanted`.
+    async fn delete(&self, wanted: Vec<Wanted>) -> Vec<Result<Offset, ResponseError>> {
+        let found = wanted.iter().filter_map(|wanted| wanted.as_ref().ok().cloned()).collect();
+        let replicas = self.replicas.clone();
+        let deleted = tokio::task::spawn_blocking(move || replicas.delete_records(found)).await.unwrap_or_default();
+        let mut deleted = deleted.into_iter();
+        let results = wanted.into_iter().map(|wanted| {
+            wanted?;
+            let result = deleted.next().ok_or(ResponseError::UnknownServerError)?;
+            result.map_err(|error: DeleteRecordsError| {
+                tracing::debug!(%error, "records not deleted");
+                error.kafka_error()
+            })
+        });
+        results.collect()
+    }
+}
+
+fn answer(index: i32, result: Result<Offset, ResponseError>) -> DeleteRecordsPartitionResult {
+    let answer = DeleteRecordsPartitionResult::default().with_partition_index(index);
+    match result {
+        Ok(log_start) => answer.with_low_watermark(log_start.0),
+        Err(error) => answer.with_low_watermark(NO_LOW_WATERMARK).with_error_code(error.code()),
+    }
+}

@@ -1,0 +1,105 @@
+//! What leaves the partitions in time: records that a client deletes, segments that `retention.ms` and
+//! `retention.bytes` no longer cover, producers that have fallen silent.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocol::types::Offset;
+use storage::{CheckpointError, SegmentDeletion, is_no_space};
+use tracing::{info, warn};
+
+use super::manager::ReplicaManager;
+use super::partition::{DeleteRecordsError, NewLogStart, Partition};
+use crate::clock;
+
+const PRODUCER_CHECK: &str = "producer.id.expiration.check.interval.ms";
+
+/// When what is due next. See [`ReplicaManager::run_due`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RetentionSchedule {
+    segments: Instant,
+    producers: Instant,
+}
+
+impl RetentionSchedule {
+    pub(super) fn next(&self) -> Instant {
+        self.segments.min(self.producers)
+    }
+}
+
+impl ReplicaManager {
+    /// DeleteRecords: moves the log starts and answers, for each, where the log begins now. Then no crash brings
+    /// the records back. Waits for the disk.
+    pub(crate) fn delete_records(
+        &self,
+        wanted: Vec<(Arc<Partition>, NewLogStart)>,
+    ) -> Vec<Result<Offset, DeleteRecordsError>> {
+        let now = clock::wall();
+        let mut deletions = Vec::new();
+        let mut results: Vec<_> = wanted
+            .into_iter()
+            .map(|(partition, start)| {
+                let (log_start, deletion) = partition.delete_records(start, now)?;
+                deletions.extend(deletion.map(|deletion| (partition, deletion)));
+                Ok(log_start)
+            })
+            .collect();
+        // Also where no start has moved: it may be a retry after the checkpoint could not be written.
+        if results.iter().any(Result::is_ok)
+            && let Err(error) = self.write_log_starts()
+        {
+            if !matches!(&error, CheckpointError::Io { source, .. } if is_no_space(source)) {
+                self.directory_failed(&error.to_string());
+            }
+            let not_durable = |_| Err(DeleteRecordsError::NotDurable(error.to_string()));
+            results = results.into_iter().map(|result| result.and_then(not_durable)).collect();
+        }
+        // Files go even where the checkpoint could not be written: a full disk needs the space.
+        deletions.into_iter().for_each(|(partition, deletion)| self.remove_segments(&partition, &deletion));
+        results
+    }
+
+    pub(super) fn retention_schedule(&self, now: Instant) -> RetentionSchedule {
+        let delay = self.interval("log.initial.task.delay.ms");
+        RetentionSchedule { segments: now + delay, producers: now + self.interval(PRODUCER_CHECK).min(delay) }
+    }
+
+    /// Does what is due, and says in the schedule when it is due again.
+    pub(super) fn run_due(&self, schedule: &mut RetentionSchedule, now: Instant) {
+        if schedule.segments <= now {
+            self.all().iter().for_each(|partition| self.delete_old_segments(partition));
+            schedule.segments = now + self.interval("log.retention.check.interval.ms");
+        }
+        if schedule.producers <= now {
+            for partition in self.all() {
+                // A partition that is offline has nothing to forget.
+                partition.with_log_mut(|log| log.expire_producers(clock::wall())).unwrap_or_default();
+            }
+            schedule.producers = now + self.interval(PRODUCER_CHECK);
+        }
+    }
+
+    fn delete_old_segments(&self, partition: &Partition) {
+        let retention = partition.settings().retention;
+        let deletion = partition.with_log_mut(|log| log.delete_old_segments(&retention, clock::wall()));
+        match deletion {
+            Ok(Ok(Some(deletion))) => self.remove_segments(partition, &deletion),
+            Ok(Ok(None)) | Err(_) => {}
+            Ok(Err(error)) => warn!(partition = %partition.name, %error, "old segments not deleted"),
+        }
+    }
+
+    fn remove_segments(&self, partition: &Partition, deletion: &SegmentDeletion) {
+        match deletion.run() {
+            Ok(files) => {
+                info!(partition = %partition.name, files = files.len(), "old segments deleted");
+                self.removals.add_files(files, partition.settings().file_delete_delay);
+            }
+            Err(error) => self.directory_failed(&error.to_string()),
+        }
+    }
+
+    fn interval(&self, option: &'static str) -> Duration {
+        Duration::from_millis(u64::try_from(self.broker_values().get_long(option)).unwrap_or_default())
+    }
+}

@@ -1,0 +1,88 @@
+//! Requests about one partition that many tests make: partition 0, unless they say otherwise.
+
+use bytes::Bytes;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::delete_records_response::DeleteRecordsPartitionResult;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::list_offsets_response::ListOffsetsPartitionResponse;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::produce_response::PartitionProduceResponse;
+use kafka_protocol::messages::{
+    CreateTopicsRequest, DeleteRecordsRequest, FetchRequest, ListOffsetsRequest, ProduceRequest, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
+
+use super::wire::Wire;
+
+pub(crate) fn name(text: &str) -> TopicName {
+    TopicName(StrBytes::from_string(text.to_owned()))
+}
+
+/// What a consumer sends that knows nothing but an offset.
+pub(crate) fn fetch_partition(offset: i64) -> FetchPartition {
+    FetchPartition::default()
+        .with_fetch_offset(offset)
+        .with_current_leader_epoch(-1)
+        .with_last_fetched_epoch(-1)
+        .with_partition_max_bytes(1 << 20)
+}
+
+impl Wire {
+    /// With one partition. Returns the topic's id.
+    pub(crate) fn create(&mut self, topic: &str, configs: &[(&str, &str)]) -> Uuid {
+        let text = |text: &str| StrBytes::from_string(text.to_owned());
+        let configs = configs
+            .iter()
+            .map(|(name, value)| CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value))));
+        let topic = CreatableTopic::default()
+            .with_name(name(topic))
+            .with_num_partitions(1)
+            .with_replication_factor(1)
+            .with_configs(configs.collect());
+        let response = self.call(7, &CreateTopicsRequest::default().with_topics(vec![topic]));
+        assert_eq!(response.topics[0].error_code, 0, "{:?}", response.topics[0].error_message);
+        response.topics[0].topic_id
+    }
+
+    /// With acks=1.
+    pub(crate) fn produce(&mut self, version: i16, topic: &str, records: Option<Bytes>) -> PartitionProduceResponse {
+        let data = PartitionProduceData::default().with_records(records);
+        self.produce_data(version, name(topic), 1, data)
+    }
+
+    pub(crate) fn produce_data(
+        &mut self,
+        version: i16,
+        topic: TopicName,
+        acks: i16,
+        data: PartitionProduceData,
+    ) -> PartitionProduceResponse {
+        let topic = TopicProduceData::default().with_name(topic).with_partition_data(vec![data]);
+        let request = ProduceRequest::default().with_acks(acks).with_timeout_ms(1000).with_topic_data(vec![topic]);
+        self.call(version, &request).responses.remove(0).partition_responses.remove(0)
+    }
+
+    pub(crate) fn fetch(&mut self, topic: &str, partition: FetchPartition) -> PartitionData {
+        let topic = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![partition]);
+        let request = FetchRequest::default().with_max_bytes(1 << 20).with_session_epoch(-1).with_topics(vec![topic]);
+        self.call(12, &request).responses.remove(0).partitions.remove(0)
+    }
+
+    pub(crate) fn list_offset(&mut self, version: i16, topic: &str, timestamp: i64) -> ListOffsetsPartitionResponse {
+        let partition = ListOffsetsPartition::default().with_timestamp(timestamp).with_current_leader_epoch(-1);
+        let topic = ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
+        let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
+        self.call(version, &request).topics.remove(0).partitions.remove(0)
+    }
+
+    pub(crate) fn delete_records(&mut self, topic: &str, partition: i32, offset: i64) -> DeleteRecordsPartitionResult {
+        let partition = DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset);
+        let topic = DeleteRecordsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
+        let request = DeleteRecordsRequest::default().with_timeout_ms(1000).with_topics(vec![topic]);
+        self.call(2, &request).topics.remove(0).partitions.remove(0)
+    }
+}
