@@ -29,7 +29,9 @@ fn image(isr: &[i32], eligible: &[i32], leader: Option<i32>, fenced: &[i32]) -> 
         ..PartitionChangeRecord::new(topic, PartitionId(0))
     };
     apply(&mut image, &[MetadataRecord::PartitionChange(change)]);
-    fenced.iter().for_each(|broker| fence(&mut image, *broker));
+    for broker in fenced {
+        fence(&mut image, *broker);
+    }
     (image, topic)
 }
 
@@ -40,14 +42,16 @@ fn elect(image: &mut Image, election: Election) -> Result<(), ElectionError> {
     results.remove(0).1.remove(0).1
 }
 
+/// ISR, ELR, leader, fenced brokers.
+type State<'a> = (&'a [i32], &'a [i32], Option<i32>, &'a [i32]);
+/// What comes of the election; then leader, ISR and ELR.
+type Outcome<'a> = (Result<(), ElectionError>, Option<i32>, &'a [i32], &'a [i32]);
+
 #[test]
 fn leaders_are_elected_as_kafka_elects_them() {
     let unavailable = || Err(ElectionError::PreferredNotAvailable { preferred: Some(BrokerId(0)) });
     let not_needed = || Err(ElectionError::NotNeeded);
-    // ISR, ELR, leader, fenced brokers; the election; its result, then leader, ISR and ELR.
-    type Row<'a> = (&'a [i32], &'a [i32], Option<i32>, &'a [i32]);
-    type Outcome<'a> = (Result<(), ElectionError>, Option<i32>, &'a [i32], &'a [i32]);
-    let table: [(Row<'_>, Election, Outcome<'_>); 9] = [
+    let table: [(State<'_>, Election, Outcome<'_>); 9] = [
         ((&[0, 1, 2], &[], Some(1), &[]), Preferred, (Ok(()), Some(0), &[0, 1, 2], &[])),
         ((&[0, 1], &[], Some(0), &[]), Preferred, (not_needed(), Some(0), &[0, 1], &[])),
         ((&[1, 2], &[], Some(1), &[]), Preferred, (unavailable(), Some(1), &[1, 2], &[])),

@@ -49,7 +49,9 @@ pub(super) fn create_partitions(
     start: usize,
 ) -> (Vec<MetadataRecord>, PartitionsResults) {
     let mut times = HashMap::<&str, usize>::new();
-    specs.iter().for_each(|spec| *times.entry(&spec.topic).or_default() += 1);
+    for spec in specs {
+        *times.entry(&spec.topic).or_default() += 1;
+    }
     let (mut records, mut answers) = (Vec::new(), Vec::new());
     for spec in specs {
         let left = PARTITIONS_MAX.saturating_sub(records.len());

@@ -8,6 +8,19 @@ use super::partition_change::PartitionChange;
 use super::placement::{AssignmentError, check_assignment};
 use crate::metadata::{Image, PartitionImage, Replica, TopicImage};
 
+/// The brokers that a partition is to be on now, and of those who joins and who leaves.
+struct Steps {
+    brokers: Vec<BrokerId>,
+    adding: Vec<BrokerId>,
+    removing: Vec<BrokerId>,
+}
+
+impl Steps {
+    fn finished(brokers: Vec<BrokerId>) -> Self {
+        Self { brokers, adding: Vec::new(), removing: Vec::new() }
+    }
+}
+
 /// What is asked for one partition. `None`: cancel the reassignment in progress.
 pub(crate) type Reassignment = (PartitionId, Option<Vec<BrokerId>>);
 
@@ -64,9 +77,9 @@ fn alter(
     let found = image.topic(topic).ok_or_else(|| ReassignmentError::UnknownTopic { topic: topic.to_owned() })?;
     let unknown = || ReassignmentError::UnknownPartition { topic: topic.to_owned(), partition: id };
     let partition = found.partition(id).ok_or_else(unknown)?;
-    let (brokers, adding, removing) = match target {
+    let Steps { brokers, adding, removing } = match target {
         Some(target) => change(image, partition, target, factor_change)?,
-        None => (revert(partition)?, Vec::new(), Vec::new()),
+        None => Steps::finished(revert(partition)?),
     };
     let change = PartitionChange::new(found.id, id, partition, min_insync_replicas(found));
     let change = change.on(replicas(image, partition, &brokers), adding, removing);
@@ -78,26 +91,26 @@ fn former(partition: &PartitionImage) -> Vec<BrokerId> {
     partition.brokers().filter(|broker| !partition.adding.contains(broker)).collect()
 }
 
-/// The brokers that the partition is to be on now, and of those who joins, and who leaves once all of the target are in
-/// sync. If they are already, it is finished at once.
+/// Who is removed leaves once all of the target are in sync. If they are already, it is finished at once.
 fn change(
     image: &Image,
     partition: &PartitionImage,
     target: &[BrokerId],
     factor_change: FactorChange,
-) -> Result<(Vec<BrokerId>, Vec<BrokerId>, Vec<BrokerId>), ReassignmentError> {
+) -> Result<Steps, ReassignmentError> {
     check_assignment(image, target)?;
     let current = former(partition).len();
     if factor_change == FactorChange::Refused && target.len() != current {
         return Err(ReassignmentError::FactorChanged { current, target: target.len() });
     }
     if target.iter().all(|broker| partition.isr.contains(broker)) {
-        return Ok((target.to_vec(), Vec::new(), Vec::new()));
+        return Ok(Steps::finished(target.to_vec()));
     }
     let is_new = |broker: &BrokerId| partition.replica_on(*broker).is_none() || partition.adding.contains(broker);
     let adding = target.iter().copied().filter(is_new).collect();
     let removing: Vec<_> = partition.brokers().filter(|broker| !target.contains(broker)).collect();
-    Ok((target.iter().chain(&removing).copied().collect(), adding, removing))
+    let brokers = target.iter().chain(&removing).copied().collect();
+    Ok(Steps { brokers, adding, removing })
 }
 
 fn revert(partition: &PartitionImage) -> Result<Vec<BrokerId>, ReassignmentError> {

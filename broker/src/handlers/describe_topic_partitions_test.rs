@@ -65,12 +65,14 @@ fn pages_of_every_size_add_up_to_all_partitions() {
     }
 }
 
+/// Topics and cursor; described topics with their errors.
+type Row<'a> = (&'a [&'a str], Option<(&'a str, i32)>, &'a [(&'a str, i16)]);
+
 #[test]
 fn unknown_topics_and_impossible_cursors_have_kafkas_errors() {
     let image = image();
     let (unknown, invalid_name, invalid) = (3, 17, 42);
-    type Errors<'a> = &'a [(&'a str, i16)];
-    let table: [(&[&str], Option<(&str, i32)>, Errors<'_>); 7] = [
+    let table: [Row<'_>; 7] = [
         (&["x", "a", "b/d"], None, &[("a", 0), ("b/d", invalid_name), ("x", unknown)]),
         (&["a", "b"], Some(("b", 1)), &[("b", 0)]),
         (&["a", "b"], Some(("b", 99)), &[("b", 0)]),

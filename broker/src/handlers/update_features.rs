@@ -30,12 +30,12 @@ impl Broker {
         if let Some((code, message)) = error {
             return Ok(response.with_error_code(code).with_error_message(Some(StrBytes::from_string(message))));
         }
-        let updated = body
+        let results = body
             .feature_updates
             .into_iter()
             .map(|update| UpdatableFeatureResult::default().with_feature(update.feature));
         let with_results = request.version <= LAST_VERSION_WITH_RESULTS;
-        Ok(response.with_results(if with_results { updated.collect() } else { Vec::new() }))
+        Ok(response.with_results(if with_results { results.collect() } else { Vec::new() }))
     }
 }
 

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use protocol::batch_builder::BatchBuilder;
 use protocol::config::{Scope, Values};
+use protocol::produce::CheckedBatch;
 use protocol::types::{BrokerId, ClusterId, LeaderEpoch, Offset, Timestamp, TopicPartition};
 use storage::directory::{self, ExpectedOwner, LogDirectory};
 use storage::faulty::{FaultyDisk, Operation};
@@ -40,10 +41,14 @@ fn delete(replicas: &ReplicaManager, image: &mut Image, topic: TopicId) {
     replicas.drop_deleted(image, &[topic]);
 }
 
-fn append(partition: &Partition) -> Result<Offset, ProduceError> {
+fn one_record() -> CheckedBatch {
     let mut builder = BatchBuilder::new(Timestamp(5));
     builder.push(None, Some(b"x"));
-    let written = partition.append_as_leader(&builder.build().unwrap(), RequiredAcks::All, Timestamp(5))?;
+    builder.build().unwrap()
+}
+
+fn append(partition: &Partition) -> Result<Offset, ProduceError> {
+    let written = partition.append_as_leader(&one_record(), RequiredAcks::All, Timestamp(5))?;
     Ok(written.appended.base_offset)
 }
 

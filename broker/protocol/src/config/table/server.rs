@@ -30,7 +30,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "true",
         "Whether asking for the metadata of an unknown topic, or producing to it, creates it.",
     ),
-    bool("delete.topic.enable", "true", "Whether topics may be deleted.").later(),
+    bool("delete.topic.enable", "true", "Whether topics may be deleted."),
     int("num.partitions", "1", "Partitions of a topic whose creation says nothing about them.").min(1),
     bool(
         "controlled.shutdown.enable",
@@ -43,8 +43,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     long("socket.connection.setup.timeout.max.ms", "30000", "Upper end of Kafka's growing connection timeout.")
         .ignored(),
     int("max.request.partition.size.limit", "2000", "Most partitions that one DescribeTopicPartitions answer lists.")
-        .min(1)
-        .later(),
+        .min(1),
     int(
         "initial.broker.registration.timeout.ms",
         "60000",
