@@ -147,3 +147,21 @@ fn result(
             .with_error_message(Some(StrBytes::from_string(refusal.message))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::config::Kind;
+
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let known = config::lookup(Scope::Broker, "broker.rack").unwrap();
+        let option: &'static ConfigOption = Box::leak(Box::new(ConfigOption { kind: Kind::Password, ..*known }));
+        let settings = vec![Setting { name: option.name, raw: "secret", layer: Layer::Static }];
+        let described = Described { option, value: Some("secret".to_owned()), layer: Layer::Static, settings };
+        let entry = described.entry(Scope::Broker, Detail { synonyms: true, documentation: true });
+        assert!(entry.is_sensitive && entry.value.is_none());
+        assert_eq!((entry.synonyms.len(), &entry.synonyms[0].value), (1, &None));
+    }
+}

@@ -40,17 +40,15 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     .min(1)
     .max(1024)
     .restart(),
-    int("socket.send.buffer.bytes", "102400", "Send buffer of each connection; -1: the system's own.").min(-1).later(),
-    int("socket.receive.buffer.bytes", "102400", "Receive buffer of each connection; -1: the system's own.")
-        .min(-1)
-        .later(),
+    int("socket.send.buffer.bytes", "102400", "Send buffer of each connection; -1: the system's own.").min(-1),
+    int("socket.receive.buffer.bytes", "102400", "Receive buffer of each connection; -1: the system's own.").min(-1),
     int("socket.request.max.bytes", "104857600", "Largest request. A longer one closes the connection.").min(1),
-    int("socket.listen.backlog.size", "50", "Connections that may wait to be accepted.").min(1).later(),
+    int("socket.listen.backlog.size", "50", "Connections that may wait to be accepted.").min(1),
     long("connections.max.idle.ms", "600000", "A connection without traffic for this long is closed; negative: never."),
-    int("max.connections", "2147483647", "Most connections of this broker.").min(0).cluster_wide().later(),
-    int("max.connections.per.ip", "2147483647", "Most connections from one address.").min(0).cluster_wide().later(),
-    string("max.connections.per.ip.overrides", "", "Exceptions to that: `address:count,…`.").cluster_wide().later(),
-    int("max.connection.creation.rate", "2147483647", "Most new connections a second.").min(0).cluster_wide().later(),
+    int("max.connections", "2147483647", "Most connections of this broker.").min(0).restart(),
+    int("max.connections.per.ip", "2147483647", "Most connections from one address.").min(0).restart(),
+    string("max.connections.per.ip.overrides", "", "Exceptions to that: `address:count,…`.").restart(),
+    int("max.connection.creation.rate", "2147483647", "Most new connections a second.").min(0).restart(),
     int(
         "connection.failed.authentication.delay.ms",
         "100",
@@ -70,8 +68,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "-1",
         "Bytes of requests in flight before connections are read no further. Not positive: a \
          quarter of the memory limit.",
-    )
-    .later(),
+    ),
     int("fetch.max.bytes", "57671680", "Most bytes of one answer to a Fetch, whatever the client asks for.").min(1024),
     int("max.incremental.fetch.session.cache.slots", "1000", "Fetch sessions that are kept.").min(0).ignored(),
     int("fetch.purgatory.purge.interval.requests", "1000", "Kafka's clean-up of waiting fetches.").ignored(),
