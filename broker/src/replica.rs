@@ -19,4 +19,6 @@ pub(crate) use partition::{
     AccessError, DeleteRecordsError, FetchError, FetchPosition, NewLogStart, Partition, ProduceError, Readable,
     RequiredAcks,
 };
+#[cfg(test)]
+pub(crate) use settings::TopicSettings;
 pub(crate) use waiters::Waiter;

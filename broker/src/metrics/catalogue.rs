@@ -197,7 +197,7 @@ pub(crate) static CATALOGUE: &[&Metric] = &[
 /// Everything that `/metrics` tells, in Markdown.
 pub(crate) fn reference_page() -> String {
     let mut text = String::from(
-        "# Metrics\n\nServed at `/metrics` of the management port in OpenMetrics form. Names follow Kafka's MBeans; \
+        "# Metrics\n\nWritten by `millrace-broker reference`; changes here are lost. Served at `/metrics` of the management port in OpenMetrics form. Names follow Kafka's MBeans; \
          counters end in `_total` there.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n",
     );
     for metric in CATALOGUE {

@@ -214,3 +214,7 @@ fn controller(out: &mut Exposition<'_>, image: &Image) -> fmt::Result {
     out.number(&m::OFFLINE_PARTITIONS, offline)?;
     out.number(&m::METADATA_END, Number::Whole(image.end_offset.0))
 }
+
+#[cfg(test)]
+#[path = "scrape_test.rs"]
+mod tests;

@@ -48,10 +48,11 @@ pub(super) fn on_cores<T>(cores: &CpuSet, work: impl FnOnce() -> Result<T>) -> R
     outcome
 }
 
-/// For many connections. What there is has to do where it cannot be raised: opening them tells.
-pub(super) fn raise_descriptor_limit() {
+/// For many connections.
+pub(super) fn raise_descriptor_limit() -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
-    drop(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }));
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+        .context("the limit of open files cannot be raised")
 }
 
 /// Writes and deletes that much: on a virtual machine the first use of a page costs several times what later ones do.

@@ -158,7 +158,7 @@ impl<'a> Bench<'a> {
 
     /// Resident KiB that each connection adds. Other work does not change it.
     pub(super) fn connections(&self) -> Result<Samples<f64>> {
-        raise_descriptor_limit();
+        raise_descriptor_limit()?;
         Samples::collect(CONNECTION_SAMPLES, || {
             let grown = self.broker()?.explained(|broker| {
                 let mut first = broker.connect()?;
