@@ -84,7 +84,6 @@ impl Activity {
         let (phase, silent) = (self.phase.get(), now.wrapping_sub(self.moved_at.get()));
         let age = now.wrapping_sub(self.frame_began.get());
         match phase {
-            Phase::Handling => None,
             Phase::Idle | Phase::Receiving | Phase::Sending if patience.idle < silent => Some("idle for too long"),
             Phase::Receiving | Phase::Sending if budget_is_short && patience.stall < silent => {
                 Some("stalled while the in-flight budget is short")
@@ -92,7 +91,7 @@ impl Activity {
             Phase::Receiving | Phase::Waiting if budget_is_short && patience.frame_age < age => {
                 Some("its frame was not complete in time while the in-flight budget is short")
             }
-            Phase::Idle | Phase::Receiving | Phase::Waiting | Phase::Sending => None,
+            Phase::Idle | Phase::Receiving | Phase::Waiting | Phase::Handling | Phase::Sending => None,
         }
     }
 }
@@ -104,7 +103,7 @@ mod tests {
     #[test]
     fn who_is_closed_and_when() {
         const NOW: Look = 100_000;
-        let patience = Patience::new(Duration::from_secs(600));
+        let patience = Patience::new(Duration::from_mins(10));
         assert_eq!((patience.interval, patience.idle, patience.stall, patience.frame_age), (INTERVAL, 600, 5, 30));
         for (phase, silent, age, short, closed) in [
             (Phase::Idle, 600, 0, true, false),

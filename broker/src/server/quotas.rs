@@ -190,7 +190,7 @@ mod tests {
         let quotas = quotas(&config, 4);
         let admit = |last, kind| quotas.admit(address(last), 0, kind);
         let first = admit(1, ListenerKind::Client).unwrap();
-        let mapped = Ipv4Addr::new(127, 0, 0, 1).to_ipv6_mapped();
+        let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
         let _second = quotas.admit(mapped.into(), 0, ListenerKind::Client).unwrap();
         assert_eq!(admit(1, ListenerKind::Client).unwrap_err(), Refusal::Address(2));
         assert_eq!(admit(9, ListenerKind::Client).unwrap_err(), Refusal::Address(0));

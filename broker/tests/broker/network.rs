@@ -20,8 +20,7 @@ const LISTENER: &str = "{listener=\"PLAINTEXT\"}";
 /// The value of a sample, which stands with its labels at the start of a line.
 fn metric(site: &Site, sample: &str) -> Option<f64> {
     let text = get(site.management_port, "/metrics", None).body;
-    let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok());
-    value
+    text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
 }
 
 fn open_connections(site: &Site) -> Option<f64> {
@@ -190,7 +189,7 @@ fn announced_bytes_take_nothing_of_the_budget_and_received_ones_no_more_than_it(
     // What is sent on top fills the budget, and most of it stays in the sockets.
     for claim in claims.iter_mut().take(30) {
         claim.stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
-        let _cut_short = claim.stream.write_all(&[0; 300_000]);
+        let _cut_short = claim.stream.write_all(&vec![0; 300_000]);
     }
     let used = metric(&site, "kafka_network_socketserver_memory_pool_used").unwrap();
     assert!((400_000.0..=1_100_000.0).contains(&used), "{used} bytes are held");
