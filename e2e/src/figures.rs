@@ -7,10 +7,12 @@ pub mod kafka;
 pub mod kubernetes;
 
 mod connection;
+mod latency;
 mod librdkafka;
 mod load;
 mod machine;
 mod phase;
+mod requests;
 mod samples;
 
 /// One row of the table.

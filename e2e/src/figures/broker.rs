@@ -5,9 +5,7 @@
 //! host or other work disturbed it; when too many were, the table says so.
 
 mod bench;
-mod latency;
 mod process;
-mod requests;
 
 use std::path::{Path, PathBuf};
 

@@ -18,7 +18,7 @@ mod lab;
 mod latency;
 mod loaded;
 mod many_partitions;
-mod null_broker;
+pub(super) mod null_broker;
 mod one_record;
 mod pairs;
 mod probe;
@@ -95,6 +95,7 @@ pub fn compare(millrace: &Path, options: &Options, progress: &Progress) -> Resul
         sizes: Sizes::scaled(options.scale),
         contenders: [vec![Contender::Millrace], rivals].concat(),
         pairs: options.pairs,
+        whole: 1.0 <= options.scale,
         progress,
     };
     let (mut rows, mut failed) = (Vec::new(), Vec::new());
@@ -116,29 +117,37 @@ impl Lab<'_> {
         let more = Partitions(self.sizes.more_partitions);
         match name {
             Name::Throughput => {
-                let rows = self.rounds(throughput::measures(), |contender| throughput::sample(self, contender))?;
+                let rows =
+                    self.rounds(name, throughput::measures(), |contender| throughput::sample(self, contender))?;
                 Ok(with_ceilings(rows, throughput::ceilings(self)?))
             }
             Name::OneRecord => {
-                let rows = self.rounds(one_record::measures(), |contender| one_record::sample(self, contender))?;
+                let rows =
+                    self.rounds(name, one_record::measures(), |contender| one_record::sample(self, contender))?;
                 Ok(with_ceilings(rows, one_record::ceilings(self)?))
             }
-            Name::Latency => self.rounds(latency::measures(), |contender| latency::sample(self, contender)),
-            Name::Start => self.rounds(start::measures(), |contender| start::sample(self, contender)),
-            Name::Loaded => self.rounds(loaded::measures(self), |contender| loaded::sample(self, contender)),
-            Name::FewerPartitions => self.rounds(fewer.measures(), |contender| fewer.sample(self, contender)),
-            Name::MorePartitions => self.rounds(more.measures_with_limits(), |contender| more.sample(self, contender)),
+            Name::Latency => self.rounds(name, latency::measures(), |contender| latency::sample(self, contender)),
+            Name::Start => self.rounds(name, start::measures(), |contender| start::sample(self, contender)),
+            Name::Loaded => self.rounds(name, loaded::measures(self), |contender| loaded::sample(self, contender)),
+            Name::FewerPartitions => self.rounds(name, fewer.measures(), |contender| fewer.sample(self, contender)),
+            Name::MorePartitions => {
+                self.rounds(name, more.measures_with_limits(), |contender| more.sample(self, contender))
+            }
         }
     }
 
     /// One contender after the other, round by round. A round that was disturbed is taken again.
     fn rounds(
         &self,
+        name: Name,
         measures: Vec<Measure>,
         sample: impl Fn(Contender) -> Result<(Vec<Reading>, Noise)>,
     ) -> Result<Vec<Row>> {
+        let mut number = 0;
         let rounds = Samples::collect(self.pairs, || {
             let (mut round, mut noise) = (Vec::new(), Noise::default());
+            number += 1;
+            self.progress.note(format_args!("{name:?}, round {number} of {}", self.pairs));
             for contender in &self.contenders {
                 let (readings, disturbance) = sample(*contender).with_context(|| contender.name())?;
                 ensure!(readings.len() == measures.len(), "{} readings of {}", readings.len(), measures.len());
@@ -150,12 +159,18 @@ impl Lab<'_> {
                 round.push(readings);
                 noise = noise.max(disturbance);
             }
-            Ok((round, noise))
+            if noise.disturbs() {
+                self.progress.note("the round was disturbed");
+            }
+            Ok(((round, noise), noise))
         })?;
+        let noise: Vec<_> = rounds.taken.iter().map(|(_, noise)| *noise).collect();
         let rows = measures.into_iter().enumerate().map(|(index, measure)| {
-            let of_measure =
-                |round: &Vec<Vec<Reading>>| round.iter().filter_map(|all| all.get(index).copied()).collect();
-            Row { measure, rounds: rounds.map(of_measure), ceiling: None }
+            let of_measure = |(round, _): &(Vec<Vec<Reading>>, Noise)| {
+                round.iter().filter_map(|all| all.get(index).copied()).collect()
+            };
+            let measure = if self.whole { measure } else { measure.without_promises() };
+            Row { measure, rounds: rounds.map(of_measure), noise: noise.clone(), ceiling: None }
         });
         Ok(rows.collect())
     }
@@ -171,9 +186,9 @@ impl Comparison {
         self.failed.is_empty()
     }
 
-    /// Whether every promise is kept. A smaller scale says nothing about that.
+    /// Whether every promise is kept.
     pub fn holds(&self) -> bool {
-        self.options.scale < 1.0 || self.rows.iter().all(|row| row.holds() != Some(false))
+        self.rows.iter().all(|row| row.holds() != Some(false))
     }
 
     /// In Markdown, with what has to be said about it.

@@ -54,7 +54,10 @@ impl Payload {
 
 /// Returns when everything is acknowledged.
 pub(super) fn produce(stream: &Stream<'_>, acks: &str) -> Result<()> {
-    let producer = producer(stream.bootstrap, acks, Duration::from_millis(100))?;
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", stream.bootstrap).set("acks", acks).set("linger.ms", "100");
+    config.set("batch.size", "1000000").set("queue.buffering.max.kbytes", "65536");
+    let producer: ThreadedProducer<DefaultProducerContext> = config.create()?;
     let mut payload = Payload::new();
     for number in 0..stream.records {
         let (partition, _) = stream.place(number)?;
@@ -63,24 +66,8 @@ pub(super) fn produce(stream: &Stream<'_>, acks: &str) -> Result<()> {
     producer.flush(PATIENCE).context("librdkafka did not get every record acknowledged")
 }
 
-pub(super) fn producer(
-    bootstrap: &str,
-    acks: &str,
-    linger: Duration,
-) -> Result<ThreadedProducer<DefaultProducerContext>> {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("acks", acks).set("linger.ms", linger.as_millis().to_string());
-    config.set("batch.size", "1000000").set("queue.buffering.max.kbytes", "65536");
-    config.create().context("librdkafka makes no producer")
-}
-
 /// Waits while librdkafka's queue is full.
-pub(super) fn send(
-    producer: &ThreadedProducer<DefaultProducerContext>,
-    topic: &str,
-    partition: i32,
-    value: &[u8],
-) -> Result<()> {
+fn send(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, partition: i32, value: &[u8]) -> Result<()> {
     let mut record: BaseRecord<'_, (), [u8]> = BaseRecord::to(topic).partition(partition).payload(value);
     while let Err((error, returned)) = producer.send(record) {
         if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
@@ -121,7 +108,7 @@ pub(super) fn consume(stream: &Stream<'_>, behind: i64) -> Result<()> {
 }
 
 /// Reads all partitions from their beginnings.
-pub(super) fn consumer(stream: &Stream<'_>) -> Result<BaseConsumer> {
+fn consumer(stream: &Stream<'_>) -> Result<BaseConsumer> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", stream.bootstrap).set("group.id", "figures").set("enable.auto.commit", "false");
     let consumer: BaseConsumer = config.set("fetch.message.max.bytes", "8388608").create()?;
@@ -131,4 +118,33 @@ pub(super) fn consumer(stream: &Stream<'_>) -> Result<BaseConsumer> {
     }
     consumer.assign(&assignment)?;
     Ok(consumer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::kafka::null_broker::with_null_broker;
+    use crate::figures::machine::Cores;
+
+    #[test]
+    fn records_go_to_the_partitions_in_turn() {
+        let stream = Stream { bootstrap: "", topic: "t", partitions: 3, records: 8 };
+        let places = (0..8).map(|number| stream.place(number).unwrap()).collect::<Vec<_>>();
+        assert_eq!(places, [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (0, 2), (1, 2)]);
+        assert_eq!([0, 1, 2].map(|partition| stream.share(partition)), [3, 3, 2]);
+    }
+
+    #[test]
+    fn what_is_read_is_counted_and_compared() {
+        with_null_broker(&Cores::choose().unwrap().client, |port| {
+            let bootstrap = format!("127.0.0.1:{port}");
+            let stream = Stream { bootstrap: &bootstrap, topic: "t", partitions: 1, records: 2_500 };
+            produce(&stream, "all")?;
+            consume(&stream, 0)?;
+            let fewer = consume(&Stream { records: 2_499, ..stream }, 0).unwrap_err();
+            assert_eq!(fewer.to_string(), "partition 0 ends at 2500 instead of 2499");
+            consume(&Stream { records: 2_499, ..stream }, 1)
+        })
+        .unwrap();
+    }
 }

@@ -17,7 +17,7 @@ use super::connection::{Connection, PATIENCE, PRODUCE_VERSION, encode};
 
 /// With their lengths these stay below the largest batch that Kafka accepts by default, 1 MiB and 12 bytes.
 pub(super) const LARGE: Shape = Shape { record_bytes: 1024, records_per_batch: 1_000, acks: 1, in_flight_max: 4 };
-/// One small record in each request, and none sent before the last one is acknowledged.
+/// One small record in each request.
 pub(super) const ONE_RECORD: Shape = Shape { record_bytes: 100, records_per_batch: 1, acks: 1, in_flight_max: 1 };
 
 const FETCH_VERSION: i16 = 11;
@@ -44,17 +44,23 @@ pub(super) struct Sent {
     checksums: Vec<u32>,
 }
 
+impl Sent {
+    pub(super) fn new(shape: Shape, checksums: Vec<u32>) -> Self {
+        Self { records_per_batch: shape.records_per_batch, checksums }
+    }
+}
+
 /// A Produce request with one batch, marked anew before each sending.
 #[derive(Debug)]
-struct ProduceFrame {
-    bytes: BytesMut,
+pub(super) struct ProduceFrame {
+    pub(super) bytes: BytesMut,
     batch_start: usize,
     /// Where the values of the records begin, counted from the batch.
     marks: Vec<usize>,
 }
 
 impl ProduceFrame {
-    fn new(topic: &TopicName, shape: Shape) -> Result<Self> {
+    pub(super) fn new(topic: &TopicName, shape: Shape) -> Result<Self> {
         let mut builder = BatchBuilder::new(TIMESTAMP);
         let mut marks = Vec::new();
         for record in 0..shape.records_per_batch {
@@ -70,7 +76,7 @@ impl ProduceFrame {
     }
 
     /// Makes it batch `number` and returns the new checksum.
-    fn mark(&mut self, number: u32) -> u32 {
+    pub(super) fn mark(&mut self, number: u32) -> u32 {
         let (_, batch) = self.bytes.split_at_mut(self.batch_start);
         for (record, start) in (0_u32..).zip(&self.marks) {
             batch[*start..][..4].copy_from_slice(&number.to_be_bytes());
@@ -82,7 +88,7 @@ impl ProduceFrame {
     }
 }
 
-pub(super) fn produce_request(topic: &TopicName, acks: i16, batch: Bytes) -> ProduceRequest {
+fn produce_request(topic: &TopicName, acks: i16, batch: Bytes) -> ProduceRequest {
     let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch));
     let topic = TopicProduceData::default().with_name(topic.clone()).with_partition_data(vec![partition]);
     ProduceRequest::default()
@@ -119,7 +125,7 @@ pub(super) fn produce(connection: &mut Connection, topic: &TopicName, shape: Sha
     while acknowledged < checksums.len() {
         acknowledge(connection, records_per_batch, &mut acknowledged)?;
     }
-    Ok(Sent { records_per_batch, checksums })
+    Ok(Sent::new(shape, checksums))
 }
 
 /// Produces one record as the one of that number in the topic.
@@ -188,7 +194,7 @@ fn fetch_within(connection: &mut Connection, topic: &TopicName, offset: i64, wai
 }
 
 /// The first whole batch and what follows it.
-fn split_batch(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split_batch(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let length = BatchHeader::decode(bytes.first_chunk::<HEADER_LENGTH>()?).length()?;
     bytes.split_at_checked(length)
 }

@@ -189,9 +189,9 @@ fn pressure() -> u64 {
 /// What else went on during a sample, as shares of the machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Noise {
-    stolen: f64,
-    foreign: f64,
-    pressure: f64,
+    pub(super) stolen: f64,
+    pub(super) foreign: f64,
+    pub(super) pressure: f64,
 }
 
 impl Noise {

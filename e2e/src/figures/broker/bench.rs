@@ -8,13 +8,13 @@ use anyhow::{Context, Result};
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::protocol::StrBytes;
 
-use super::latency::Latency;
 use super::process::Broker;
-use super::requests::Clients;
+use crate::figures::latency::Latency;
 use crate::figures::librdkafka::{self, Stream};
 use crate::figures::load::{self, LARGE, ONE_RECORD, Sent};
 use crate::figures::machine::{Cores, Noise, Snapshot, cpu_time, on_cores, raise_descriptor_limit, touch_pages};
 use crate::figures::phase::{Phase, phase, resident_mebibytes};
+use crate::figures::requests::Clients;
 use crate::figures::samples::Samples;
 use crate::progress::Progress;
 
@@ -26,6 +26,9 @@ const START_UP_SAMPLES: usize = 15;
 /// Other work rarely ends within the milliseconds that a start takes.
 const PAUSE_AFTER_DISTURBANCE: Duration = Duration::from_secs(1);
 const IDLE_SAMPLES: usize = 5;
+const REQUESTS: u32 = 200_000;
+const REQUESTS_BEFORE: u32 = 8_000;
+const LATENCY_BATCHES: u32 = 18_000;
 const CONNECTIONS: u32 = 10_000;
 const CONNECTION_SAMPLES: usize = 3;
 const IDLE_FOR: Duration = Duration::from_secs(3);
@@ -127,10 +130,11 @@ impl<'a> Bench<'a> {
             let mut broker = on_cores(&self.cores.broker, || self.broker())?;
             broker.explained(|broker| {
                 on_cores(&self.cores.client, || {
-                    let mut clients = Clients::open(broker, &topic())?;
-                    let ((), phase) = phase(broker.id(), || clients.produce())?;
+                    let mut clients = Clients::open(|| broker.connect())?;
+                    clients.produce(REQUESTS_BEFORE)?;
+                    let (requests, phase) = phase(broker.id(), || clients.produce(REQUESTS))?;
                     clients.check()?;
-                    let requests = f64::from(clients.requests());
+                    let requests = f64::from(requests);
                     let micros = phase.cpu.as_secs_f64() * 1e6 / requests;
                     let rate = requests / phase.elapsed.as_secs_f64() / 1e3;
                     self.progress.note(format_args!("{micros:.1} µs at {rate:.0} thousand a second; {}", phase.noise));
@@ -146,8 +150,9 @@ impl<'a> Bench<'a> {
             let mut broker = on_cores(&self.cores.broker, || self.broker())?;
             broker.explained(|broker| {
                 on_cores(&self.cores.client, || {
+                    broker.connect()?.create_topic(&topic())?;
                     let before = Snapshot::take(Some(broker.id()))?;
-                    let latency = Latency::measure(broker, &topic())?;
+                    let latency = Latency::measure(|| broker.connect(), &topic(), LATENCY_BATCHES)?;
                     let noise = before.noise_until(&Snapshot::take(Some(broker.id()))?);
                     self.progress.note(format_args!("{latency}; {noise}"));
                     Ok((latency, noise))

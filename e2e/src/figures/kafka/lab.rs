@@ -62,6 +62,8 @@ pub(super) struct Lab<'a> {
     pub(super) sizes: Sizes,
     pub(super) contenders: Vec<Contender>,
     pub(super) pairs: usize,
+    /// Whether the sizes are those that promises are about.
+    pub(super) whole: bool,
     pub(super) progress: &'a Progress,
 }
 

@@ -53,7 +53,7 @@ struct NullBroker {
 }
 
 /// Runs it on these cores while the work is done.
-pub(super) fn with_null_broker<T>(cores: &CpuSet, work: impl FnOnce(u16) -> Result<T>) -> Result<T> {
+pub(in crate::figures) fn with_null_broker<T>(cores: &CpuSet, work: impl FnOnce(u16) -> Result<T>) -> Result<T> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
     let (broker, finished) = (NullBroker { port, ends: Mutex::default() }, AtomicBool::new(false));
