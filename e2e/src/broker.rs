@@ -94,8 +94,12 @@ impl Broker {
     }
 
     /// Tries again at once until the broker lets somebody in.
-    pub fn reach<T>(&mut self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn reach<T>(&mut self, attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        self.reach_within(PATIENCE, attempt)
+    }
+
+    pub(crate) fn reach_within<T>(&mut self, patience: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        let deadline = Instant::now() + patience;
         loop {
             match attempt() {
                 Ok(reached) => return Ok(reached),

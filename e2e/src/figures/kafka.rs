@@ -42,6 +42,9 @@ use many_partitions::Partitions;
 use pairs::Reading;
 use table::{Measure, Row};
 
+/// Fewer are shown, but say little.
+const PAIRS_MIN: usize = 5;
+
 /// Groups of rows that are measured together, and can be asked for alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Name {
@@ -147,7 +150,7 @@ impl Lab<'_> {
         let rounds = Samples::collect(self.pairs, || {
             let (mut round, mut noise) = (Vec::new(), Noise::default());
             number += 1;
-            self.progress.note(format_args!("{name:?}, round {number} of {}", self.pairs));
+            self.progress.note(format_args!("{name:?}: round {number}; {} undisturbed ones are wanted", self.pairs));
             for contender in &self.contenders {
                 let (readings, disturbance) = sample(*contender).with_context(|| contender.name())?;
                 ensure!(readings.len() == measures.len(), "{} readings of {}", readings.len(), measures.len());
@@ -199,6 +202,9 @@ impl Comparison {
                 "Sizes × {}: this shows that everything runs, and measures nothing.",
                 self.options.scale
             ));
+        }
+        if self.options.pairs < PAIRS_MIN {
+            lines.push(format!("Rounds asked for: {}; fewer than {PAIRS_MIN} say little.", self.options.pairs));
         }
         lines.extend(self.failed.iter().map(|(name, error)| format!("{name:?} could not be measured: {error:#}")));
         lines.join("\n\n")

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -17,6 +18,8 @@ const SERVER_PROPERTIES: &str = include_str!("../../../kafka-tools/server.proper
 /// What the operators of small clusters change: faster detection of failures and recovery on more threads.
 const TUNED_PROPERTIES: &str =
     "broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\nnum.recovery.threads.per.data.dir=8\n";
+/// Apache Kafka listens only when it has loaded every partition.
+const START_PATIENCE: Duration = Duration::from_mins(10);
 /// Any; only its form matters.
 const CLUSTER_ID: &str = "bWlsbHJhY2UtYmVuY2htYQ";
 /// What the release's start script passes to the JVM, besides the heap and the place of the log of collections.
@@ -100,7 +103,7 @@ impl<'a> Site<'a> {
 
     /// Returns as soon as the broker listens.
     pub(super) fn connect(&self, broker: &mut Broker) -> Result<Connection> {
-        broker.reach(|| Connection::open(self.port))
+        broker.reach_within(START_PATIENCE, || Connection::open(self.port))
     }
 
     fn format(&self) -> Command {
