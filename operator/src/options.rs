@@ -42,5 +42,10 @@ fn explain(error: ConfigError) -> String {
         ConfigError::TooLarge { raw, max, .. } => format!("{raw} is more than {max}"),
         ConfigError::Choice { raw, choices, .. } => format!("{raw:?} is none of {}", choices.join(", ")),
         ConfigError::Refused { reason, .. } => reason,
+        // Of changes while a broker runs, and of several options together.
+        error @ (ConfigError::ReadOnly { .. }
+        | ConfigError::PerBroker { .. }
+        | ConfigError::ClusterOnly { .. }
+        | ConfigError::Contradiction { .. }) => error.to_string(),
     }
 }
