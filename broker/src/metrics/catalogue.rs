@@ -75,7 +75,7 @@ pub(crate) static RESPONSE_BYTES: Metric =
 pub(crate) static REQUEST_ERRORS: Metric = counter(
     "kafka_network_requestmetrics_errors",
     &["request", "error"],
-    "Responses with an error, by its code; of produce and fetch one for each partition",
+    "Partitions of produce and fetch requests that were answered with an error, by its code",
 );
 pub(crate) static REQUESTS_UNANSWERED: Metric =
     counter("kafka_network_requestmetrics_unanswered", &[], "Requests that closed their connection");

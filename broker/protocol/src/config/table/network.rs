@@ -45,9 +45,17 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     int("socket.request.max.bytes", "104857600", "Largest request. A longer one closes the connection.").min(1),
     int("socket.listen.backlog.size", "50", "Connections that may wait to be accepted.").min(1),
     long("connections.max.idle.ms", "600000", "A connection without traffic for this long is closed; negative: never."),
-    int("max.connections", "2147483647", "Most connections of this broker.").min(0).restart(),
-    int("max.connections.per.ip", "2147483647", "Most connections from one address.").min(0).restart(),
-    string("max.connections.per.ip.overrides", "", "Exceptions to that: `address:count,…`.").restart(),
+    int(
+        "max.connections",
+        "2147483647",
+        "Most connections of clients. A further one is closed at once. Descriptors and memory are a limit too.",
+    )
+    .min(0)
+    .restart(),
+    int("max.connections.per.ip", "2147483647", "Most connections from one address. A further one is closed at once.")
+        .min(0)
+        .restart(),
+    string("max.connections.per.ip.overrides", "", "Exceptions to that: `host:count,…`.").restart(),
     int("max.connection.creation.rate", "2147483647", "Most new connections a second.").min(0).restart(),
     int(
         "connection.failed.authentication.delay.ms",
