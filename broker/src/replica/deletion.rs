@@ -48,3 +48,7 @@ impl ReplicaManager {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "deletion_test.rs"]
+mod tests;

@@ -107,20 +107,3 @@ fn a_disk_too_full_for_a_new_name_gives_the_directory_up_at_once() {
     let (_, partition) = create(&replicas, &mut image, "t");
     assert_eq!(append(&partition).unwrap(), Offset(0));
 }
-
-#[test]
-fn renames_are_durable_first_and_directories_go_when_they_are_due() {
-    let now = Instant::now();
-    let second = Duration::from_secs(1);
-    let (early, late) = (PathBuf::from("early"), PathBuf::from("late"));
-    let mut state = State { waiting: BTreeSet::new(), renamed: true, stopped: false };
-    state.waiting.extend([(now + 2 * second, late.clone()), (now + second, early.clone())]);
-    assert_eq!(state.next(now), Ok(Work::Sync));
-    assert_eq!(state.next(now), Err(second));
-    assert_eq!(state.next(now + second), Ok(Work::Remove(early)));
-    assert_eq!(state.next(now + second), Err(second));
-    assert_eq!(state.next(now + 3 * second), Ok(Work::Remove(late)));
-    assert_eq!(state.next(now + 3 * second), Err(DELAY_MAX));
-    state.stopped = true;
-    assert_eq!(state.next(now), Ok(Work::Stop));
-}

@@ -1,7 +1,7 @@
 //! What strangers may send. The broker answers with the right error or closes the connection, stays up, and spends no
 //! memory on claims.
 
-use crate::harness::wire::{Wire, frame};
+use crate::harness::wire::{Wire, create, frame};
 use crate::harness::{Broker, Site};
 use bytes::{BufMut as _, BytesMut};
 use kafka_protocol::ResponseError;
@@ -101,7 +101,7 @@ fn topics_that_cannot_be_are_refused_by_name() {
     let site = Site::new(&[]);
     let _broker = site.start();
     let mut wire = Wire::connect(site.port);
-    wire.create("taken.name", &[]);
+    create(&mut wire, "taken.name", &[]);
     let topic = |name: &str, partitions: i32, factor: i16| {
         CreatableTopic::default()
             .with_name(TopicName(StrBytes::from_string(name.to_owned())))

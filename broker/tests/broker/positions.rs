@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::harness::batches::produced;
 use crate::harness::calls::{fetch_partition, name};
-use crate::harness::wire::{Wire, batch};
+use crate::harness::wire::{Wire, batch, create};
 use crate::harness::{Site, eventually, now_ms};
 
 /// Segments of one batch each.
@@ -42,7 +42,7 @@ fn deleted_records_are_gone_for_good() {
     let site = Site::new(&[]);
     let broker = site.start();
     let mut wire = Wire::connect(site.port);
-    wire.create("deleted", &SMALL_SEGMENTS);
+    create(&mut wire, "deleted", &SMALL_SEGMENTS);
     for number in 0..4 {
         produce(&mut wire, "deleted", 700_000, 100 - number);
     }
@@ -82,9 +82,9 @@ fn deletions_that_cannot_be_are_refused() {
     let site = Site::new(&[]);
     let _broker = site.start();
     let mut wire = Wire::connect(site.port);
-    wire.create("plain", &[]);
-    wire.create("compacted", &[("cleanup.policy", "compact")]);
-    wire.create("both", &[("cleanup.policy", "compact,delete")]);
+    create(&mut wire, "plain", &[]);
+    create(&mut wire, "compacted", &[("cleanup.policy", "compact")]);
+    create(&mut wire, "both", &[("cleanup.policy", "compact,delete")]);
     let unknown = ResponseError::UnknownTopicOrPartition.code();
     let table = [
         ("plain", 0, 0, 0),
@@ -120,8 +120,8 @@ fn a_removed_segment_frees_its_space_and_old_ones_go_by_themselves() {
     let _broker = site.start();
     let mut wire = Wire::connect(site.port);
     let settings = |name, value| [("segment.bytes", "1048576"), ("file.delete.delay.ms", "0"), (name, value)];
-    wire.create("by-size", &settings("retention.bytes", "800000"));
-    wire.create("by-age", &settings("retention.ms", "60000"));
+    create(&mut wire, "by-size", &settings("retention.bytes", "800000"));
+    create(&mut wire, "by-age", &settings("retention.ms", "60000"));
     for topic in ["by-size", "by-age"] {
         for _ in 0..4 {
             produce(&mut wire, topic, 700_000, if topic == "by-age" { 1 } else { now_ms() });
@@ -142,8 +142,8 @@ fn every_special_timestamp_has_its_versions() {
     let site = Site::new(&[]);
     let _broker = site.start();
     let mut wire = Wire::connect(site.port);
-    wire.create("times", &[("message.timestamp.before.max.ms", "9223372036854775807")]);
-    wire.create("empty", &[]);
+    create(&mut wire, "times", &[("message.timestamp.before.max.ms", "9223372036854775807")]);
+    create(&mut wire, "empty", &[]);
     for timestamp in [100, 300, 200] {
         produce(&mut wire, "times", 10, timestamp);
     }
@@ -180,7 +180,7 @@ fn every_special_timestamp_has_its_versions() {
 fn positions_are_listed_only_for_what_the_client_knows_rightly() {
     let site = Site::new(&[]);
     let broker = site.start();
-    Wire::connect(site.port).create("epochs", &[]);
+    create(&mut Wire::connect(site.port), "epochs", &[]);
     // Every start is a new leader epoch.
     assert!(broker.stop().success());
     let _broker = site.start();
@@ -215,7 +215,7 @@ fn epochs_end_where_the_next_one_begins() {
     let site = Site::new(&[]);
     let broker = site.start();
     let mut wire = Wire::connect(site.port);
-    wire.create("epochs", &[]);
+    create(&mut wire, "epochs", &[]);
     produce(&mut wire, "epochs", 10, 1);
     assert!(broker.stop().success());
     let _broker = site.start();
@@ -258,7 +258,7 @@ fn fetches_from_the_wrong_place_get_kafkas_errors() {
     let site = Site::new(&[]);
     let broker = site.start();
     let mut wire = Wire::connect(site.port);
-    wire.create("fetched", &[]);
+    create(&mut wire, "fetched", &[]);
     for _ in 0..3 {
         produce(&mut wire, "fetched", 10, 1);
     }
@@ -310,8 +310,8 @@ fn the_data_directory_is_described_with_what_partitions_take() {
     let site = Site::new(&[]);
     let _broker = site.start();
     let mut wire = Wire::connect(site.port);
-    wire.create("large", &[]);
-    wire.create("small", &[]);
+    create(&mut wire, "large", &[]);
+    create(&mut wire, "small", &[]);
     produce(&mut wire, "large", 100_000, 1);
     let mut describe = |topics| {
         let response = wire.call(4, &DescribeLogDirsRequest::default().with_topics(topics));
@@ -344,7 +344,7 @@ fn producers_are_described_until_they_expire() {
     ]);
     let _broker = site.start();
     let mut wire = Wire::connect(site.port);
-    wire.create("producers", &[]);
+    create(&mut wire, "producers", &[]);
     let describe = |wire: &mut Wire, topic: &str, index: i32| {
         let topic = TopicRequest::default().with_name(name(topic)).with_partition_indexes(vec![index]);
         let response = wire.call(0, &DescribeProducersRequest::default().with_topics(vec![topic]));

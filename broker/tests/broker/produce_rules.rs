@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::harness::batches::{CODECS, bomb, changed, compressed, produced, with_body};
 use crate::harness::calls::{fetch_partition, name};
-use crate::harness::wire::{Wire, batch, batch_headers};
+use crate::harness::wire::{Wire, batch, batch_headers, create};
 use crate::harness::{Broker, Site, now_ms};
 
 fn good() -> Bytes {
@@ -24,7 +24,7 @@ fn bad_batches_get_kafkas_errors_and_leave_no_trace() {
     let site = Site::new(&[]);
     let _broker = site.start();
     let mut wire = Wire::connect(site.port);
-    wire.create("bad", &[("max.message.bytes", "1000")]);
+    create(&mut wire, "bad", &[("max.message.bytes", "1000")]);
     let good = good();
     let corrupt = [&good[..70], b"XX", &good[72..]].concat();
     let two = [&good[..], &good[..]].concat();
@@ -62,7 +62,7 @@ fn requests_that_name_the_wrong_things_get_kafkas_errors() {
     let site = Site::new(&[]);
     let _broker = site.start();
     let mut wire = Wire::connect(site.port);
-    wire.create("rules", &[]);
+    create(&mut wire, "rules", &[]);
     let data = |index| PartitionProduceData::default().with_index(index).with_records(Some(good()));
     let table = [
         ("rules", 1, 0, None),
@@ -98,7 +98,7 @@ fn sequences_of_idempotent_producers_are_checked_as_kafka_does() {
     let site = Site::new(&[]);
     let _broker = site.start();
     let mut wire = Wire::connect(site.port);
-    wire.create("sequences", &[]);
+    create(&mut wire, "sequences", &[]);
     let (out_of_order, fenced) = (ResponseError::OutOfOrderSequenceNumber, ResponseError::InvalidProducerEpoch);
     // Epoch, sequence, and the base offset or the error. Kafka no longer answers DUPLICATE_SEQUENCE_NUMBER, nor
     // UNKNOWN_PRODUCER_ID.
@@ -131,8 +131,12 @@ fn refused_records_are_named_from_version_8_on() {
     let site = Site::new(&[]);
     let _broker = site.start();
     let mut wire = Wire::connect(site.port);
-    wire.create("compacted", &[("cleanup.policy", "compact")]);
-    wire.create("window", &[("message.timestamp.before.max.ms", "10000"), ("message.timestamp.after.max.ms", "20000")]);
+    create(&mut wire, "compacted", &[("cleanup.policy", "compact")]);
+    create(
+        &mut wire,
+        "window",
+        &[("message.timestamp.before.max.ms", "10000"), ("message.timestamp.after.max.ms", "20000")],
+    );
     let mut builder = BatchBuilder::new(Timestamp(1));
     for key in [Some(&b"key"[..]), None, Some(b"key"), None] {
         builder.push(key, Some(b"value"));
@@ -166,7 +170,7 @@ fn log_append_time_is_the_brokers_clock_in_every_codec() {
     let site = Site::new(&[]);
     let _broker = site.start();
     let mut wire = Wire::connect(site.port);
-    wire.create("stamped", &[("message.timestamp.type", "LogAppendTime")]);
+    create(&mut wire, "stamped", &[("message.timestamp.type", "LogAppendTime")]);
     let begun = now_ms();
     for (number, codec) in (0..).zip([Compression::None].into_iter().chain(CODECS)) {
         let records = compressed(&batch(&[b"a", b"b"], Timestamp(i64::MAX / 2)), codec);
@@ -198,8 +202,8 @@ fn bombs_are_refused_and_wait_for_their_turn() {
     let mut wire = Wire::connect(site.port);
     let bombs = CODECS.map(|codec| with_body(&good(), codec, &bomb(codec, LIMIT_MEBIBYTES + 2)));
     for codec in CODECS {
-        wire.create(&format!("stored-{codec:?}"), &[]);
-        wire.create(&format!("compacted-{codec:?}"), &[("cleanup.policy", "compact")]);
+        create(&mut wire, &format!("stored-{codec:?}"), &[]);
+        create(&mut wire, &format!("compacted-{codec:?}"), &[("cleanup.policy", "compact")]);
     }
     let too_large = ResponseError::MessageTooLarge.code();
     let attempt = |number: usize| {
@@ -227,7 +231,7 @@ fn a_batch_that_is_large_but_not_too_large_is_opened() {
     let site = Site::new(&[]);
     let _broker = site.start();
     let mut wire = Wire::connect(site.port);
-    wire.create("compacted", &[("cleanup.policy", "compact")]);
+    create(&mut wire, "compacted", &[("cleanup.policy", "compact")]);
     let value = vec![0; 6 << 20];
     for key in [Some(&b"key"[..]), None] {
         let mut builder = BatchBuilder::new(Timestamp(5));

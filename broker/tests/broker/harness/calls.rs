@@ -1,7 +1,6 @@
 //! Requests about one partition that many tests make: partition 0, unless they say otherwise.
 
 use bytes::Bytes;
-use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_records_response::DeleteRecordsPartitionResult;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -10,11 +9,8 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::list_offsets_response::ListOffsetsPartitionResponse;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
-use kafka_protocol::messages::{
-    CreateTopicsRequest, DeleteRecordsRequest, FetchRequest, ListOffsetsRequest, ProduceRequest, TopicName,
-};
+use kafka_protocol::messages::{DeleteRecordsRequest, FetchRequest, ListOffsetsRequest, ProduceRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use uuid::Uuid;
 
 use super::wire::Wire;
 
@@ -32,22 +28,6 @@ pub(crate) fn fetch_partition(offset: i64) -> FetchPartition {
 }
 
 impl Wire {
-    /// With one partition. Returns the topic's id.
-    pub(crate) fn create(&mut self, topic: &str, configs: &[(&str, &str)]) -> Uuid {
-        let text = |text: &str| StrBytes::from_string(text.to_owned());
-        let configs = configs
-            .iter()
-            .map(|(name, value)| CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value))));
-        let topic = CreatableTopic::default()
-            .with_name(name(topic))
-            .with_num_partitions(1)
-            .with_replication_factor(1)
-            .with_configs(configs.collect());
-        let response = self.call(7, &CreateTopicsRequest::default().with_topics(vec![topic]));
-        assert_eq!(response.topics[0].error_code, 0, "{:?}", response.topics[0].error_message);
-        response.topics[0].topic_id
-    }
-
     /// With acks=1.
     pub(crate) fn produce(&mut self, version: i16, topic: &str, records: Option<Bytes>) -> PartitionProduceResponse {
         let data = PartitionProduceData::default().with_records(records);
