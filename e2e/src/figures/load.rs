@@ -2,7 +2,8 @@
 //! everything that the broker must leave as it is, so the checksums sent are what must be read.
 
 use std::ops::Range;
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use bytes::{Bytes, BytesMut};
@@ -23,8 +24,11 @@ pub(super) const ONE_RECORD: Shape = Shape { record_bytes: 100, records_per_batc
 const FETCH_VERSION: i16 = 11;
 const FETCH_BYTES_MAX: i32 = 8 << 20;
 const CRC: Range<usize> = 17..CRC_START;
-/// Any fixed time: the broker does not look at it while nothing expires.
-const TIMESTAMP: Timestamp = Timestamp(1_700_000_000_000);
+/// Of every record, so that batches can be made once more to compare. Brokers delete what is older than a week.
+pub(super) static TIMESTAMP: LazyLock<Timestamp> = LazyLock::new(|| {
+    let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+});
 
 /// What a request carries: one batch.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +65,7 @@ pub(super) struct ProduceFrame {
 
 impl ProduceFrame {
     pub(super) fn new(topic: &TopicName, shape: Shape) -> Result<Self> {
-        let mut builder = BatchBuilder::new(TIMESTAMP);
+        let mut builder = BatchBuilder::new(*TIMESTAMP);
         let mut marks = Vec::new();
         for record in 0..shape.records_per_batch {
             let value = value(record, shape.record_bytes);

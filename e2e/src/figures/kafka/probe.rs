@@ -13,9 +13,9 @@ use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProdu
 use kafka_protocol::messages::{CreateTopicsRequest, FetchRequest, ListOffsetsRequest, ProduceRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use protocol::batch_builder::BatchBuilder;
-use protocol::types::Timestamp;
 
 use crate::figures::connection::{Connection, PATIENCE};
+use crate::figures::load::TIMESTAMP;
 
 const CREATE_TOPICS_VERSION: i16 = 4;
 const PRODUCE_VERSION: i16 = 8;
@@ -27,7 +27,6 @@ const LATEST: i64 = -1;
 const ACKS_ALL: i16 = -1;
 const RETRY_PAUSE: Duration = Duration::from_millis(1);
 const FETCH_BYTES_MAX: i32 = 8 << 20;
-const TIMESTAMP: Timestamp = Timestamp(1_700_000_000_000);
 /// UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER: it serves soon.
 const SOON: [i16; 3] = [3, 5, 6];
 
@@ -125,7 +124,7 @@ fn produce_request(name: &str, partitions: impl IntoIterator<Item = i32>) -> Res
 
 /// One record that says where it belongs.
 fn batch(name: &str, partition: i32) -> Result<Bytes> {
-    let mut builder = BatchBuilder::new(TIMESTAMP);
+    let mut builder = BatchBuilder::new(*TIMESTAMP);
     builder.push(None, Some(format!("{name}-{partition}").as_bytes()));
     Ok(builder.build()?.bytes)
 }
