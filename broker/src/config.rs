@@ -34,6 +34,7 @@ pub(crate) struct BrokerConfig {
     pub(crate) management_address: Option<String>,
     /// File with the bearer tokens of the management API, one a line.
     pub(crate) management_tokens: Option<PathBuf>,
+    pub(crate) disk_reserves: DiskReserves,
     /// Wait to be formatted through the management API.
     pub(crate) format_awaited: bool,
     /// Every option as it was at the start. What was changed since is in the metadata.
@@ -84,10 +85,30 @@ impl BrokerConfig {
             topic_partitions_default: values.get_int("num.partitions"),
             replication_factor_default: replication_factor(&values)?,
             management_tokens: text(&values, "millrace.management.tokens.file").map(PathBuf::from),
+            disk_reserves: DiskReserves::from_values(&values),
             management_address,
             format_awaited,
             values,
         })
+    }
+}
+
+/// Bytes of the volume that are kept back. `None`: a share of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DiskReserves {
+    pub(crate) soft: Option<u64>,
+    pub(crate) hard: Option<u64>,
+    pub(crate) file: Option<u64>,
+}
+
+impl DiskReserves {
+    fn from_values(values: &Values) -> Self {
+        let bytes = |name| u64::try_from(values.get_long(name)).ok();
+        Self {
+            soft: bytes("millrace.disk.reserve.soft.bytes"),
+            hard: bytes("millrace.disk.reserve.hard.bytes"),
+            file: bytes("millrace.disk.reserve.file.bytes"),
+        }
     }
 }
 

@@ -2,23 +2,28 @@
 
 mod deleter;
 mod deletion;
+mod flush_queue;
 mod flusher;
 mod loader;
 mod manager;
 mod partition;
 mod retention;
 mod settings;
+mod space;
+#[cfg(test)]
+pub(crate) mod testing;
 mod topic_registry;
 mod waiters;
 
 pub(crate) use deleter::Deleter;
 pub(crate) use flusher::Flusher;
 pub(crate) use loader::{Checkpoints, LoadProgress, LoaderError};
-pub(crate) use manager::ReplicaManager;
+pub(crate) use manager::{OfflineReplica, ReplicaManager};
 pub(crate) use partition::{
     AccessError, DeleteRecordsError, FetchError, FetchPosition, NewLogStart, Partition, ProduceError, Readable,
     RequiredAcks,
 };
 #[cfg(test)]
 pub(crate) use settings::TopicSettings;
+pub(crate) use space::{DiskSpace, SpaceLimits};
 pub(crate) use waiters::Waiter;

@@ -25,7 +25,6 @@ use crate::clock;
 use crate::config::{BrokerConfig, ListenerKind};
 use crate::metadata::METADATA_DIRECTORY;
 
-const META_PROPERTIES: &str = "meta.properties";
 const BOOTSTRAP_FILE: &str = "bootstrap.checkpoint";
 const FIRST_SNAPSHOT_FILE: &str = "00000000000000000000-0000000000.checkpoint";
 const BOOTSTRAP_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -49,9 +48,18 @@ pub(crate) enum FormatError {
     #[error(transparent)]
     Encode(#[from] EncodeError),
     #[error(transparent)]
-    Directory(#[from] directory::FormatError),
+    Directory(directory::FormatError),
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+}
+
+impl From<directory::FormatError> for FormatError {
+    fn from(error: directory::FormatError) -> Self {
+        match error {
+            directory::FormatError::AlreadyFormatted { path, .. } => Self::AlreadyFormatted { path },
+            other @ directory::FormatError::Other(_) => Self::Directory(other),
+        }
+    }
 }
 
 impl From<InvalidVoter> for FormatError {
@@ -68,7 +76,7 @@ pub(crate) enum BootstrapError {
     Malformed { path: PathBuf, reason: String },
 }
 
-/// Leaves a directory that is formatted, or has something else in it, as it is.
+/// Leaves a directory that is formatted, in use or has something else in it as it is.
 pub(crate) fn format_directory(
     disk: &Arc<dyn Disk>,
     config: &BrokerConfig,
@@ -77,7 +85,7 @@ pub(crate) fn format_directory(
     check_voters(config, plan)?;
     let root = config.log_directory.as_path();
     let io_error = |source| FormatError::Io { path: root.to_owned(), source };
-    disk.create_directory(root).map_err(io_error)?;
+    let formatting = directory::Formatting::begin(disk, root)?;
     check_unused(&**disk, root)?;
     let metadata = root.join(METADATA_DIRECTORY);
     disk.create_directory(&metadata).map_err(io_error)?;
@@ -92,16 +100,13 @@ pub(crate) fn format_directory(
         node_id: config.broker_id,
         directory_id: plan.directory_id,
     };
-    Ok(directory::format(disk, root, &properties)?)
+    Ok(formatting.finish(&properties)?)
 }
 
 /// What a crash during formatting leaves behind is no obstacle.
 fn check_unused(disk: &dyn Disk, root: &Path) -> Result<(), FormatError> {
     let entries = disk.list(root).map_err(|source| FormatError::Io { path: root.to_owned(), source })?;
     let names: Vec<_> = entries.iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect();
-    if names.iter().any(|name| name == META_PROPERTIES) {
-        return Err(FormatError::AlreadyFormatted { path: root.to_owned() });
-    }
     let own = [BOOTSTRAP_FILE, METADATA_DIRECTORY, ".lock", "lost+found"];
     let is_foreign =
         |name: &&String| !own.contains(&name.as_str()) && Path::new(name).extension().is_none_or(|e| e != "tmp");

@@ -138,7 +138,7 @@ impl Controller {
         for batch in batches {
             match self.log.append(&batch.records, now) {
                 Ok(_) => self.image = batch.image.clone(),
-                Err(MetadataLogError::Append(AppendError::NoSpace { .. })) => break,
+                Err(MetadataLogError::Append(AppendError::NoSpace { .. } | AppendError::NoDescriptors { .. })) => break,
                 Err(error) => return Err(error),
             }
             committed += 1;
@@ -317,6 +317,9 @@ impl Runtime {
         validate_only: bool,
         partitions_left: &mut usize,
     ) -> Result<CreatedTopic, CreateTopicError> {
+        if self.replicas.space().is_exhausted() {
+            return Err(CreateTopicError::DiskFull);
+        }
         let id = TopicId(Uuid::new_v4());
         let (records, created) = topics::create_topic(
             &group.image,

@@ -73,6 +73,8 @@ pub(crate) enum CreateTopicError {
     CountsAndAssignment,
     #[error(transparent)]
     InvalidConfig(#[from] config::ConfigError),
+    #[error("the volume is full up to its reserve: delete something or make it larger")]
+    DiskFull,
     #[error("{0}")]
     NotWritable(String),
 }

@@ -38,6 +38,9 @@ impl KafkaError for ProduceError {
         match self {
             Self::Access(error) => error.kafka_error(),
             Self::NotEnoughReplicas { .. } => ResponseError::NotEnoughReplicas,
+            // Clients try it again.
+            Self::DiskFull { .. } => ResponseError::KafkaStorageError,
+            Self::NotSyncedInTime => ResponseError::RequestTimedOut,
             Self::Append(error) => error.kafka_error(),
         }
     }
@@ -49,7 +52,9 @@ impl KafkaError for AppendError {
             Self::BatchTooLarge { .. } => ResponseError::RecordListTooLarge,
             Self::StaleLeaderEpoch { .. } => ResponseError::NotLeaderOrFollower,
             Self::Producer(error) => error.kafka_error(),
-            Self::Offline | Self::NoSpace { .. } | Self::Io { .. } => ResponseError::KafkaStorageError,
+            Self::Offline | Self::NoSpace { .. } | Self::NoDescriptors { .. } | Self::Io { .. } => {
+                ResponseError::KafkaStorageError
+            }
         }
     }
 }
@@ -137,6 +142,8 @@ impl KafkaError for CreateTopicError {
             Self::InvalidConfig(_) | Self::NotWritable(_) => ResponseError::InvalidConfig,
             Self::CountsAndAssignment => ResponseError::InvalidRequest,
             Self::TooManyPartitions { .. } => ResponseError::PolicyViolation,
+            // Clients try it again.
+            Self::DiskFull => ResponseError::KafkaStorageError,
         }
     }
 }

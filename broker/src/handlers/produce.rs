@@ -1,5 +1,8 @@
 //! Produce (KIP-98 batches only).
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -10,6 +13,8 @@ use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::StrBytes;
 use protocol::produce::{self, BatchError, BatchRules, CheckedBatch, RefusedRecord};
 use protocol::records::RecordError;
+use protocol::types::Offset;
+use tokio::time::Instant;
 
 use super::errors::KafkaError as _;
 use super::large_batches::{LARGE_BYTES_MAX, OPENED_BYTES_MAX};
@@ -22,6 +27,17 @@ use crate::replica::{Partition, ProduceError, RequiredAcks};
 const VERSION_WITH_TOPIC_IDS: i16 = 13;
 /// First version that may carry zstd (KIP-110).
 const VERSION_WITH_ZSTD: i16 = 7;
+
+/// A client that allows more time is told to try again.
+const WAIT_MAX: Duration = Duration::from_mins(5);
+
+/// Written, and not to be acknowledged before it is synced.
+struct Unsynced {
+    /// In the topic's answer.
+    place: usize,
+    partition: Arc<Partition>,
+    end: Offset,
+}
 
 /// Why one partition of the request was not written.
 #[derive(Debug, thiserror::Error)]
@@ -62,18 +78,27 @@ impl Broker {
             _ => Err(ResponseError::InvalidRequiredAcks),
         };
         let acks = if body.transactional_id.is_some() { Err(ResponseError::InvalidTxnState) } else { acks };
+        let wait = Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0)).min(WAIT_MAX);
         let image = self.image.load_full();
-        let mut responses = Vec::with_capacity(body.topic_data.len());
+        let mut written = Vec::with_capacity(body.topic_data.len());
         for topic in body.topic_data {
-            responses.push(self.produce_topic(&image, topic, acks, &request).await);
+            written.push(self.produce_topic(&image, topic, acks, &request).await);
         }
+        let (mut responses, unsynced): (Vec<_>, Vec<_>) = written.into_iter().unzip();
+        let deadline = Instant::now() + wait;
         if acks != Ok(RequiredAcks::None) {
+            for (response, unsynced) in responses.iter_mut().zip(unsynced) {
+                wait_until_synced(response, unsynced, deadline).await;
+            }
             return request.respond(&ProduceResponse::default().with_responses(responses));
         }
         // Closing the connection is the only way to tell the client that something went wrong.
         let partitions = responses.iter().flat_map(|topic| &topic.partition_responses);
         match partitions.map(|partition| partition.error_code).find(|code| *code != 0) {
-            Some(code) => Ok(Outcome::Close(format!("produce with acks=0 failed with error {code}"))),
+            Some(code) => {
+                let reason = format!("produce with acks=0 failed with error {code}");
+                Ok(Outcome::Close(reason))
+            }
             None => Ok(Outcome::Silent),
         }
     }
@@ -84,35 +109,45 @@ impl Broker {
         topic: TopicProduceData,
         acks: Result<RequiredAcks, ResponseError>,
         request: &Request<'_>,
-    ) -> TopicProduceResponse {
+    ) -> (TopicProduceResponse, Vec<Unsynced>) {
         let found = topics::find(image, &topic.name, topic.topic_id, VERSION_WITH_TOPIC_IDS <= request.version);
         let mut responses = Vec::with_capacity(topic.partition_data.len());
+        let mut unsynced = Vec::new();
         for data in topic.partition_data {
             let index = data.index;
             let partition = found.and_then(|topic| self.hosted(topic, index)).and_then(|found| Ok((found, acks?)));
-            let written = match partition {
-                Ok((partition, acks)) => self.produce_partition(&partition, data, acks, request).await,
-                Err(error) => Err(Refusal::Kafka(error)),
+            let written = match &partition {
+                Ok((partition, acks)) => self.produce_partition(partition, data, *acks, request).await,
+                Err(error) => Err(Refusal::Kafka(*error)),
             };
-            let response = written.unwrap_or_else(|refusal| {
-                self.metrics.error(request.api, refusal.code());
-                refused(&refusal)
-            });
+            let response = match written {
+                Ok((response, sync_due)) => {
+                    let partition = partition.ok().map(|(partition, _)| partition);
+                    let due = partition.zip(sync_due);
+                    unsynced.extend(due.map(|(partition, end)| Unsynced { place: responses.len(), partition, end }));
+                    response
+                }
+                Err(refusal) => {
+                    self.metrics.error(request.api, refusal.code());
+                    refused(&refusal)
+                }
+            };
             responses.push(response.with_index(index));
         }
-        TopicProduceResponse::default()
+        let response = TopicProduceResponse::default()
             .with_partition_responses(responses)
             .with_name(topic.name)
-            .with_topic_id(topic.topic_id)
+            .with_topic_id(topic.topic_id);
+        (response, unsynced)
     }
 
     async fn produce_partition(
         &self,
-        partition: &Partition,
+        partition: &Arc<Partition>,
         data: PartitionProduceData,
         acks: RequiredAcks,
         request: &Request<'_>,
-    ) -> Result<PartitionProduceResponse, Refusal> {
+    ) -> Result<(PartitionProduceResponse, Option<Offset>), Refusal> {
         let records = data.records.ok_or(Refusal::Kafka(ResponseError::InvalidRecord))?;
         let rules = BatchRules { zstd_allowed: VERSION_WITH_ZSTD <= request.version, ..partition.settings().rules };
         let batch = self.check(records, rules).await?;
@@ -122,10 +157,11 @@ impl Broker {
         let written = partition.append_as_leader(&batch, acks, clock::wall())?;
         let records_count = u64::try_from(batch.header.records_count).unwrap_or(0);
         request.context.requests.produced(&partition.metrics, records_count, batch.bytes.len() as u64);
-        Ok(PartitionProduceResponse::default()
+        let response = PartitionProduceResponse::default()
             .with_base_offset(written.appended.base_offset.0)
             .with_log_append_time_ms(written.appended.log_append_time.0)
-            .with_log_start_offset(written.log_start.0))
+            .with_log_start_offset(written.log_start.0);
+        Ok((response, written.sync_due))
     }
 
     /// See [`super::large_batches`].
@@ -138,6 +174,17 @@ impl Broker {
         let large = BatchRules { decompressed_bytes_max: LARGE_BYTES_MAX, ..rules };
         let checked = self.large_batches.open(move || produce::check(records, &large, clock::wall())).await;
         Ok(checked.ok_or(Refusal::Kafka(ResponseError::UnknownServerError))??)
+    }
+}
+
+/// Others of the reactor go on meanwhile, and all of them share the syncs.
+async fn wait_until_synced(topic: &mut TopicProduceResponse, unsynced: Vec<Unsynced>, deadline: Instant) {
+    for Unsynced { place, partition, end } in unsynced {
+        if let Err(error) = partition.synced(end, deadline).await
+            && let Some(response) = topic.partition_responses.get_mut(place)
+        {
+            *response = refused(&error.into()).with_index(response.index);
+        }
     }
 }
 

@@ -1,30 +1,20 @@
 use std::path::Path;
 
 use protocol::batch_builder::BatchBuilder;
-use protocol::config::{Scope, Values};
 use protocol::produce::CheckedBatch;
-use protocol::types::{BrokerId, ClusterId, LeaderEpoch, Offset, Timestamp, TopicPartition};
-use storage::directory::{self, ExpectedOwner, LogDirectory};
+use protocol::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
+use storage::Disk;
 use storage::faulty::{FaultyDisk, Operation};
-use storage::{Disk, FilePool, MetaProperties, PoolLimits};
 
 use super::*;
-use crate::metadata::testing::{add_topic, cluster, volume};
+use crate::metadata::testing::{add_topic, cluster};
+use crate::replica::testing::{self, DATA, NO_LIMITS, formatted};
 use crate::replica::{AccessError, FetchPosition, ProduceError, RequiredAcks, Waiter};
-
-const DATA: &str = "/data";
 
 /// Broker 0 on a disk of its own.
 fn manager() -> (ReplicaManager, Arc<FaultyDisk>) {
-    let faulty = Arc::new(FaultyDisk::new());
-    let disk: Arc<dyn Disk> = faulty.clone();
-    let cluster_id: ClusterId = "cluster".parse().unwrap();
-    let properties = MetaProperties { cluster_id, node_id: BrokerId(0), directory_id: volume(0) };
-    directory::format(&disk, Path::new(DATA), &properties).unwrap();
-    let owner = ExpectedOwner { cluster_id: None, node_id: BrokerId(0) };
-    let directory = LogDirectory::open(&disk, Path::new(DATA), &owner).unwrap();
-    let pool = FilePool::new(disk, PoolLimits::default());
-    (ReplicaManager::new(BrokerId(0), pool, Arc::new(directory), Values::defaults(Scope::Broker)), faulty)
+    let disk = formatted();
+    (testing::manager(&disk, NO_LIMITS), disk)
 }
 
 /// A topic of this broker, and its partition.
@@ -47,7 +37,7 @@ fn one_record() -> CheckedBatch {
     builder.build().unwrap()
 }
 
-fn append(partition: &Partition) -> Result<Offset, ProduceError> {
+fn append(partition: &Arc<Partition>) -> Result<Offset, ProduceError> {
     let written = partition.append_as_leader(&one_record(), RequiredAcks::All, Timestamp(5))?;
     Ok(written.appended.base_offset)
 }
@@ -83,8 +73,7 @@ fn checkpoints_of_a_deleted_partition_are_gone_before_its_name_is_used_again() {
     let mut image = cluster(1);
     let (topic, partition) = create(&replicas, &mut image, "t");
     append(&partition).unwrap();
-    let flushed = partition.start_flush().unwrap().run().unwrap();
-    partition.finish_flush(flushed).unwrap();
+    partition.flush().unwrap();
     replicas.write_checkpoints().unwrap();
     let name = TopicPartition { topic: "t".to_owned(), ..partition.name.clone() };
     let recovery_point = || replicas.directory().recovery_points().read().unwrap().get(&name).copied();

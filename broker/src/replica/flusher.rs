@@ -1,101 +1,142 @@
-//! The background flusher: a log is synced after so many bytes or so much time, whichever comes first, and then its
-//! recovery point moves. It bounds what a start after a crash has to scan; it is no promise to producers.
+//! Who syncs the logs. One thread does it in time: a log is synced after so many bytes or so much time, whichever comes
+//! first, and then its recovery point moves, which bounds what a start after a crash has to scan. A few others sync at
+//! once what producers wait for (`flush.messages`). All of them look only at what was written to.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use protocol::types::Offset;
-use storage::{CheckpointError, is_no_space};
-use tokio::sync::watch;
+use storage::{CheckpointError, FlushError, is_shortage};
 use tracing::{error, warn};
 
 use super::manager::ReplicaManager;
-use super::partition::{AccessError, Partition};
+use super::partition::{AccessError, FlushFailure, Partition};
 
 const UNFLUSHED_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const UNFLUSHED_BYTES_MAX_ALL: u64 = 256 * 1024 * 1024;
 const UNFLUSHED_TIME_MAX: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+const SPACE_INTERVAL: Duration = Duration::from_secs(1);
 /// Recovery points are of use only in their file, so it follows the flushes closely.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
+/// Logs that are synced at the same time for producers that wait.
+const SYNC_THREADS: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct Flusher {
-    stop: watch::Sender<bool>,
-    thread: JoinHandle<()>,
+    replicas: Arc<ReplicaManager>,
+    stopping: Arc<AtomicBool>,
+    in_time: JoinHandle<()>,
+    at_once: Vec<JoinHandle<()>>,
 }
 
 impl Flusher {
     pub(crate) fn spawn(replicas: Arc<ReplicaManager>) -> std::io::Result<Self> {
-        let (stop, stopped) = watch::channel(false);
-        let thread = std::thread::Builder::new().name("flusher".to_owned()).spawn(move || run(&replicas, &stopped))?;
-        Ok(Self { stop, thread })
+        let spawn =
+            |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (all, stop) = (replicas.clone(), stopping.clone());
+        let in_time = spawn("flusher", Box::new(move || flush_in_time(&all, &stop)))?;
+        let at_once = (0..SYNC_THREADS).map(|_| {
+            let replicas = replicas.clone();
+            spawn("syncer", Box::new(move || sync_at_once(&replicas)))
+        });
+        let at_once = at_once.collect::<Result<_, _>>()?;
+        Ok(Self { replicas, stopping, in_time, at_once })
     }
 
-    /// Waits until the flush in progress is over.
+    /// Waits until the flushes in progress are over.
     pub(crate) fn stop(self) {
-        self.stop.send_replace(true);
-        self.thread.thread().unpark();
-        if self.thread.join().is_err() {
-            error!("the flusher panicked");
-        }
-    }
-}
-
-fn run(replicas: &ReplicaManager, stopped: &watch::Receiver<bool>) {
-    let mut last_flush_all = Instant::now();
-    let mut last_checkpoint = Instant::now();
-    let mut checkpoint_due = false;
-    let mut metadata_at = Offset(0);
-    while !*stopped.borrow() {
-        std::thread::park_timeout(LOOK_INTERVAL);
-        let dirty: Vec<_> = replicas.all().into_iter().filter(|partition| 0 < partition.unflushed_bytes()).collect();
-        let total: u64 = dirty.iter().map(|partition| partition.unflushed_bytes()).sum();
-        let all = UNFLUSHED_TIME_MAX <= last_flush_all.elapsed() || UNFLUSHED_BYTES_MAX_ALL <= total;
-        for partition in dirty.iter().filter(|partition| all || UNFLUSHED_BYTES_MAX <= partition.unflushed_bytes()) {
-            flush(replicas, partition);
-            checkpoint_due = true;
-        }
-        if all {
-            last_flush_all = Instant::now();
-        }
-        checkpoint_due |= replicas.checkpoints_are_stale();
-        checkpoint_due |= metadata_at != replicas.metadata_recovery_point();
-        metadata_at = replicas.metadata_recovery_point();
-        if checkpoint_due && CHECKPOINT_INTERVAL <= last_checkpoint.elapsed() {
-            last_checkpoint = Instant::now();
-            checkpoint_due = match replicas.write_checkpoints() {
-                Ok(()) => false,
-                Err(CheckpointError::Io { source, .. }) if is_no_space(&source) => {
-                    warn!("no space for the checkpoints: the old ones hold until there is");
-                    true
-                }
-                Err(error) => {
-                    replicas.directory_failed(&error.to_string());
-                    false
-                }
-            };
-        }
-    }
-}
-
-fn flush(replicas: &ReplicaManager, partition: &Arc<Partition>) {
-    let job = match partition.start_flush() {
-        Ok(job) => job,
-        Err(AccessError::Deleted(_)) => return,
-        Err(error) => return warn!(partition = %partition.name, %error, "not flushed"),
-    };
-    // A failed sync says nothing of what reached the disk, so it is never tried again.
-    let began = Instant::now();
-    match job.run() {
-        Ok(flushed) => {
-            replicas.flush_time.observe(began.elapsed());
-            match partition.finish_flush(flushed) {
-                Ok(()) | Err(AccessError::Deleted(_)) => {}
-                Err(error) => warn!(partition = %partition.name, %error, "flushed in vain"),
+        self.stopping.store(true, Ordering::Release);
+        self.in_time.thread().unpark();
+        self.replicas.shared.flushes.stop();
+        for thread in self.at_once.into_iter().chain([self.in_time]) {
+            if thread.join().is_err() {
+                error!("a flusher panicked");
             }
+        }
+    }
+}
+
+fn sync_at_once(replicas: &ReplicaManager) {
+    while let Some(partition) = replicas.shared.flushes.next_urgent() {
+        flush(replicas, &partition);
+        partition.sync_is_over();
+    }
+}
+
+fn flush_in_time(replicas: &ReplicaManager, stopping: &AtomicBool) {
+    let mut last_checkpoint = Instant::now();
+    let mut last_space = Instant::now();
+    let mut metadata_at = Offset(0);
+    while !stopping.load(Ordering::Acquire) {
+        std::thread::park_timeout(LOOK_INTERVAL);
+        flush_what_is_due(replicas);
+        if SPACE_INTERVAL <= last_space.elapsed() {
+            last_space = Instant::now();
+            replicas.look_at_space();
+        }
+        if metadata_at != replicas.metadata_recovery_point() || replicas.checkpoints_are_stale() {
+            metadata_at = replicas.metadata_recovery_point();
+            replicas.checkpoint_is_due();
+        }
+        if CHECKPOINT_INTERVAL <= last_checkpoint.elapsed() && replicas.take_checkpoint_due() {
+            last_checkpoint = Instant::now();
+            write_checkpoints(replicas);
+        }
+    }
+}
+
+fn flush_what_is_due(replicas: &ReplicaManager) {
+    let mut dirty = replicas.shared.flushes.take_dirty();
+    let total: u64 = dirty.iter().map(|(_, partition)| partition.unflushed_bytes()).sum();
+    let is_due = |since: &Instant, partition: &Partition| {
+        let time_max = partition.flush_time_max().map_or(UNFLUSHED_TIME_MAX, |time| time.min(UNFLUSHED_TIME_MAX));
+        UNFLUSHED_BYTES_MAX_ALL <= total
+            || UNFLUSHED_BYTES_MAX <= partition.unflushed_bytes()
+            || time_max <= since.elapsed()
+    };
+    let due: Vec<_> = dirty.extract_if(.., |(since, partition)| is_due(since, partition)).collect();
+    // Synced for a producer since then, and not written to again.
+    dirty.retain(|(_, partition)| !partition.leaves_if_clean());
+    replicas.shared.flushes.put_back(dirty);
+    for (_, partition) in due {
+        partition.leave_dirty();
+        if 0 < partition.unflushed_bytes() {
+            flush(replicas, &partition);
+        }
+    }
+}
+
+fn write_checkpoints(replicas: &ReplicaManager) {
+    match replicas.write_checkpoints() {
+        Ok(()) => {}
+        Err(CheckpointError::Io { source, .. }) if is_shortage(&source) => {
+            warn!(error = %source, "checkpoints not written: the old ones hold until they can be");
+            replicas.checkpoint_is_due();
         }
         Err(error) => replicas.directory_failed(&error.to_string()),
     }
 }
+
+/// A failed sync says nothing of what reached the disk, so it is never tried again.
+fn flush(replicas: &ReplicaManager, partition: &Arc<Partition>) {
+    let began = Instant::now();
+    match partition.flush() {
+        Ok(()) => {
+            replicas.flush_time.observe(began.elapsed());
+            replicas.checkpoint_is_due();
+        }
+        Err(FlushFailure::Access(AccessError::Deleted(_))) => {}
+        Err(FlushFailure::Flush(error @ FlushError::Failed { .. })) if replicas.is_hosted(partition) => {
+            replicas.directory_failed(&error.to_string());
+        }
+        Err(error) => warn!(partition = %partition.name, %error, "not flushed"),
+    }
+}
+
+#[cfg(test)]
+#[path = "flusher_test.rs"]
+mod tests;

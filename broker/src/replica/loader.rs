@@ -2,18 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use protocol::types::{Offset, TopicId, TopicPartition};
 use storage::directory::LogDirectory;
-use storage::{DirectoryState, LoadError, LoadOptions, Log, PartitionMetadataError};
-use tracing::{info, warn};
+use storage::{DirectoryState, LoadOptions, Log, PartitionMetadataError, RecoveryProgress};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::manager::{ReplicaManager, metadata_partition};
-use super::partition::Partition;
+use super::partition::{Offline, Partition};
 use super::settings::TopicSettings;
 use crate::clock::{self, Pulse};
 use crate::metadata::{Image, METADATA_DIRECTORY};
@@ -26,6 +26,9 @@ const RECOVERY_SILENCE_MAX: Duration = Duration::from_mins(5);
 pub(crate) struct LoadProgress {
     logs_total: AtomicUsize,
     logs_done: AtomicUsize,
+    /// Beyond the recovery points, before any of it was read.
+    bytes_total: AtomicU64,
+    bytes_done: AtomicU64,
     /// Beats as long as something moves.
     pub(crate) pulse: Pulse,
 }
@@ -33,7 +36,13 @@ pub(crate) struct LoadProgress {
 impl LoadProgress {
     pub(crate) fn new() -> Self {
         let pulse = Pulse::new(RECOVERY_SILENCE_MAX);
-        Self { logs_total: AtomicUsize::new(0), logs_done: AtomicUsize::new(0), pulse }
+        Self {
+            logs_total: AtomicUsize::new(0),
+            logs_done: AtomicUsize::new(0),
+            bytes_total: AtomicU64::new(0),
+            bytes_done: AtomicU64::new(0),
+            pulse,
+        }
     }
 
     pub(crate) fn logs_total(&self) -> usize {
@@ -43,12 +52,18 @@ impl LoadProgress {
     pub(crate) fn logs_done(&self) -> usize {
         self.logs_done.load(Ordering::Relaxed)
     }
+
+    pub(crate) fn bytes_total(&self) -> u64 {
+        self.bytes_total.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bytes_done(&self) -> u64 {
+        self.bytes_done.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoaderError {
-    #[error(transparent)]
-    Load(#[from] LoadError),
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
 }
@@ -108,6 +123,9 @@ struct Candidate {
     path: PathBuf,
     topic_id: TopicId,
     settings: TopicSettings,
+    options: LoadOptions,
+    /// What there is to scan, at most.
+    bytes: u64,
 }
 
 impl ReplicaManager {
@@ -120,13 +138,17 @@ impl ReplicaManager {
     ) -> Result<(), LoaderError> {
         self.follow_broker_values(image);
         let threads = self.broker_values().get_int("num.recovery.threads.per.data.dir").max(1);
-        let candidates = self.candidates(image)?;
+        let mut candidates = self.candidates(image, checkpoints)?;
+        // Taken from the end, so that no large one is begun last.
+        candidates.sort_by_key(|candidate| candidate.bytes);
         progress.logs_total.store(candidates.len(), Ordering::Relaxed);
+        let bytes = candidates.iter().map(|candidate| candidate.bytes).sum();
+        progress.bytes_total.store(bytes, Ordering::Relaxed);
         let queue = Mutex::new(candidates);
         let loaded = Mutex::new(Vec::new());
         let work = || -> Result<(), LoaderError> {
             while let Some(candidate) = pop(&queue) {
-                if let Some(partition) = self.open(candidate, checkpoints, progress)? {
+                if let Some(partition) = self.open(candidate, progress)? {
                     loaded.lock().unwrap_or_else(PoisonError::into_inner).push(partition);
                 }
                 progress.logs_done.fetch_add(1, Ordering::Relaxed);
@@ -149,16 +171,20 @@ impl ReplicaManager {
         Ok(())
     }
 
-    fn candidates(&self, image: &Image) -> Result<Vec<Candidate>, LoaderError> {
+    fn candidates(&self, image: &Image, checkpoints: &Checkpoints) -> Result<Vec<Candidate>, LoaderError> {
         let io_error = |source| LoaderError::Io { path: self.directory.path().to_owned(), source };
         let mut candidates: Vec<Candidate> = Vec::new();
+        let mut settings: BTreeMap<TopicId, TopicSettings> = BTreeMap::new();
         for (name, path) in self.directory.partitions().map_err(io_error)? {
             match name.state {
                 DirectoryState::Deleted => self.removals.add_directory(path, Duration::ZERO),
                 DirectoryState::Live if !is_metadata_log(&path) => match self.assigned(image, &name.partition) {
                     Some(topic_id) => {
-                        let settings = self.settings(image, &name.partition.topic);
-                        candidates.push(Candidate { name: name.partition, path, topic_id, settings });
+                        let settings = settings.entry(topic_id);
+                        let settings = settings.or_insert_with(|| self.settings(image, &name.partition.topic)).clone();
+                        let options = checkpoints.options(&name.partition);
+                        let bytes = Log::bytes_to_recover(&self.pool, &path, &options);
+                        candidates.push(Candidate { name: name.partition, path, topic_id, settings, options, bytes });
                     }
                     None => self.put_aside(&name.partition)?,
                 },
@@ -174,25 +200,40 @@ impl ReplicaManager {
     }
 
     /// `None`: what is there belongs to an earlier topic of that name, or its creation was cut short. Then it is put
-    /// aside unread, and the partition is made anew.
-    fn open(
-        &self,
-        candidate: Candidate,
-        checkpoints: &Checkpoints,
-        progress: &LoadProgress,
-    ) -> Result<Option<Arc<Partition>>, LoaderError> {
-        let Candidate { name, path, topic_id, settings } = candidate;
-        match Log::topic_id_in(&self.pool, &path) {
-            Ok(found) if found == topic_id => {}
-            Ok(_) | Err(PartitionMetadataError::Missing { .. }) => {
-                self.put_aside(&name)?;
-                return Ok(None);
-            }
-            Err(error) => return Err(LoadError::from(error).into()),
+    /// aside unread, and the partition is made anew. A log that cannot be opened is offline, alone.
+    fn open(&self, candidate: Candidate, progress: &LoadProgress) -> Result<Option<Arc<Partition>>, LoaderError> {
+        let Candidate { name, path, topic_id, settings, options, bytes } = candidate;
+        let found = Log::topic_id_in(&self.pool, &path);
+        let is_another = match &found {
+            Ok(found) => *found != topic_id,
+            Err(PartitionMetadataError::Missing { .. }) => true,
+            // Nothing of a partition is durable before its first flush.
+            Err(PartitionMetadataError::Invalid { .. }) => options.recovery_point == Offset(0),
+            Err(PartitionMetadataError::Io { .. }) => false,
+        };
+        if is_another {
+            self.put_aside(&name)?;
+            return Ok(None);
         }
-        let options = checkpoints.options(&name);
-        let log = Log::load(&self.pool, &path, settings.log.clone(), &options, &mut |_| progress.pulse.beat())?;
-        Ok(Some(Arc::new(Partition::new(name, topic_id, log, settings, self.topic_metrics.of(topic_id)))))
+        let mut scanned = 0;
+        let mut tell = |recovery: RecoveryProgress| {
+            progress.pulse.beat();
+            let now = recovery.scanned_bytes.min(bytes);
+            progress.bytes_done.fetch_add(now.saturating_sub(scanned), Ordering::Relaxed);
+            scanned = now;
+        };
+        let loaded = Log::load(&self.pool, &path, settings.log.clone(), &options, &mut tell);
+        tell(RecoveryProgress { scanned_bytes: bytes, total_bytes: bytes });
+        let metrics = self.topic_metrics.of(topic_id);
+        let partition = match loaded {
+            Ok(log) => Partition::new(name, topic_id, log, settings, metrics, &self.shared),
+            Err(reason) => {
+                error!(partition = %name, %reason, "offline: the log cannot be opened, the others are served");
+                let offline = Offline { reason: reason.to_string(), checkpointed: options };
+                Partition::offline(name, topic_id, offline, settings, metrics, &self.shared)
+            }
+        };
+        Ok(Some(partition))
     }
 
     fn put_aside(&self, name: &TopicPartition) -> Result<(), LoaderError> {

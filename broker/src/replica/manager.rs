@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -11,17 +11,29 @@ use protocol::config::Values;
 use protocol::metadata_records::ConfigResourceType;
 use protocol::types::{BrokerId, DirectoryId, Offset, PartitionId, TopicId, TopicPartition};
 use storage::directory::LogDirectory;
-use storage::{CheckpointError, DiskSpace, FilePool, Log, is_no_space};
+use storage::{CheckpointError, FilePool, Log, is_shortage};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::deleter::Removals;
-use super::partition::{Leadership, Partition};
+use super::flush_queue::FlushQueue;
+use super::partition::{Leadership, Offline, Partition, Shared};
 use super::settings::TopicSettings;
+use super::space::DiskSpace;
 use super::topic_registry::TopicRegistry;
 use crate::clock;
 use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY, PartitionImage, TopicImage};
 use crate::metrics::LatencyHistogram;
+
+/// Logs that are closed at the same time: most of it is waiting for the disk.
+const CLOSING_THREADS: usize = 8;
+
+/// A log that could not be opened, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OfflineReplica {
+    pub(crate) partition: TopicPartition,
+    pub(crate) reason: String,
+}
 
 pub(super) type Partitions = HashMap<(TopicId, PartitionId), Arc<Partition>>;
 
@@ -46,6 +58,8 @@ pub(crate) struct ReplicaManager {
     forgotten: Mutex<BTreeSet<TopicPartition>>,
     /// Held while the checkpoint files are written.
     checkpointing: Mutex<()>,
+    pub(super) shared: Arc<Shared>,
+    checkpoint_due: AtomicBool,
     /// Why the data directory can no longer be used.
     failure: watch::Sender<Option<String>>,
 }
@@ -56,8 +70,11 @@ impl ReplicaManager {
         pool: Arc<FilePool>,
         directory: Arc<LogDirectory>,
         file_values: Values,
+        space: DiskSpace,
     ) -> Self {
         Self {
+            shared: Arc::new(Shared { flushes: FlushQueue::default(), space }),
+            checkpoint_due: AtomicBool::new(false),
             broker_id,
             directory_id: directory.properties().directory_id,
             pool,
@@ -102,6 +119,30 @@ impl ReplicaManager {
     /// This broker's options, with what was set while it ran.
     pub(crate) fn broker_values(&self) -> Guard<Arc<Values>> {
         self.broker_values.load()
+    }
+
+    pub(crate) fn space(&self) -> &DiskSpace {
+        &self.shared.space
+    }
+
+    pub(super) fn look_at_space(&self) {
+        self.shared.space.look(&self.directory);
+    }
+
+    /// Logs that could not be opened.
+    pub(crate) fn offline(&self) -> Vec<OfflineReplica> {
+        let partitions = self.partitions.load();
+        let offline = partitions.values().filter_map(|partition| {
+            Some(OfflineReplica { partition: partition.name.clone(), reason: partition.offline_reason()?.to_owned() })
+        });
+        offline.collect()
+    }
+
+    /// It is still this broker's, and has not been made anew.
+    pub(super) fn is_hosted(&self, partition: &Arc<Partition>) -> bool {
+        let partitions = self.partitions.load();
+        let found = partitions.get(&(partition.topic_id, partition.name.partition));
+        found.is_some_and(|found| Arc::ptr_eq(found, partition))
     }
 
     /// What holds for a topic of this name.
@@ -185,14 +226,14 @@ impl ReplicaManager {
         match self.create_log(&path, &name, topic.id, settings) {
             Ok(log) => {
                 let metrics = self.topic_metrics.of(topic.id);
-                let partition = Arc::new(Partition::new(name, topic.id, log, settings.clone(), metrics));
+                let partition = Partition::new(name, topic.id, log, settings.clone(), metrics, &self.shared);
                 partitions.insert((topic.id, id), partition.clone());
                 Some(partition)
             }
             // A full disk is no failed disk. What there is of the partition is put aside at the next start, and it is
             // made anew.
-            Err(error) if is_no_space(&error) => {
-                error!(partition = %name, %error, "no space for a new partition: it is not served");
+            Err(error) if is_shortage(&error) => {
+                error!(partition = %name, %error, "no room for a new partition: it is not served");
                 None
             }
             Err(error) => {
@@ -211,10 +252,7 @@ impl ReplicaManager {
         settings: &TopicSettings,
     ) -> std::io::Result<Log> {
         if self.forgotten().contains(name) {
-            self.write_checkpoints().map_err(|error| match error {
-                CheckpointError::Io { source, .. } => source,
-                invalid @ CheckpointError::Invalid { .. } => std::io::Error::other(invalid),
-            })?;
+            self.write_checkpoints()?;
         }
         Log::create(&self.pool, path, topic, settings.log.clone(), Offset(0), clock::wall())
     }
@@ -235,7 +273,7 @@ impl ReplicaManager {
     }
 
     /// Of the volume that holds the data directory; `None` where it has failed.
-    pub(crate) fn disk_space(&self) -> Option<std::io::Result<DiskSpace>> {
+    pub(crate) fn disk_space(&self) -> Option<std::io::Result<storage::DiskSpace>> {
         self.failure.borrow().is_none().then(|| self.pool.disk().space(self.directory.path()))
     }
 
@@ -246,6 +284,14 @@ impl ReplicaManager {
 
     pub(super) fn metadata_recovery_point(&self) -> Offset {
         Offset(self.metadata_recovery_point.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn checkpoint_is_due(&self) {
+        self.checkpoint_due.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take_checkpoint_due(&self) -> bool {
+        self.checkpoint_due.swap(false, Ordering::AcqRel)
     }
 
     /// Partitions of these names are gone from the manager, but not yet from the checkpoint files.
@@ -276,7 +322,11 @@ impl ReplicaManager {
         let mut recovery_points = BTreeMap::from([(metadata_partition(), self.metadata_recovery_point())]);
         let mut high_watermarks = BTreeMap::new();
         for partition in self.all() {
-            let positions = partition.with_log(|log| (log.recovery_point(), log.high_watermark().offset));
+            let positions = match partition.offline_log() {
+                // What cannot be read now was synced all the same.
+                Some(Offline { checkpointed, .. }) => Ok((checkpointed.recovery_point, checkpointed.high_watermark)),
+                None => partition.with_log(|log| (log.recovery_point(), log.high_watermark().offset)),
+            };
             let Ok((recovery_point, high_watermark)) = positions else { continue };
             recovery_points.insert(partition.name.clone(), recovery_point);
             high_watermarks.insert(partition.name.clone(), high_watermark);
@@ -295,7 +345,10 @@ impl ReplicaManager {
     /// Of the partitions that do not begin at 0.
     fn log_starts(&self) -> BTreeMap<TopicPartition, Offset> {
         let starts = self.all().into_iter().filter_map(|partition| {
-            let start = partition.with_log(Log::log_start).ok()?;
+            let start = match partition.offline_log() {
+                Some(offline) => offline.checkpointed.log_start,
+                None => partition.with_log(Log::log_start).ok()?,
+            };
             (Offset(0) < start).then(|| (partition.name.clone(), start))
         });
         starts.collect()
@@ -303,14 +356,13 @@ impl ReplicaManager {
 
     /// After everything has stopped. False: something could not be made durable, so the stop was not clean.
     pub(crate) fn close(&self) -> bool {
-        let mut clean = true;
-        for partition in self.all() {
-            let closed = partition.with_log_mut(|log| log.close_clean(clock::wall()));
-            if !matches!(closed, Ok(Ok(_))) {
-                error!(partition = %partition.name, outcome = ?closed, "not closed cleanly");
-                clean = false;
-            }
-        }
+        let partitions = Mutex::new(self.all());
+        let next = || partitions.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let failures = || std::iter::from_fn(next).filter(|partition| !close(partition)).count();
+        let mut clean = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..CLOSING_THREADS).map(|_| scope.spawn(failures)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or(1)).sum::<usize>() == 0
+        });
         if let Err(error) = self.write_checkpoints() {
             error!(%error, "checkpoints not written");
             clean = false;
@@ -318,6 +370,16 @@ impl ReplicaManager {
         info!(partitions = self.partition_count(), clean, "logs closed");
         clean
     }
+}
+
+/// A log that could not be opened is none that was closed cleanly: the next start is to look at it as this one did.
+fn close(partition: &Partition) -> bool {
+    let closed = partition.with_log_mut(|log| log.close_clean(clock::wall()));
+    let clean = matches!(closed, Ok(Ok(_)));
+    if !clean {
+        error!(partition = %partition.name, outcome = ?closed, "not closed cleanly");
+    }
+    clean
 }
 
 /// The metadata log's name in the checkpoints.

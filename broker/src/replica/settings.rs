@@ -41,6 +41,8 @@ impl Effective<'_> {
                 index_interval_bytes: u64::try_from(self.number("index.interval.bytes")).unwrap_or(0),
                 segment_index_bytes: usize::try_from(self.number("segment.index.bytes")).unwrap_or(0),
                 producer_id_expiration_ms: self.broker.get_long("producer.id.expiration.ms"),
+                flush_messages: self.number("flush.messages"),
+                flush_ms: self.number("flush.ms"),
             },
             rules: BatchRules {
                 message_bytes_max: usize::try_from(self.number("max.message.bytes")).unwrap_or(0),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use protocol::types::{BrokerEpoch, IncarnationId};
 use storage::directory::LogDirectory;
-use storage::{Disk, FilePool, PoolLimits};
+use storage::{Disk, FilePool, PoolLimits, Reserve, ReservedDisk};
 use uuid::Uuid;
 
 use super::startup::ServerError;
@@ -16,7 +16,7 @@ use crate::controller::{
 };
 use crate::handlers::{Broker, Identity, LargeBatches};
 use crate::metrics::Metrics;
-use crate::replica::{Checkpoints, LoadProgress, LoaderError, ReplicaManager};
+use crate::replica::{Checkpoints, DiskSpace, LoadProgress, LoaderError, ReplicaManager, SpaceLimits};
 
 pub(super) struct Loaded {
     pub(super) broker: Arc<Broker>,
@@ -42,6 +42,10 @@ pub(super) fn load(
     directory: LogDirectory,
     progress: &LoadProgress,
 ) -> Result<Loaded, ServerError> {
+    let space = open_space(&config, &disk, &directory)?;
+    // From here on: what has to be written on a full volume, too.
+    let reserved: Arc<dyn Disk> = Arc::new(ReservedDisk::new(disk.clone(), space.reserve().clone()));
+    let directory = directory.on(reserved.clone());
     let properties = directory.properties().clone();
     let identity = Identity {
         cluster_id: properties.cluster_id,
@@ -59,8 +63,11 @@ pub(super) fn load(
         file_values: config.values.clone(),
     };
     let checkpoints = Checkpoints::read(&directory);
-    let controller = Controller::open(context, &pool, &directory, checkpoints.metadata_recovery_point())?;
-    let replicas = Arc::new(ReplicaManager::new(config.broker_id, pool, Arc::new(directory), config.values.clone()));
+    let system_pool = FilePool::new(reserved, PoolLimits::default());
+    let controller = Controller::open(context, &system_pool, &directory, checkpoints.metadata_recovery_point())?;
+    let directory = Arc::new(directory);
+    let replicas = ReplicaManager::new(config.broker_id, pool, directory, config.values.clone(), space);
+    let replicas = Arc::new(replicas);
     replicas.load(controller.image(), &checkpoints, progress)?;
     let image = Arc::new(ArcSwap::from_pointee(controller.image().clone()));
     let previous_epoch = replicas.directory().clean_shutdown().and_then(|clean| clean.broker_epoch);
@@ -77,6 +84,19 @@ pub(super) fn load(
         config,
     };
     Ok(Loaded { broker: Arc::new(broker), controller, registration })
+}
+
+/// On a volume that is nearly full the reserve is given up at once, so that the logs can be opened.
+fn open_space(config: &BrokerConfig, disk: &Arc<dyn Disk>, directory: &LogDirectory) -> Result<DiskSpace, ServerError> {
+    let found = directory.space().map_err(|error| ServerError::start("the size of the volume", error))?;
+    let limits = SpaceLimits::of_volume(config.disk_reserves, found.total_bytes);
+    let reserve = Arc::new(Reserve::open(disk.clone(), directory.path(), limits.file));
+    let space = DiskSpace::new(limits, reserve.clone(), found);
+    if space.is_exhausted() {
+        reserve.release();
+    }
+    space.look(directory);
+    Ok(space)
 }
 
 /// Controllers are reached at the voters' addresses, so their listener is not told.

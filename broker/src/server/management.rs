@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
@@ -65,6 +66,8 @@ pub(crate) enum FormatRefusal {
     /// What the caller sent cannot be done.
     #[error("{0}")]
     Invalid(String),
+    #[error("the data directory is formatted already")]
+    AlreadyFormatted,
     #[error("{0}")]
     Failed(String),
 }
@@ -133,20 +136,25 @@ async fn metrics(State(management): Shared) -> Response {
     }
 }
 
-async fn format(State(management): Shared, Json(request): Json<FormatRequest>) -> Response {
+async fn format(State(management): Shared, request: Result<Json<FormatRequest>, JsonRejection>) -> Response {
+    let request = match request {
+        Ok(Json(request)) => request,
+        Err(rejection) => return problem(rejection.status(), rejection.body_text()),
+    };
     let stage = management.stage.load_full();
     let Stage::Unformatted(calls) = &*stage else {
-        return problem(StatusCode::CONFLICT, "the data directory is formatted already");
+        return problem(StatusCode::CONFLICT, FormatRefusal::AlreadyFormatted.to_string());
     };
     let (reply, outcome) = oneshot::channel();
     if calls.send(FormatCall { request, reply }).await.is_err() {
-        return problem(StatusCode::CONFLICT, "the data directory is formatted already");
+        return problem(StatusCode::CONFLICT, FormatRefusal::AlreadyFormatted.to_string());
     }
     match outcome.await {
         Ok(Ok(())) => StatusCode::OK.into_response(),
         Ok(Err(refusal @ FormatRefusal::Invalid(_))) => problem(StatusCode::BAD_REQUEST, refusal.to_string()),
+        Ok(Err(refusal @ FormatRefusal::AlreadyFormatted)) => problem(StatusCode::CONFLICT, refusal.to_string()),
         Ok(Err(refusal @ FormatRefusal::Failed(_))) => problem(StatusCode::INTERNAL_SERVER_ERROR, refusal.to_string()),
-        Err(_) => problem(StatusCode::CONFLICT, "the data directory is formatted already"),
+        Err(_) => problem(StatusCode::CONFLICT, FormatRefusal::AlreadyFormatted.to_string()),
     }
 }
 

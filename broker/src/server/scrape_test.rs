@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::*;
 use crate::clock;
 use crate::metrics::TopicMetrics;
-use crate::replica::TopicSettings;
+use crate::replica::{TopicSettings, testing};
 
 const TOPICS: u32 = 100;
 const PARTITIONS: i32 = 100;
@@ -28,17 +28,18 @@ impl Collector for Partitions {
 
 fn partitions() -> Vec<Arc<Partition>> {
     let settings = TopicSettings::of(&Image::empty(), "t", &Values::defaults(Scope::Broker));
+    let shared = testing::shared();
     let of_topic = |topic: u32| {
         let (id, metrics) = (TopicId(Uuid::from_u128(u128::from(topic))), Arc::new(TopicMetrics::default()));
         // One of its own for each topic: with so many files a single one would take minutes.
         let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new());
         disk.create_directory(Path::new("/data")).unwrap();
-        let (pool, settings) = (FilePool::new(disk, PoolLimits::default()), &settings);
+        let (pool, settings, shared) = (FilePool::new(disk, PoolLimits::default()), &settings, &shared);
         (0..PARTITIONS).map(PartitionId).map(move |partition| {
             let name = TopicPartition { topic: format!("topic-{topic:03}"), partition };
             let path = Path::new("/data").join(name.to_string());
             let log = Log::create(&pool, &path, id, settings.log.clone(), Offset(7), clock::wall()).unwrap();
-            Arc::new(Partition::new(name, id, log, settings.clone(), metrics.clone()))
+            Partition::new(name, id, log, settings.clone(), metrics.clone(), shared)
         })
     };
     (0..TOPICS).flat_map(of_topic).collect()

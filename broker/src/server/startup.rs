@@ -44,7 +44,7 @@ pub(crate) enum ServerError {
 }
 
 impl ServerError {
-    fn start(what: &str, error: impl std::fmt::Display) -> Self {
+    pub(super) fn start(what: &str, error: impl std::fmt::Display) -> Self {
         Self::Start(format!("{what}: {error}"))
     }
 
@@ -146,7 +146,9 @@ impl Startup {
             };
             let Some(call) = call else { return Ok(None) };
             let outcome = self.format(&call);
-            let opened = outcome.is_ok().then(|| self.try_open());
+            // Perhaps formatted by hand meanwhile.
+            let is_formatted = matches!(outcome, Ok(()) | Err(FormatRefusal::AlreadyFormatted));
+            let opened = is_formatted.then(|| self.try_open());
             if call.reply.send(outcome).is_err() {
                 warn!("who asked to format did not wait for the answer");
             }
@@ -166,6 +168,7 @@ impl Startup {
         let plan = plan(&call.request, &self.config)?;
         format_directory(&self.disk, &self.config, &plan).map_err(|error| match error {
             FormatError::Voters(_) => FormatRefusal::Invalid(error.to_string()),
+            FormatError::AlreadyFormatted { .. } => FormatRefusal::AlreadyFormatted,
             _ => FormatRefusal::Failed(error.to_string()),
         })?;
         info!(cluster = %plan.cluster_id, directory = %plan.directory_id, "formatted");

@@ -3,13 +3,16 @@
 use serde::Serialize;
 
 use crate::handlers::Broker;
-use crate::replica::LoadProgress;
+use crate::replica::{LoadProgress, OfflineReplica};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RecoveryStatus {
     logs_total: usize,
     logs_done: usize,
+    /// Of what lies beyond the recovery points.
+    bytes_total: u64,
+    bytes_done: u64,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -33,6 +36,25 @@ pub(super) struct RunningStatus {
     bytes_used: u64,
     leaders: usize,
     replicas: usize,
+    disk: DiskStatus,
+    /// Logs that could not be opened. Clients get KAFKA_STORAGE_ERROR.
+    offline_replicas: Vec<OfflineStatus>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DiskStatus {
+    total_bytes: u64,
+    available_bytes: u64,
+    /// Producers are told to try again.
+    is_low: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OfflineStatus {
+    partition: String,
+    reason: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,7 +96,12 @@ struct PartitionCounts {
 
 impl RecoveryStatus {
     pub(super) fn of(progress: &LoadProgress) -> Self {
-        Self { logs_total: progress.logs_total(), logs_done: progress.logs_done() }
+        Self {
+            logs_total: progress.logs_total(),
+            logs_done: progress.logs_done(),
+            bytes_total: progress.bytes_total(),
+            bytes_done: progress.bytes_done(),
+        }
     }
 }
 
@@ -89,6 +116,18 @@ pub(super) fn running_status(broker: &Broker) -> RunningStatus {
         bytes_used: broker.replicas.bytes_used(),
         leaders: broker.replicas.leader_count(),
         replicas: broker.replicas.partition_count(),
+        disk: DiskStatus {
+            total_bytes: broker.replicas.space().total_bytes(),
+            available_bytes: broker.replicas.space().available_bytes(),
+            is_low: broker.replicas.space().is_low(),
+        },
+        offline_replicas: broker.replicas.offline().into_iter().map(OfflineStatus::of).collect(),
+    }
+}
+
+impl OfflineStatus {
+    fn of(replica: OfflineReplica) -> Self {
+        Self { partition: replica.partition.to_string(), reason: replica.reason }
     }
 }
 

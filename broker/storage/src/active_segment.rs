@@ -1,7 +1,7 @@
 //! The last segment of a log, the only one that is written.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::batch::{BatchHeader, HEADER_LENGTH};
@@ -11,14 +11,16 @@ use crate::closed_segment::ClosedSegment;
 use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile, OpenMode, length_u64, write_all_at};
 use crate::files::{FileKind, segment_path};
-use crate::pool::FilePool;
+use crate::pool::{FilePool, PooledSegment};
 use crate::segment_indexes::{IndexFiles, SegmentIndexes};
 
 #[derive(Debug)]
 pub(crate) struct ActiveSegment {
     pub(crate) base: Offset,
-    pub(crate) log: Arc<dyn DiskFile>,
-    pub(crate) index_files: IndexFiles,
+    /// Shared with readers that came before the first write.
+    pub(crate) pooled: Arc<PooledSegment>,
+    /// Open from the first write on: a log that nobody writes to holds no descriptor.
+    log: Option<Arc<dyn DiskFile>>,
     pub(crate) indexes: SegmentIndexes,
     /// Bytes of the `.log`.
     pub(crate) size: u64,
@@ -43,18 +45,55 @@ pub(crate) enum RollReason {
 }
 
 impl ActiveSegment {
-    pub(crate) fn create(disk: &dyn Disk, directory: &Path, base: Offset, now: Timestamp) -> io::Result<Self> {
-        let path = segment_path(directory, base, FileKind::Log);
-        let log = disk.open(&path, OpenMode::Create)?;
+    /// Has no files before the first write.
+    pub(crate) fn new(pool: &Arc<FilePool>, base: Offset, now: Timestamp) -> Self {
+        Self::resume(pool, SegmentIndexes::new(base), (base, 0), (None, now))
+    }
+
+    /// Has its files at once: where others came before it, its name is all that tells the log's end.
+    pub(crate) fn create(pool: &Arc<FilePool>, directory: &Path, base: Offset, now: Timestamp) -> io::Result<Self> {
+        let mut segment = Self::new(pool, base, now);
+        segment.open(directory)?;
+        Ok(segment)
+    }
+
+    /// Goes on with a segment of `size` bytes.
+    pub(crate) fn resume(
+        pool: &Arc<FilePool>,
+        indexes: SegmentIndexes,
+        (base, size): (Offset, u64),
+        (first_timestamp, created): (Option<Timestamp>, Timestamp),
+    ) -> Self {
+        let pooled = Arc::new(pool.new_segment());
+        Self { base, pooled, log: None, indexes, size, first_timestamp, created, cut_back: false }
+    }
+
+    /// The `.log` if it is open, which it is if anything was written.
+    pub(crate) fn open_log(&self) -> Option<&Arc<dyn DiskFile>> {
+        self.log.as_ref()
+    }
+
+    /// Opens the `.log` for writing, or makes the files of a new segment. Fails without having changed anything that
+    /// matters.
+    pub(crate) fn open(&mut self, directory: &Path) -> io::Result<&Arc<dyn DiskFile>> {
+        let log = match self.log.take() {
+            Some(log) => log,
+            None if self.size == 0 => self.make_files(directory)?,
+            None => self.disk().open(&self.path(directory), OpenMode::ReadWrite)?,
+        };
+        Ok(self.log.insert(log))
+    }
+
+    fn make_files(&self, directory: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.path(directory);
+        let log = self.disk().open(&path, OpenMode::Create)?;
         let length = log.length()?;
         if length != 0 {
             let message = format!("{}: {length} bytes where a new segment should begin", path.display());
             return Err(io::Error::other(message));
         }
-        let index_files = IndexFiles::open(disk, directory, base)?;
-        let indexes = SegmentIndexes::new(base);
-        indexes.truncate_files(&index_files)?;
-        Ok(Self { base, log, index_files, indexes, size: 0, first_timestamp: None, created: now, cut_back: false })
+        self.indexes.truncate_files(&self.index_files(directory)?)?;
+        Ok(log)
     }
 
     /// `batch` has its offsets, and `length` bytes.
@@ -83,8 +122,9 @@ impl ActiveSegment {
 
     /// Writes the batch whose first bytes are to be `head`, by one call. After an error the file may be longer than
     /// `size`.
-    pub(crate) fn write(&self, head: &[u8; HEADER_LENGTH], records: &[u8]) -> io::Result<()> {
-        write_all_at(&*self.log, head, records, self.size)
+    pub(crate) fn write(&mut self, directory: &Path, head: &[u8; HEADER_LENGTH], records: &[u8]) -> io::Result<()> {
+        let size = self.size;
+        write_all_at(&**self.open(directory)?, head, records, size)
     }
 
     /// Takes note of a batch that was written at the end.
@@ -96,36 +136,57 @@ impl ActiveSegment {
 
     /// Removes what a failed write left.
     pub(crate) fn cut_back(&mut self) -> io::Result<()> {
+        let Some(log) = &self.log else { return Ok(()) };
         self.cut_back = true;
-        self.log.set_length(self.size)
+        log.set_length(self.size)
     }
 
-    /// Brings the index files up to date, with the last time entry. May be repeated.
-    pub(crate) fn finish_indexes(&mut self) -> io::Result<()> {
+    /// Brings the index files up to date. Open only for this: entries come rarely.
+    pub(crate) fn write_indexes(&mut self, directory: &Path) -> io::Result<IndexFiles> {
+        let files = self.index_files(directory)?;
+        self.indexes.write_out(&files)?;
+        Ok(files)
+    }
+
+    /// Brings all files up to date, with the last time entry. May be repeated.
+    pub(crate) fn finish(&mut self, directory: &Path) -> io::Result<[Arc<dyn DiskFile>; 3]> {
         self.indexes.finish();
-        self.indexes.write_out(&self.index_files)
+        let log = self.open(directory)?.clone();
+        let IndexFiles { offsets, times } = self.write_indexes(directory)?;
+        Ok([log, offsets, times])
     }
 
     /// See [`ClosedSegment::modified`].
-    pub(crate) fn modified(&self) -> io::Result<Timestamp> {
+    pub(crate) fn modified(&self, directory: &Path) -> io::Result<Timestamp> {
         let largest = self.indexes.largest().timestamp;
-        if Timestamp(0) <= largest { Ok(largest) } else { self.log.modified() }
+        match &self.log {
+            _ if Timestamp(0) <= largest => Ok(largest),
+            Some(log) => log.modified(),
+            None => self.disk().open(&self.path(directory), OpenMode::Read)?.modified(),
+        }
     }
 
-    pub(crate) fn files(&self) -> [Arc<dyn DiskFile>; 3] {
-        [self.log.clone(), self.index_files.offsets.clone(), self.index_files.times.clone()]
-    }
-
-    pub(crate) fn into_closed(self, pool: &Arc<FilePool>, directory: &Arc<Path>, end: Offset) -> ClosedSegment {
+    pub(crate) fn into_closed(self, directory: &Arc<Path>, end: Offset) -> ClosedSegment {
         ClosedSegment {
-            pool: pool.clone(),
-            id: pool.new_id(),
+            files: self.pooled,
             directory: directory.clone(),
             base: self.base,
             end,
             size: self.size,
             largest_timestamp: self.indexes.largest().timestamp,
         }
+    }
+
+    pub(crate) fn path(&self, directory: &Path) -> PathBuf {
+        segment_path(directory, self.base, FileKind::Log)
+    }
+
+    fn index_files(&self, directory: &Path) -> io::Result<IndexFiles> {
+        IndexFiles::open(&**self.disk(), directory, self.base)
+    }
+
+    fn disk(&self) -> &Arc<dyn Disk> {
+        self.pooled.disk()
     }
 
     /// By the records' clock where there is one, else by ours.

@@ -23,6 +23,15 @@ pub enum CheckpointError {
     Invalid { path: PathBuf, reason: String },
 }
 
+impl From<CheckpointError> for io::Error {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::Io { source, .. } => source,
+            invalid @ CheckpointError::Invalid { .. } => Self::new(io::ErrorKind::InvalidData, invalid),
+        }
+    }
+}
+
 /// An offset per partition: the recovery points, the log start offsets, or the high watermarks of a directory.
 #[derive(Debug)]
 pub struct OffsetCheckpoint {

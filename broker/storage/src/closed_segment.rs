@@ -9,7 +9,7 @@ use protocol::types::{Offset, Timestamp};
 use crate::disk::{DiskFile, Mapping, OpenMode};
 use crate::files::{FileKind, deleted, segment_path};
 use crate::offset_index::{self, OffsetEntry};
-use crate::pool::{FilePool, IndexKind, SegmentId};
+use crate::pool::{IndexKind, PooledSegment};
 use crate::scanner::{BatchScanner, ReadMode, ScanError};
 use crate::segment_indexes::SegmentIndexes;
 use crate::time_index::{self, TimeEntry};
@@ -20,8 +20,7 @@ const SCAN_BUFFER_BYTES: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(crate) struct ClosedSegment {
-    pub(crate) pool: Arc<FilePool>,
-    pub(crate) id: SegmentId,
+    pub(crate) files: Arc<PooledSegment>,
     pub(crate) directory: Arc<Path>,
     pub(crate) base: Offset,
     /// Base of the segment after it.
@@ -37,15 +36,18 @@ impl ClosedSegment {
     }
 
     pub(crate) fn log(&self, mode: ReadMode) -> Result<Arc<dyn DiskFile>, ScanError> {
-        match mode {
-            ReadMode::NoWait => self.pool.open_log(self.id).ok_or(ScanError::WouldBlock),
-            ReadMode::Blocking => self.pool.log_or_open(self.id, || self.open(FileKind::Log)).map_err(ScanError::Io),
-        }
+        self.files.log(mode, || self.open(FileKind::Log))
     }
 
     pub(crate) fn offset_entry(&self, target: Offset, mode: ReadMode) -> Result<Option<OffsetEntry>, ScanError> {
         let index = self.index(IndexKind::Offset, mode)?;
         Ok(offset_index::lookup(&index, self.base, target))
+    }
+
+    /// The entries around `target`.
+    pub(crate) fn neighbours(&self, target: Offset, mode: ReadMode) -> Result<[Option<OffsetEntry>; 2], ScanError> {
+        let index = self.index(IndexKind::Offset, mode)?;
+        Ok([offset_index::lookup(&index, self.base, target), offset_index::lookup_after(&index, self.base, target)])
     }
 
     pub(crate) fn time_entry(&self, target: Timestamp, mode: ReadMode) -> Result<Option<TimeEntry>, ScanError> {
@@ -64,7 +66,7 @@ impl ClosedSegment {
     /// A reader may hold the segment while it is deleted.
     fn open(&self, kind: FileKind) -> io::Result<Arc<dyn DiskFile>> {
         let path = segment_path(&self.directory, self.base, kind);
-        let open = |path: &Path| self.pool.disk().open(path, OpenMode::Read);
+        let open = |path: &Path| self.files.disk().open(path, OpenMode::Read);
         match open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => open(&deleted(&path)),
             file => file,
@@ -72,14 +74,14 @@ impl ClosedSegment {
     }
 
     fn index(&self, kind: IndexKind, mode: ReadMode) -> Result<Arc<Mapping>, ScanError> {
-        if let Some(mapping) = self.pool.mapping(self.id, kind) {
+        if let Some(mapping) = self.files.mapping(kind) {
             return Ok(mapping);
         }
         if mode == ReadMode::NoWait {
             return Err(ScanError::WouldBlock);
         }
         let mapping = Arc::new(self.open_index(kind)?);
-        self.pool.insert_mapping(self.id, kind, mapping.clone());
+        self.files.insert_mapping(kind, mapping.clone());
         Ok(mapping)
     }
 
@@ -123,12 +125,5 @@ impl ClosedSegment {
         }
         indexes.finish();
         Ok(indexes)
-    }
-}
-
-/// Open files of a removed segment would keep its space.
-impl Drop for ClosedSegment {
-    fn drop(&mut self) {
-        self.pool.forget(self.id);
     }
 }

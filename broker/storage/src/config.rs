@@ -11,6 +11,10 @@ pub struct LogConfig {
     pub segment_index_bytes: usize,
     /// `producer.id.expiration.ms`
     pub producer_id_expiration_ms: i64,
+    /// `flush.messages`
+    pub flush_messages: i64,
+    /// `flush.ms`
+    pub flush_ms: i64,
 }
 
 impl Default for LogConfig {
@@ -21,6 +25,8 @@ impl Default for LogConfig {
             index_interval_bytes: 4096,
             segment_index_bytes: 10 << 20,
             producer_id_expiration_ms: 24 * 3_600_000,
+            flush_messages: i64::MAX,
+            flush_ms: i64::MAX,
         }
     }
 }

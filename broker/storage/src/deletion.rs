@@ -42,7 +42,7 @@ enum DeletionReason {
 #[derive(Debug, Clone, Copy)]
 enum Candidate<'a> {
     Closed(&'a ClosedSegment),
-    Active { end: Offset, segment: &'a ActiveSegment },
+    Active { end: Offset, segment: &'a ActiveSegment, directory: &'a Path },
 }
 
 impl Candidate<'_> {
@@ -63,7 +63,7 @@ impl Candidate<'_> {
     fn modified(&self) -> io::Result<Timestamp> {
         match self {
             Self::Closed(segment) => segment.modified(),
-            Self::Active { segment, .. } => segment.modified(),
+            Self::Active { segment, directory, .. } => segment.modified(directory),
         }
     }
 }
@@ -103,7 +103,7 @@ impl Log {
         }
         if self.start_offset < offset {
             self.start_offset = offset;
-            // The file is brought up to date with the next epoch, or when the log is opened.
+            // The file is brought up to date with the next flush.
             self.epochs.truncate_from_start(offset);
         }
         Ok(())
@@ -123,7 +123,7 @@ impl Log {
         if self.closed.len() < count {
             match self.roll(now).map_err(|error| self.write_failed(error)) {
                 Ok(()) => {}
-                Err(AppendError::NoSpace { .. }) => count = self.closed.len(),
+                Err(AppendError::NoSpace { .. } | AppendError::NoDescriptors { .. }) => count = self.closed.len(),
                 Err(error) => return Err(error),
             }
         }
@@ -140,7 +140,8 @@ impl Log {
         let closed = self.closed.iter().map(|segment| Candidate::Closed(segment));
         let mut left = self.size();
         let mut count: usize = 0;
-        for segment in closed.chain([Candidate::Active { end: self.end_offset, segment: &self.active }]) {
+        let (segment, directory) = (&self.active, &*self.directory);
+        for segment in closed.chain([Candidate::Active { end: self.end_offset, segment, directory }]) {
             let Some(reason) = self.deletion_reason(segment, left, retention, now) else { break };
             tracing::debug!(directory = %self.directory.display(), end = %segment.end(), ?reason, "segment goes");
             left = left.saturating_sub(segment.size());

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::checkpoint::OffsetCheckpoint;
-use crate::disk::{Disk, DiskFile, OpenMode, read_file, remove_if_present, replace_file};
+use crate::disk::{Disk, DiskFile, DiskSpace, OpenMode, read_file, remove_if_present, replace_file};
 use crate::meta_properties::{self, MetaProperties};
 use crate::partition_directory::{DirectoryState, PartitionDirectoryName, renamed};
 
@@ -93,19 +93,34 @@ pub struct ExpectedOwner {
     pub node_id: BrokerId,
 }
 
-/// Gives an empty directory its identity, durably.
-pub fn format(disk: &Arc<dyn Disk>, path: &Path, properties: &MetaProperties) -> Result<(), FormatError> {
-    disk.create_directory(path).map_err(|source| io_error(path, source))?;
-    let _lock = lock(&**disk, path)?;
-    match read_properties(&**disk, path) {
-        Ok(found) => return Err(FormatError::AlreadyFormatted { path: path.to_owned(), found: found.into() }),
-        Err(OpenError::NotFormatted { .. }) => {}
-        Err(error) => return Err(error.into()),
+/// A directory that is being formatted, by nobody else.
+#[derive(Debug)]
+pub struct Formatting {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    _lock: Arc<dyn DiskFile>,
+}
+
+impl Formatting {
+    /// Makes the directory where there is none, and locks it.
+    pub fn begin(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self, FormatError> {
+        disk.create_directory(path).map_err(|source| io_error(path, source))?;
+        let lock = lock(&**disk, path)?;
+        match read_properties(&**disk, path) {
+            Ok(found) => Err(FormatError::AlreadyFormatted { path: path.to_owned(), found: found.into() }),
+            Err(OpenError::NotFormatted { .. }) => Ok(Self { disk: disk.clone(), path: path.to_owned(), _lock: lock }),
+            Err(error) => Err(error.into()),
+        }
     }
-    replace_file(&**disk, &path.join(meta_properties::FILE_NAME), properties.encode().as_bytes())
-        .and_then(|()| path.parent().map_or(Ok(()), |parent| disk.sync_directory(parent)))
-        .map_err(|source| io_error(path, source))?;
-    Ok(())
+
+    /// Gives the directory its identity, durably.
+    pub fn finish(self, properties: &MetaProperties) -> Result<(), FormatError> {
+        let Self { disk, path, _lock } = self;
+        replace_file(&*disk, &path.join(meta_properties::FILE_NAME), properties.encode().as_bytes())
+            .and_then(|()| path.parent().map_or(Ok(()), |parent| disk.sync_directory(parent)))
+            .map_err(|source| io_error(&path, source))?;
+        Ok(())
+    }
 }
 
 impl LogDirectory {
@@ -119,6 +134,12 @@ impl LogDirectory {
         check_owner(path, &properties, expected)?;
         let clean_shutdown = take_clean_shutdown(&**disk, path).map_err(|source| io_error(path, source))?;
         Ok(Self { disk: disk.clone(), path: path.to_owned(), properties, clean_shutdown, _lock: lock })
+    }
+
+    /// The same, with its own files on another disk from now on.
+    #[must_use]
+    pub fn on(self, disk: Arc<dyn Disk>) -> Self {
+        Self { disk, ..self }
     }
 
     pub fn path(&self) -> &Path {
@@ -155,6 +176,10 @@ impl LogDirectory {
 
     pub fn partition_path(&self, partition: &TopicPartition) -> PathBuf {
         self.path.join(partition.to_string())
+    }
+
+    pub fn space(&self) -> io::Result<DiskSpace> {
+        self.disk.space(&self.path)
     }
 
     /// All partition directories, and their paths.

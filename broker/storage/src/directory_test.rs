@@ -21,14 +21,14 @@ fn owner() -> ExpectedOwner {
 fn formatted() -> (Arc<dyn Disk>, PathBuf) {
     let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new());
     let path = PathBuf::from("/volume/data");
-    format(&disk, &path, &properties()).unwrap();
+    Formatting::begin(&disk, &path).unwrap().finish(&properties()).unwrap();
     (disk, path)
 }
 
 #[test]
 fn a_directory_is_formatted_once_and_says_whose_it_is() {
     let (disk, path) = formatted();
-    assert!(matches!(format(&disk, &path, &properties()), Err(FormatError::AlreadyFormatted { .. })));
+    assert!(matches!(Formatting::begin(&disk, &path), Err(FormatError::AlreadyFormatted { .. })));
     let directory = LogDirectory::open(&disk, &path, &owner()).unwrap();
     assert_eq!(*directory.properties(), properties());
     assert_eq!(directory.clean_shutdown(), None);
@@ -75,7 +75,7 @@ fn partitions_are_listed_set_aside_and_removed() {
     let root = tempfile::tempdir().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
     let path = root.path().join("data");
-    format(&disk, &path, &properties()).unwrap();
+    Formatting::begin(&disk, &path).unwrap().finish(&properties()).unwrap();
     let directory = LogDirectory::open(&disk, &path, &owner()).unwrap();
     assert!(matches!(LogDirectory::open(&disk, &path, &owner()), Err(OpenError::Locked { .. })));
     let partition = |topic: &str| TopicPartition { topic: topic.into(), partition: PartitionId(0) };

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::types::Timestamp;
@@ -53,7 +53,7 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// With everything in it.
     fn remove_directory(&self, path: &Path) -> io::Result<()>;
     fn list(&self, path: &Path) -> io::Result<Vec<DirectoryEntry>>;
-    /// Of the file system that holds `path`.
+    /// Of the volume that `path` lies on.
     fn space(&self, path: &Path) -> io::Result<DiskSpace>;
 }
 
@@ -68,6 +68,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// When it was last written.
     fn modified(&self) -> io::Result<Timestamp>;
     fn set_length(&self, length: u64) -> io::Result<()>;
+    /// As `set_length` to grow a file, and the space is taken now, so that writing there cannot want it.
+    fn reserve(&self, length: u64) -> io::Result<()>;
     /// The data, and of the metadata what is needed to read it back.
     fn sync_data(&self) -> io::Result<()>;
     /// The whole file, read-only. Whoever maps a file does not shorten it while the mapping lives.
@@ -124,15 +126,21 @@ pub fn read_file(disk: &dyn Disk, path: &Path, length_max: u64) -> io::Result<Ve
 /// Replaces a file so that after a crash it has either the old content or the new, and once this returned the new:
 /// write beside it, sync, rename, sync the directory.
 pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (file, beside) = write_beside(disk, path, bytes)?;
+    file.sync_data()?;
+    disk.rename(&beside, path)?;
+    path.parent().map_or(Ok(()), |parent| disk.sync_directory(parent))
+}
+
+/// Writes what is to become the content of `path` to `path.tmp`.
+pub(crate) fn write_beside(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<(Arc<dyn DiskFile>, PathBuf)> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".tmp");
-    let beside = Path::new(&beside);
-    let file = disk.open(beside, OpenMode::Create)?;
+    let beside = PathBuf::from(beside);
+    let file = disk.open(&beside, OpenMode::Create)?;
     file.set_length(0)?;
     write_all_at(&*file, bytes, &[], 0)?;
-    file.sync_data()?;
-    disk.rename(beside, path)?;
-    path.parent().map_or(Ok(()), |parent| disk.sync_directory(parent))
+    Ok((file, beside))
 }
 
 /// Removes a file that may not be there.

@@ -69,7 +69,7 @@ struct Fault {
     operation: Operation,
     /// Successful calls before it.
     after: u64,
-    kind: io::ErrorKind,
+    error: io::Error,
 }
 
 impl FaultyDisk {
@@ -78,8 +78,8 @@ impl FaultyDisk {
     }
 
     /// Lets one call of `operation` fail, after `after` more that do not.
-    pub fn fail(&self, operation: Operation, after: u64, kind: io::ErrorKind) {
-        lock(&self.state).faults.push(Fault { operation, after, kind });
+    pub fn fail(&self, operation: Operation, after: u64, error: impl Into<io::Error>) {
+        lock(&self.state).faults.push(Fault { operation, after, error: error.into() });
     }
 
     /// Bytes that files may still grow by. A write that does not fit is cut short; with nothing left it fails.
@@ -158,7 +158,7 @@ impl State {
                 fault.after = after;
                 Ok(())
             }
-            None => Err(self.faults.remove(index).kind.into()),
+            None => Err(self.faults.remove(index).error),
         }
     }
 }

@@ -1,5 +1,9 @@
 //! Making the log durable: a [`FlushJob`] is taken under the log's lock, run without it, and what it returns moves the
 //! recovery point. So the recovery point never passes a sync, and a sync that failed is never tried again.
+//!
+//! Whatever recovery relies on below the recovery point becomes durable with the job that moves it: records, leader
+//! epochs, and with the first one the directory itself. So neither creating a partition nor taking up its leadership
+//! costs a sync.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -9,10 +13,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::types::{Offset, Timestamp};
 
-use crate::disk::{DiskFile, remove_if_present};
-use crate::log::{Log, is_no_space};
+use crate::disk::{DiskFile, OpenMode, remove_if_present};
+use crate::leader_epochs::{LeaderEpochFile, LeaderEpochs};
+use crate::log::{Appended, Log, LogPosition, is_shortage};
 use crate::pool::FilePool;
-use crate::producer_snapshot;
+use crate::segment_indexes::IndexFiles;
+use crate::{partition_metadata, producer_snapshot};
 
 /// Recovery replays producers from the last snapshot on, so one is due after this many bytes.
 const SNAPSHOT_INTERVAL_BYTES: u64 = 32 << 20;
@@ -27,6 +33,11 @@ pub(crate) struct FlushState {
     flushed_bytes: u64,
     snapshot_bytes: u64,
     unflushed_since: Option<Timestamp>,
+    /// Where the log ended at the last flush.
+    flushed_end: Option<LogPosition>,
+    /// Whether the directory, its name and its first files are known to be durable.
+    directory_synced: bool,
+    pub(crate) epochs_in_file: LeaderEpochs,
     rolled: Vec<Arc<RolledSegment>>,
     /// Offsets of the snapshots in the directory.
     pub(crate) snapshots: BTreeSet<Offset>,
@@ -49,30 +60,47 @@ pub struct FlushJob {
     offline: Arc<AtomicBool>,
     abandoned: Arc<RwLock<bool>>,
     started: Timestamp,
-    end: Offset,
+    end: LogPosition,
     appended_bytes: u64,
-    files: Vec<Arc<dyn DiskFile>>,
+    active: ActiveFile,
+    index_files: Option<IndexFiles>,
     rolled: Vec<Arc<RolledSegment>>,
     /// The producers as of `end`.
     snapshot: Option<Vec<u8>>,
+    /// As of `end`, if the file has others.
+    epochs: Option<LeaderEpochs>,
+    syncs_directory: bool,
+}
+
+/// The `.log` of the active segment.
+#[derive(Debug)]
+enum ActiveFile {
+    NothingWritten,
+    Open(Arc<dyn DiskFile>),
+    /// Loaded, and beyond the recovery point.
+    Closed(PathBuf),
 }
 
 /// Proof that a [`FlushJob`] succeeded, for [`Log::finish_flush`].
 #[derive(Debug)]
 pub struct Flushed {
     started: Timestamp,
-    end: Offset,
+    end: LogPosition,
     appended_bytes: u64,
     rolled: Vec<Arc<RolledSegment>>,
     snapshots: Vec<Offset>,
     snapshot_due: bool,
+    epochs: Option<LeaderEpochs>,
+    synced_directory: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {source}; the log is offline from now on", directory.display())]
-pub struct FlushError {
-    pub directory: PathBuf,
-    pub source: io::Error,
+pub enum FlushError {
+    #[error("{}: {source}; the log is offline from now on", directory.display())]
+    Failed { directory: PathBuf, source: io::Error },
+    /// Nothing is lost, and nothing is durable that was not before.
+    #[error("{}: {source}; not flushed this time", directory.display())]
+    Postponed { directory: PathBuf, source: io::Error },
 }
 
 impl FlushState {
@@ -83,6 +111,9 @@ impl FlushState {
             flushed_bytes: 0,
             snapshot_bytes: 0,
             unflushed_since: None,
+            flushed_end: None,
+            directory_synced: false,
+            epochs_in_file: LeaderEpochs::default(),
             rolled: Vec::new(),
             snapshots: BTreeSet::new(),
         }
@@ -116,6 +147,21 @@ impl Log {
         self.flushing.recovery_point
     }
 
+    /// `flush.messages`: the end that must be synced before the append is acknowledged, if any.
+    pub fn sync_due(&self, appended: &Appended) -> Option<Offset> {
+        let recovery_point = self.flushing.recovery_point;
+        let unflushed = self.end_offset.0.saturating_sub(recovery_point.0);
+        let is_due = recovery_point <= appended.last_offset && self.config.flush_messages <= unflushed;
+        is_due.then(|| appended.last_offset.advance(1))
+    }
+
+    /// Up to where this replica counts as having the records: where each is to be on disk, the end of the last flush.
+    /// `None`: not known before the next one.
+    pub fn replicated_end(&self) -> Option<LogPosition> {
+        let everything = 1 < self.config.flush_messages || self.end_offset <= self.flushing.recovery_point;
+        if everything { Some(self.log_end()) } else { self.flushing.flushed_end }
+    }
+
     pub fn unflushed_bytes(&self) -> u64 {
         self.flushing.appended_bytes.saturating_sub(self.flushing.flushed_bytes)
     }
@@ -127,28 +173,44 @@ impl Log {
 
     /// Covers everything appended so far. Jobs of one log are finished in the order they were started.
     pub fn start_flush(&mut self, now: Timestamp) -> FlushJob {
-        let mut files = vec![self.active.log.clone()];
         let snapshot = self.flushing.snapshot_is_due().then(|| self.take_snapshot(now)).flatten();
-        if snapshot.is_some() {
-            files = self.active.files().into();
-        }
+        let (snapshot, index_files) = snapshot.unzip();
+        let active = match self.active.open_log() {
+            Some(log) => ActiveFile::Open(log.clone()),
+            None if self.unflushed_bytes() == 0 => ActiveFile::NothingWritten,
+            None => ActiveFile::Closed(self.active.path(&self.directory)),
+        };
         FlushJob {
             pool: self.pool.clone(),
             directory: self.directory.clone(),
             offline: self.offline.clone(),
             abandoned: self.abandoned.clone(),
             started: now,
-            end: self.end_offset,
+            end: self.log_end(),
             appended_bytes: self.flushing.appended_bytes,
-            files,
+            syncs_directory: !self.flushing.directory_synced && !matches!(active, ActiveFile::NothingWritten),
+            active,
+            index_files,
             rolled: self.flushing.rolled.clone(),
             snapshot,
+            epochs: self.epochs_to_write(),
         }
+    }
+
+    /// An epoch without records needs no line: whoever leads next has a later one.
+    fn epochs_to_write(&self) -> Option<LeaderEpochs> {
+        let epochs = self.epochs.before(self.end_offset);
+        (epochs != self.flushing.epochs_in_file).then_some(epochs)
     }
 
     pub fn finish_flush(&mut self, flushed: Flushed) {
         let state = &mut self.flushing;
-        state.recovery_point = state.recovery_point.max(flushed.end);
+        state.recovery_point = state.recovery_point.max(flushed.end.offset);
+        state.flushed_end = state.flushed_end.max(Some(flushed.end));
+        state.directory_synced |= flushed.synced_directory;
+        if let Some(epochs) = flushed.epochs {
+            state.epochs_in_file = epochs;
+        }
         state.rolled.retain(|segment| !flushed.rolled.iter().any(|synced| Arc::ptr_eq(synced, segment)));
         state.flushed_bytes = state.flushed_bytes.max(flushed.appended_bytes);
         if flushed.snapshot_due {
@@ -165,22 +227,37 @@ impl Log {
         if self.is_offline() {
             return Err(self.flush_error(io::Error::other("an earlier write or sync failed")));
         }
-        self.active.finish_indexes().map_err(|error| self.flush_error(error))?;
+        if self.is_settled() {
+            return Ok(self.recovery_point());
+        }
+        let [log, offsets, times] = self.active.finish(&self.directory).map_err(|error| self.flush_error(error))?;
         let mut job = self.start_flush(now);
-        job.files = self.active.files().into();
+        job.active = ActiveFile::Open(log);
+        job.index_files = Some(IndexFiles { offsets, times });
         job.snapshot = Some(producer_snapshot::encode(&self.producers));
         let flushed = job.run()?;
         self.finish_flush(flushed);
         Ok(self.recovery_point())
     }
 
+    /// Everything is on disk as a clean stop leaves it.
+    fn is_settled(&self) -> bool {
+        let state = &self.flushing;
+        let has_snapshot = self.size() == 0 || state.snapshots.contains(&self.end_offset);
+        self.unflushed_bytes() == 0
+            && state.rolled.is_empty()
+            && state.recovery_point == self.end_offset
+            && has_snapshot
+            && self.epochs_to_write().is_none()
+    }
+
     /// A snapshot counts only with the indexes up to it on disk. Without space there is none this time.
-    fn take_snapshot(&mut self, now: Timestamp) -> Option<Vec<u8>> {
+    fn take_snapshot(&mut self, now: Timestamp) -> Option<(Vec<u8>, IndexFiles)> {
         self.producers.expire(now, self.config.producer_id_expiration_ms);
-        match self.active.indexes.write_out(&self.active.index_files) {
-            Ok(()) => Some(producer_snapshot::encode(&self.producers)),
+        match self.active.write_indexes(&self.directory) {
+            Ok(files) => Some((producer_snapshot::encode(&self.producers), files)),
             Err(error) => {
-                if !is_no_space(&error) {
+                if !is_shortage(&error) {
                     self.offline.store(true, Ordering::Release);
                 }
                 tracing::warn!(directory = %self.directory.display(), %error, "no producer snapshot: indexes not written");
@@ -207,13 +284,23 @@ impl Log {
     }
 
     fn flush_error(&self, source: io::Error) -> FlushError {
-        self.offline.store(true, Ordering::Release);
-        FlushError { directory: self.directory.to_path_buf(), source }
+        FlushError::new(&self.directory, &self.offline, source)
+    }
+}
+
+impl FlushError {
+    fn new(directory: &Path, offline: &AtomicBool, source: io::Error) -> Self {
+        let directory = directory.to_owned();
+        if is_shortage(&source) {
+            return Self::Postponed { directory, source };
+        }
+        offline.store(true, Ordering::Release);
+        Self::Failed { directory, source }
     }
 }
 
 impl FlushJob {
-    /// Syncs. After an error the log is offline.
+    /// Syncs. After a failure the log is offline.
     pub fn run(self) -> Result<Flushed, FlushError> {
         match self.sync() {
             Ok(snapshots) => Ok(Flushed {
@@ -223,11 +310,10 @@ impl FlushJob {
                 rolled: self.rolled,
                 snapshots,
                 snapshot_due: self.snapshot.is_some(),
+                epochs: self.epochs,
+                synced_directory: self.syncs_directory,
             }),
-            Err(source) => {
-                self.offline.store(true, Ordering::Release);
-                Err(FlushError { directory: self.directory.to_path_buf(), source })
-            }
+            Err(source) => Err(FlushError::new(&self.directory, &self.offline, source)),
         }
     }
 
@@ -235,31 +321,57 @@ impl FlushJob {
         if self.offline.load(Ordering::Acquire) {
             return Err(io::Error::other("an earlier write or sync failed"));
         }
-        let rolled_files = self.rolled.iter().flat_map(|segment| &segment.files);
-        rolled_files.chain(&self.files).try_for_each(|file| file.sync_data())?;
+        self.sync_files()?;
         let abandoned = self.abandoned.read().unwrap_or_else(PoisonError::into_inner);
         if *abandoned {
             return Ok(Vec::new());
         }
+        if let Some(epochs) = &self.epochs {
+            LeaderEpochFile::new(self.pool.disk().clone(), &self.directory).write(epochs)?;
+        }
         let rolled = self.rolled.iter().map(|segment| (segment.end, &segment.snapshot));
         let mut written = Vec::new();
-        for (offset, snapshot) in rolled.chain(self.snapshot.iter().map(|snapshot| (self.end, snapshot))) {
+        for (offset, snapshot) in rolled.chain(self.snapshot.iter().map(|snapshot| (self.end.offset, snapshot))) {
             if self.write_snapshot(offset, snapshot)? {
                 written.push(offset);
             }
         }
-        if !self.rolled.is_empty() || !written.is_empty() {
+        if self.syncs_directory || !self.rolled.is_empty() || !written.is_empty() {
             self.pool.disk().sync_directory(&self.directory)?;
         }
+        if self.syncs_directory {
+            partition_metadata::sync(&**self.pool.disk(), &self.directory)?;
+            self.directory.parent().map_or(Ok(()), |parent| self.pool.disk().sync_directory(parent))?;
+        }
         Ok(written)
+    }
+
+    fn sync_files(&self) -> io::Result<()> {
+        let reopened;
+        let active = match &self.active {
+            ActiveFile::NothingWritten => None,
+            ActiveFile::Open(file) => Some(file),
+            ActiveFile::Closed(path) => {
+                let abandoned = self.abandoned.read().unwrap_or_else(PoisonError::into_inner);
+                if *abandoned {
+                    return Ok(());
+                }
+                reopened = self.pool.disk().open(path, OpenMode::ReadWrite)?;
+                Some(&reopened)
+            }
+        };
+        let rolled = self.rolled.iter().flat_map(|segment| &segment.files);
+        let indexes = self.index_files.iter().flat_map(|files| [&files.offsets, &files.times]);
+        // A failed sync is fatal, whatever its reason.
+        rolled.chain(active).chain(indexes).try_for_each(|file| file.sync_data()).map_err(io::Error::other)
     }
 
     /// Whether there was space for it.
     fn write_snapshot(&self, offset: Offset, bytes: &[u8]) -> io::Result<bool> {
         match producer_snapshot::write(&**self.pool.disk(), &self.directory, offset, bytes) {
             Ok(()) => Ok(true),
-            Err(error) if is_no_space(&error) => {
-                tracing::warn!(directory = %self.directory.display(), %offset, "no space for a producer snapshot");
+            Err(error) if is_shortage(&error) => {
+                tracing::warn!(directory = %self.directory.display(), %offset, %error, "no producer snapshot");
                 remove_if_present(&**self.pool.disk(), &producer_snapshot::path(&self.directory, offset))?;
                 Ok(false)
             }

@@ -1,5 +1,6 @@
 //! `leader-epoch-checkpoint`: at which offset each leader epoch began (KIP-101). It is what followers and consumers
-//! find a divergence with, so an epoch is durable here before its first record is written.
+//! find a divergence with. Every batch names its epoch, and recovery reads every batch beyond the recovery point: so
+//! the file is written when a log is flushed, before the recovery point moves, and never while a producer waits.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,6 +59,13 @@ impl LeaderEpochs {
         self.entries.retain(|entry| entry.epoch < epoch && entry.start_offset < start_offset);
         self.entries.push(EpochEntry { epoch, start_offset });
         true
+    }
+
+    /// Those that have records before `end`.
+    pub(crate) fn before(&self, end: Offset) -> Self {
+        let mut epochs = self.clone();
+        epochs.truncate_from_end(end);
+        epochs
     }
 
     /// Forgets epochs that began at or after `offset`.

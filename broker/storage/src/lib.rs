@@ -5,7 +5,7 @@
 //! log            one partition: append; read → Located, flush → FlushJob, deletion → SegmentDeletion, load
 //! *_segment      its files; pool bounds how many are open
 //! *_index, producer_snapshot, leader_epochs, checkpoint, …   one file format each
-//! disk, faulty   the file system, and one that fails
+//! disk, faulty   the file system, and one that fails; reserve keeps space of it back
 //! ```
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
@@ -32,6 +32,7 @@ mod producer_snapshot;
 mod producers;
 mod read;
 mod recovery;
+mod reserve;
 mod scanner;
 mod segment_indexes;
 mod segment_walk;
@@ -45,13 +46,14 @@ pub use disk::{DirectoryEntry, Disk, DiskFile, DiskSpace, Mapping, OpenMode, Sys
 pub use flush::{FlushError, FlushJob, Flushed};
 pub use leader_epochs::{EpochEntry, LeaderEpochs};
 pub use load::{LoadError, LoadOptions, RecoveryProgress};
-pub use log::{AppendError, Appended, Log, LogPosition, is_no_space};
+pub use log::{AppendError, Appended, Log, LogPosition, is_no_space, is_shortage};
 pub use meta_properties::MetaProperties;
 pub use partition_directory::{DirectoryState, NotAPartitionDirectory, PartitionDirectoryName};
 pub use partition_metadata::PartitionMetadataError;
 pub use pool::{FilePool, PoolLimits};
 pub use producers::{ActiveProducer, ProducerError};
 pub use read::{Located, LogSlice, OutOfRange, ResolveError, UpTo};
+pub use reserve::{Reserve, ReservedDisk};
 pub use scanner::{BatchDefect, ReadMode};
 pub use timestamps::{TimestampLookup, TimestampOffset};
 

@@ -91,6 +91,22 @@ impl Log {
         partition_metadata::read(&**pool.disk(), directory)
     }
 
+    /// Most that [`Log::load`] may have to scan, from a look at the directory alone.
+    pub fn bytes_to_recover(pool: &FilePool, directory: &Path, options: &LoadOptions) -> u64 {
+        if options.clean {
+            return 0;
+        }
+        let entries = pool.disk().list(directory).unwrap_or_default();
+        let logs: BTreeMap<_, _> = entries
+            .iter()
+            .filter_map(|entry| Some((parse_name(entry.name.to_str()?)?, entry.length)))
+            .filter_map(|((base, kind), length)| (kind == FileKind::Log).then_some((base, length)))
+            .collect();
+        // The segment that the recovery point lies in, and those after it.
+        let first = logs.range(..=options.recovery_point).next_back().map_or(Offset(0), |(base, _)| *base);
+        logs.range(first..).map(|(_, length)| *length).sum()
+    }
+
     pub fn load(
         pool: &Arc<FilePool>,
         directory: &Path,
@@ -110,13 +126,15 @@ impl Log {
         let recovery =
             Recovery::new(pool, directory, &config, options, start, known_epochs.clone().unwrap_or_default());
         let recovered = recovery.run(&listing.logs, progress)?;
-        // What was removed would otherwise come back after a crash, among records written since.
-        disk.sync_directory(directory).map_err(io_error)?;
-        let mut log = assemble(pool, directory, topic_id, config, epoch_file, recovered, options);
+        if !options.clean {
+            // What was removed would otherwise come back after a crash, among records written since.
+            disk.sync_directory(directory).map_err(io_error)?;
+        }
+        let mut log = assemble(pool, directory, topic_id, config, recovered, options);
         if log.end_offset < options.log_start {
             log.restart_at(options.log_start, options.now).map_err(io_error)?;
         }
-        log.settle_epochs(known_epochs.as_ref())?;
+        log.settle_epochs(known_epochs.unwrap_or_default());
         log.high_watermark = log.position_of(options.high_watermark)?;
         Ok(log)
     }
@@ -142,7 +160,7 @@ impl Log {
         for offset in std::mem::take(&mut self.flushing.snapshots) {
             remove_if_present(&*disk, &producer_snapshot::path(&self.directory, offset))?;
         }
-        self.active = ActiveSegment::create(&*disk, &self.directory, start, now)?;
+        self.active = ActiveSegment::create(&self.pool, &self.directory, start, now)?;
         disk.sync_directory(&self.directory)?;
         self.start_offset = start;
         self.end_offset = start;
@@ -151,16 +169,11 @@ impl Log {
         Ok(())
     }
 
-    fn settle_epochs(&mut self, in_file: Option<&LeaderEpochs>) -> Result<(), LoadError> {
+    /// What the file lacks is written with the next flush.
+    fn settle_epochs(&mut self, in_file: LeaderEpochs) {
         self.epochs.truncate_from_end(self.end_offset);
         self.epochs.truncate_from_start(self.start_offset);
-        if in_file == Some(&self.epochs) {
-            return Ok(());
-        }
-        self.epoch_file.write(&self.epochs).map_err(|error| match error {
-            CheckpointError::Io { path, source } => LoadError::Io { path, source },
-            CheckpointError::Invalid { path, reason } => LoadError::Io { path, source: io::Error::other(reason) },
-        })
+        self.flushing.epochs_in_file = in_file;
     }
 }
 
@@ -169,7 +182,6 @@ fn assemble(
     directory: &Path,
     topic_id: TopicId,
     config: LogConfig,
-    epoch_file: LeaderEpochFile,
     recovered: Recovered,
     options: &LoadOptions,
 ) -> Log {
@@ -186,7 +198,6 @@ fn assemble(
         start_offset: options.log_start.max(first_base),
         end_offset: log_end,
         epochs,
-        epoch_file,
         producers,
         flushing,
         offline: Arc::new(AtomicBool::new(false)),

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use proptest::sample::Index;
 use protocol::batch::{BatchHeader, crc32c};
 use protocol::produce::CheckedBatch;
 use protocol::types::LeaderEpoch;
@@ -110,8 +111,18 @@ impl Model {
     fn reload(&mut self, clean: bool) {
         let options = LoadOptions { clean, ..options(self.checkpoint) };
         self.bench = Bench::on(self.bench.disk.clone(), small_segments());
-        self.log = self.bench.load_with(&options).unwrap();
+        self.log = match self.bench.load_with(&options) {
+            Err(LoadError::PartitionMetadata(_)) if self.checkpoint == Offset(0) => self.made_anew(),
+            loaded => loaded.unwrap(),
+        };
         self.check(self.checkpoint);
+    }
+
+    /// Nothing of a new partition is durable before its first flush.
+    fn made_anew(&self) -> Log {
+        let _gone = self.bench.disk.remove_directory(Path::new(DIRECTORY));
+        self.bench.disk.sync_directory(Path::new("/data")).unwrap();
+        self.bench.create()
     }
 
     /// What is there is a beginning of what was appended, with everything that was synced.
@@ -208,33 +219,122 @@ fn check_what_is_served(log: &Log, originals: &BTreeMap<Offset, Vec<u8>>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn a_flipped_byte_in_any_file_is_repaired_or_refused(
+    fn damaged_files_are_repaired_or_refused(
         clean in any::<bool>(),
-        file in any::<prop::sample::Index>(),
-        position in any::<prop::sample::Index>(),
-        flip in 1_u8..,
-        cut in any::<bool>(),
+        damages in prop::collection::vec((any::<Index>(), damage()), 1..4),
     ) {
         let (bench, originals) = sample(clean);
-        let name = file.get(&bench.names()).clone();
-        let mut bytes = bench.contents(&name).unwrap();
-        if bytes.is_empty() {
-            return Ok(());
+        for (file, damage) in &damages {
+            let names = bench.names();
+            damage.inflict(&bench, &names[file.index(names.len())]);
         }
-        let position = position.index(bytes.len());
-        if cut { bytes.truncate(position) } else { bytes[position] ^= flip }
-        bench.disk.put(&path(&name), bytes);
-
         let bench = Bench::on(bench.disk, small_segments());
         let synced = Offset(30);
         let loaded = if clean { bench.load_clean(Offset(40)) } else { bench.load(synced) };
         if let Ok(log) = loaded {
-            prop_assert!(synced <= log.log_end().offset, "{name}: {:?}", log.log_end());
+            prop_assert!(synced <= log.log_end().offset, "{:?}", log.log_end());
             check_what_is_served(&log, &originals);
         }
+    }
+}
+
+/// What can happen to a file while nobody looks.
+#[derive(Debug, Clone)]
+enum Damage {
+    Flip {
+        at: Index,
+        mask: u8,
+    },
+    Cut {
+        at: Index,
+    },
+    Zero {
+        from: Index,
+        length: usize,
+    },
+    Swap {
+        one: Index,
+        other: Index,
+    },
+    Remove,
+    /// A copy of it turns up under the name of another segment.
+    Stray {
+        base: i64,
+    },
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        4 => (any::<Index>(), 1_u8..).prop_map(|(at, mask)| Damage::Flip { at, mask }),
+        2 => any::<Index>().prop_map(|at| Damage::Cut { at }),
+        2 => (any::<Index>(), 1_usize..600).prop_map(|(from, length)| Damage::Zero { from, length }),
+        2 => (any::<Index>(), any::<Index>()).prop_map(|(one, other)| Damage::Swap { one, other }),
+        1 => Just(Damage::Remove),
+        1 => (0_i64..60).prop_map(|base| Damage::Stray { base }),
+    ]
+}
+
+impl Damage {
+    fn inflict(&self, bench: &Bench, name: &str) {
+        let mut bytes = bench.contents(name).unwrap();
+        let length = bytes.len();
+        let mut target = name.to_owned();
+        match self {
+            Self::Remove => return bench.pool.disk().remove_file(&path(name)).unwrap(),
+            Self::Stray { base } if name.starts_with('0') => target = format!("{base:020}{}", &name[20..]),
+            _ if length == 0 => return,
+            Self::Flip { at, mask } => bytes[at.index(length)] ^= mask,
+            Self::Cut { at } => bytes.truncate(at.index(length)),
+            Self::Zero { from, length: zeroed } => {
+                let from = from.index(length);
+                bytes[from..length.min(from + zeroed)].fill(0);
+            }
+            Self::Swap { one, other } => {
+                const BLOCK: usize = 128;
+                let blocks = length / BLOCK;
+                if blocks < 2 {
+                    return;
+                }
+                let (one, other) = (one.index(blocks) * BLOCK, other.index(blocks) * BLOCK);
+                (0..BLOCK).for_each(|index| bytes.swap(one + index, other + index));
+            }
+            Self::Stray { .. } => target = "stray.txt".to_owned(),
+        }
+        bench.disk.put(&path(&target), bytes);
+    }
+}
+
+#[test]
+fn a_wrong_base_offset_is_told_by_its_neighbours() {
+    let place = |log: &Log, offset| {
+        let slice = log.locate(Offset(offset), UpTo::LogEnd, 1).unwrap().resolve(ReadMode::Blocking, true);
+        let start = slice.unwrap().unwrap().start;
+        (format!("{:020}.log", start.segment_base.0), usize::try_from(start.position).unwrap() + 7)
+    };
+    let flip = |bench: &Bench, (name, position): &(String, usize)| {
+        let mut bytes = bench.contents(name).unwrap();
+        bytes[*position] ^= 1;
+        bench.disk.put(&path(name), bytes);
+    };
+    let (bench, _) = sample(false);
+    let wrong = place(&bench.load(Offset(30)).unwrap(), 34);
+    flip(&bench, &wrong);
+    assert_eq!(bench.load(Offset(30)).unwrap().log_end().offset, Offset(34), "what follows was not synced");
+
+    let (bench, _) = sample(true);
+    let log = bench.load_clean(Offset(40)).unwrap();
+    let base = log.active.base.0;
+    for offset in (0..base - 2).step_by(2) {
+        let wrong = place(&log, offset);
+        flip(&bench, &wrong);
+        let options = LoadOptions { clean: true, high_watermark: Offset(40), ..options(Offset(40)) };
+        let damaged = Bench::on(bench.disk.clone(), small_segments()).load_with(&options).unwrap();
+        let read = damaged.locate(Offset(offset), UpTo::LogEnd, 1).unwrap().resolve(ReadMode::Blocking, true);
+        assert!(matches!(read, Err(ResolveError::Corrupt { .. })), "{offset}: {read:?}");
+        flip(&bench, &wrong);
     }
 }
 
@@ -313,8 +413,9 @@ fn a_missing_index_is_made_again() {
 fn without_an_epoch_file_the_batches_tell() {
     let (bench, _) = sample(true);
     bench.pool.disk().remove_file(&path("leader-epoch-checkpoint")).unwrap();
-    let log = bench.load_clean(Offset(40)).unwrap();
+    let mut log = bench.load_clean(Offset(40)).unwrap();
     assert_eq!(log.leader_epochs().epoch_for_offset(Offset(0)), Some(EPOCH));
+    flush(&mut log);
     assert_eq!(bench.contents("leader-epoch-checkpoint").unwrap(), b"0\n1\n1 0\n");
 }
 

@@ -8,7 +8,7 @@
 //!
 //! The owner holds a lock around `&mut Log`. What may wait for the disk for long is handed out instead of done:
 //! [`Located`](crate::Located) for reads, [`FlushJob`](crate::FlushJob) for syncs. A write that fails for want of
-//! space changes nothing; any other failed write or sync takes the log offline for good.
+//! space or descriptors changes nothing; any other failed write or sync takes the log offline for good.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,15 +18,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use protocol::batch::{BatchHeader, HEADER_LENGTH};
 use protocol::produce::CheckedBatch;
 use protocol::types::{LeaderEpoch, Offset, Timestamp, TopicId};
+use rustix::io::Errno;
 
 use crate::active_segment::{ActiveSegment, is_too_large};
-use crate::checkpoint::CheckpointError;
 use crate::closed_segment::ClosedSegment;
 use crate::config::LogConfig;
 use crate::disk::{Disk, length_u64};
 use crate::files::{FileKind, parse_name, segment_path};
 use crate::flush::{FlushState, RolledSegment};
-use crate::leader_epochs::{LeaderEpochFile, LeaderEpochs};
+use crate::leader_epochs::LeaderEpochs;
 use crate::pool::FilePool;
 use crate::producers::{ActiveProducer, ProducedBatch, ProducerError, Producers, SequenceCheck};
 use crate::{partition_metadata, producer_snapshot};
@@ -44,7 +44,6 @@ pub struct Log {
     pub(crate) end_offset: Offset,
     pub(crate) high_watermark: LogPosition,
     pub(crate) epochs: LeaderEpochs,
-    pub(crate) epoch_file: LeaderEpochFile,
     pub(crate) producers: Producers,
     pub(crate) flushing: FlushState,
     /// Set by the first write or sync that failed.
@@ -54,7 +53,7 @@ pub struct Log {
 }
 
 /// An offset and where its batch lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogPosition {
     pub offset: Offset,
     pub segment_base: Offset,
@@ -83,12 +82,14 @@ pub enum AppendError {
     Producer(#[from] ProducerError),
     #[error("{}: no space left; nothing was written", path.display())]
     NoSpace { path: PathBuf },
+    #[error("{}: too many open files; nothing was written. Raise the limit of open files", path.display())]
+    NoDescriptors { path: PathBuf },
     #[error("{}: {source}; the log is offline from now on", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
 
 impl Log {
-    /// A new, empty partition in `directory`, durable once this returned.
+    /// A new, empty partition in `directory`. Durable with its first record; its files are made with that, too.
     pub fn create(
         pool: &Arc<FilePool>,
         directory: &Path,
@@ -101,11 +102,10 @@ impl Log {
         disk.create_directory(directory)?;
         refuse_records(&**disk, directory)?;
         partition_metadata::write(&**disk, directory, topic_id)?;
-        let active = ActiveSegment::create(&**disk, directory, start_offset, now)?;
-        disk.sync_directory(directory)?;
-        if let Some(parent) = directory.parent() {
-            disk.sync_directory(parent)?;
-        }
+        let active = match start_offset {
+            Offset(0) => ActiveSegment::new(pool, start_offset, now),
+            _ => ActiveSegment::create(pool, directory, start_offset, now)?,
+        };
         Ok(Self {
             pool: pool.clone(),
             directory: directory.into(),
@@ -117,7 +117,6 @@ impl Log {
             end_offset: start_offset,
             high_watermark: LogPosition { offset: start_offset, segment_base: start_offset, position: 0 },
             epochs: LeaderEpochs::default(),
-            epoch_file: LeaderEpochFile::new(disk.clone(), directory),
             producers: Producers::default(),
             flushing: FlushState::new(start_offset),
             offline: Arc::new(AtomicBool::new(false)),
@@ -141,7 +140,7 @@ impl Log {
             tracing::debug!(directory = %self.directory.display(), base_offset = %self.end_offset, ?reason, "new segment");
             self.roll(now).map_err(|error| self.write_failed(error))?;
         }
-        self.begin_epoch(epoch)?;
+        self.begin_epoch(epoch);
         self.write(&header, batch.bytes.get(HEADER_LENGTH..).unwrap_or_default())?;
         self.record(&header, length, now)?;
         Ok(Appended {
@@ -185,6 +184,13 @@ impl Log {
     pub fn set_high_watermark(&mut self, position: LogPosition) {
         assert!(position.offset <= self.end_offset, "{position:?} lies beyond the log end {}", self.end_offset);
         self.high_watermark = position;
+    }
+
+    /// From now on records are of this epoch: whoever asks where an older one ended is told (KIP-101).
+    pub fn begin_epoch(&mut self, epoch: LeaderEpoch) {
+        if self.epochs.latest().is_none_or(|latest| latest < epoch) {
+            self.epochs.assign(epoch, self.end_offset);
+        }
     }
 
     pub fn leader_epochs(&self) -> &LeaderEpochs {
@@ -241,22 +247,8 @@ impl Log {
         }
     }
 
-    /// The epoch is durable before its first record is written.
-    fn begin_epoch(&mut self, epoch: LeaderEpoch) -> Result<(), AppendError> {
-        if self.epochs.latest() == Some(epoch) {
-            return Ok(());
-        }
-        let mut epochs = self.epochs.clone();
-        epochs.assign(epoch, self.end_offset);
-        if let Err(CheckpointError::Io { source, .. }) = self.epoch_file.write(&epochs) {
-            return Err(self.write_failed(source));
-        }
-        self.epochs = epochs;
-        Ok(())
-    }
-
     fn write(&mut self, header: &BatchHeader, records: &[u8]) -> Result<(), AppendError> {
-        let Err(error) = self.active.write(&header.encode(), records) else { return Ok(()) };
+        let Err(error) = self.active.write(&self.directory, &header.encode(), records) else { return Ok(()) };
         match self.active.cut_back() {
             Ok(()) => Err(self.write_failed(error)),
             Err(truncation) => Err(self.take_offline(truncation)),
@@ -269,9 +261,9 @@ impl Log {
         self.end_offset = header.next_offset();
         self.flushing.appended(length, now);
         if self.active.indexes.has_much_to_write() {
-            match self.active.indexes.write_out(&self.active.index_files) {
-                Err(error) if !is_no_space(&error) => return Err(self.take_offline(error)),
-                // Without space the entries stay in memory and are tried again.
+            match self.active.write_indexes(&self.directory) {
+                Err(error) if !is_shortage(&error) => return Err(self.take_offline(error)),
+                // Then the entries stay in memory and are tried again.
                 _ => {}
             }
         }
@@ -282,22 +274,24 @@ impl Log {
     pub(crate) fn roll(&mut self, now: Timestamp) -> io::Result<()> {
         if self.active.cut_back {
             // A failed sync is fatal, whatever its reason.
-            self.active.log.sync_data().map_err(io::Error::other)?;
+            self.active.open(&self.directory)?.sync_data().map_err(io::Error::other)?;
         }
-        self.active.finish_indexes()?;
-        let next = ActiveSegment::create(&**self.pool.disk(), &self.directory, self.end_offset, now)?;
+        let files = self.active.finish(&self.directory)?;
+        let next = ActiveSegment::create(&self.pool, &self.directory, self.end_offset, now)?;
         let full = std::mem::replace(&mut self.active, next);
         let snapshot = producer_snapshot::encode(&self.producers);
-        self.flushing.rolled(RolledSegment { end: self.end_offset, files: full.files(), snapshot });
-        self.closed.push(Arc::new(full.into_closed(&self.pool, &self.directory, self.end_offset)));
+        self.flushing.rolled(RolledSegment { end: self.end_offset, files, snapshot });
+        self.closed.push(Arc::new(full.into_closed(&self.directory, self.end_offset)));
         Ok(())
     }
 
     pub(crate) fn write_failed(&self, error: io::Error) -> AppendError {
-        if is_no_space(&error) {
-            return AppendError::NoSpace { path: self.directory.to_path_buf() };
+        let path = self.directory.to_path_buf();
+        match error {
+            error if is_no_space(&error) => AppendError::NoSpace { path },
+            error if is_shortage(&error) => AppendError::NoDescriptors { path },
+            error => self.take_offline(error),
         }
-        self.take_offline(error)
     }
 
     fn take_offline(&self, source: io::Error) -> AppendError {
@@ -330,7 +324,12 @@ fn log_append_time(batch: &BatchHeader, timestamp: Timestamp) -> Timestamp {
     if batch.attributes.is_log_append_time() { timestamp } else { Timestamp::NONE }
 }
 
-/// The disk is full, which is no failure of the disk.
+/// Something ran out, space or descriptors, which is no failure of the disk: what was tried may be tried again.
+pub fn is_shortage(error: &io::Error) -> bool {
+    is_no_space(error) || matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// The disk is full.
 pub fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -4,7 +4,7 @@ use protocol::batch::Attributes;
 use super::*;
 use crate::faulty::Operation;
 use crate::testing::*;
-use crate::{OutOfRange, ReadMode, ResolveError, UpTo};
+use crate::{FlushError, OutOfRange, ReadMode, ResolveError, UpTo};
 
 fn small_segments() -> LogConfig {
     LogConfig { segment_bytes: 1000, index_interval_bytes: 100, ..LogConfig::default() }
@@ -25,18 +25,84 @@ fn batches_get_the_next_offsets_and_the_leaders_epoch() {
 }
 
 #[test]
-fn the_topic_id_and_the_epoch_reach_their_files_before_the_first_batch() {
+fn an_epoch_begins_at_once_and_reaches_its_file_with_the_flush() {
     let bench = Bench::new(LogConfig::default());
     let mut log = bench.create();
     let metadata = bench.contents("partition.metadata").unwrap();
     assert_eq!(metadata, b"version: 0\ntopic_id: MkU3OEVBNTcwNTJENDM2Qg");
-    bench.disk.fail(Operation::Write, 1, io::ErrorKind::StorageFull); // the epoch, then the batch
-    log.append_as_leader(&batch(1, 10, 5), LeaderEpoch(4), NOW).unwrap_err();
-    let epochs = bench.contents("leader-epoch-checkpoint").unwrap();
-    assert_eq!(epochs, b"0\n1\n4 0\n");
-    assert_eq!(log.leader_epochs().latest(), Some(LeaderEpoch(4)));
+    log.begin_epoch(LeaderEpoch(3));
+    log.begin_epoch(LeaderEpoch(4));
+    assert_eq!(log.end_offset_for_epoch(LeaderEpoch(4), LeaderEpoch(4)), Some((LeaderEpoch(4), Offset(0))));
     let stale = log.append_as_leader(&batch(1, 10, 5), LeaderEpoch(3), NOW);
     assert!(matches!(stale, Err(AppendError::StaleLeaderEpoch { latest: LeaderEpoch(4), .. })));
+    log.append_as_leader(&batch(1, 10, 5), LeaderEpoch(4), NOW).unwrap();
+    assert_eq!(bench.contents("leader-epoch-checkpoint"), None, "no producer waits for it");
+    flush(&mut log);
+    log.begin_epoch(LeaderEpoch(5)); // without records
+    log.close_clean(NOW).unwrap();
+    assert_eq!(bench.contents("leader-epoch-checkpoint").unwrap(), b"0\n1\n4 0\n");
+}
+
+#[test]
+fn an_untouched_log_needs_no_files_and_no_sync() {
+    let bench = Bench::new(LogConfig::default());
+    let mut log = bench.create();
+    bench.disk.fail(Operation::Sync, 0, io::ErrorKind::Other);
+    bench.disk.fail(Operation::SyncDirectory, 0, io::ErrorKind::Other);
+    log.begin_epoch(LeaderEpoch(4));
+    assert_eq!(log.close_clean(NOW).unwrap(), Offset(0));
+    assert_eq!(bench.names(), ["partition.metadata"]);
+    let mut log = bench.load_clean(Offset(0)).unwrap();
+    assert_eq!(log.close_clean(NOW).unwrap(), Offset(0));
+    assert!(matches!(append(&mut log, &batch(1, 10, 5)), Offset(0)));
+    log.close_clean(NOW).unwrap_err();
+}
+
+#[test]
+fn a_shortage_of_descriptors_is_no_failed_disk() {
+    let bench = Bench::new(small_segments());
+    let mut log = bench.create();
+    bench.disk.fail(Operation::Open, 0, Errno::MFILE); // the first file
+    let refused = log.append_as_leader(&batch(1, 400, 5), EPOCH, NOW);
+    assert!(matches!(refused, Err(AppendError::NoDescriptors { .. })), "{refused:?}");
+    append_times(&mut log, 2, &batch(1, 400, 5));
+    bench.disk.fail(Operation::Open, 0, Errno::NFILE); // an index of the full segment
+    let refused = log.append_as_leader(&batch(1, 400, 5), EPOCH, NOW);
+    assert!(matches!(refused, Err(AppendError::NoDescriptors { .. })), "{refused:?}");
+    append_times(&mut log, 2, &batch(1, 400, 5));
+    bench.disk.fail(Operation::Open, 0, Errno::MFILE); // the leader epochs
+    let postponed = log.start_flush(NOW).run();
+    assert!(matches!(postponed, Err(FlushError::Postponed { .. })), "{postponed:?}");
+    assert_eq!(log.recovery_point(), Offset(0));
+    flush(&mut log);
+    assert_eq!((log.recovery_point(), read_all(&log).len()), (Offset(4), 4));
+}
+
+#[test]
+fn a_log_that_syncs_its_appends_counts_what_is_synced() {
+    let bench = Bench::new(LogConfig { flush_messages: 1, ..LogConfig::default() });
+    let mut log = bench.create();
+    let first = log.append_as_leader(&batch(2, 10, 5), EPOCH, NOW).unwrap();
+    let second = log.append_as_leader(&batch(1, 10, 5), EPOCH, NOW).unwrap();
+    assert_eq!((log.sync_due(&first), log.sync_due(&second)), (Some(Offset(2)), Some(Offset(3))));
+    assert_eq!(log.replicated_end(), None);
+    let job = log.start_flush(NOW);
+    let end = log.log_end();
+    let third = log.append_as_leader(&batch(1, 10, 5), EPOCH, NOW).unwrap();
+    log.finish_flush(job.run().unwrap());
+    assert_eq!(log.replicated_end(), Some(end));
+    assert_eq!((log.sync_due(&second), log.sync_due(&third)), (None, Some(Offset(4))));
+    flush(&mut log);
+    assert_eq!(log.replicated_end(), Some(log.log_end()));
+
+    log.set_config(LogConfig { flush_messages: 3, ..LogConfig::default() });
+    let mut due = Vec::new();
+    for _ in 0..4 {
+        let appended = log.append_as_leader(&batch(1, 10, 5), EPOCH, NOW).unwrap();
+        due.push(log.sync_due(&appended));
+    }
+    assert_eq!(due, [None, None, Some(Offset(7)), Some(Offset(8))], "every append beyond the third waits");
+    assert_eq!(log.replicated_end(), Some(log.log_end()));
 }
 
 #[test]
@@ -198,7 +264,7 @@ fn a_file_that_shrank_is_no_empty_read() {
     let mut log = bench.create();
     append(&mut log, &batch(1, 30, 5));
     let located = log.locate(Offset(0), UpTo::LogEnd, 1).unwrap();
-    log.active.log.set_length(50).unwrap();
+    log.active.open_log().unwrap().set_length(50).unwrap();
     assert!(matches!(located.resolve(ReadMode::Blocking, true), Err(ResolveError::Shrunk { .. })));
 }
 

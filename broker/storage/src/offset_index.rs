@@ -43,6 +43,13 @@ pub(crate) fn lookup(bytes: &[u8], base: Offset, target: Offset) -> Option<Offse
     entries.get(after.checked_sub(1)?).map(|entry| OffsetEntry::decode(*entry, base))
 }
 
+/// The first entry after `target`.
+pub(crate) fn lookup_after(bytes: &[u8], base: Offset, target: Offset) -> Option<OffsetEntry> {
+    let (entries, _) = bytes.as_chunks::<ENTRY_LENGTH>();
+    let after = entries.partition_point(|entry| OffsetEntry::decode(*entry, base).offset <= target);
+    entries.get(after).map(|entry| OffsetEntry::decode(*entry, base))
+}
+
 /// Length in bytes of the longest sound beginning: entries that increase, lie before `end` and start before byte
 /// `log_length`.
 pub(crate) fn sound_length(bytes: &[u8], base: Offset, end: Offset, log_length: u64) -> usize {

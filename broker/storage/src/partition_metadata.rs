@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use protocol::types::TopicId;
 
-use crate::disk::{Disk, read_file, replace_file};
+use crate::disk::{Disk, OpenMode, read_file, write_beside};
 
 const FILE_NAME: &str = "partition.metadata";
 const LENGTH_MAX: u64 = 4096;
@@ -20,8 +20,16 @@ pub enum PartitionMetadataError {
     Io { path: PathBuf, source: io::Error },
 }
 
+/// Not durable before [`sync`]: a power cut may leave an empty file or none.
 pub(crate) fn write(disk: &dyn Disk, directory: &Path, topic_id: TopicId) -> io::Result<()> {
-    replace_file(disk, &directory.join(FILE_NAME), encode(topic_id).as_bytes())
+    let path = directory.join(FILE_NAME);
+    let (_, beside) = write_beside(disk, &path, encode(topic_id).as_bytes())?;
+    disk.rename(&beside, &path)
+}
+
+/// The content. The name is the directory's to keep.
+pub(crate) fn sync(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
+    disk.open(&directory.join(FILE_NAME), OpenMode::ReadWrite)?.sync_data()
 }
 
 pub(crate) fn read(disk: &dyn Disk, directory: &Path) -> Result<TopicId, PartitionMetadataError> {

@@ -1,17 +1,19 @@
-//! Files of closed segments that are open or mapped right now, over all logs: opened when first read, and bounded.
-//! The least recently used go.
+//! Files of segments that are open for reading or mapped right now, over all logs: opened when first read, and
+//! bounded. The least recently used go.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::disk::{Disk, DiskFile, Mapping};
+use crate::disk::{Disk, DiskFile, Mapping, OpenMode};
+use crate::scanner::{ReadMode, ScanError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
-    /// `.log` files of closed segments. One more open closes some that were not read lately.
+    /// `.log` files. One more open closes some that were not read lately.
     pub open_logs_max: usize,
     /// Index files of closed segments. One more unmaps some that were not read lately.
     pub mappings_max: usize,
@@ -25,7 +27,14 @@ impl Default for PoolLimits {
 
 /// A segment's key here. Names can come back after a deletion, ids do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct SegmentId(u64);
+struct SegmentId(u64);
+
+/// What the pool has open of one segment. It is closed when this goes.
+#[derive(Debug)]
+pub(crate) struct PooledSegment {
+    pool: Arc<FilePool>,
+    id: SegmentId,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum IndexKind {
@@ -55,40 +64,55 @@ impl FilePool {
         &self.disk
     }
 
-    pub(crate) fn new_id(&self) -> SegmentId {
-        SegmentId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    pub(crate) fn new_segment(self: &Arc<Self>) -> PooledSegment {
+        PooledSegment { pool: self.clone(), id: SegmentId(self.next_id.fetch_add(1, Ordering::Relaxed)) }
+    }
+}
+
+impl PooledSegment {
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.pool.disk
     }
 
-    pub(crate) fn open_log(&self, id: SegmentId) -> Option<Arc<dyn DiskFile>> {
-        lock(&self.logs).get(&id)
-    }
-
-    pub(crate) fn log_or_open(
+    /// The `.log`, for reading.
+    pub(crate) fn log(
         &self,
-        id: SegmentId,
-        open: impl FnOnce() -> io::Result<Arc<dyn DiskFile>>,
-    ) -> io::Result<Arc<dyn DiskFile>> {
-        if let Some(file) = self.open_log(id) {
-            return Ok(file);
+        mode: ReadMode,
+        open_file: impl FnOnce() -> io::Result<Arc<dyn DiskFile>>,
+    ) -> Result<Arc<dyn DiskFile>, ScanError> {
+        let open = lock(&self.pool.logs).get(&self.id);
+        match (open, mode) {
+            (Some(file), _) => Ok(file),
+            (None, ReadMode::NoWait) => Err(ScanError::WouldBlock),
+            (None, ReadMode::Blocking) => {
+                let file = open_file().map_err(ScanError::Io)?;
+                lock(&self.pool.logs).insert(self.id, file.clone());
+                Ok(file)
+            }
         }
-        let file = open()?;
-        lock(&self.logs).insert(id, file.clone());
-        Ok(file)
     }
 
-    pub(crate) fn mapping(&self, id: SegmentId, kind: IndexKind) -> Option<Arc<Mapping>> {
-        lock(&self.mappings).get(&(id, kind))
+    pub(crate) fn mapping(&self, kind: IndexKind) -> Option<Arc<Mapping>> {
+        lock(&self.pool.mappings).get(&(self.id, kind))
     }
 
-    pub(crate) fn insert_mapping(&self, id: SegmentId, kind: IndexKind, mapping: Arc<Mapping>) {
-        lock(&self.mappings).insert((id, kind), mapping);
+    pub(crate) fn insert_mapping(&self, kind: IndexKind, mapping: Arc<Mapping>) {
+        lock(&self.pool.mappings).insert((self.id, kind), mapping);
     }
 
-    pub(crate) fn forget(&self, id: SegmentId) {
-        lock(&self.logs).remove(&id);
-        let mut mappings = lock(&self.mappings);
-        mappings.remove(&(id, IndexKind::Offset));
-        mappings.remove(&(id, IndexKind::Time));
+    /// As [`Self::log`], of a segment whose file has the name `path`.
+    pub(crate) fn log_at(&self, path: &Path, mode: ReadMode) -> Result<Arc<dyn DiskFile>, ScanError> {
+        self.log(mode, || self.disk().open(path, OpenMode::Read))
+    }
+}
+
+/// Open files of a removed segment would keep its space.
+impl Drop for PooledSegment {
+    fn drop(&mut self) {
+        lock(&self.pool.logs).remove(&self.id);
+        let mut mappings = lock(&self.pool.mappings);
+        mappings.remove(&(self.id, IndexKind::Offset));
+        mappings.remove(&(self.id, IndexKind::Time));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reading in two steps: [`Log::locate`] under the log's lock looks only at memory; [`Located::resolve`] without it
 //! reads the few batch headers from the nearest index entry to the offset. What comes out is a range of a file.
 
+use std::cmp::Ordering;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use crate::disk::{DiskFile, length_u64, read_at_most};
 use crate::files::{FileKind, segment_path};
 use crate::log::{Log, LogPosition};
 use crate::offset_index::OffsetEntry;
+use crate::pool::PooledSegment;
 use crate::scanner::{BatchDefect, BatchScanner, ReadMode, ScanError, ScannedBatch};
 
 /// Small, because most reads find their batch within a few headers.
@@ -50,10 +52,12 @@ enum Source {
     /// The offset is the end of what may be read.
     Nothing,
     Active {
-        log: Arc<dyn DiskFile>,
+        /// `None`: nothing was written to it since it was loaded.
+        log: Option<Arc<dyn DiskFile>>,
+        pooled: Arc<PooledSegment>,
         directory: Arc<Path>,
         base: Offset,
-        hint: Option<OffsetEntry>,
+        neighbours: [Option<OffsetEntry>; 2],
         end: u64,
     },
     Closed {
@@ -157,10 +161,11 @@ impl Log {
         let end_in = |base: Offset, size: u64| if base == bound.segment_base { bound.position } else { size };
         if self.active.base <= from {
             return Source::Active {
-                log: self.active.log.clone(),
+                log: self.active.open_log().cloned(),
+                pooled: self.active.pooled.clone(),
                 directory: self.directory.clone(),
                 base: self.active.base,
-                hint: self.active.indexes.lookup(from),
+                neighbours: [self.active.indexes.lookup(from), self.active.indexes.lookup_after(from)],
                 end: end_in(self.active.base, self.active.size),
             };
         }
@@ -176,16 +181,19 @@ impl Located {
     /// Up to `bytes_max` bytes that begin with the whole batch containing the offset. A first batch larger than that
     /// is returned all the same where `at_least_one`; otherwise there is nothing.
     pub fn resolve(&self, mode: ReadMode, at_least_one: bool) -> Result<Option<LogSlice>, ResolveError> {
-        let (file, base, end, hint) = match &self.source {
+        let (file, base, end, neighbours) = match &self.source {
             Source::Nothing => return Ok(None),
-            Source::Active { log, base, hint, end, .. } => (log.clone(), *base, *end, *hint),
+            Source::Active { log, pooled, directory, base, neighbours, end } => {
+                let opened = || pooled.log_at(&segment_path(directory, *base, FileKind::Log), mode);
+                let log = log.clone().map_or_else(opened, Ok).map_err(|error| self.error(error))?;
+                (log, *base, *end, *neighbours)
+            }
             Source::Closed { segment, end } => {
-                let hint = segment.offset_entry(self.from, mode).map_err(|error| self.error(error))?;
-                (segment.log(mode).map_err(|error| self.error(error))?, segment.base, *end, hint)
+                let neighbours = segment.neighbours(self.from, mode).map_err(|error| self.error(error))?;
+                (segment.log(mode).map_err(|error| self.error(error))?, segment.base, *end, neighbours)
             }
         };
-        let first = find_batch(&*file, mode, (base, end), hint, |batch| self.from <= batch.header.last_offset())
-            .map_err(|error| self.error(error))?;
+        let first = find_batch(&*file, mode, (base, end), neighbours, self.from).map_err(|error| self.error(error))?;
         let Some(first) = first else { return self.nothing_found() };
         if self.offset_end <= first.header.last_offset() {
             return Err(self.error(first.defect(BatchDefect::Offsets)));
@@ -217,24 +225,42 @@ impl Located {
     }
 }
 
-/// The first batch of a segment that `matches`, from the index entry `hint` on. A hint that points at no batch, or at
-/// another one, is not followed: then the search begins at the segment's start.
+/// The batch of a segment that contains `from`, or the first after it. `neighbours` are the index entries around it.
+/// One before it that points at no batch, or at another one, is not followed: then the search begins at the segment's
+/// start.
+///
+/// Base offsets are outside the checksum. So a batch that begins after `from`, as compaction leaves them, or does not
+/// lie where the index says, is believed only if the next one does not begin before its end.
 fn find_batch(
     file: &dyn DiskFile,
     mode: ReadMode,
     (base, end): (Offset, u64),
-    hint: Option<OffsetEntry>,
-    matches: impl Fn(&ScannedBatch) -> bool,
+    [before, after]: [Option<OffsetEntry>; 2],
+    from: Offset,
 ) -> Result<Option<ScannedBatch>, ScanError> {
     let mut buffer = [0; HEADER_BUFFER_BYTES];
     let mut scanner = BatchScanner::new(file, mode, (0, base), end, &mut buffer);
-    if let Some(entry) = hint {
+    if let Some(entry) = before {
         scanner.seek(entry)?;
     }
     while let Some(batch) = scanner.next()? {
-        if matches(&batch) {
-            return Ok(Some(batch));
+        if batch.header.last_offset() < from {
+            continue;
         }
+        if from < batch.header.base_offset || after.is_some_and(|entry| !lies_before(&batch, entry)) {
+            scanner.next()?;
+        }
+        return Ok(Some(batch));
     }
     Ok(None)
+}
+
+/// Before the entry's batch, in offsets as in bytes, or that batch itself.
+fn lies_before(batch: &ScannedBatch, entry: OffsetEntry) -> bool {
+    let last_offset = batch.header.last_offset();
+    match batch.position.cmp(&entry.position.into()) {
+        Ordering::Less => last_offset < entry.offset,
+        Ordering::Equal => last_offset == entry.offset,
+        Ordering::Greater => false,
+    }
 }

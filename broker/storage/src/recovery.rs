@@ -22,7 +22,9 @@ use crate::scanner::ScanError;
 use crate::segment_walk::SegmentWalk;
 use crate::{offset_index, producer_snapshot, time_index};
 
-const SCAN_BUFFER_BYTES: usize = 1 << 20;
+/// No larger than there is something to scan: most of ten thousand logs are small.
+const SCAN_BUFFER_BYTES_MIN: usize = 4 << 10;
+const SCAN_BUFFER_BYTES_MAX: usize = 1 << 20;
 /// Progress is told after this many bytes.
 const PROGRESS_BYTES: u64 = 8 << 20;
 
@@ -35,6 +37,8 @@ pub(crate) struct Recovery<'a> {
     /// A bad batch below it is no torn tail.
     synced: Offset,
     clean: bool,
+    /// Compaction leaves gaps between offsets, but only in closed segments that are synced.
+    contiguous_from: Offset,
     /// Batches before it need not be looked at.
     start: Offset,
     buffer: Vec<u8>,
@@ -63,7 +67,8 @@ impl<'a> Recovery<'a> {
         start: StartPoint,
         epochs: LeaderEpochs,
     ) -> Self {
-        let mut flushing = FlushState::new(options.recovery_point);
+        let synced = options.recovery_point.max(start.offset);
+        let mut flushing = FlushState::new(synced);
         flushing.snapshots = start.snapshots;
         Self {
             pool,
@@ -71,10 +76,11 @@ impl<'a> Recovery<'a> {
             config,
             now: options.now,
             log_start: options.log_start,
-            synced: options.recovery_point.max(start.offset),
+            synced,
             clean: options.clean,
+            contiguous_from: synced,
             start: start.offset,
-            buffer: vec![0; SCAN_BUFFER_BYTES],
+            buffer: Vec::new(),
             progress: RecoveryProgress { scanned_bytes: 0, total_bytes: 0 },
             closed: Vec::new(),
             epochs,
@@ -94,6 +100,12 @@ impl<'a> Recovery<'a> {
         let to_scan = segments.iter().filter(|(.., end)| end.is_none_or(|end| self.start < end));
         self.progress.total_bytes = to_scan.map(|(_, length, _)| *length).fold(0, u64::saturating_add);
 
+        if self.contiguous_from == Offset(0) {
+            // It is not known what was synced.
+            self.contiguous_from = logs.keys().next_back().copied().unwrap_or_default();
+        }
+        let buffer_bytes = usize::try_from(self.progress.total_bytes).unwrap_or(usize::MAX);
+        self.buffer = vec![0; buffer_bytes.clamp(SCAN_BUFFER_BYTES_MIN, SCAN_BUFFER_BYTES_MAX)];
         for (base, length, end) in segments {
             if let Some(end) = end.filter(|end| *end <= self.start)
                 && let Some(closed) = self.open_closed(base, length, end).map_err(|source| self.io_error(source))?
@@ -125,8 +137,7 @@ impl<'a> Recovery<'a> {
             return Ok(None);
         }
         Ok(Some(ClosedSegment {
-            pool: self.pool.clone(),
-            id: self.pool.new_id(),
+            files: Arc::new(self.pool.new_segment()),
             directory: self.directory.clone(),
             base,
             end,
@@ -164,7 +175,8 @@ impl<'a> Recovery<'a> {
         let mut walk = walk.map_err(|source| self.io_error(source))?;
         let skipped = walk.position;
         self.advance(skipped, progress);
-        let outcome = walk.run(self.config.index_interval_bytes, &mut buffer, |header, length| {
+        let interval_bytes = self.config.index_interval_bytes;
+        let outcome = walk.run(interval_bytes, self.contiguous_from, &mut buffer, |header, length| {
             if self.epochs.latest().is_none_or(|latest| latest < header.leader_epoch) {
                 self.epochs.assign(header.leader_epoch, header.base_offset);
             }
@@ -197,16 +209,15 @@ impl<'a> Recovery<'a> {
 
     /// A walked segment that others follow. Synced at once, so that a long recovery keeps no files open.
     fn close(&mut self, walk: SegmentWalk, end: Offset) -> io::Result<()> {
-        let mut segment = walk.into_segment(self.now, &mut self.buffer)?;
-        segment.finish_indexes()?;
-        segment.files().iter().try_for_each(|file| file.sync_data())?;
+        let mut segment = walk.into_segment(self.pool, self.now, &mut self.buffer)?;
+        segment.finish(&self.directory)?.iter().try_for_each(|file| file.sync_data())?;
         if self.start < end {
             producer_snapshot::write(self.disk(), &self.directory, end, &producer_snapshot::encode(&self.producers))?;
             self.flushing.snapshots.insert(end);
         }
         self.disk().sync_directory(&self.directory)?;
         self.synced = self.synced.max(end);
-        self.closed.push(Arc::new(segment.into_closed(self.pool, &self.directory, end)));
+        self.closed.push(Arc::new(segment.into_closed(&self.directory, end)));
         Ok(())
     }
 
@@ -214,8 +225,12 @@ impl<'a> Recovery<'a> {
     fn finish(mut self, walk: SegmentWalk) -> Result<Recovered, LoadError> {
         let log_end = walk.next_offset;
         self.check_length(log_end)?;
-        self.flushing.recovery_point = if self.clean { log_end } else { self.synced };
-        let active = walk.into_segment(self.now, &mut self.buffer).map_err(|source| self.io_error(source))?;
+        // Otherwise it moves with the next flush, which also writes the epochs that were found.
+        if self.clean {
+            self.flushing.recovery_point = log_end;
+        }
+        let active =
+            walk.into_segment(self.pool, self.now, &mut self.buffer).map_err(|source| self.io_error(source))?;
         let Self { closed, epochs, producers, flushing, .. } = self;
         Ok(Recovered { closed, active, log_end, epochs, producers, flushing })
     }
@@ -224,9 +239,11 @@ impl<'a> Recovery<'a> {
     fn begin(self) -> Result<Recovered, LoadError> {
         let log_end = self.log_start;
         self.check_length(log_end)?;
-        let active = ActiveSegment::create(self.disk(), &self.directory, log_end, self.now)
-            .and_then(|active| self.disk().sync_directory(&self.directory).map(|()| active))
-            .map_err(|source| self.io_error(source))?;
+        let active = match log_end {
+            Offset(0) => ActiveSegment::new(self.pool, log_end, self.now),
+            _ => ActiveSegment::create(self.pool, &self.directory, log_end, self.now)
+                .map_err(|source| self.io_error(source))?,
+        };
         let (epochs, producers) = (LeaderEpochs::default(), Producers::default());
         let flushing = FlushState::new(log_end);
         Ok(Recovered { closed: Vec::new(), active, log_end, epochs, producers, flushing })

@@ -66,6 +66,10 @@ impl SegmentIndexes {
         offset_index::lookup(&self.offsets.bytes, self.base, target)
     }
 
+    pub(crate) fn lookup_after(&self, target: Offset) -> Option<OffsetEntry> {
+        offset_index::lookup_after(&self.offsets.bytes, self.base, target)
+    }
+
     pub(crate) fn lookup_time(&self, target: Timestamp) -> Option<TimeEntry> {
         time_index::lookup(&self.times.bytes, self.base, target)
     }
@@ -120,8 +124,8 @@ impl SegmentIndexes {
 
     /// Cuts off whatever the files hold after the entries known here.
     pub(crate) fn truncate_files(&self, files: &IndexFiles) -> io::Result<()> {
-        files.offsets.set_length(length_u64(self.offsets.written))?;
-        files.times.set_length(length_u64(self.times.written))
+        self.offsets.truncate_file(&*files.offsets)?;
+        self.times.truncate_file(&*files.times)
     }
 
     fn observe_timestamp(&mut self, batch: &BatchHeader) {
@@ -154,6 +158,12 @@ impl Tail {
 
     fn pending(&self) -> &[u8] {
         self.bytes.get(self.written..).unwrap_or_default()
+    }
+
+    /// Leaves a file alone that is as it should be: a change would have to reach the disk at the next sync.
+    fn truncate_file(&self, file: &dyn DiskFile) -> io::Result<()> {
+        let length = length_u64(self.written);
+        if file.length()? == length { Ok(()) } else { file.set_length(length) }
     }
 
     fn write_out(&mut self, file: &dyn DiskFile) -> io::Result<()> {

@@ -10,6 +10,7 @@ use protocol::types::{Offset, Timestamp};
 use crate::active_segment::ActiveSegment;
 use crate::disk::{Disk, DiskFile, OpenMode, read_file};
 use crate::files::{FileKind, segment_path};
+use crate::pool::FilePool;
 use crate::scanner::{BatchDefect, BatchScanner, ReadMode, ScanError};
 use crate::segment_indexes::{IndexFiles, SegmentIndexes};
 use crate::{offset_index, time_index};
@@ -27,7 +28,6 @@ pub(crate) struct SegmentWalk {
     pub(crate) position: u64,
     pub(crate) next_offset: Offset,
     log: Arc<dyn DiskFile>,
-    index_files: IndexFiles,
     indexes: SegmentIndexes,
 }
 
@@ -55,15 +55,16 @@ impl SegmentWalk {
         };
         let fresh = || Skipped { indexes: SegmentIndexes::new(base), position: 0, next_offset: base };
         let Skipped { indexes, position, next_offset } = skipped.unwrap_or_else(fresh);
-        let index_files = IndexFiles::open(disk, directory, base)?;
-        indexes.truncate_files(&index_files)?;
-        Ok(Self { base, path, length, position, next_offset, log, index_files, indexes })
+        indexes.truncate_files(&IndexFiles::open(disk, directory, base)?)?;
+        Ok(Self { base, path, length, position, next_offset, log, indexes })
     }
 
-    /// Checks every batch that follows, and calls `found` for each.
+    /// Checks every batch that follows, and calls `found` for each. From `contiguous_from` on no offset is missing: a
+    /// batch's base offset is outside its checksum, and this is what tells a wrong one.
     pub(crate) fn run(
         &mut self,
         index_interval_bytes: u64,
+        contiguous_from: Offset,
         buffer: &mut [u8],
         mut found: impl FnMut(&BatchHeader, u64),
     ) -> Result<(), ScanError> {
@@ -72,6 +73,9 @@ impl SegmentWalk {
         while let Some(batch) = scanner.next()? {
             let header = &batch.header;
             if i32::try_from(header.last_offset().0.saturating_sub(self.base.0)).is_err() {
+                return Err(batch.defect(BatchDefect::Offsets));
+            }
+            if contiguous_from <= self.next_offset && header.base_offset != self.next_offset {
                 return Err(batch.defect(BatchDefect::Offsets));
             }
             scanner.verify(&batch)?;
@@ -84,7 +88,12 @@ impl SegmentWalk {
     }
 
     /// Cuts off what is not good, durably: a later crash must not bring it back. Goes on with the rest.
-    pub(crate) fn into_segment(self, now: Timestamp, buffer: &mut [u8]) -> io::Result<ActiveSegment> {
+    pub(crate) fn into_segment(
+        self,
+        pool: &Arc<FilePool>,
+        now: Timestamp,
+        buffer: &mut [u8],
+    ) -> io::Result<ActiveSegment> {
         if self.position < self.length {
             self.log.set_length(self.position)?;
             self.log.sync_data()?;
@@ -96,16 +105,7 @@ impl SegmentWalk {
             Err(ScanError::Io(error)) => return Err(error),
             Err(_) => None,
         };
-        Ok(ActiveSegment {
-            base: self.base,
-            log: self.log,
-            index_files: self.index_files,
-            indexes: self.indexes,
-            size: self.position,
-            first_timestamp,
-            created: now,
-            cut_back: false,
-        })
+        Ok(ActiveSegment::resume(pool, self.indexes, (self.base, self.position), (first_timestamp, now)))
     }
 }
 

@@ -9,9 +9,9 @@ use protocol::types::{LeaderEpoch, Offset, Timestamp};
 
 use crate::closed_segment::ClosedSegment;
 use crate::disk::{DiskFile, read_at_most};
-use crate::files::{FileKind, segment_path};
 use crate::log::Log;
 use crate::offset_index::OffsetEntry;
+use crate::pool::PooledSegment;
 use crate::read::{HEADER_BUFFER_BYTES, ResolveError};
 use crate::scanner::{BatchDefect, BatchScanner, ReadMode, ScanError, ScannedBatch};
 
@@ -41,7 +41,9 @@ enum Target {
 
 #[derive(Debug)]
 struct ActiveView {
-    log: Arc<dyn DiskFile>,
+    /// `None`: nothing was written to it since it was loaded.
+    log: Option<Arc<dyn DiskFile>>,
+    pooled: Arc<PooledSegment>,
     path: PathBuf,
     base: Offset,
     size: u64,
@@ -68,8 +70,9 @@ impl Log {
         let first = self.closed.partition_point(|segment| segment.end <= self.start_offset);
         let entry = self.active.indexes.lookup_time(at);
         let active = ActiveView {
-            log: self.active.log.clone(),
-            path: segment_path(&self.directory, self.active.base, FileKind::Log),
+            log: self.active.open_log().cloned(),
+            pooled: self.active.pooled.clone(),
+            path: self.active.path(&self.directory),
             base: self.active.base,
             size: self.active.size,
             largest: self.active.indexes.largest().timestamp,
@@ -109,17 +112,27 @@ impl TimestampLookup {
                 return Ok(found);
             }
         }
-        let ActiveView { log, path, base, size, .. } = &self.active;
-        search.in_file(&**log, (*base, *size), hint).map_err(|error| ResolveError::new(path.clone(), error))
+        self.in_active(|log, place| search.in_file(log, place, hint))
+    }
+
+    /// A segment that nothing was written to may have no file.
+    fn in_active<T>(
+        &self,
+        search: impl FnOnce(&dyn DiskFile, (Offset, u64)) -> Result<Option<T>, ScanError>,
+    ) -> Result<Option<T>, ResolveError> {
+        let ActiveView { log, pooled, path, base, size, .. } = &self.active;
+        if *size == 0 {
+            return Ok(None);
+        }
+        let log = log.clone().map_or_else(|| pooled.log_at(path, ReadMode::Blocking), Ok);
+        log.and_then(|log| search(&*log, (*base, *size))).map_err(|error| ResolveError::new(path.clone(), error))
     }
 
     /// The highest timestamp from the log start on, where the segment that holds the log start has to be read for it.
     fn highest_left(&self, output_max: usize) -> Result<Option<Timestamp>, ResolveError> {
         let search = Search { target: Timestamp(i64::MIN), log_start: self.log_start, output_max };
         let Some((first, rest)) = self.closed.split_first() else {
-            let ActiveView { log, path, base, size, .. } = &self.active;
-            let highest = search.highest_in_file(&**log, (*base, *size));
-            return highest.map_err(|error| ResolveError::new(path.clone(), error));
+            return self.in_active(|log, place| search.highest_in_file(log, place));
         };
         let log = first.log(ReadMode::Blocking);
         let in_first = log.and_then(|log| search.highest_in_file(&*log, (first.base, first.size)));

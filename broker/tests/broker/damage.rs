@@ -2,35 +2,45 @@
 
 use std::fs;
 
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{MetadataRequest, ProduceRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use protocol::types::Timestamp;
 
+use crate::harness::http::get;
 use crate::harness::wire::{Wire, batch};
 use crate::harness::{Broker, Site, command};
 
-fn topic() -> TopicName {
+pub(crate) fn topic() -> TopicName {
     TopicName(StrBytes::from_static_str("t"))
 }
 
 /// Creates the topic where it does not exist, and says how many partitions it has.
-fn partitions(site: &Site) -> usize {
-    let wanted = MetadataRequestTopic::default().with_name(Some(topic()));
+pub(crate) fn partitions(site: &Site) -> usize {
+    partitions_of(site, topic())
+}
+
+fn partitions_of(site: &Site, topic: TopicName) -> usize {
+    let wanted = MetadataRequestTopic::default().with_name(Some(topic));
     let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(true);
     Wire::connect(site.port).call(9, &request).topics[0].partitions.len()
 }
 
 /// Offset of the record.
 fn produce(site: &Site) -> i64 {
-    let data = PartitionProduceData::default().with_records(Some(batch(&[b"x"], Timestamp(1))));
-    let data = TopicProduceData::default().with_name(topic()).with_partition_data(vec![data]);
-    let request = ProduceRequest::default().with_acks(1).with_timeout_ms(1000).with_topic_data(vec![data]);
+    produce_to(site, topic(), b"x").unwrap()
+}
+
+/// Offset of the record, or the error.
+pub(crate) fn produce_to(site: &Site, topic: TopicName, value: &[u8]) -> Result<i64, i16> {
+    let data = PartitionProduceData::default().with_records(Some(batch(&[value], Timestamp(1))));
+    let data = TopicProduceData::default().with_name(topic).with_partition_data(vec![data]);
+    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![data]);
     let response = Wire::connect(site.port).call(9, &request);
     let partition = &response.responses[0].partition_responses[0];
-    assert_eq!(partition.error_code, 0, "{:?}", partition.error_message);
-    partition.base_offset
+    if partition.error_code == 0 { Ok(partition.base_offset) } else { Err(partition.error_code) }
 }
 
 #[test]
@@ -81,6 +91,39 @@ fn damage_in_committed_metadata_is_refused_and_loses_nothing() {
     fs::write(&log, &good).unwrap();
     let broker = site.start();
     assert_eq!(produce(&site), 0);
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn a_damaged_log_is_offline_alone_until_it_is_repaired() {
+    let site = Site::new(&[]).with_token("token");
+    let broker = site.start();
+    let other = || TopicName(StrBytes::from_static_str("u"));
+    assert_eq!((partitions(&site), partitions_of(&site, other())), (1, 1));
+    assert_eq!((produce(&site), produce_to(&site, other(), b"x")), (0, Ok(0)));
+    assert!(broker.stop().success());
+    // Synced, and to be looked at.
+    fs::remove_file(site.data().join(".kafka_cleanshutdown")).unwrap();
+    fs::remove_file(site.data().join("t-0/00000000000000000001.snapshot")).unwrap();
+    let log = site.data().join("t-0/00000000000000000000.log");
+    let good = fs::read(&log).unwrap();
+    let mut bad = good.clone();
+    bad[65] ^= 1;
+    fs::write(&log, &bad).unwrap();
+    for end in [1, 2] {
+        let broker = site.start();
+        assert_eq!(produce_to(&site, topic(), b"x"), Err(ResponseError::KafkaStorageError.code()));
+        assert_eq!(produce_to(&site, other(), b"x"), Ok(end), "the others are served");
+        let status = get(site.management_port, "/v1/broker", Some("token")).json();
+        assert_eq!(status["offlineReplicas"][0]["partition"], "t-0");
+        assert!(status["offlineReplicas"][0]["reason"].as_str().unwrap().contains("its checksum is wrong"));
+        assert!(broker.log().contains("offline: the log cannot be opened"), "{}", broker.log());
+        assert!(broker.stop().success());
+        assert_eq!(fs::read(&log).unwrap(), bad, "nothing was cut off");
+    }
+    fs::write(&log, &good).unwrap();
+    let broker = site.start();
+    assert_eq!(produce(&site), 1);
     assert!(broker.stop().success());
 }
 

@@ -61,7 +61,10 @@ fn an_unformatted_node_waits_is_formatted_once_and_serves() {
     assert_eq!(wrong.status, 400, "{}", wrong.body);
     assert!(wrong.json()["detail"].as_str().unwrap().contains("this is node 0"));
     assert_eq!(call(port, "POST", "/v1/format", Some(TOKEN), &format_call(0, "no uuid")).status, 400);
-    assert_eq!(call(port, "POST", "/v1/format", Some(TOKEN), "{}").status, 422);
+    for (malformed, status) in [("{}", 422), ("{", 400)] {
+        let answer = call(port, "POST", "/v1/format", Some(TOKEN), malformed);
+        assert_eq!((answer.status, &answer.json()["status"]), (status, &status.into()), "{malformed}");
+    }
 
     assert_eq!(call(port, "POST", "/v1/format", Some(TOKEN), &format_call(0, DIRECTORY)).status, 200);
     eventually("ready", || (get(port, "/readyz", None).status == 200).then_some(()));
@@ -77,6 +80,22 @@ fn an_unformatted_node_waits_is_formatted_once_and_serves() {
 
     let _broker = restart(&site);
     eventually("ready again, without a call", || (get(port, "/readyz", None).status == 200).then_some(()));
+}
+
+#[test]
+fn a_directory_that_was_formatted_by_hand_meanwhile_is_a_conflict_and_served() {
+    let (site, broker) = awaiting();
+    let port = site.management_port;
+    let by_hand = crate::harness::command()
+        .args(["format", "--standalone", "--cluster-id", "4L6g3nShT-eMCtK--X86sw", "--config"])
+        .arg(site.directory.path().join("server.properties"))
+        .output()
+        .unwrap();
+    assert!(by_hand.status.success(), "{by_hand:?}");
+    assert_eq!(call(port, "POST", "/v1/format", Some(TOKEN), &format_call(0, DIRECTORY)).status, 409);
+    eventually("ready", || (get(port, "/readyz", None).status == 200).then_some(()));
+    assert_ne!(get(port, "/v1/broker", Some(TOKEN)).json()["directoryId"], "sbWh8I08SmieVQEjRWeJqw");
+    assert!(broker.stop().success());
 }
 
 #[test]

@@ -13,9 +13,6 @@ mod transactions;
 use super::ConfigOption;
 use super::option::Synonym;
 
-/// Why the options that ask for it are refused: a producer that asks for durability must not believe that it has it.
-const SYNC_WITH_APPENDS: &str = "syncing with appends is not implemented; a log is synced after 32 MiB or 5 s";
-
 const fn same(name: &'static str) -> Synonym {
     Synonym { name, factor: 1 }
 }

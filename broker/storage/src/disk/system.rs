@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use protocol::types::Timestamp;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 use super::{DirectoryEntry, Disk, DiskFile, DiskSpace, Mapping, OpenMode};
@@ -58,7 +58,7 @@ impl Disk for SystemDisk {
     }
 
     fn space(&self, path: &Path) -> io::Result<DiskSpace> {
-        let found = rustix::fs::statvfs(path)?;
+        let found = retry_on_intr(|| rustix::fs::statvfs(path))?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
         Ok(DiskSpace { total_bytes: bytes(found.f_blocks), usable_bytes: bytes(found.f_bavail) })
     }
@@ -93,6 +93,10 @@ impl DiskFile for SystemFile {
 
     fn set_length(&self, length: u64) -> io::Result<()> {
         self.0.set_len(length)
+    }
+
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        Ok(retry_on_intr(|| rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, length))?)
     }
 
     fn sync_data(&self) -> io::Result<()> {

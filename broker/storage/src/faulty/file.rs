@@ -165,9 +165,25 @@ impl DiskFile for FaultyFile {
         self.check(Operation::SetLength)?;
         let length = usize::try_from(length).map_err(io::Error::other)?;
         let mut inode = lock(&self.inode);
+        let freed = length_u64(inode.bytes.len().saturating_sub(length));
         if inode.bytes.len() != length {
             inode.write(Write::Length(length));
         }
+        drop(inode);
+        if let Some(space) = lock(&self.disk).space_left.as_mut() {
+            *space = space.saturating_add(freed);
+        }
+        Ok(())
+    }
+
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        let before = lock(&self.inode).bytes.len();
+        let wanted = length.saturating_sub(before);
+        if self.take_space(before, wanted)? < wanted {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        lock(&self.inode).write(Write::Length(length.max(before)));
         Ok(())
     }
 

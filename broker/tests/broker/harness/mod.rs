@@ -78,6 +78,19 @@ impl Site {
         Self { directory, port, controller_port, management_port, settings: all }
     }
 
+    /// With these settings on top.
+    pub(crate) fn with(mut self, settings: &[&str]) -> Self {
+        self.settings.extend(settings.iter().map(ToString::to_string));
+        self
+    }
+
+    /// `/v1` of the management API is open to this token.
+    pub(crate) fn with_token(self, token: &str) -> Self {
+        let tokens = self.directory.path().join("tokens");
+        fs::write(&tokens, token).unwrap();
+        self.with(&[&format!("millrace.management.tokens.file={}", tokens.display())])
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
@@ -158,6 +171,10 @@ impl Broker {
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
         eventually("the broker ends", || self.child.try_wait().unwrap())
+    }
+
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
     }
 
     /// KiB, from /proc.

@@ -1,7 +1,6 @@
 //! The log of every partition, and its cleaner.
 
 use super::super::option::{ConfigOption, Kind, bool, double, int, list, long, string, unset};
-use super::SYNC_WITH_APPENDS;
 
 const FOREVER: &str = "9223372036854775807";
 
@@ -57,19 +56,19 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     long(
         "log.flush.interval.messages",
         FOREVER,
-        "Records after which a log is forced to disk. 1: every append, and acknowledgements count \
-         only what is on disk.",
+        "Records after which a log is forced to disk. The produce request that completes them, with \
+         acks=1 or all, is answered after that; 1: every one, and consumers see only what is on disk. Producers \
+         that wait together share a sync.",
     )
     .min(1)
-    .refused(SYNC_WITH_APPENDS)
     .cluster_wide(),
     unset(
         "log.flush.interval.ms",
         Kind::Long,
-        "Time after which a log is forced to disk. Unset: `log.flush.scheduler.interval.ms`.",
+        "Time after which a log is forced to disk, looked at five times a second; after 5 s it always is. Unset: \
+         `log.flush.scheduler.interval.ms`.",
     )
     .min(0)
-    .refused(SYNC_WITH_APPENDS)
     .cluster_wide(),
     long(
         "log.flush.scheduler.interval.ms",

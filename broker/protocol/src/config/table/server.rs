@@ -101,6 +101,28 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "File with the bearer tokens that `/v1` of the management API accepts, one a line. Read at every \
          call, so that a token can be replaced while the broker runs. Empty: `/v1` is closed.",
     ),
+    long(
+        "millrace.disk.reserve.soft.bytes",
+        "-1",
+        "Free bytes of the volume below which producers are told to try again (KAFKA_STORAGE_ERROR), while \
+         everything else goes on. -1: 5 % of the volume, at most 1 GiB.",
+    )
+    .min(-1),
+    long(
+        "millrace.disk.reserve.hard.bytes",
+        "-1",
+        "Free bytes of the volume below which no topic is created, either. -1: 2 % of the volume, at most \
+         256 MiB.",
+    )
+    .min(-1),
+    long(
+        "millrace.disk.reserve.file.bytes",
+        "-1",
+        "Size of the file `.millrace-reserve`. What it takes is given up on a full volume to the metadata log and \
+         the checkpoints, so that the broker can start and topics can be deleted. -1: 1 % of the volume, at most \
+         16 MiB; 0: none.",
+    )
+    .min(-1),
     string(
         "millrace.format",
         "",

@@ -1,7 +1,7 @@
 //! What can be set on one topic.
 
 use super::super::option::{ConfigOption, Synonym, bool, double, int, list, long, string};
-use super::{SYNC_WITH_APPENDS, same};
+use super::same;
 
 const FOREVER: &str = "9223372036854775807";
 const MINUTE_MS: i64 = 60_000;
@@ -49,15 +49,14 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     long(
         "flush.messages",
         FOREVER,
-        "Records after which the log is forced to disk. 1: every append, and acknowledgements \
-         count only what is on disk.",
+        "Records after which the log is forced to disk. The produce request that completes them, with \
+         acks=1 or all, is answered after that; 1: every one, and consumers see only what is on disk. Producers \
+         that wait together share a sync.",
     )
     .min(1)
-    .refused(SYNC_WITH_APPENDS)
     .or_from(&[same("log.flush.interval.messages")]),
-    long("flush.ms", FOREVER, "Time after which the log is forced to disk.")
+    long("flush.ms", FOREVER, "Time after which the log is forced to disk; after 5 s it always is.")
         .min(0)
-        .refused(SYNC_WITH_APPENDS)
         .or_from(&[same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")]),
     list(
         "follower.replication.throttled.replicas",

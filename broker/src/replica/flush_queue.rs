@@ -1,0 +1,111 @@
+//! Which partitions are to be synced: at once, because producers wait for it, or in time.
+//!
+//! Producers that wait share syncs: while a partition is being synced it is not queued again but marked, and one more
+//! sync then serves everybody who came meanwhile.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::partition::Partition;
+
+#[derive(Debug, Default)]
+pub(crate) struct FlushQueue {
+    state: Mutex<State>,
+    urgent_came: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Each at most once: see [`SyncState`].
+    urgent: VecDeque<Arc<Partition>>,
+    /// Since when it has something that is not synced. Each at most once, too.
+    dirty: Vec<(Instant, Arc<Partition>)>,
+    stopped: bool,
+}
+
+/// Where a partition is on its way through the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum SyncState {
+    #[default]
+    Idle,
+    /// Queued, or being synced.
+    Asked,
+    /// Asked again since the sync began.
+    AskedAgain,
+}
+
+impl SyncState {
+    /// Whether the partition is to be queued.
+    pub(super) fn ask(&mut self) -> bool {
+        let is_idle = *self == Self::Idle;
+        *self = if is_idle { Self::Asked } else { Self::AskedAgain };
+        is_idle
+    }
+
+    /// A sync is over. Whether the partition is to be queued once more.
+    pub(super) fn synced(&mut self) -> bool {
+        let again = *self == Self::AskedAgain;
+        *self = if again { Self::Asked } else { Self::Idle };
+        again
+    }
+}
+
+impl FlushQueue {
+    pub(super) fn push_urgent(&self, partition: Arc<Partition>) {
+        self.lock().urgent.push_back(partition);
+        self.urgent_came.notify_one();
+    }
+
+    pub(super) fn push_dirty(&self, partition: Arc<Partition>) {
+        self.lock().dirty.push((Instant::now(), partition));
+    }
+
+    /// Waits for one. `None`: stopped, and none is left.
+    pub(super) fn next_urgent(&self) -> Option<Arc<Partition>> {
+        let mut state = self.lock();
+        loop {
+            if let Some(partition) = state.urgent.pop_front() {
+                return Some(partition);
+            }
+            if state.stopped {
+                return None;
+            }
+            state = self.urgent_came.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Whoever keeps one of them puts it back.
+    pub(super) fn take_dirty(&self) -> Vec<(Instant, Arc<Partition>)> {
+        std::mem::take(&mut self.lock().dirty)
+    }
+
+    pub(super) fn put_back(&self, dirty: Vec<(Instant, Arc<Partition>)>) {
+        self.lock().dirty.extend(dirty);
+    }
+
+    pub(super) fn stop(&self) {
+        self.lock().stopped = true;
+        self.urgent_came.notify_all();
+    }
+
+    /// The queues are whole after every call.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_queued_once_and_again_for_who_came_during_the_sync() {
+        let mut state = SyncState::default();
+        assert!(state.ask());
+        assert!(!state.ask(), "the sync may have begun without it");
+        assert!(state.synced());
+        assert!(!state.synced());
+        assert!(state.ask());
+    }
+}
