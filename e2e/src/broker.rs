@@ -43,6 +43,7 @@ impl Site {
         let mut all = vec![
             format!("log.dirs={}", directory.path().join("data").display()),
             format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
+            format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port}"),
             format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
             format!("millrace.management.listener=127.0.0.1:{management}"),
         ];

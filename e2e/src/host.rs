@@ -15,7 +15,11 @@ use crate::progress::Progress;
 /// Where distributions put the CNI plugins.
 const CNI_DIRECTORIES: &[&str] = &["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"];
 
-/// A program, where it lies if not on the path, and the Debian package that brings it.
+/// Where a compiler looks for headers.
+const INCLUDE_DIRECTORIES: &[&str] =
+    &["/usr/include", "/usr/include/x86_64-linux-gnu", "/usr/include/aarch64-linux-gnu"];
+
+/// A program or a header, where it lies if not on the path, and the Debian package that brings it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tool {
     program: &'static str,
@@ -43,8 +47,22 @@ pub const PIP: &[Tool] = &[on_path("pip3", "python3-pip")];
 pub const JAVA: &[Tool] = &[on_path("java", "default-jdk-headless")];
 pub const JAVA_AND_MAVEN: &[Tool] = &[on_path("java", "default-jdk-headless"), on_path("mvn", "maven")];
 
+pub const LIBRDKAFKA: &[Tool] = &[
+    on_path("gcc", "gcc"),
+    on_path("g++", "g++"),
+    on_path("make", "make"),
+    header("openssl/ssl.h", "libssl-dev"),
+    header("rapidjson/schema.h", "rapidjson-dev"),
+    header("zlib.h", "zlib1g-dev"),
+    header("zstd.h", "libzstd-dev"),
+];
+
 const fn on_path(program: &'static str, package: &'static str) -> Tool {
     Tool { program, directories: &[], package }
+}
+
+const fn header(name: &'static str, package: &'static str) -> Tool {
+    Tool { program: name, directories: INCLUDE_DIRECTORIES, package }
 }
 
 /// Set to 1, it leaves out the tests that this machine cannot run.

@@ -8,6 +8,7 @@
 //! binaries               Kubernetes, compiled once from its Go modules
 //! kafka_tools            Apache Kafka's own tools, from Maven
 //! kafka_python           kafka-python's sources, from PyPI
+//! foreign                suites that other projects wrote
 //! cluster                nodes as namespaces, control plane as processes, volumes as files
 //! programs               broker and operator, compiled by cargo
 //! broker                 one broker as a process
@@ -24,6 +25,7 @@ pub mod clients;
 pub mod cluster;
 pub mod command;
 pub mod figures;
+pub mod foreign;
 pub mod harness;
 mod hash;
 pub mod host;

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use libtest_mimic::{Failed, Trial};
 
 pub(crate) fn trial(
-    name: &'static str,
+    name: &str,
     left_out: Option<impl Display>,
     test: impl FnOnce() -> Result<(), Failed> + Send + 'static,
 ) -> Trial {

@@ -1,0 +1,32 @@
+//! The list of a suite's tests: a name on each line, and behind it the reason if the test does not count.
+
+/// A line.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) expected: Expected,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    ToPass,
+    /// `not yet: REASON`: what the broker does not offer so far.
+    NotYet(&'static str),
+    /// `nothing: REASON`: why it would tell nothing about the broker.
+    Nothing(&'static str),
+}
+
+/// Lines that are empty or begin with `#` are left out.
+pub(crate) fn cases(list: &'static str) -> impl Iterator<Item = Case> {
+    let lines = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| {
+        let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let expected = match rest.trim_start().split_once(": ") {
+            None if rest.is_empty() => Expected::ToPass,
+            Some(("not yet", reason)) => Expected::NotYet(reason),
+            Some(("nothing", reason)) => Expected::Nothing(reason),
+            _ => panic!("neither a name alone, nor followed by `not yet: …` or `nothing: …`: {line:?}"),
+        };
+        Case { name, expected }
+    })
+}

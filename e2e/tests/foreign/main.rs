@@ -1,0 +1,147 @@
+//! Suites that other projects wrote for their own clients, against one broker: each of their tests is one of ours.
+//!
+//! A committed list names every test of a suite and says why it cannot pass yet, or why it would prove nothing.
+//! What is said not to pass is run as well, so that the list stays true.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "helpers of tests may panic as tests do")]
+
+#[path = "../left_out/mod.rs"]
+mod left_out;
+mod list;
+
+use std::collections::BTreeSet;
+use std::env;
+use std::process::ExitCode;
+use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use e2e::broker::{Broker, Site};
+use e2e::foreign::Outcome;
+use e2e::foreign::kafka_python::KafkaPython;
+use e2e::foreign::librdkafka::Librdkafka;
+use e2e::host::{SKIP, Tool, is_root, missing_packages, skip_is_set};
+use e2e::programs::{Profile, Programs};
+use e2e::progress::{Progress, show_progress};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use list::{Case, Expected};
+
+/// For a test that is to pass; the longest produces and consumes for a minute.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// For a test that is not: it waits in vain, mostly.
+const SHORT_PATIENCE: Duration = Duration::from_secs(5);
+/// They wait more than they compute.
+const TESTS_AT_ONCE: usize = 4;
+
+/// As both suites expect it. kafka-python assigns partitions to broker 0.
+const SETTINGS: [&str; 2] = ["num.partitions=4", "node.id=0"];
+
+struct Suite {
+    name: &'static str,
+    list: &'static str,
+    needs: &'static [Tool],
+    /// Every test that the list has to name.
+    tests: fn() -> Result<Vec<String>>,
+    run: fn(&str, Duration) -> Result<Outcome>,
+}
+
+const SUITES: [Suite; 2] = [
+    Suite {
+        name: "kafka_python",
+        list: include_str!("../../kafka-python/tests.txt"),
+        needs: KafkaPython::NEEDS,
+        tests: || made(&KAFKA_PYTHON)?.tests(),
+        run: |test, at_most| made(&KAFKA_PYTHON)?.run(&made(&WORLD)?.site.bootstrap(), test, at_most),
+    },
+    Suite {
+        name: "librdkafka",
+        list: include_str!("../../librdkafka/tests.txt"),
+        needs: Librdkafka::NEEDS,
+        tests: || Ok(made(&LIBRDKAFKA)?.tests()?.into_iter().filter(|name| is_early(name)).collect()),
+        run: |test, at_most| made(&LIBRDKAFKA)?.run(&made(&WORLD)?.site.bootstrap(), test, at_most),
+    },
+];
+
+/// Made for the first test that needs it.
+type Made<T> = LazyLock<Result<T>>;
+
+static KAFKA_PYTHON: Made<KafkaPython> = LazyLock::new(|| KafkaPython::fetch(&Progress::start()));
+static LIBRDKAFKA: Made<Librdkafka> = LazyLock::new(|| Librdkafka::build(&Progress::start()));
+static WORLD: Made<World> = LazyLock::new(World::start);
+
+struct World {
+    site: Site,
+    /// Until the end.
+    broker: Mutex<Option<Broker>>,
+}
+
+impl World {
+    fn start() -> Result<Self> {
+        let programs = Programs::compile(Profile::Dev, &Progress::start())?;
+        let site = Site::new(programs.path("millrace-broker")?, &env::temp_dir(), &SETTINGS)?;
+        let broker = Mutex::new(Some(site.start()?));
+        Ok(Self { site, broker })
+    }
+
+    /// Fails if the broker has not outlived the tests.
+    fn end() -> Result<()> {
+        let Some(Ok(world)) = LazyLock::get(&WORLD) else { return Ok(()) };
+        let broker = world.broker.lock().unwrap().take();
+        broker.map_or(Ok(()), Broker::stop)
+    }
+}
+
+fn made<T>(made: &'static Made<T>) -> Result<&'static T> {
+    made.as_ref().map_err(|error| anyhow!("{error:#}"))
+}
+
+/// 0001 to 0040.
+fn is_early(test: &str) -> bool {
+    ("0001".."0041").contains(&test)
+}
+
+fn main() -> ExitCode {
+    show_progress();
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(TESTS_AT_ONCE);
+    let conclusion = libtest_mimic::run(&arguments, SUITES.iter().flat_map(trials).collect());
+    let ended = World::end();
+    if let Err(error) = &ended {
+        eprintln!("after all tests: {error:#}");
+    }
+    if conclusion.has_failed() || ended.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn trials(suite: &'static Suite) -> Vec<Trial> {
+    let missing = missing_packages(suite.needs);
+    if skip_is_set() && !is_root() && !missing.is_empty() {
+        let reason = format!("{}=1, and {} would have to be installed, as root", SKIP, missing.join(" "));
+        return vec![left_out::trial(suite.name, Some(reason), || Ok(()))];
+    }
+    let complete = Trial::test(format!("{}::every_test_is_listed", suite.name), || every_test_is_listed(suite));
+    let tests = list::cases(suite.list).map(|case| trial(suite, case));
+    [complete].into_iter().chain(tests).collect()
+}
+
+fn every_test_is_listed(suite: &Suite) -> Result<(), Failed> {
+    let tests: BTreeSet<_> = (suite.tests)()?.into_iter().collect();
+    let listed: BTreeSet<_> = list::cases(suite.list).map(|case| case.name.to_owned()).collect();
+    let differing: Vec<_> = tests.symmetric_difference(&listed).collect();
+    if differing.is_empty() { Ok(()) } else { Err(format!("in the suite or in the list alone: {differing:?}").into()) }
+}
+
+fn trial(suite: &'static Suite, Case { name, expected }: Case) -> Trial {
+    let full_name = format!("{}::{name}", suite.name);
+    match expected {
+        Expected::ToPass => Trial::test(full_name, move || {
+            let outcome = (suite.run)(name, PATIENCE)?;
+            if outcome.passed { Ok(()) } else { Err(outcome.said.into()) }
+        }),
+        Expected::NotYet(reason) => Trial::test(full_name, move || {
+            let outcome = (suite.run)(name, SHORT_PATIENCE)?;
+            if outcome.passed { Err("it passes: the list need not leave it out any more".into()) } else { Ok(()) }
+        })
+        .with_kind(format!("not yet: {reason}")),
+        Expected::Nothing(reason) => Trial::test(full_name, || Ok(())).with_kind(reason).with_ignored_flag(true),
+    }
+}

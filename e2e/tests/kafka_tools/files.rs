@@ -1,0 +1,82 @@
+//! The files that the broker leaves are as Kafka writes them.
+
+use std::fs;
+use std::process::Stdio;
+
+use e2e::command;
+
+use crate::dump::{check_partition, kinds, metadata};
+use crate::site::{CODECS, DEADLINE, Site, assert_sent};
+
+/// The smallest that Kafka allows.
+const SEGMENT_BYTES: &str = "log.segment.bytes=1048576";
+
+pub(crate) fn segments_of_every_codec_are_as_kafka_writes_them() {
+    const RECORDS: usize = 1500;
+    let site = Site::new(&[SEGMENT_BYTES]);
+    let broker = site.start();
+    for codec in CODECS {
+        assert_sent(&site.load("rolled", RECORDS, -1, codec).output().unwrap(), RECORDS);
+    }
+    broker.stop().unwrap();
+    let contents = check_partition(&site.data("rolled-0"));
+    assert_eq!(contents.codecs, CODECS, "batches stay as the producer compressed them");
+    assert_eq!(contents.sequences, CODECS.iter().flat_map(|_| 0..RECORDS).collect::<Vec<_>>());
+}
+
+pub(crate) fn sigkill_under_load_leaves_files_that_kafka_reads() {
+    const RECORDS: usize = 12_000;
+    let site = Site::new(&[SEGMENT_BYTES]);
+    let broker = site.start();
+    let mut load = site.load("killed", RECORDS, 3000, "lz4");
+    let mut load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let third_segment = || {
+        let files = fs::read_dir(site.data("killed-0")).into_iter().flatten().map(|file| file.unwrap().path());
+        Ok((3 <= files.filter(|file| file.extension().is_some_and(|name| name == "log")).count()).then_some(()))
+    };
+    command::wait_for("the third segment", DEADLINE, third_segment).unwrap();
+    broker.kill().unwrap();
+    assert!(load.try_wait().unwrap().is_none(), "the load should have outlived the broker");
+    let broker = site.start();
+    assert_sent(&load.wait_with_output().unwrap(), RECORDS);
+    broker.stop().unwrap();
+    let contents = check_partition(&site.data("killed-0"));
+    assert_eq!(contents.sequences, (0..RECORDS).collect::<Vec<_>>(), "an idempotent producer: each exactly once");
+    let files = metadata(&site.data("__cluster_metadata-0"));
+    let leaders = files["00000000000000000000.log"].iter().filter(|(kind, _)| kind == "LeaderChange");
+    assert_eq!(leaders.count(), 2, "one for each start: {files:#?}");
+}
+
+pub(crate) fn topics_are_in_the_metadata_log_as_kafka_writes_it() {
+    let site = Site::new(&[]);
+    let broker = site.start();
+    site.run("kafka-topics --create --topic orders --partitions 2 --config segment.bytes=2097152");
+    broker.stop().unwrap();
+
+    let files = metadata(&site.data("__cluster_metadata-0"));
+    let checkpoint = &files["00000000000000000000-0000000000.checkpoint"];
+    assert_eq!(kinds(checkpoint), ["SnapshotHeader", "KRaftVersion", "KRaftVoters", "SnapshotFooter"]);
+    let log = &files["00000000000000000000.log"];
+    let expected = [
+        "LeaderChange",
+        "KRaftVersion",
+        "KRaftVoters",
+        "FEATURE_LEVEL_RECORD",
+        "CONFIG_RECORD",
+        "REGISTER_BROKER_RECORD",
+        "BROKER_REGISTRATION_CHANGE_RECORD",
+    ];
+    let (start, topic) = log.split_at(log.iter().position(|(kind, _)| kind == "TOPIC_RECORD").unwrap());
+    assert_eq!(kinds(start), expected);
+    assert_eq!(kinds(topic), ["TOPIC_RECORD", "PARTITION_RECORD", "CONFIG_RECORD"]);
+    let partitions = topic.iter().filter(|(kind, _)| kind == "PARTITION_RECORD");
+    assert!(partitions.map(|(_, record)| &record["partitionId"]).eq([0, 1]));
+    assert_eq!(topic[0].1["name"], "orders");
+    let in_directory = fs::read_to_string(site.data("orders-1/partition.metadata")).unwrap();
+    assert_eq!(
+        in_directory.lines().nth(1),
+        Some(format!("topic_id: {}", topic[0].1["topicId"].as_str().unwrap()).as_str())
+    );
+    let bootstrap = metadata(&site.data(""));
+    assert_eq!(kinds(&bootstrap["bootstrap.checkpoint"]), ["SnapshotHeader", "FEATURE_LEVEL_RECORD", "SnapshotFooter"]);
+}

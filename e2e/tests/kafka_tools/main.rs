@@ -1,0 +1,66 @@
+//! Apache Kafka's command-line tools against one broker, and `kafka-dump-log` on the files that the broker leaves.
+//! What is expected of them is what they print of Apache Kafka 4.3.1.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic as tests do")]
+
+mod clients;
+mod cluster;
+mod configs;
+mod dump;
+mod files;
+mod offsets;
+#[path = "../packages/mod.rs"]
+mod packages;
+mod site;
+mod topics;
+
+use std::process::ExitCode;
+
+use e2e::kafka_tools::KafkaTools;
+
+use crate::site::Site;
+
+fn main() -> ExitCode {
+    let tests: [(_, fn()); _] = [
+        ("console_clients_pass_on_records_of_every_codec", clients::console_clients_pass_on_records_of_every_codec),
+        ("kafka_broker_api_versions_finds_what_it_needs", cluster::kafka_broker_api_versions_finds_what_it_needs),
+        ("kafka_cluster_knows_its_id_and_its_brokers", cluster::kafka_cluster_knows_its_id_and_its_brokers),
+        ("kafka_configs_changes_and_describes_a_broker", configs::kafka_configs_changes_and_describes_a_broker),
+        ("kafka_configs_changes_and_describes_topics", configs::kafka_configs_changes_and_describes_topics),
+        ("kafka_configs_changes_the_default_of_all_brokers", configs::kafka_configs_changes_the_default_of_all_brokers),
+        ("kafka_configs_refuses_what_a_topic_cannot_have", configs::kafka_configs_refuses_what_a_topic_cannot_have),
+        (
+            "kafka_console_consumer_reads_one_partition_from_an_offset",
+            clients::kafka_console_consumer_reads_one_partition_from_an_offset,
+        ),
+        ("kafka_delete_records_moves_the_start_of_the_log", offsets::kafka_delete_records_moves_the_start_of_the_log),
+        (
+            "kafka_features_describes_the_levels_of_the_cluster",
+            cluster::kafka_features_describes_the_levels_of_the_cluster,
+        ),
+        (
+            "kafka_get_offsets_answers_by_position_and_by_time",
+            offsets::kafka_get_offsets_answers_by_position_and_by_time,
+        ),
+        (
+            "kafka_leader_election_finds_the_preferred_leader_in_place",
+            topics::kafka_leader_election_finds_the_preferred_leader_in_place,
+        ),
+        ("kafka_log_dirs_tells_the_sizes_on_disk", offsets::kafka_log_dirs_tells_the_sizes_on_disk),
+        ("kafka_metadata_quorum_describes_its_only_voter", cluster::kafka_metadata_quorum_describes_its_only_voter),
+        ("kafka_producer_perf_test_sends_what_it_counts", clients::kafka_producer_perf_test_sends_what_it_counts),
+        (
+            "kafka_reassign_partitions_lists_executes_and_verifies",
+            topics::kafka_reassign_partitions_lists_executes_and_verifies,
+        ),
+        ("kafka_topics_adds_partitions", topics::kafka_topics_adds_partitions),
+        ("kafka_topics_creates_lists_and_describes", topics::kafka_topics_creates_lists_and_describes),
+        ("kafka_topics_deletes_and_the_name_is_free_again", topics::kafka_topics_deletes_and_the_name_is_free_again),
+        ("kafka_topics_says_why_a_topic_cannot_be", topics::kafka_topics_says_why_a_topic_cannot_be),
+        ("segments_of_every_codec_are_as_kafka_writes_them", files::segments_of_every_codec_are_as_kafka_writes_them),
+        ("sigkill_under_load_leaves_files_that_kafka_reads", files::sigkill_under_load_leaves_files_that_kafka_reads),
+        ("topics_are_in_the_metadata_log_as_kafka_writes_it", files::topics_are_in_the_metadata_log_as_kafka_writes_it),
+    ];
+    let ended = packages::run(KafkaTools::needs().unwrap(), &tests);
+    Site::end_shared();
+    ended
+}
