@@ -94,10 +94,16 @@ fn announced_sizes_are_not_believed() {
     framed.extend([0, 0, 0, 6]);
     framed.extend(promise);
     let window = [0x28, 0xB5, 0x2F, 0xFD, 0x00, 0xA8, 0x01, 0x00, 0x00];
+    let legacy = [0x02, 0x21, 0x4C, 0x18, 0x01, 0x00, 0x00, 0x00, 0x00];
+    let small_promise = [0x80, 0x80, 0x20];
     let plain = batch(&[b"v"]);
-    for (codec, body) in
-        [(Compression::Snappy, &promise[..]), (Compression::Snappy, &framed), (Compression::Zstd, &window)]
-    {
+    for (codec, body) in [
+        (Compression::Snappy, &promise[..]),
+        (Compression::Snappy, &small_promise),
+        (Compression::Snappy, &framed),
+        (Compression::Zstd, &window),
+        (Compression::Lz4, &legacy),
+    ] {
         let hostile = with_body(&plain, codec, body);
         let refused = values(&hostile, 1 << 20);
         assert!(matches!(refused, Err(RecordError::TooLarge { .. } | RecordError::Undecodable { .. })), "{refused:?}");

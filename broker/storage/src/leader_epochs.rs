@@ -53,7 +53,8 @@ impl LeaderEpochs {
 
     /// Begins `epoch` at `start_offset`. Entries that contradict it were never true and go. `false`: nothing changed.
     pub(crate) fn assign(&mut self, epoch: LeaderEpoch, start_offset: Offset) -> bool {
-        if epoch.0 < 0 || self.latest() == Some(epoch) {
+        let known = |latest: &EpochEntry| latest.epoch == epoch && latest.start_offset <= start_offset;
+        if epoch.0 < 0 || self.entries.last().is_some_and(known) {
             return false;
         }
         self.entries.retain(|entry| entry.epoch < epoch && entry.start_offset < start_offset);

@@ -177,7 +177,7 @@ impl<'a> Recovery<'a> {
         self.advance(skipped, progress);
         let interval_bytes = self.config.index_interval_bytes;
         let outcome = walk.run(interval_bytes, self.contiguous_from, &mut buffer, |header, length| {
-            if self.epochs.latest().is_none_or(|latest| latest < header.leader_epoch) {
+            if self.epochs.epoch_for_offset(header.base_offset).is_none_or(|known| known < header.leader_epoch) {
                 self.epochs.assign(header.leader_epoch, header.base_offset);
             }
             if self.start <= header.base_offset {

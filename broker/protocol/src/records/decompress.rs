@@ -9,6 +9,10 @@ use crate::batch::Compression;
 /// Largest window that a zstd stream may ask for: 128 MiB, what the highest level uses. It is reserved, not touched,
 /// beyond the size of the output.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// Kafka reads no other LZ4 frames. The legacy ones would reserve 16 MiB for a block of a few bytes.
+const LZ4_MARK: [u8; 4] = 0x184D_2204_u32.to_le_bytes();
+/// No element of Snappy's format makes more than 64 bytes of 3.
+const SNAPPY_EXPANSION_MAX: usize = 22;
 /// Snappy as Java's `SnappyOutputStream` frames it: this mark, two versions of 4 bytes, then blocks.
 const XERIAL_MARK: [u8; 8] = *b"\x82SNAPPY\0";
 const XERIAL_VERSIONS_LENGTH: usize = 8;
@@ -18,6 +22,7 @@ pub(crate) fn decompress(codec: Compression, input: &[u8], output_max: usize) ->
         Compression::None if output_max < input.len() => Err(RecordError::TooLarge { codec, output_max }),
         Compression::None => Ok(input.to_vec()),
         Compression::Gzip => drain(codec, flate2::bufread::MultiGzDecoder::new(input), output_max),
+        Compression::Lz4 if !input.starts_with(&LZ4_MARK) => Err(undecodable(codec, &"the frame's mark is missing")),
         Compression::Lz4 => drain(codec, lz4_flex::frame::FrameDecoder::new(input), output_max),
         Compression::Zstd => zstd(input, output_max),
         Compression::Snappy => snappy(input, output_max),
@@ -68,6 +73,9 @@ fn snappy_block(block: &[u8], output_max: usize, output: &mut Vec<u8>) -> Result
     let end = start.saturating_add(length);
     if output_max < end {
         return Err(RecordError::TooLarge { codec, output_max });
+    }
+    if block.len().saturating_mul(SNAPPY_EXPANSION_MAX) < length {
+        return Err(undecodable(codec, &"a block announces more than it can hold"));
     }
     output.resize(end, 0);
     let target = output.get_mut(start..).unwrap_or_default();
