@@ -48,15 +48,16 @@ const BROKER_MODULES: [&str; 13] = [
 ];
 
 /// What each package may use of the others.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("broker/protocol", &[]),
     ("broker/storage", &["protocol"]),
     ("broker/raft", &["protocol"]),
+    ("broker/fuzz", &["protocol", "storage"]),
     ("broker", &["protocol", "storage", "raft"]),
     ("operator", &["protocol"]),
     ("e2e", &["protocol", "operator"]),
 ];
-const PACKAGES: [&str; 6] = ["protocol", "storage", "raft", "broker", "operator", "e2e"];
+const PACKAGES: [&str; 7] = ["protocol", "storage", "raft", "fuzz", "broker", "operator", "e2e"];
 
 /// Where IO of a kind must not appear: a path, and what its files may not mention.
 const PURE: [(&str, &[&str]); 7] = [

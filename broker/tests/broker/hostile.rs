@@ -4,10 +4,12 @@
 use crate::harness::wire::{Wire, create, frame};
 use crate::harness::{Broker, Site};
 use bytes::{BufMut as _, BytesMut};
+use fuzz::hostile::{self, Hostile};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::{ApiVersionsRequest, CreateTopicsRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use protocol::api::{self, Api, Listener};
 
 /// Resident memory may not grow by more than this over all the hostile frames.
 const GROWTH_KIB_MAX: u64 = 16 * 1024;
@@ -29,8 +31,6 @@ fn with_body(key: i16, version: i16, body: &[u8]) -> Vec<u8> {
 
 /// Frames that no answer exists for.
 fn unanswerable() -> Vec<(&'static str, Vec<u8>)> {
-    let huge_count = i32::MAX.to_be_bytes();
-    let varint_huge = [0, 0xff, 0xff, 0xff, 0xff, 0x0f];
     vec![
         ("negative length", (-1i32).to_be_bytes().to_vec()),
         ("a frame of 2 GiB", i32::MAX.to_be_bytes().to_vec()),
@@ -40,14 +40,55 @@ fn unanswerable() -> Vec<(&'static str, Vec<u8>)> {
         ("an API of the past", with_body(4, 0, &[])),
         ("a version of the future", with_body(3, 99, &[])),
         ("a negative version", with_body(3, -1, &[])),
-        ("metadata of i32::MAX topics", with_body(3, 1, &huge_count)),
-        ("compact metadata of u32::MAX topics", with_body(3, 9, &varint_huge)),
-        ("produce of i32::MAX topics", with_body(0, 3, &[&[0xff, 0xff, 0, 1, 0, 0, 0, 1][..], &huge_count].concat())),
-        ("fetch of i32::MAX topics", with_body(1, 4, &[&[0xff; 17][..], &huge_count].concat())),
-        ("create i32::MAX topics", with_body(19, 2, &huge_count)),
-        ("list offsets of i32::MAX topics", with_body(2, 1, &[&[0xff; 4][..], &huge_count].concat())),
-        ("a body that ends early", with_body(3, 1, &[0, 0, 0, 1, 0, 5, b'a'])),
+        ("a header of u32::MAX tagged fields", with_body(3, 9, &[0xff, 0xff, 0xff, 0xff, 0x0f])),
+        ("a varint in the header without an end", with_body(3, 9, &[0x80; 12])),
     ]
+}
+
+/// Each API that clients reach, in each version that is served.
+fn served() -> impl Iterator<Item = (&'static Api, i16)> {
+    let versions = |api: &'static Api| (api.versions.first..=api.versions.last).map(move |version| (api, version));
+    api::on(Listener::Client).flat_map(versions)
+}
+
+/// A request with this body and no tagged fields in its header.
+fn request(api: &Api, version: i16, body: &[u8]) -> Vec<u8> {
+    let tags: &[u8] = if api.is_flexible(version) { &[0] } else { &[] };
+    with_body(api.key_number(), version, &[tags, body].concat())
+}
+
+#[test]
+fn lengths_and_counts_that_lie_close_their_connection_and_cost_nothing() {
+    let site = Site::new(&[]);
+    let mut broker = site.start();
+    let before = broker.resident_kib();
+    for (api, version) in served() {
+        for Hostile { what, body } in hostile::bodies(api.request, version) {
+            let mut wire = Wire::connect(site.port);
+            wire.send(&request(api, version, &body));
+            assert!(wire.receive().is_none(), "{what}: answered");
+        }
+        assert!(broker.is_running(), "{} {version} ended the broker:\n{}", api.name, broker.log());
+    }
+    let grown = broker.resident_kib().saturating_sub(before);
+    assert!(grown < GROWTH_KIB_MAX, "resident memory grew by {grown} KiB");
+    still_serves(&site, &mut broker);
+}
+
+#[test]
+fn a_tagged_field_may_come_twice() {
+    let site = Site::new(&[]);
+    let mut broker = site.start();
+    for (api, version) in served() {
+        if let Some(body) = hostile::repeated_tag(api.request, version) {
+            let mut wire = Wire::connect(site.port);
+            wire.send(&request(api, version, &body));
+            // Produce without acknowledgement has no answer: then it is the next one's.
+            wire.send(&with_body(18, 0, &[]));
+            assert!(wire.receive().is_some(), "{} {version} is not answered", api.name);
+        }
+    }
+    still_serves(&site, &mut broker);
 }
 
 #[test]

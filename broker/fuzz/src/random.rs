@@ -3,7 +3,8 @@
 use protocol::schema::{Field, Kind, Request};
 
 /// SplitMix64: the same bodies in every run.
-pub(crate) struct Random(pub u64);
+#[derive(Debug)]
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -14,7 +15,7 @@ impl Random {
     }
 
     /// From 0 to `end`, without it.
-    fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).expect("smaller than `end`")
     }
 
@@ -22,13 +23,13 @@ impl Random {
         self.below(chances) == 0
     }
 
-    fn byte(&mut self) -> u8 {
+    pub fn byte(&mut self) -> u8 {
         self.next().to_be_bytes()[0]
     }
 }
 
 /// A valid body. Tagged fields are never null, which is their default and would not be written again.
-pub(crate) fn body(random: &mut Random, request: &Request, version: i16) -> Vec<u8> {
+pub fn body(random: &mut Random, request: &Request, version: i16) -> Vec<u8> {
     let mut writer = Writer { random, version, flexible: request.flexible.contains(version), body: Vec::new() };
     writer.fields(request.fields);
     writer.body
@@ -134,7 +135,7 @@ fn low_byte(value: usize) -> u8 {
 }
 
 /// Overwrites, inserts and cuts here and there.
-pub(crate) fn mutate(random: &mut Random, body: &mut Vec<u8>) {
+pub fn mutate(random: &mut Random, body: &mut Vec<u8>) {
     for _ in 0..=random.below(3) {
         let position = random.below(body.len() + 1);
         match random.below(6) {
