@@ -132,11 +132,11 @@ impl Connection {
         }
         self.activity.turn_to(Phase::Idle);
         self.shared.buffers.give_back(std::mem::take(&mut self.received));
-        self.shared.buffers.give_back(std::mem::take(&mut self.answers));
+        self.shared.answer_buffers.give_back(std::mem::take(&mut self.answers));
         self.stream.readable().await?;
         self.activity.begin_frame(self.shared.now());
         self.received = self.shared.buffers.take();
-        self.answers = self.shared.buffers.take();
+        self.answers = self.shared.answer_buffers.take();
         Ok(())
     }
 

@@ -90,6 +90,8 @@ pub(super) struct Shared {
     pub(super) broker: Arc<Broker>,
     pub(super) limits: ConnectionLimits,
     pub(super) buffers: Buffers,
+    /// Apart, so that a buffer that has grown for large requests does not end up with answers, which are small.
+    pub(super) answer_buffers: Buffers,
     /// Of this reactor alone, so that counting a request touches no memory of another core.
     pub(super) requests: Arc<RequestMetrics>,
     looks: Cell<Look>,
@@ -127,6 +129,7 @@ pub(super) fn spawn(
             broker,
             limits,
             buffers: Buffers::default(),
+            answer_buffers: Buffers::default(),
             looks: Cell::new(0),
             stopping: Cell::new(false),
         };
