@@ -238,3 +238,24 @@ fn in_an_abandoned_directory_nothing_is_renamed() {
     assert!(deletion.run().unwrap().is_empty());
     assert_eq!(bench.names(), names);
 }
+
+/// It lacks what producers wrote in the segments that are gone.
+#[test]
+fn a_snapshot_of_before_the_first_segment_is_not_believed() {
+    let bench = Bench::new(small_segments());
+    let mut log = bench.create();
+    append(&mut log, &produced(&batch(2, 50, 100), 8, 0, 0));
+    append_times(&mut log, 2, &batch(2, 50, 100));
+    flush(&mut log);
+    let old = bench.contents("00000000000000000004.snapshot").unwrap();
+    append(&mut log, &produced(&batch(2, 50, 100), 8, 0, 2));
+    append_times(&mut log, 4, &batch(2, 50, 100));
+    log.set_high_watermark(log.log_end());
+    flush(&mut log);
+    log.advance_log_start(Offset(12)).unwrap();
+    delete(&mut log, &BEFORE_LOG_START);
+    assert_eq!(bases(&log), [12]);
+    bench.disk.put(&path("00000000000000000004.snapshot"), old);
+    let mut log = bench.load_with(&LoadOptions { log_start: Offset(12), ..options(Offset(11)) }).unwrap();
+    append(&mut log, &produced(&batch(2, 50, 100), 8, 0, 4));
+}
