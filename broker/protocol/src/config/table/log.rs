@@ -75,8 +75,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         FOREVER,
         "How often Kafka looks for logs to force to disk; here only the default of \
          `log.flush.interval.ms`.",
-    )
-    .later(),
+    ),
     int("log.flush.offset.checkpoint.interval.ms", "60000", "How often the recovery points are written down.")
         .min(0)
         .later(),
