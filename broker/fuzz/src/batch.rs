@@ -4,7 +4,7 @@ use allocation_counter::measure;
 use bytes::Bytes;
 use kafka_protocol::records::{Record, RecordBatchDecoder};
 use protocol::batch::{BatchHeader, CRC_START, Compression, HEADER_LENGTH, LENGTH_PREFIX, crc32c};
-use protocol::produce::{BatchRules, CheckedBatch, TimestampRule, check};
+use protocol::produce::{BatchRules, CheckedBatch, REFUSED_MAX, RefusedRecord, TimestampRule, check};
 use protocol::records;
 use protocol::types::Timestamp;
 
@@ -19,8 +19,9 @@ pub const NARROW: u8 = 16;
 pub const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const WINDOW_MS: i64 = 3_600_000;
 const BYTES_MAX: usize = 1 << 20;
-/// A batch that stays closed is copied at most, where its header has to change.
-const CLOSED_EXTRA_BYTES: u64 = 64;
+/// A batch that stays closed is copied at most, where its header has to change; a list of what is refused grows to its
+/// limit by doubling.
+const CLOSED_EXTRA_BYTES: u64 = 64 + (4 * REFUSED_MAX * size_of::<RefusedRecord>()) as u64;
 /// Two of the largest blocks of LZ4, and what a vector reserves ahead as it grows to the limit.
 const OPENED_BYTES_MAX: u64 = 12 << 20;
 /// The decoder overflows on timestamps that are far apart.
