@@ -77,7 +77,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn add(&mut self, line: String, nullable: bool, tag: Option<u32>, parts: Vec<String>) {
+    fn add(&mut self, line: &str, nullable: bool, tag: Option<u32>, parts: Vec<String>) {
         let null = if nullable { " or null" } else { "" };
         let tagged = tag.map(|tag| format!(", tag {tag}")).unwrap_or_default();
         let lines = std::iter::once(format!("{line}{null}{tagged}"));
@@ -105,7 +105,7 @@ impl Message {
             let kind = if parts.is_empty() { element } else { "struct" };
             let nullable = among(field.nullable_versions.as_ref(), version);
             let tag = field.tag.filter(|_| among(field.tagged_versions.as_ref(), version));
-            lines.add(format!("{}: {array}{kind}", field.name), nullable, tag, self.lines(parts, version));
+            lines.add(&format!("{}: {array}{kind}", field.name), nullable, tag, self.lines(parts, version));
         }
         lines.all()
     }
@@ -122,7 +122,7 @@ fn described(fields: &[schema::Field], version: i16) -> Vec<String> {
             format!("{:?}", field.kind).to_lowercase()
         };
         let nullable = field.nullable.contains(version);
-        lines.add(format!("{}: {array}{kind}", field.name), nullable, field.tag, parts);
+        lines.add(&format!("{}: {array}{kind}", field.name), nullable, field.tag, parts);
     }
     lines.all()
 }

@@ -39,7 +39,7 @@ pub fn write(target: &Target, inputs: &Inputs) -> Result<()> {
 }
 
 fn encode(input: &[u8]) -> String {
-    input.iter().map(|byte| format!("{byte:02x}")).collect()
+    input.iter().fold(String::new(), |line, byte| line + &format!("{byte:02x}"))
 }
 
 fn decode(line: &str) -> Result<Vec<u8>> {

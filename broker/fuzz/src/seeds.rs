@@ -130,15 +130,14 @@ fn segment(batches: i64) -> Vec<u8> {
     let mut next = Offset(0);
     let written = (0..batches).flat_map(|number| {
         let records = records(1 + usize::try_from(number % 3).unwrap_or_default(), None);
-        let batch = with_header(&records, |header| {
+        with_header(&records, |header| {
             numbered(header);
             header.base_offset = next;
             header.leader_epoch = LeaderEpoch(i32::try_from(number / 3).unwrap_or_default());
             header.base_timestamp = Timestamp(batch::NOW.0 + number);
             header.max_timestamp = header.base_timestamp;
             next = header.next_offset();
-        });
-        batch
+        })
     });
     written.collect()
 }

@@ -19,7 +19,7 @@ impl Broker {
         let topics = body.topics.into_iter().map(|topic| {
             let partitions =
                 topic.partition_indexes.iter().map(|index| self.producers_of(&topic.name, *index)).collect();
-            TopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
+            TopicResponse::default().with_name(topic.name).with_partitions(partitions)
         });
         Ok(DescribeProducersResponse::default().with_topics(topics.collect()))
     }

@@ -19,7 +19,7 @@ impl Broker {
         let body: OffsetForLeaderEpochRequest = request.decode()?;
         let topics = body.topics.into_iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|wanted| self.end_of_epoch(&topic.topic, wanted)).collect();
-            OffsetForLeaderTopicResult::default().with_topic(topic.topic.clone()).with_partitions(partitions)
+            OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(partitions)
         });
         Ok(OffsetForLeaderEpochResponse::default().with_topics(topics.collect()))
     }

@@ -55,7 +55,9 @@ impl ReplicaManager {
             results = results.into_iter().map(|result| result.and_then(not_durable)).collect();
         }
         // Files go even where the checkpoint could not be written: a full disk needs the space.
-        deletions.into_iter().for_each(|(partition, deletion)| self.remove_segments(&partition, &deletion));
+        for (partition, deletion) in deletions {
+            self.remove_segments(&partition, &deletion);
+        }
         results
     }
 

@@ -210,18 +210,18 @@ fn descriptions_are_as_kafkas() {
     let metrics = described(&mut wire, CLIENT_METRICS, "nothing", "interval.ms");
     assert_eq!((metrics.value.as_deref(), metrics.config_source), (Some("300000"), 5));
 
-    let none = ResponseError::InvalidRequest.code();
+    let invalid = ResponseError::InvalidRequest.code();
     let table = [
         (vec![(TOPIC, "nope")], vec![ResponseError::UnknownTopicOrPartition.code()]),
         (vec![(TOPIC, "a b")], vec![ResponseError::InvalidTopicException.code()]),
-        (vec![(BROKER, "2")], vec![none]),
-        (vec![(BROKER, "x")], vec![none]),
-        (vec![(BROKER_LOGGER, "1")], vec![none]),
-        (vec![(GROUP, "")], vec![none]),
-        (vec![(CLIENT_METRICS, "")], vec![none]),
+        (vec![(BROKER, "2")], vec![invalid]),
+        (vec![(BROKER, "x")], vec![invalid]),
+        (vec![(BROKER_LOGGER, "1")], vec![invalid]),
+        (vec![(GROUP, "")], vec![invalid]),
+        (vec![(CLIENT_METRICS, "")], vec![invalid]),
         (vec![(BROKER, "1"), (TOPIC, "nope")], vec![0, ResponseError::UnknownTopicOrPartition.code()]),
-        (vec![(BROKER, "1"), (99, "x")], vec![none, none]),
-        (vec![(BROKER, "1"), (BROKER, "1")], vec![none, none]),
+        (vec![(BROKER, "1"), (99, "x")], vec![invalid, invalid]),
+        (vec![(BROKER, "1"), (BROKER, "1")], vec![invalid, invalid]),
     ];
     for (resources, expected) in table {
         let results = describe(&mut wire, &resources, None);

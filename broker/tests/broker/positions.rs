@@ -324,8 +324,9 @@ fn the_data_directory_is_described_with_what_partitions_take() {
         });
         partitions.collect::<Vec<_>>()
     };
-    let size = i64::try_from(std::fs::metadata(site.data().join("large-0/00000000000000000000.log")).unwrap().len());
-    let (large, small) = (("large".to_owned(), 0, size.unwrap(), 0), ("small".to_owned(), 0, 0, 0));
+    let log_bytes =
+        i64::try_from(std::fs::metadata(site.data().join("large-0/00000000000000000000.log")).unwrap().len());
+    let (large, small) = (("large".to_owned(), 0, log_bytes.unwrap(), 0), ("small".to_owned(), 0, 0, 0));
     let wanted = |topic, partitions: &[i32]| {
         DescribableLogDirTopic::default().with_topic(name(topic)).with_partitions(partitions.to_vec())
     };

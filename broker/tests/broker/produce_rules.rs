@@ -219,7 +219,9 @@ fn bombs_are_refused_and_wait_for_their_turn() {
     };
     std::thread::scope(|scope| {
         let attempts: Vec<_> = (0..PARALLEL).map(|number| scope.spawn(move || attempt(number))).collect();
-        attempts.into_iter().for_each(|attempt| attempt.join().unwrap());
+        for attempt in attempts {
+            attempt.join().unwrap();
+        }
     });
     assert!(broker.is_running());
     let peak = broker.peak_resident_kib();
