@@ -25,9 +25,8 @@ pub(crate) fn kafka_console_consumer_reads_one_partition_from_an_offset() {
     let site = Site::shared();
     site.run("kafka-topics --create --topic parts --partitions 3");
     let keyed = "--topic parts --reader-property parse.key=true --reader-property key.separator=:";
-    // Keys that the clients' hash puts into partition 1, 2, 2, 0, 0 and 0 of three.
-    let lines = "a:a\nb:b\nc:c\nd:d\ne:e\nf:f\n";
-    site.produce(keyed, lines);
+    // Six keys over three partitions: one has two of them at least.
+    site.produce(keyed, "a:a\nb:b\nc:c\nd:d\ne:e\nf:f\n");
     let consume = |partition: i32, options: &str| {
         let properties = "--formatter-property print.partition=true --formatter-property print.offset=true";
         site.run(&format!("kafka-console-consumer --topic parts --partition {partition} {options} {properties}"))

@@ -14,14 +14,14 @@ pub(crate) fn kafka_configs_changes_and_describes_topics() {
         |action: &str| site.run(&format!("kafka-configs --entity-type topics --entity-name settled {action}"));
     let changed = configs("--alter --add-config max.message.bytes=2000000,cleanup.policy=compact");
     assert_eq!(changed, "Completed updating config for topic settled.\n");
-    let largest = "  max.message.bytes=2000000 sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:max.message.bytes=2000000, \
+    let limit = "  max.message.bytes=2000000 sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:max.message.bytes=2000000, \
                 DEFAULT_CONFIG:message.max.bytes=1048588}\n";
     let policy = "  cleanup.policy=compact sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:cleanup.policy=compact, \
                   DEFAULT_CONFIG:log.cleanup.policy=delete}\n";
     let title = "Dynamic configs for topic settled are:\n";
-    assert_eq!(configs("--describe"), format!("{title}{policy}{largest}"));
+    assert_eq!(configs("--describe"), format!("{title}{policy}{limit}"));
     configs("--alter --delete-config cleanup.policy");
-    assert_eq!(configs("--describe"), format!("{title}{largest}"));
+    assert_eq!(configs("--describe"), format!("{title}{limit}"));
     let all = configs("--describe --all");
     let inherited = "cleanup.policy=delete sensitive=false synonyms={DEFAULT_CONFIG:log.cleanup.policy=delete}";
     assert_eq!(line(&all, "cleanup.policy"), Some(inherited));

@@ -109,13 +109,15 @@ impl Site {
 
     /// What a script prints that ends well.
     pub(crate) fn run(&self, command: &str) -> String {
-        command::output(&mut self.tool(command)).unwrap()
+        let output = self.tool(command).output().unwrap();
+        assert!(output.status.success(), "{command} failed: {}", all_said(&output));
+        String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What a script says that fails.
+    /// What a script says that fails, on either of its outputs.
     pub(crate) fn refused(&self, command: &str) -> String {
         let output = self.tool(command).output().unwrap();
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        let said = all_said(&output);
         assert!(!output.status.success(), "{command} succeeded: {said}");
         said
     }
@@ -139,4 +141,8 @@ pub(crate) fn assert_sent(output: &Output, records: usize) {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let total = stdout.lines().last().unwrap_or_default();
     assert!(total.starts_with(&format!("{records} records sent, ")), "{output:?}");
+}
+
+fn all_said(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
 }
