@@ -306,7 +306,11 @@ impl Partition {
             if acks == RequiredAcks::All && leadership.isr_count < min_insync_replicas {
                 return Err(ProduceError::NotEnoughReplicas { isr_count: leadership.isr_count, min_insync_replicas });
             }
-            let appended = state.log.append_as_leader(batch, leadership.epoch, now)?;
+            let appended = state.log.append_as_leader(batch, leadership.epoch, now).inspect_err(|error| {
+                if matches!(error, AppendError::NoSpace { .. }) {
+                    self.shared.space.ran_out();
+                }
+            })?;
             let sync_due = state.log.sync_due(&appended);
             let committed = state.advance_high_watermark();
             (Written { log_start: state.log.log_start(), appended, sync_due }, committed)

@@ -75,6 +75,11 @@ impl DiskSpace {
         self.available.store(self.available_bytes().saturating_sub(bytes), Ordering::Relaxed);
     }
 
+    /// A write found no space: so it is until the next look.
+    pub(super) fn ran_out(&self) {
+        self.available.store(0, Ordering::Relaxed);
+    }
+
     /// Looks at the volume. The reserve is taken again once there is more than enough for it.
     pub(crate) fn look(&self, directory: &LogDirectory) {
         let _alone = self.looking.lock().unwrap_or_else(PoisonError::into_inner);

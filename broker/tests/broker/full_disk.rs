@@ -97,7 +97,7 @@ fn a_full_volume_refuses_producers_loses_nothing_and_can_be_started_on() {
     assert_eq!(refused, retriable);
     assert!(100 < written, "{written} records of 100 kB in some 60 MiB");
     let status = get(site.management_port, "/v1/broker", Some("token")).json();
-    assert_eq!(status["disk"]["isLow"], true);
+    assert_eq!(status["disk"]["isLow"], true, "{status}");
 
     fill(&ballast[1], usize::MAX);
     assert_eq!(produce(&site, b"x"), retriable);

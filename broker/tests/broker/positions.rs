@@ -151,9 +151,9 @@ fn every_special_timestamp_has_its_versions() {
     // Timestamp, first version, answer of "times" and of "empty": error, timestamp, offset, epoch.
     let table = [
         (-1, 1, (0, -1, 6, 0), (0, -1, 0, 0)),
-        (-2, 1, (0, -1, 0, 0), (0, -1, 0, -1)),
+        (-2, 1, (0, -1, 0, 0), (0, -1, 0, 0)),
         (-3, 7, (0, 300, 2, 0), (0, -1, -1, -1)),
-        (-4, 8, (0, -1, 0, 0), (0, -1, 0, -1)),
+        (-4, 8, (0, -1, 0, 0), (0, -1, 0, 0)),
         (-5, 9, (0, -1, -1, -1), (0, -1, -1, -1)),
         (-6, 11, unsupported, unsupported),
         (i64::MIN, 11, unsupported, unsupported),
