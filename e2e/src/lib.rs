@@ -16,6 +16,7 @@
 //! clients                Kafka clients as users have them
 //! harness                what demo, figures and tests do with a cluster
 //! figures                one measurement per module
+//! soak                   what looks for faults for a long time
 //! ```
 
 pub mod binaries;
@@ -34,3 +35,4 @@ pub mod kafka_python;
 pub mod kafka_tools;
 pub mod programs;
 pub mod progress;
+pub mod soak;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::command;
 use crate::progress::Progress;
 
-const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+pub(crate) const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
@@ -49,19 +49,30 @@ impl Programs {
 }
 
 fn compile(profile: Profile) -> Result<Programs> {
+    let mut build = cargo();
+    build.args(["build", "--quiet"]);
+    match profile {
+        // The features of the whole workspace, as in `cargo test --workspace`, or everything compiles twice.
+        Profile::Dev => build.args(["--workspace", "--bins"]),
+        Profile::Release => build.args(["--release", "--package=broker", "--package=operator", "--bins"]),
+    };
+    built(&mut build)
+}
+
+/// The cargo that runs this program, in the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(WORKSPACE);
+    cargo
+}
+
+/// Runs a build, and gathers what it tells of its binaries.
+pub(crate) fn built(build: &mut Command) -> Result<Programs> {
     #[derive(Deserialize)]
     struct Message {
         executable: Option<PathBuf>,
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(WORKSPACE).args(["build", "--message-format=json", "--quiet"]);
-    match profile {
-        // The features of the whole workspace, as in `cargo test --workspace`, or everything compiles twice.
-        Profile::Dev => command.args(["--workspace", "--bins"]),
-        Profile::Release => command.args(["--release", "--package=broker", "--package=operator", "--bins"]),
-    };
-    let messages = command::output(&mut command)?;
+    let messages = command::output(build.arg("--message-format=json"))?;
     let paths = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable);
     Ok(Programs { paths: paths.collect() })
 }

@@ -1,0 +1,52 @@
+//! Looks for faults for as long as it is given.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{Parser, ValueEnum as _};
+use e2e::progress::{Progress, show_progress};
+use e2e::soak::{self, Options, Part};
+
+/// Fuzzes, repeats the property tests with other cases, and kills a broker under load, longer than a test run may
+///
+/// Compiles the fuzz targets with instrumentation into target/soak, where inputs that it finds stay, too.
+#[derive(Debug, Parser)]
+#[command(after_help = "The last line is `N passed, N failed`. Exit codes: 0 all passed; 1 something failed, with \
+                        what it takes to repeat it; 2 wrong usage")]
+struct Cli {
+    /// Only these
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    only: Vec<Part>,
+    /// How long each of the four fuzz targets runs
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    fuzz_seconds: u64,
+    /// How often the broker is killed
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    kills: u32,
+    /// A broker to kill instead of the one of this checkout
+    #[arg(long, value_name = "FILE")]
+    broker: Option<PathBuf>,
+    /// Repeats the choices of an earlier run; otherwise the clock decides
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[expect(clippy::print_stdout, reason = "the closing line is what the command was asked for")]
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    show_progress();
+    let progress = Progress::start();
+    let seed = cli.seed.unwrap_or_else(seed_of_now);
+    progress.note(format_args!("seed {seed}"));
+    let fuzz_for = Duration::from_secs(cli.fuzz_seconds);
+    let options = Options { seed, fuzz_for, kills: cli.kills, broker: cli.broker };
+    let parts = if cli.only.is_empty() { Part::value_variants() } else { &cli.only };
+    let tally = soak::run(parts, &options, &progress);
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn seed_of_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,227 @@
+//! What producers and readers have seen of one partition, and what must hold of it: acknowledged records stay, at
+//! their offsets; an offset never changes its value; the high watermark never goes back; an idempotent producer's
+//! records are there once and in order. Pure.
+
+use std::collections::BTreeMap;
+
+const HEAD_BYTES: usize = 12;
+/// Values are between the head and this much longer.
+const FILLER_BYTES_MAX: usize = 1500;
+
+/// A record that tells who sent it, and as which of its records for the partition, from 0 on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    pub producer: u32,
+    pub number: u64,
+}
+
+impl Record {
+    /// Different for every record, to the last byte.
+    pub fn value(self) -> Vec<u8> {
+        let mut state = self.number << 8 | u64::from(self.producer) << 1 | 1;
+        let filler = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_be_bytes()
+        });
+        let length = usize::try_from(self.number * 37).unwrap_or_default() % FILLER_BYTES_MAX;
+        let mut value = [&self.producer.to_be_bytes()[..], &self.number.to_be_bytes()].concat();
+        value.extend(filler.flatten().take(length));
+        value
+    }
+
+    /// `None`: no producer has sent this.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let (producer, rest) = value.split_first_chunk()?;
+        let record = Self { producer: u32::from_be_bytes(*producer), number: u64::from_be_bytes(*rest.first_chunk()?) };
+        debug_assert!(HEAD_BYTES <= value.len(), "both numbers were there");
+        (record.value() == value).then_some(record)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    #[error("offset {offset} held {before:?} and now holds {now:?}")]
+    Changed { offset: i64, before: Record, now: Record },
+    #[error("the high watermark was {before} and is now {now}")]
+    WentBack { before: i64, now: i64 },
+    #[error("{record:?} was acknowledged at offset {offset}, which holds {found:?}")]
+    Lost { offset: i64, record: Record, found: Option<Record> },
+    #[error("nothing is at offset {offset}, below the end {end}")]
+    Gap { offset: i64, end: i64 },
+    #[error("producer {producer} sent {sent} records, all acknowledged, but record {number} is not there")]
+    Missing { producer: u32, sent: u64, number: u64 },
+    #[error("offset {offset}: {found:?} in place of record {expected} of its idempotent producer")]
+    OutOfOrder { offset: i64, found: Record, expected: u64 },
+}
+
+/// How a producer may repeat itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    ExactlyOnce,
+    AtLeastOnce,
+}
+
+#[derive(Debug, Default)]
+pub struct History {
+    read: BTreeMap<i64, Record>,
+    acknowledged: BTreeMap<i64, Record>,
+    /// By producer.
+    sent: BTreeMap<u32, u64>,
+    high_watermark: i64,
+}
+
+impl History {
+    /// The next record that a producer sends.
+    pub fn send(&mut self, producer: u32) -> Record {
+        let sent = self.sent.entry(producer).or_default();
+        let record = Record { producer, number: *sent };
+        *sent += 1;
+        record
+    }
+
+    pub fn acknowledge(&mut self, offset: i64, record: Record) -> Result<(), Violation> {
+        match self.acknowledged.insert(offset, record) {
+            Some(before) if before != record => Err(Violation::Changed { offset, before, now: record }),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn read(&mut self, offset: i64, record: Record) -> Result<(), Violation> {
+        match self.read.insert(offset, record) {
+            Some(before) if before != record => return Err(Violation::Changed { offset, before, now: record }),
+            _ => self.high_watermark = self.high_watermark.max(offset + 1),
+        }
+        Ok(())
+    }
+
+    /// An answer, and the high watermark as it was known when the question was asked.
+    pub fn see_high_watermark(&mut self, before: i64, now: i64) -> Result<(), Violation> {
+        if now < before {
+            return Err(Violation::WentBack { before, now });
+        }
+        self.high_watermark = self.high_watermark.max(now);
+        Ok(())
+    }
+
+    /// No answer may fall behind it, because a broker has told it, or has served the record before it.
+    pub fn high_watermark(&self) -> i64 {
+        self.high_watermark
+    }
+
+    /// Records acknowledged.
+    pub fn count(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    /// Once everything that was sent is acknowledged, and has been read up to the high watermark.
+    pub fn conclude(&self, delivery: Delivery) -> Result<(), Violation> {
+        let end = self.high_watermark;
+        if let Some(offset) = (0..end).find(|offset| !self.read.contains_key(offset)) {
+            return Err(Violation::Gap { offset, end });
+        }
+        for (&offset, &record) in &self.acknowledged {
+            let found = self.read.get(&offset).copied();
+            if found != Some(record) {
+                return Err(Violation::Lost { offset, record, found });
+            }
+        }
+        match delivery {
+            Delivery::ExactlyOnce => self.check_order(),
+            Delivery::AtLeastOnce => Ok(()),
+        }?;
+        self.check_presence()
+    }
+
+    fn check_order(&self) -> Result<(), Violation> {
+        let mut next: BTreeMap<u32, u64> = BTreeMap::new();
+        for (&offset, &found) in &self.read {
+            let next = next.entry(found.producer).or_default();
+            if found.number != *next {
+                return Err(Violation::OutOfOrder { offset, found, expected: *next });
+            }
+            *next += 1;
+        }
+        Ok(())
+    }
+
+    fn check_presence(&self) -> Result<(), Violation> {
+        for (&producer, &sent) in &self.sent {
+            let numbers = self.read.values().filter(|record| record.producer == producer).map(|record| record.number);
+            let there: std::collections::BTreeSet<u64> = numbers.collect();
+            if let Some(number) = (0..sent).find(|number| !there.contains(number)) {
+                return Err(Violation::Missing { producer, sent, number });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_tells_its_record_and_no_other_bytes_do() {
+        for number in [0, 1, 39, 40, 1_000_000] {
+            let record = Record { producer: 7, number };
+            let value = record.value();
+            assert_eq!(Record::parse(&value), Some(record));
+            for position in [0, HEAD_BYTES - 1, value.len() - 1] {
+                let mut other = value.clone();
+                other[position] ^= 1;
+                assert_ne!(Record::parse(&other), Some(record));
+            }
+            assert_eq!(Record::parse(&value[..value.len() - 1]), None);
+        }
+    }
+
+    /// Records 0, 1 and 2 of producer 1, sent, acknowledged and read at the offsets of the same number.
+    fn sound() -> History {
+        let mut history = History::default();
+        for offset in 0..3 {
+            let record = history.send(1);
+            history.acknowledge(offset, record).unwrap();
+            history.read(offset, record).unwrap();
+        }
+        assert_eq!(history.high_watermark(), 3, "as far as records were served");
+        history
+    }
+
+    const fn record(number: u64) -> Record {
+        Record { producer: 1, number }
+    }
+
+    #[test]
+    fn what_may_not_happen_is_named() {
+        assert_eq!(sound().conclude(Delivery::ExactlyOnce), Ok(()));
+        let changed = Violation::Changed { offset: 1, before: record(1), now: record(2) };
+        assert_eq!(sound().read(1, record(2)), Err(changed));
+        assert_eq!(sound().see_high_watermark(3, 2), Err(Violation::WentBack { before: 3, now: 2 }));
+
+        let mut truncated = sound();
+        truncated.read.remove(&2);
+        truncated.high_watermark = 2;
+        let lost = Violation::Lost { offset: 2, record: record(2), found: None };
+        assert_eq!(truncated.conclude(Delivery::ExactlyOnce), Err(lost));
+
+        let mut gap = sound();
+        gap.read.remove(&1);
+        assert_eq!(gap.conclude(Delivery::AtLeastOnce), Err(Violation::Gap { offset: 1, end: 3 }));
+
+        let mut missing = sound();
+        missing.send(1);
+        let violation = Violation::Missing { producer: 1, sent: 4, number: 3 };
+        assert_eq!(missing.conclude(Delivery::AtLeastOnce), Err(violation));
+    }
+
+    #[test]
+    fn only_idempotent_producers_must_not_repeat_themselves() {
+        let mut repeated = sound();
+        repeated.read(3, record(1)).unwrap();
+        assert_eq!(repeated.conclude(Delivery::AtLeastOnce), Ok(()));
+        let violation = Violation::OutOfOrder { offset: 3, found: record(1), expected: 3 };
+        assert_eq!(repeated.conclude(Delivery::ExactlyOnce), Err(violation));
+    }
+}

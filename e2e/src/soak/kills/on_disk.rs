@@ -1,0 +1,139 @@
+//! What lies in a partition's directory while no broker runs.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use protocol::batch::{BatchHeader, HEADER_LENGTH};
+
+use crate::soak::random::Random;
+
+/// An epoch, and the offset of its first record.
+type Epochs = Vec<(i32, i64)>;
+
+/// The checkpoint of leader epochs tells what the batches tell, and perhaps of one more epoch that has no records yet.
+pub(super) fn check_epochs(directory: &Path) -> Result<()> {
+    let (written, end) = of_batches(directory)?;
+    let checkpoint = fs::read_to_string(directory.join("leader-epoch-checkpoint"))?;
+    let mut noted = parse(&checkpoint).with_context(|| format!("{}: {checkpoint:?}", directory.display()))?;
+    noted.pop_if(|(_, start)| *start == end);
+    ensure!(noted == written, "{}: epochs {noted:?} are noted, {written:?} written", directory.display());
+    Ok(())
+}
+
+fn parse(checkpoint: &str) -> Option<Epochs> {
+    let entries = checkpoint.lines().skip(2).map(|line| line.split_once(' '));
+    entries.map(|entry| entry.and_then(|(epoch, start)| Some((epoch.parse().ok()?, start.parse().ok()?)))).collect()
+}
+
+/// As the segments have them, and where the log ends.
+fn of_batches(directory: &Path) -> Result<(Epochs, i64)> {
+    let (mut epochs, mut end) = (Epochs::new(), 0);
+    for segment in segments(directory)? {
+        let bytes = fs::read(&segment)?;
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let (header, batch) = first_batch(rest).with_context(|| format!("{}: a torn end", segment.display()))?;
+            let (epoch, base) = (header.leader_epoch.0, header.base_offset.0);
+            ensure!(base == end, "{}: offset {base} follows {end}", segment.display());
+            let latest = epochs.last().map(|(epoch, _)| *epoch);
+            ensure!(latest <= Some(epoch), "{}: epoch {epoch} at {base} follows {latest:?}", segment.display());
+            if latest != Some(epoch) {
+                epochs.push((epoch, base));
+            }
+            end = header.next_offset().0;
+            rest = &rest[batch.len()..];
+        }
+    }
+    Ok((epochs, end))
+}
+
+/// Leaves at the log's end what a power cut may and SIGKILL does not: a batch that nobody was told of, cut off
+/// somewhere or with a wrong byte.
+pub(super) fn tear(directory: &Path, random: &mut Random) -> Result<()> {
+    let Some(segment) = segments(directory)?.pop() else { return Ok(()) };
+    let bytes = fs::read(&segment)?;
+    let (mut last, mut rest) = (None, &bytes[..]);
+    while let Some((header, batch)) = first_batch(rest) {
+        (last, rest) = (Some((header, batch)), &rest[batch.len()..]);
+    }
+    // An end that is torn already stays as it is.
+    let Some((header, batch)) = last.filter(|_| rest.is_empty()) else { return Ok(()) };
+    let next = BatchHeader { base_offset: header.next_offset(), ..header };
+    let mut torn = [&next.encode(), &batch[HEADER_LENGTH..]].concat();
+    match random.below(2) {
+        0 => torn.truncate(usize::try_from(random.below(torn.len() as u64))?),
+        _ => torn.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1),
+    }
+    Ok(File::options().append(true).open(&segment)?.write_all(&torn)?)
+}
+
+fn segments(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    let mut segments = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    segments.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    segments.sort();
+    Ok(segments)
+}
+
+/// `None`: not a whole one.
+fn first_batch(bytes: &[u8]) -> Option<(BatchHeader, &[u8])> {
+    let header = BatchHeader::decode(bytes.first_chunk()?);
+    Some((header, bytes.get(..header.length()?)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::batch::{CRC_START, crc32c};
+    use protocol::batch_builder::BatchBuilder;
+    use protocol::types::{LeaderEpoch, Offset, Timestamp};
+
+    use super::*;
+
+    fn batch(base: i64, epoch: i32) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(Timestamp(1));
+        builder.push(None, Some(b"value"));
+        let batch = builder.build().unwrap();
+        let header = BatchHeader { base_offset: Offset(base), leader_epoch: LeaderEpoch(epoch), ..batch.header };
+        [&header.encode(), &batch.bytes[HEADER_LENGTH..]].concat()
+    }
+
+    #[test]
+    fn epochs_that_were_lost_or_made_up_are_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = [batch(0, 0), batch(1, 0), batch(2, 3)].concat();
+        fs::write(directory.path().join("00000000000000000000.log"), log).unwrap();
+        for (checkpoint, sound) in [
+            ("0\n2\n0 0\n3 2\n", true),
+            ("0\n3\n0 0\n3 2\n4 3\n", true),
+            ("0\n1\n0 0\n", false),
+            ("0\n1\n3 2\n", false),
+            ("0\n3\n0 0\n1 1\n3 2\n", false),
+            ("0\n2\n0 0\n3 1\n", false),
+        ] {
+            fs::write(directory.path().join("leader-epoch-checkpoint"), checkpoint).unwrap();
+            assert_eq!(check_epochs(directory.path()).is_ok(), sound, "{checkpoint:?}");
+        }
+    }
+    #[test]
+    fn what_is_torn_follows_the_log_and_is_never_a_sound_batch() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("00000000000000000000.log");
+        let log = [batch(0, 0), batch(1, 0)].concat();
+        let mut random = Random(1);
+        let mut whole = 0;
+        for _ in 0..50 {
+            fs::write(&path, &log).unwrap();
+            tear(directory.path(), &mut random).unwrap();
+            let bytes = fs::read(&path).unwrap();
+            assert!(bytes.starts_with(&log));
+            if let Some((header, batch)) = first_batch(&bytes[log.len()..]) {
+                assert_eq!(header.base_offset, Offset(2));
+                assert_ne!(header.crc, crc32c(&batch[CRC_START..]));
+                whole += 1;
+            }
+        }
+        assert!((10..40).contains(&whole), "{whole} of 50 have a wrong byte");
+    }
+}
