@@ -48,7 +48,7 @@ pub fn run(input: &[u8]) {
     };
     assert!(recovery_point <= log.log_end().offset, "what was synced is there");
     assert!(segment.starts_with(&kept), "recovery only cuts off");
-    let sound = Sound::of(&segment);
+    let sound = Sound::of(&segment, recovery_point);
     if other.is_empty() {
         assert_eq!((kept.len(), log.log_end().offset), (sound.length, sound.end), "the longest sound beginning");
         assert_eq!(epochs(&log), sound.epochs);
@@ -108,7 +108,8 @@ struct Sound {
 }
 
 impl Sound {
-    fn of(segment: &[u8]) -> Self {
+    /// Offsets may be missing in what was synced: compaction leaves gaps.
+    fn of(segment: &[u8], recovery_point: Offset) -> Self {
         let mut sound = Self { length: 0, end: Offset(0), epochs: Vec::new() };
         while let Some((header, batch)) = batch_at(segment, sound.length) {
             let (base, delta) = (header.base_offset.0, i64::from(header.last_offset_delta));
@@ -116,6 +117,7 @@ impl Sound {
             let fits = base.checked_add(delta).is_some_and(|last| i32::try_from(last).is_ok());
             if header.magic != 2
                 || base < sound.end.0
+                || (recovery_point <= sound.end && base != sound.end.0)
                 || delta < 0
                 || !fits
                 || crc32c(&batch[CRC_START..]) != header.crc
