@@ -1,5 +1,6 @@
 //! Partitions that this broker hosts: their logs, who leads them, and who waits for them.
 
+mod access;
 mod deleter;
 mod deletion;
 mod flush_queue;
@@ -15,14 +16,14 @@ pub(crate) mod testing;
 mod topic_registry;
 mod waiters;
 
+pub(crate) use access::{
+    AccessError, DeleteRecordsError, FetchError, FetchPosition, NewLogStart, ProduceError, Readable, RequiredAcks,
+};
 pub(crate) use deleter::Deleter;
 pub(crate) use flusher::Flusher;
 pub(crate) use loader::{Checkpoints, LoadProgress, LoaderError};
 pub(crate) use manager::{OfflineReplica, ReplicaManager};
-pub(crate) use partition::{
-    AccessError, DeleteRecordsError, FetchError, FetchPosition, NewLogStart, Partition, ProduceError, Readable,
-    RequiredAcks,
-};
+pub(crate) use partition::Partition;
 #[cfg(test)]
 pub(crate) use settings::TopicSettings;
 pub(crate) use space::{DiskSpace, SpaceLimits};

@@ -11,8 +11,9 @@ use protocol::types::Offset;
 use storage::{CheckpointError, FlushError, is_shortage};
 use tracing::{error, warn};
 
+use super::access::{AccessError, FlushFailure};
 use super::manager::ReplicaManager;
-use super::partition::{AccessError, FlushFailure, Partition};
+use super::partition::Partition;
 
 const UNFLUSHED_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const UNFLUSHED_BYTES_MAX_ALL: u64 = 256 * 1024 * 1024;

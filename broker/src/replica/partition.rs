@@ -7,12 +7,13 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use protocol::produce::CheckedBatch;
 use protocol::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
-use storage::{
-    AppendError, Appended, FlushError, InvalidLogStart, LoadOptions, Located, Log, LogPosition, OutOfRange, Retention,
-    SegmentDeletion, UpTo,
-};
+use storage::{AppendError, FlushError, LoadOptions, Log, Retention, SegmentDeletion, UpTo};
 use tokio::time::{Instant, timeout_at};
 
+use super::access::{
+    AccessError, DeleteRecordsError, FetchError, FetchPosition, FlushFailure, NewLogStart, ProduceError, Readable,
+    RequiredAcks, Written,
+};
 use super::flush_queue::{FlushQueue, SyncState};
 use super::settings::TopicSettings;
 use super::space::DiskSpace;
@@ -75,108 +76,6 @@ struct State {
 pub(crate) struct Leadership {
     pub(crate) epoch: LeaderEpoch,
     pub(crate) isr_count: usize,
-}
-
-/// `acks` of a produce request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RequiredAcks {
-    None,
-    Leader,
-    All,
-}
-
-/// Why a partition cannot be read or written by a client now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum AccessError {
-    #[error("this broker does not lead {0}")]
-    NotLeader(TopicPartition),
-    #[error("the client knows leader epoch {claimed}, this broker leads in {current}")]
-    FencedLeaderEpoch { claimed: LeaderEpoch, current: LeaderEpoch },
-    #[error("the client knows leader epoch {claimed}, which this broker has not heard of; it leads in {current}")]
-    UnknownLeaderEpoch { claimed: LeaderEpoch, current: LeaderEpoch },
-    #[error("{0} has been deleted")]
-    Deleted(TopicPartition),
-    #[error("the log of {0} is offline")]
-    Offline(TopicPartition),
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ProduceError {
-    #[error(transparent)]
-    Access(#[from] AccessError),
-    #[error("{isr_count} replicas are in sync, min.insync.replicas asks for {min_insync_replicas}")]
-    NotEnoughReplicas { isr_count: usize, min_insync_replicas: usize },
-    #[error("{available} bytes are free on the volume, fewer than its reserve: delete something or make it larger")]
-    DiskFull { available: u64 },
-    #[error("not synced in time: it is written and may yet be")]
-    NotSyncedInTime,
-    #[error(transparent)]
-    Append(#[from] AppendError),
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum FlushFailure {
-    #[error(transparent)]
-    Access(#[from] AccessError),
-    #[error(transparent)]
-    Flush(#[from] FlushError),
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FetchError {
-    #[error(transparent)]
-    Access(#[from] AccessError),
-    #[error(transparent)]
-    OutOfRange(#[from] OutOfRange),
-    #[error("the reader knows epoch {epoch}, which this leader of epoch {current} has not heard of")]
-    UnknownLastEpoch { epoch: LeaderEpoch, current: LeaderEpoch },
-}
-
-/// Where the log is to begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NewLogStart {
-    At(Offset),
-    AtHighWatermark,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DeleteRecordsError {
-    #[error(transparent)]
-    Access(#[from] AccessError),
-    #[error("cleanup.policy of {0} has no delete: its records are not deleted by offset")]
-    Policy(TopicPartition),
-    #[error(transparent)]
-    LogStart(#[from] InvalidLogStart),
-    #[error(transparent)]
-    Segments(#[from] AppendError),
-    #[error("the log start could not be written down: {0}")]
-    NotDurable(String),
-}
-
-/// Where a consumer reads on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FetchPosition {
-    pub(crate) offset: Offset,
-    /// `None`: the client does not know.
-    pub(crate) leader_epoch: Option<LeaderEpoch>,
-    pub(crate) bytes_max: u32,
-}
-
-/// A batch in the log, and where the log begins.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Written {
-    pub(crate) appended: Appended,
-    pub(crate) log_start: Offset,
-    /// The end that has to be [`Partition::synced`] before this is acknowledged.
-    pub(crate) sync_due: Option<Offset>,
-}
-
-/// What a fetch finds, as of one moment.
-#[derive(Debug)]
-pub(crate) struct Readable {
-    pub(crate) located: Located,
-    pub(crate) high_watermark: LogPosition,
-    pub(crate) log_start: Offset,
 }
 
 impl State {

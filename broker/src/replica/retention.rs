@@ -8,8 +8,9 @@ use protocol::types::Offset;
 use storage::{CheckpointError, SegmentDeletion, is_no_space};
 use tracing::{info, warn};
 
+use super::access::{DeleteRecordsError, NewLogStart};
 use super::manager::ReplicaManager;
-use super::partition::{DeleteRecordsError, NewLogStart, Partition};
+use super::partition::Partition;
 use crate::clock;
 
 const PRODUCER_CHECK: &str = "producer.id.expiration.check.interval.ms";
