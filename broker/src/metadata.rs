@@ -11,5 +11,5 @@ pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
 /// Name of the metadata log's directory below `log.dirs`.
 pub(crate) const METADATA_DIRECTORY: &str = "__cluster_metadata-0";
 
-pub(crate) use image::{BrokerImage, ConfigResource, Image, PartitionImage, Replica, TopicImage};
+pub(crate) use image::{BrokerImage, ConfigResource, Image, PartitionImage, Replica, TopicImage, UnknownPartition};
 pub(crate) use replay::{ReplayError, replay};

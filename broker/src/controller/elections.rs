@@ -5,14 +5,12 @@ use protocol::types::{BrokerId, PartitionId};
 
 use super::brokers::is_active_on;
 use super::partition_change::{Election, PartitionChange};
-use crate::metadata::{Image, TopicImage};
+use crate::metadata::{Image, TopicImage, UnknownPartition};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ElectionError {
-    #[error("topic {topic:?} does not exist")]
-    UnknownTopic { topic: String },
-    #[error("topic {topic:?} has no partition {partition}")]
-    UnknownPartition { topic: String, partition: PartitionId },
+    #[error(transparent)]
+    Unknown(#[from] UnknownPartition),
     #[error("the partition has the leader that it should have")]
     NotNeeded,
     #[error("the preferred leader {preferred:?} is not available or not in sync")]
@@ -56,9 +54,7 @@ fn elect_leader(
     (topic, id): (&str, PartitionId),
     min_insync_replicas: impl Fn(&TopicImage) -> usize,
 ) -> Result<MetadataRecord, ElectionError> {
-    let found = image.topic(topic).ok_or_else(|| ElectionError::UnknownTopic { topic: topic.to_owned() })?;
-    let unknown = || ElectionError::UnknownPartition { topic: topic.to_owned(), partition: id };
-    let partition = found.partition(id).ok_or_else(unknown)?;
+    let (found, partition) = image.find_partition(topic, id)?;
     let (preferred, leader) = (partition.brokers().next(), partition.leader);
     if leader.is_some() && (election == Election::Unclean || leader == preferred) {
         return Err(ElectionError::NotNeeded);

@@ -96,8 +96,9 @@ fn what_does_not_exist_has_no_leader() {
     let wanted = vec![("x".to_owned(), vec![PartitionId(0)]), ("t".to_owned(), vec![PartitionId(1), PartitionId(-1)])];
     let (records, results) = elect_all(&image, Preferred, Some(wanted));
     assert!(records.is_empty());
-    let partition = |id| ElectionError::UnknownPartition { topic: "t".to_owned(), partition: PartitionId(id) };
-    assert_eq!(results[0].1[0].1, Err(ElectionError::UnknownTopic { topic: "x".to_owned() }));
+    let partition =
+        |id| ElectionError::Unknown(UnknownPartition::Partition { topic: "t".to_owned(), partition: PartitionId(id) });
+    assert_eq!(results[0].1[0].1, Err(ElectionError::Unknown(UnknownPartition::Topic { topic: "x".to_owned() })));
     assert_eq!(
         results[1].1.iter().map(|(_, result)| result.clone().unwrap_err()).collect::<Vec<_>>(),
         [partition(1), partition(-1)]

@@ -6,7 +6,7 @@ use protocol::types::{BrokerId, PartitionId};
 use super::brokers::is_active_on;
 use super::partition_change::PartitionChange;
 use super::placement::{AssignmentError, check_assignment};
-use crate::metadata::{Image, PartitionImage, Replica, TopicImage};
+use crate::metadata::{Image, PartitionImage, Replica, TopicImage, UnknownPartition};
 
 /// The brokers that a partition is to be on now, and of those who joins and who leaves.
 struct Steps {
@@ -26,10 +26,8 @@ pub(crate) type Reassignment = (PartitionId, Option<Vec<BrokerId>>);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ReassignmentError {
-    #[error("topic {topic:?} does not exist")]
-    UnknownTopic { topic: String },
-    #[error("topic {topic:?} has no partition {partition}")]
-    UnknownPartition { topic: String, partition: PartitionId },
+    #[error(transparent)]
+    Unknown(#[from] UnknownPartition),
     #[error("no reassignment is in progress")]
     NoneInProgress,
     #[error("none of the former replicas is in sync: the reassignment cannot be cancelled")]
@@ -74,9 +72,7 @@ fn alter(
     factor_change: FactorChange,
     min_insync_replicas: impl Fn(&TopicImage) -> usize,
 ) -> Result<Option<MetadataRecord>, ReassignmentError> {
-    let found = image.topic(topic).ok_or_else(|| ReassignmentError::UnknownTopic { topic: topic.to_owned() })?;
-    let unknown = || ReassignmentError::UnknownPartition { topic: topic.to_owned(), partition: id };
-    let partition = found.partition(id).ok_or_else(unknown)?;
+    let (found, partition) = image.find_partition(topic, id)?;
     let Steps { brokers, adding, removing } = match target {
         Some(target) => change(image, partition, target, factor_change)?,
         None => Steps::finished(revert(partition)?),

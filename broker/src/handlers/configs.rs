@@ -38,6 +38,11 @@ impl Refusal {
         Self { error: ResponseError::InvalidRequest, message: message.into() }
     }
 
+    /// Code and message of a response; 0 and none where nothing was refused.
+    pub(super) fn told(refusal: Option<Self>) -> (i16, Option<StrBytes>) {
+        refusal.map_or((0, None), |Self { error, message }| (error.code(), Some(StrBytes::from_string(message))))
+    }
+
     pub(super) fn of(error: &(impl KafkaError + ToString)) -> Self {
         Self { error: error.kafka_error(), message: error.to_string() }
     }

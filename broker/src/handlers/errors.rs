@@ -203,7 +203,7 @@ impl KafkaError for AssignmentError {
 impl KafkaError for ElectionError {
     fn kafka_error(&self) -> ResponseError {
         match self {
-            Self::UnknownTopic { .. } | Self::UnknownPartition { .. } => ResponseError::UnknownTopicOrPartition,
+            Self::Unknown(_) => ResponseError::UnknownTopicOrPartition,
             Self::NotNeeded => ResponseError::ElectionNotNeeded,
             Self::PreferredNotAvailable { .. } => ResponseError::PreferredLeaderNotAvailable,
             Self::NoneAvailable => ResponseError::EligibleLeadersNotAvailable,
@@ -214,7 +214,7 @@ impl KafkaError for ElectionError {
 impl KafkaError for ReassignmentError {
     fn kafka_error(&self) -> ResponseError {
         match self {
-            Self::UnknownTopic { .. } | Self::UnknownPartition { .. } => ResponseError::UnknownTopicOrPartition,
+            Self::Unknown(_) => ResponseError::UnknownTopicOrPartition,
             Self::NoneInProgress => ResponseError::NoReassignmentInProgress,
             Self::CannotRevert => ResponseError::InvalidReplicaAssignment,
             Self::Assignment(error) => error.kafka_error(),

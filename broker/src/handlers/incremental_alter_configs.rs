@@ -3,7 +3,6 @@
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
-use kafka_protocol::protocol::StrBytes;
 
 use super::configs::{Asked, Refusal, WireResource};
 use super::{Broker, Request, RequestError};
@@ -18,15 +17,12 @@ impl Broker {
         let asked = body.resources.into_iter().map(asked).collect();
         let outcomes = self.alter(asked, Others::Kept, body.validate_only).await;
         let responses = outcomes.into_iter().map(|(resource, refusal)| {
-            let response = AlterConfigsResourceResponse::default()
+            let (code, message) = Refusal::told(refusal);
+            AlterConfigsResourceResponse::default()
                 .with_resource_type(resource.kind)
-                .with_resource_name(resource.name);
-            match refusal {
-                None => response.with_error_message(None),
-                Some(Refusal { error, message }) => {
-                    response.with_error_code(error.code()).with_error_message(Some(StrBytes::from_string(message)))
-                }
-            }
+                .with_resource_name(resource.name)
+                .with_error_code(code)
+                .with_error_message(message)
         });
         Ok(IncrementalAlterConfigsResponse::default().with_responses(responses.collect()))
     }

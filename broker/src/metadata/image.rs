@@ -93,6 +93,15 @@ impl ConfigResource {
     }
 }
 
+/// A request is about what the metadata does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UnknownPartition {
+    #[error("topic {topic:?} does not exist")]
+    Topic { topic: String },
+    #[error("topic {topic:?} has no partition {partition}")]
+    Partition { topic: String, partition: PartitionId },
+}
+
 impl Image {
     pub(crate) fn empty() -> Self {
         Self {
@@ -110,6 +119,17 @@ impl Image {
 
     pub(crate) fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
         self.topics.get(self.topic_ids.get(name)?)
+    }
+
+    pub(crate) fn find_partition(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+    ) -> Result<(&Arc<TopicImage>, &PartitionImage), UnknownPartition> {
+        let unknown_topic = || UnknownPartition::Topic { topic: topic.to_owned() };
+        let unknown = || UnknownPartition::Partition { topic: topic.to_owned(), partition };
+        let found = self.topic(topic).ok_or_else(unknown_topic)?;
+        Ok((found, found.partition(partition).ok_or_else(unknown)?))
     }
 
     pub(crate) fn active_brokers(&self) -> impl Iterator<Item = (BrokerId, &BrokerImage)> {
