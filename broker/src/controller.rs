@@ -2,6 +2,7 @@
 
 mod brokers;
 mod configs;
+mod decide;
 mod elections;
 pub(crate) mod features;
 mod format;
