@@ -3,6 +3,7 @@
 
 mod alter_configs;
 mod alter_partition_reassignments;
+mod alter_replica_log_dirs;
 mod api_versions;
 mod authorized_operations;
 mod configs;
@@ -218,6 +219,9 @@ impl Broker {
             }
             ApiKey::DescribeLogDirs => {
                 self.describe_log_dirs(&mut request).await.and_then(|body| request.respond(&body))
+            }
+            ApiKey::AlterReplicaLogDirs => {
+                self.alter_replica_log_dirs(&mut request).and_then(|body| request.respond(&body))
             }
             ApiKey::DescribeProducers => self.describe_producers(&mut request).and_then(|body| request.respond(&body)),
             _ => Err(RequestError::NoHandler(request.api.name)),

@@ -211,6 +211,16 @@ pub static APIS: &[Api] = &[
         ],
     },
     Api {
+        name: "AlterReplicaLogDirs",
+        request: &schema::ALTER_REPLICA_LOG_DIRS,
+        versions: Versions::between(1, 2),
+        first_version_advertised: 1,
+        listeners: BROKERS,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[right(Operation::Alter, Resource::Cluster)],
+    },
+    Api {
         name: "DescribeLogDirs",
         request: &schema::DESCRIBE_LOG_DIRS,
         versions: Versions::between(1, 4),

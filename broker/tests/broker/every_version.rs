@@ -6,7 +6,9 @@ use crate::harness::Site;
 use crate::harness::batches::produced;
 use crate::harness::calls::name;
 use crate::harness::wire::{Wire, batch, batch_headers};
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -21,8 +23,8 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    AlterConfigsRequest, ApiVersionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DescribeConfigsRequest,
-    DescribeLogDirsRequest, DescribeProducersRequest, FetchRequest, FindCoordinatorRequest,
+    AlterConfigsRequest, AlterReplicaLogDirsRequest, ApiVersionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
+    DescribeConfigsRequest, DescribeLogDirsRequest, DescribeProducersRequest, FetchRequest, FindCoordinatorRequest,
     IncrementalAlterConfigsRequest, InitProducerIdRequest, ListConfigResourcesRequest, ListOffsetsRequest,
     MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, TopicName,
 };
@@ -76,6 +78,7 @@ fn every_announced_version_is_served() {
             | "DescribeTopicPartitions"
             | "OffsetForLeaderEpoch"
             | "DescribeLogDirs"
+            | "AlterReplicaLogDirs"
             | "DescribeProducers"
             | "DeleteRecords" => {}
             other => panic!("{other} is served but not tested here"),
@@ -95,6 +98,7 @@ fn every_announced_version_is_served() {
     client.list_config_resources();
     client.offset_for_leader_epoch();
     client.describe_log_dirs();
+    client.alter_replica_log_dirs();
     client.describe_producers();
     client.delete_records();
     client.create_partitions();
@@ -336,6 +340,26 @@ impl Client {
             assert_eq!((result.error_code, result.topics[0].partitions.len()), (0, 2), "version {version}");
             assert!(0 < result.topics[0].partitions[0].partition_size);
             assert_eq!(0 < result.total_bytes, 4 <= version, "version {version}");
+        }
+    }
+
+    fn alter_replica_log_dirs(&mut self) {
+        let directories = self.wire.call(1, &DescribeLogDirsRequest::default().with_topics(Some(Vec::new())));
+        let here = directories.results[0].log_dir.clone();
+        let elsewhere = StrBytes::from_static_str("/nowhere");
+        let table = [
+            (&here, 0, 0),
+            (&here, 99, ResponseError::ReplicaNotAvailable.code()),
+            (&elsewhere, 0, ResponseError::LogDirNotFound.code()),
+        ];
+        for version in versions("AlterReplicaLogDirs") {
+            for (path, index, error) in table {
+                let topic = AlterReplicaLogDirTopic::default().with_name(Self::topic()).with_partitions(vec![index]);
+                let directory = AlterReplicaLogDir::default().with_path(path.clone()).with_topics(vec![topic]);
+                let request = AlterReplicaLogDirsRequest::default().with_dirs(vec![directory]);
+                let answer = &self.wire.call(version, &request).results[0].partitions[0];
+                assert_eq!((answer.partition_index, answer.error_code), (index, error), "version {version}, {path}");
+            }
         }
     }
 

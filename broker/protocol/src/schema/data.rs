@@ -1,6 +1,7 @@
 //! Records and offsets of partitions: Produce, Fetch and what goes with them.
 
 use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
@@ -111,6 +112,16 @@ pub static DELETE_RECORDS: Request = Request {
         ]),
         int32("TimeoutMs"),
     ],
+};
+
+pub static ALTER_REPLICA_LOG_DIRS: Request = Request {
+    key: ApiKey::AlterReplicaLogDirs,
+    versions: Versions::between(1, 2),
+    flexible: Versions::since(2),
+    fields: &[structs::<AlterReplicaLogDir>("Dirs").of(&[
+        string("Path"),
+        structs::<AlterReplicaLogDirTopic>("Topics").of(&[string("Name"), int32s("Partitions")]),
+    ])],
 };
 
 pub static DESCRIBE_LOG_DIRS: Request = Request {
