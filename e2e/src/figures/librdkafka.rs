@@ -1,4 +1,4 @@
-//! Load through librdkafka: what its users' brokers have to bear. 1 KiB records, in large batches.
+//! Load through librdkafka: what its users' brokers have to bear. 1 KiB records.
 
 use std::time::Duration;
 
@@ -52,11 +52,31 @@ impl Payload {
     }
 }
 
+/// How many records a producer puts together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Batches {
+    /// As Kafka's producer does that is not told otherwise (`batch.size`, `linger.ms`).
+    Default,
+    Large,
+}
+
+impl Batches {
+    const fn settings(self) -> [(&'static str, &'static str); 2] {
+        match self {
+            Self::Default => [("batch.size", "16384"), ("linger.ms", "5")],
+            Self::Large => [("batch.size", "1000000"), ("linger.ms", "100")],
+        }
+    }
+}
+
 /// Returns when everything is acknowledged.
-pub(super) fn produce(stream: &Stream<'_>, acks: &str) -> Result<()> {
+pub(super) fn produce(stream: &Stream<'_>, acks: &str, batches: Batches) -> Result<()> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", stream.bootstrap).set("acks", acks).set("linger.ms", "100");
-    config.set("batch.size", "1000000").set("queue.buffering.max.kbytes", "65536");
+    config.set("bootstrap.servers", stream.bootstrap).set("acks", acks);
+    config.set("queue.buffering.max.kbytes", "65536");
+    for (name, value) in batches.settings() {
+        config.set(name, value);
+    }
     let producer: ThreadedProducer<DefaultProducerContext> = config.create()?;
     let mut payload = Payload::new();
     for number in 0..stream.records {
@@ -139,7 +159,7 @@ mod tests {
         with_null_broker(&Cores::choose().unwrap().client, |port| {
             let bootstrap = format!("127.0.0.1:{port}");
             let stream = Stream { bootstrap: &bootstrap, topic: "t", partitions: 1, records: 2_500 };
-            produce(&stream, "all")?;
+            produce(&stream, "all", Batches::Default)?;
             consume(&stream, 0)?;
             let fewer = consume(&Stream { records: 2_499, ..stream }, 0).unwrap_err();
             assert_eq!(fewer.to_string(), "partition 0 ends at 2500 instead of 2499");

@@ -10,7 +10,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::process::Broker;
 use crate::figures::latency::Latency;
-use crate::figures::librdkafka::{self, Stream};
+use crate::figures::librdkafka::{self, Batches, Stream};
 use crate::figures::load::{self, LARGE, ONE_RECORD, Sent};
 use crate::figures::machine::{Cores, Noise, Snapshot, cpu_time, on_cores, raise_descriptor_limit, touch_pages};
 use crate::figures::phase::{Phase, phase, resident_mebibytes};
@@ -205,7 +205,7 @@ impl<'a> Bench<'a> {
                 Client::Librdkafka => {
                     let (bootstrap, records) = (broker.bootstrap(), BATCHES * LARGE.records_per_batch);
                     let stream = Stream { bootstrap: &bootstrap, topic: TOPIC, partitions: 1, records };
-                    let ((), produced) = phase(broker.id(), || librdkafka::produce(&stream, "1"))?;
+                    let ((), produced) = phase(broker.id(), || librdkafka::produce(&stream, "1", Batches::Large))?;
                     let ((), consumed) = phase(broker.id(), || librdkafka::consume(&stream, 0))?;
                     Ok([produced, consumed])
                 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::contender::{Contender, Site};
 use crate::broker::Broker;
-use crate::figures::librdkafka::{self, Stream};
+use crate::figures::librdkafka::{self, Batches, Stream};
 use crate::figures::load::LARGE;
 use crate::figures::machine::{Cores, on_cores, touch_pages};
 use crate::kafka_tools::KafkaTools;
@@ -87,7 +87,7 @@ impl Lab<'_> {
     /// Produces and consumes until a JVM has compiled what both take.
     pub(super) fn warm_up(&self, bootstrap: &str) -> Result<()> {
         let stream = Stream { bootstrap, topic: WARM_UP, partitions: 1, records: self.sizes.warm_up_records };
-        librdkafka::produce(&stream, "all")?;
+        librdkafka::produce(&stream, "all", Batches::Default)?;
         librdkafka::consume(&stream, 0)
     }
 

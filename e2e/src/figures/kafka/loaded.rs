@@ -10,7 +10,7 @@ use super::pairs::Reading;
 use super::probe;
 use super::table::Measure;
 use crate::broker::Broker;
-use crate::figures::librdkafka::{self, Stream};
+use crate::figures::librdkafka::{self, Batches, Stream};
 use crate::figures::machine::{Noise, Snapshot};
 use crate::figures::phase::resident_mebibytes;
 
@@ -56,7 +56,7 @@ pub(super) fn sample(lab: &Lab<'_>, contender: Contender) -> Result<(Vec<Reading
 /// Resident memory after everything was produced.
 fn load(site: &Site<'_>, broker: &mut Broker, stream: &Stream<'_>) -> Result<f64> {
     probe::create(&mut site.connect(broker)?, TOPIC, PARTITIONS.into())?;
-    librdkafka::produce(stream, "all")?;
+    librdkafka::produce(stream, "all", Batches::Large)?;
     resident_mebibytes(broker.id())
 }
 

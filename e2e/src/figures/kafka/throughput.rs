@@ -1,4 +1,4 @@
-//! CPU time and speed of large batches, written and read through librdkafka.
+//! CPU time and speed of a stream of records, written and read through librdkafka.
 
 use anyhow::Result;
 
@@ -8,43 +8,63 @@ use super::null_broker::with_null_broker;
 use super::pairs::Reading;
 use super::probe;
 use super::table::Measure;
-use crate::figures::librdkafka::{self, Stream};
+use crate::figures::librdkafka::{self, Batches, Stream};
 use crate::figures::machine::{Noise, on_cores};
 use crate::figures::phase::{Phase, phase};
 
 const MEGABYTES: f64 = 1e3;
-/// Each with a topic of its own, and what it calls its acknowledgements.
-const ACKS_ONE: [&str; 2] = ["acks-one", "1"];
-const ACKS_ALL: [&str; 2] = ["acks-all", "all"];
+
+/// One way to write the stream, to a topic of its own.
+struct Writing {
+    topic: &'static str,
+    acks: &'static str,
+    batches: Batches,
+}
+
+/// Reads come from the first one's topic.
+const WRITINGS: [Writing; 4] = [
+    Writing { topic: "acks-one", acks: "1", batches: Batches::Default },
+    Writing { topic: "acks-all", acks: "all", batches: Batches::Default },
+    Writing { topic: "acks-one-large", acks: "1", batches: Batches::Large },
+    Writing { topic: "acks-all-large", acks: "all", batches: Batches::Large },
+];
 
 pub(super) fn measures() -> Vec<Measure> {
-    let cpu = |what| Measure::less(format!("{what}: broker CPU per GB"), "s", 2);
-    let speed = |what| Measure::more(format!("{what}: speed"), "MB/s", 0);
-    let [one, all, read] =
-        ["produce, 1 KiB records, acks=1", "produce, 1 KiB records, acks=all", "consume from page cache"];
-    vec![cpu(one).times(3.0), speed(one), cpu(all).times(3.0), speed(all), cpu(read), speed(read)]
+    let cpu = |what: &str| Measure::less(format!("{what}: broker CPU per GB"), "s", 2);
+    let speed = |what: &str| Measure::more(format!("{what}: speed"), "MB/s", 0);
+    let written = WRITINGS.iter().flat_map(|Writing { acks, batches, .. }| {
+        let (size, ratio) = match batches {
+            Batches::Default => ("16 KiB", Some(3.0)),
+            Batches::Large => ("1 MB", None),
+        };
+        let what = format!("produce, 1 KiB records in batches of {size}, acks={acks}");
+        [Measure { ratio_at_least: ratio, ..cpu(&what) }, speed(&what)]
+    });
+    let read = "consume from page cache";
+    written.chain([cpu(read), speed(read)]).collect()
 }
 
 pub(super) fn sample(lab: &Lab<'_>, contender: Contender) -> Result<(Vec<Reading>, Noise)> {
     lab.pinned(contender, |site, broker| {
         let bootstrap = site.bootstrap();
         let mut connection = site.connect(broker)?;
-        for [topic, _] in [ACKS_ONE, ACKS_ALL] {
-            probe::create(&mut connection, topic, 1)?;
+        for writing in &WRITINGS {
+            probe::create(&mut connection, writing.topic, 1)?;
         }
         lab.warm_up(&bootstrap)?;
-        let produce = |[topic, acks]: [&str; 2]| {
+        let mut phases = Vec::with_capacity(WRITINGS.len() + 1);
+        let mut read = None;
+        for Writing { topic, acks, batches } in &WRITINGS {
+            let stream = stream(lab, &bootstrap, topic);
             lab.touch_pages(lab.sizes.records)?;
-            phase(broker.id(), || librdkafka::produce(&stream(lab, &bootstrap, topic), acks))
-        };
-        let consume =
-            |[topic, _]: [&str; 2]| phase(broker.id(), || librdkafka::consume(&stream(lab, &bootstrap, topic), 0));
-        let ((), one) = produce(ACKS_ONE)?;
-        let ((), read) = consume(ACKS_ONE)?;
-        let ((), all) = produce(ACKS_ALL)?;
-        consume(ACKS_ALL)?;
-        let readings = [one, all, read].into_iter().flat_map(|phase| readings(lab, phase));
-        Ok((readings.collect(), one.noise.max(all.noise).max(read.noise)))
+            let ((), written) = phase(broker.id(), || librdkafka::produce(&stream, acks, *batches))?;
+            phases.push(written);
+            let ((), consumed) = phase(broker.id(), || librdkafka::consume(&stream, 0))?;
+            read.get_or_insert(consumed);
+        }
+        phases.extend(read);
+        let noise = phases.iter().map(|phase| phase.noise).reduce(Noise::max).unwrap_or_default();
+        Ok((phases.into_iter().flat_map(|phase| readings(lab, phase)).collect(), noise))
     })
 }
 
@@ -66,10 +86,14 @@ pub(super) fn ceilings(lab: &Lab<'_>) -> Result<Vec<Option<f64>>> {
                 let ((), phase) = phase(std::process::id(), work)?;
                 anyhow::Ok(Some(phase.gigabytes_per_second(gigabytes(lab.sizes.records)) * MEGABYTES))
             };
-            let [one, all] = [ACKS_ONE, ACKS_ALL]
-                .map(|[topic, acks]| speed(&|| librdkafka::produce(&stream(lab, &bootstrap, topic), acks)));
-            let read = speed(&|| librdkafka::consume(&stream(lab, &bootstrap, ACKS_ONE[0]), 0));
-            Ok(vec![None, one?, None, all?, None, read?])
+            let mut ceilings = Vec::new();
+            for Writing { topic, acks, batches } in &WRITINGS {
+                let produce = || librdkafka::produce(&stream(lab, &bootstrap, topic), acks, *batches);
+                ceilings.extend([None, speed(&produce)?]);
+            }
+            let read = speed(&|| librdkafka::consume(&stream(lab, &bootstrap, WRITINGS[0].topic), 0))?;
+            ceilings.extend([None, read]);
+            Ok(ceilings)
         })
     })
 }
