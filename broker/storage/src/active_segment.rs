@@ -96,11 +96,11 @@ impl ActiveSegment {
         Ok(log)
     }
 
-    /// `batch` has its offsets, and `length` bytes.
+    /// `batch` has its offsets, and `length` bytes. `pending`: bytes of those that the same write puts before it.
     pub(crate) fn roll_reason(
         &self,
         batch: &BatchHeader,
-        length: u64,
+        (pending, length): (u64, u64),
         config: &LogConfig,
         now: Timestamp,
     ) -> Option<RollReason> {
@@ -108,10 +108,11 @@ impl ActiveSegment {
         if i32::try_from(relative).is_err() {
             return Some(RollReason::Offsets);
         }
-        if self.size == 0 {
+        let size = self.size.saturating_add(pending);
+        if size == 0 {
             return None;
         }
-        if config.segment_bytes.saturating_sub(length) < self.size {
+        if config.segment_bytes.saturating_sub(length) < size {
             return Some(RollReason::Bytes);
         }
         if config.segment_ms < self.age_ms(batch.max_timestamp, now) {
@@ -120,7 +121,7 @@ impl ActiveSegment {
         self.indexes.is_full(config.segment_index_bytes).then_some(RollReason::IndexFull)
     }
 
-    /// Writes the batch whose first bytes are to be `head`, by one call. After an error the file may be longer than
+    /// Writes batches, the first of which begins with `head`, by one call. After an error the file may be longer than
     /// `size`.
     pub(crate) fn write(&mut self, directory: &Path, head: &[u8; HEADER_LENGTH], records: &[u8]) -> io::Result<()> {
         let size = self.size;

@@ -73,7 +73,7 @@ impl ClosedSegment {
         }
     }
 
-    fn index(&self, kind: IndexKind, mode: ReadMode) -> Result<Arc<Mapping>, ScanError> {
+    pub(crate) fn index(&self, kind: IndexKind, mode: ReadMode) -> Result<Arc<Mapping>, ScanError> {
         if let Some(mapping) = self.files.mapping(kind) {
             return Ok(mapping);
         }

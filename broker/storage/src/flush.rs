@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::types::{Offset, Timestamp};
 
-use crate::disk::{DiskFile, OpenMode, remove_if_present};
+use crate::disk::{Disk, DiskFile, OpenMode, remove_if_present};
 use crate::leader_epochs::{LeaderEpochFile, LeaderEpochs};
 use crate::log::{Appended, Log, LogPosition, is_shortage};
 use crate::pool::FilePool;
@@ -37,8 +37,11 @@ pub(crate) struct FlushState {
     flushed_end: Option<LogPosition>,
     /// Whether the directory, its name and its first files are known to be durable.
     directory_synced: bool,
-    pub(crate) epochs_in_file: LeaderEpochs,
-    rolled: Vec<Arc<RolledSegment>>,
+    /// `None`: not known.
+    pub(crate) epochs_in_file: Option<LeaderEpochs>,
+    /// The recovery point was lowered for a truncation, and the checkpoint may still have the old one.
+    pub(crate) checkpoint_due: bool,
+    pub(crate) rolled: Vec<Arc<RolledSegment>>,
     /// Offsets of the snapshots in the directory.
     pub(crate) snapshots: BTreeSet<Offset>,
 }
@@ -84,6 +87,7 @@ enum ActiveFile {
 /// Proof that a [`FlushJob`] succeeded, for [`Log::finish_flush`].
 #[derive(Debug)]
 pub struct Flushed {
+    abandoned: Arc<RwLock<bool>>,
     started: Timestamp,
     end: LogPosition,
     appended_bytes: u64,
@@ -113,10 +117,16 @@ impl FlushState {
             unflushed_since: None,
             flushed_end: None,
             directory_synced: false,
-            epochs_in_file: LeaderEpochs::default(),
+            epochs_in_file: Some(LeaderEpochs::default()),
+            checkpoint_due: false,
             rolled: Vec::new(),
             snapshots: BTreeSet::new(),
         }
+    }
+
+    /// Of a log that lies durably in its directory, with files of before.
+    pub(crate) fn begun_anew(start: Offset) -> Self {
+        Self { epochs_in_file: None, directory_synced: true, ..Self::new(start) }
     }
 
     pub(crate) fn appended(&mut self, bytes: u64, now: Timestamp) {
@@ -134,6 +144,15 @@ impl FlushState {
         self.rolled.retain(|segment| first <= segment.end);
         let kept = self.snapshots.split_off(&first);
         std::mem::replace(&mut self.snapshots, kept).into_iter().collect()
+    }
+
+    /// What lies from `end` on is gone. What lies before it needs a sync no less than before.
+    pub(crate) fn truncated(&mut self, end: Offset) {
+        assert!(self.recovery_point <= end, "the recovery point {} was lowered before", self.recovery_point);
+        self.flushed_end = self.flushed_end.filter(|flushed| flushed.offset <= end);
+        self.rolled.retain(|segment| segment.end <= end);
+        self.snapshots.retain(|offset| *offset <= end);
+        self.epochs_in_file = None;
     }
 
     fn snapshot_is_due(&self) -> bool {
@@ -200,16 +219,20 @@ impl Log {
     /// An epoch without records needs no line: whoever leads next has a later one.
     fn epochs_to_write(&self) -> Option<LeaderEpochs> {
         let epochs = self.epochs.before(self.end_offset);
-        (epochs != self.flushing.epochs_in_file).then_some(epochs)
+        (Some(&epochs) != self.flushing.epochs_in_file.as_ref()).then_some(epochs)
     }
 
+    /// A job of before a truncation says nothing any more.
     pub fn finish_flush(&mut self, flushed: Flushed) {
+        if !Arc::ptr_eq(&flushed.abandoned, &self.abandoned) {
+            return;
+        }
         let state = &mut self.flushing;
         state.recovery_point = state.recovery_point.max(flushed.end.offset);
         state.flushed_end = state.flushed_end.max(Some(flushed.end));
         state.directory_synced |= flushed.synced_directory;
         if let Some(epochs) = flushed.epochs {
-            state.epochs_in_file = epochs;
+            state.epochs_in_file = Some(epochs);
         }
         state.rolled.retain(|segment| !flushed.rolled.iter().any(|synced| Arc::ptr_eq(synced, segment)));
         state.flushed_bytes = state.flushed_bytes.max(flushed.appended_bytes);
@@ -304,6 +327,7 @@ impl FlushJob {
     pub fn run(self) -> Result<Flushed, FlushError> {
         match self.sync() {
             Ok(snapshots) => Ok(Flushed {
+                abandoned: self.abandoned,
                 started: self.started,
                 end: self.end,
                 appended_bytes: self.appended_bytes,
@@ -336,12 +360,10 @@ impl FlushJob {
                 written.push(offset);
             }
         }
-        if self.syncs_directory || !self.rolled.is_empty() || !written.is_empty() {
-            self.pool.disk().sync_directory(&self.directory)?;
-        }
         if self.syncs_directory {
-            partition_metadata::sync(&**self.pool.disk(), &self.directory)?;
-            self.directory.parent().map_or(Ok(()), |parent| self.pool.disk().sync_directory(parent))?;
+            make_directory_durable(&**self.pool.disk(), &self.directory)?;
+        } else if !self.rolled.is_empty() || !written.is_empty() {
+            self.pool.disk().sync_directory(&self.directory)?;
         }
         Ok(written)
     }
@@ -378,4 +400,11 @@ impl FlushJob {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The names in it, its own, and whose log it is.
+pub(crate) fn make_directory_durable(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
+    disk.sync_directory(directory)?;
+    partition_metadata::sync(disk, directory)?;
+    directory.parent().map_or(Ok(()), |parent| disk.sync_directory(parent))
 }

@@ -88,6 +88,17 @@ impl LeaderEpochs {
     }
 }
 
+/// In the order in which they began.
+impl FromIterator<(LeaderEpoch, Offset)> for LeaderEpochs {
+    fn from_iter<I: IntoIterator<Item = (LeaderEpoch, Offset)>>(entries: I) -> Self {
+        let mut epochs = Self::default();
+        for (epoch, start_offset) in entries {
+            epochs.assign(epoch, start_offset);
+        }
+        epochs
+    }
+}
+
 /// The file of one partition.
 #[derive(Debug)]
 pub(crate) struct LeaderEpochFile {
@@ -128,11 +139,7 @@ mod tests {
     use super::*;
 
     fn epochs(entries: &[(i32, i64)]) -> LeaderEpochs {
-        let mut epochs = LeaderEpochs::default();
-        for (epoch, start) in entries {
-            epochs.assign(LeaderEpoch(*epoch), Offset(*start));
-        }
-        epochs
+        entries.iter().map(|(epoch, start)| (LeaderEpoch(*epoch), Offset(*start))).collect()
     }
 
     #[test]

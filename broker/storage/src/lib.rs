@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! directory      one volume: identity, lock, checkpoints, partition directories
-//! log            one partition: append; read → Located, flush → FlushJob, deletion → SegmentDeletion, load
+//! log            one partition: append; read → Located, flush → FlushJob, deletion → SegmentDeletion, load;
+//!                fetched_batches and truncation make it a follower's
 //! *_segment      its files; pool bounds how many are open
 //! *_index, producer_snapshot, leader_epochs, checkpoint, …   one file format each
 //! disk, faulty   the file system, and one that fails; reserve keeps space of it back
@@ -17,6 +18,7 @@ mod deletion;
 pub mod directory;
 mod disk;
 pub mod faulty;
+mod fetched_batches;
 mod files;
 mod flush;
 mod leader_epochs;
@@ -36,13 +38,16 @@ mod reserve;
 mod scanner;
 mod segment_indexes;
 mod segment_walk;
+mod tail_positions;
 mod time_index;
 mod timestamps;
+mod truncation;
 
 pub use checkpoint::{CheckpointError, OffsetCheckpoint};
 pub use config::LogConfig;
 pub use deletion::{DeletionError, InvalidLogStart, Retention, SegmentDeletion};
 pub use disk::{DirectoryEntry, Disk, DiskFile, DiskSpace, Mapping, OpenMode, SystemDisk, read_file, replace_file};
+pub use fetched_batches::{FetchedBatches, ReplicateError, UnsoundBatch};
 pub use flush::{FlushError, FlushJob, Flushed};
 pub use leader_epochs::{EpochEntry, LeaderEpochs};
 pub use load::{LoadError, LoadOptions, RecoveryProgress};
@@ -56,6 +61,7 @@ pub use read::{Located, LogSlice, OutOfRange, ResolveError, UpTo};
 pub use reserve::{Reserve, ReservedDisk};
 pub use scanner::{BatchDefect, ReadMode};
 pub use timestamps::{TimestampLookup, TimestampOffset};
+pub use truncation::TruncateError;
 
 #[cfg(test)]
 mod testing;

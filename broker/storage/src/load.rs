@@ -15,20 +15,19 @@ use std::sync::atomic::AtomicBool;
 
 use protocol::types::{Offset, Timestamp, TopicId};
 
-use crate::active_segment::ActiveSegment;
 use crate::checkpoint::CheckpointError;
 use crate::config::LogConfig;
 use crate::disk::{Disk, remove_if_present};
 use crate::files::{FileKind, parse_name, segment_path};
-use crate::flush::FlushState;
 use crate::leader_epochs::{LeaderEpochFile, LeaderEpochs};
 use crate::log::{Log, LogPosition};
 use crate::partition_metadata::PartitionMetadataError;
 use crate::pool::FilePool;
 use crate::producers::Producers;
-use crate::read::{ResolveError, UpTo};
+use crate::read::ResolveError;
 use crate::recovery::{Recovered, Recovery};
-use crate::scanner::{BatchDefect, ReadMode, ScanError};
+use crate::scanner::{BatchDefect, ScanError};
+use crate::tail_positions::TailPositions;
 use crate::{leftovers, partition_metadata, producer_snapshot};
 
 /// What the directory's checkpoints say about the partition. Entries of a deleted partition have to be gone from them
@@ -132,48 +131,24 @@ impl Log {
         }
         let mut log = assemble(pool, directory, topic_id, config, recovered, options);
         if log.end_offset < options.log_start {
-            log.restart_at(options.log_start, options.now).map_err(io_error)?;
+            tracing::warn!(directory = %directory.display(), log_end = %log.end_offset, log_start = %options.log_start,
+                "everything before the log start was deleted on purpose, and nothing lies behind it: begun there");
+            log.begin_at(options.log_start, options.now).map_err(io_error)?;
         }
         log.settle_epochs(known_epochs.unwrap_or_default());
-        log.high_watermark = log.position_of(options.high_watermark)?;
+        log.high_watermark = log.position_of(options.high_watermark).map_err(LoadError::HighWatermark)?;
         Ok(log)
-    }
-
-    /// Where the batch that contains `offset` starts; the nearest there is for an offset outside.
-    fn position_of(&self, offset: Offset) -> Result<LogPosition, LoadError> {
-        let offset = offset.clamp(self.start_offset, self.end_offset);
-        let Ok(located) = self.locate(offset, UpTo::LogEnd, 1) else { return Ok(self.log_end()) };
-        match located.resolve(ReadMode::Blocking, true) {
-            Ok(Some(slice)) => Ok(slice.start),
-            Ok(None) => Ok(self.log_end()),
-            Err(ResolveError::Gap { next }) => Ok(LogPosition { offset: next, segment_base: next, position: 0 }),
-            Err(error) => Err(LoadError::HighWatermark(error)),
-        }
-    }
-
-    /// Everything before `start` was deleted on purpose, and nothing lies behind it.
-    fn restart_at(&mut self, start: Offset, now: Timestamp) -> io::Result<()> {
-        let disk = self.pool.disk().clone();
-        tracing::warn!(directory = %self.directory.display(), log_end = %self.end_offset, %start, "restarting at log start");
-        let bases: Vec<_> = self.closed.drain(..).map(|segment| segment.base).chain([self.active.base]).collect();
-        bases.into_iter().try_for_each(|base| leftovers::remove_segment(&*disk, &self.directory, base))?;
-        for offset in std::mem::take(&mut self.flushing.snapshots) {
-            remove_if_present(&*disk, &producer_snapshot::path(&self.directory, offset))?;
-        }
-        self.active = ActiveSegment::create(&self.pool, &self.directory, start, now)?;
-        disk.sync_directory(&self.directory)?;
-        self.start_offset = start;
-        self.end_offset = start;
-        self.producers = Producers::default();
-        self.flushing = FlushState::new(start);
-        Ok(())
     }
 
     /// What the file lacks is written with the next flush.
     fn settle_epochs(&mut self, in_file: LeaderEpochs) {
         self.epochs.truncate_from_end(self.end_offset);
         self.epochs.truncate_from_start(self.start_offset);
-        self.flushing.epochs_in_file = in_file;
+        if self.size() == 0 {
+            // Begun anew: those of the file are of what was there before.
+            self.epochs = LeaderEpochs::default();
+        }
+        self.flushing.epochs_in_file = Some(in_file);
     }
 }
 
@@ -195,6 +170,7 @@ fn assemble(
         high_watermark: LogPosition { offset: log_end, segment_base: active.base, position: active.size },
         closed,
         active,
+        tail: TailPositions::default(),
         start_offset: options.log_start.max(first_base),
         end_offset: log_end,
         epochs,

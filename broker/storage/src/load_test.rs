@@ -7,11 +7,11 @@ use protocol::produce::CheckedBatch;
 use protocol::types::LeaderEpoch;
 
 use super::*;
-use crate::OpenMode;
 use crate::faulty::Operation;
 use crate::scanner::BatchScanner;
 use crate::segment_indexes::SegmentIndexes;
 use crate::testing::*;
+use crate::{OpenMode, ReadMode, UpTo};
 
 fn small_segments() -> LogConfig {
     LogConfig { segment_bytes: 2000, index_interval_bytes: 300, ..LogConfig::default() }

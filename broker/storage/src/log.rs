@@ -20,7 +20,7 @@ use protocol::produce::CheckedBatch;
 use protocol::types::{LeaderEpoch, Offset, Timestamp, TopicId};
 use rustix::io::Errno;
 
-use crate::active_segment::{ActiveSegment, is_too_large};
+use crate::active_segment::{ActiveSegment, RollReason, is_too_large};
 use crate::closed_segment::ClosedSegment;
 use crate::config::LogConfig;
 use crate::disk::{Disk, length_u64};
@@ -29,6 +29,7 @@ use crate::flush::{FlushState, RolledSegment};
 use crate::leader_epochs::LeaderEpochs;
 use crate::pool::FilePool;
 use crate::producers::{ActiveProducer, ProducedBatch, ProducerError, Producers, SequenceCheck};
+use crate::tail_positions::TailPositions;
 use crate::{partition_metadata, producer_snapshot};
 
 #[derive(Debug)]
@@ -40,6 +41,7 @@ pub struct Log {
     /// In the order of their offsets.
     pub(crate) closed: Vec<Arc<ClosedSegment>>,
     pub(crate) active: ActiveSegment,
+    pub(crate) tail: TailPositions,
     pub(crate) start_offset: Offset,
     pub(crate) end_offset: Offset,
     pub(crate) high_watermark: LogPosition,
@@ -113,6 +115,7 @@ impl Log {
             config,
             closed: Vec::new(),
             active,
+            tail: TailPositions::default(),
             start_offset,
             end_offset: start_offset,
             high_watermark: LogPosition { offset: start_offset, segment_base: start_offset, position: 0 },
@@ -136,12 +139,11 @@ impl Log {
         }
         let header = BatchHeader { base_offset: self.end_offset, leader_epoch: epoch, ..batch.header };
         let length = length_u64(batch.bytes.len());
-        if let Some(reason) = self.active.roll_reason(&header, length, &self.config, now) {
-            tracing::debug!(directory = %self.directory.display(), base_offset = %self.end_offset, ?reason, "new segment");
-            self.roll(now).map_err(|error| self.write_failed(error))?;
+        if let Some(reason) = self.active.roll_reason(&header, (0, length), &self.config, now) {
+            self.roll_for(reason, now)?;
         }
         self.begin_epoch(epoch);
-        self.write(&header, batch.bytes.get(HEADER_LENGTH..).unwrap_or_default())?;
+        self.write(&header.encode(), batch.bytes.get(HEADER_LENGTH..).unwrap_or_default())?;
         self.record(&header, length, now)?;
         Ok(Appended {
             base_offset: header.base_offset,
@@ -247,15 +249,21 @@ impl Log {
         }
     }
 
-    fn write(&mut self, header: &BatchHeader, records: &[u8]) -> Result<(), AppendError> {
-        let Err(error) = self.active.write(&self.directory, &header.encode(), records) else { return Ok(()) };
+    pub(crate) fn roll_for(&mut self, reason: RollReason, now: Timestamp) -> Result<(), AppendError> {
+        tracing::debug!(directory = %self.directory.display(), base_offset = %self.end_offset, ?reason, "new segment");
+        self.roll(now).map_err(|error| self.write_failed(error))
+    }
+
+    pub(crate) fn write(&mut self, head: &[u8; HEADER_LENGTH], records: &[u8]) -> Result<(), AppendError> {
+        let Err(error) = self.active.write(&self.directory, head, records) else { return Ok(()) };
         match self.active.cut_back() {
             Ok(()) => Err(self.write_failed(error)),
             Err(truncation) => Err(self.take_offline(truncation)),
         }
     }
 
-    fn record(&mut self, header: &BatchHeader, length: u64, now: Timestamp) -> Result<(), AppendError> {
+    pub(crate) fn record(&mut self, header: &BatchHeader, length: u64, now: Timestamp) -> Result<(), AppendError> {
+        self.tail.push(self.log_end());
         self.active.record(header, length, &self.config);
         self.producers.record(header);
         self.end_offset = header.next_offset();
@@ -294,7 +302,7 @@ impl Log {
         }
     }
 
-    fn take_offline(&self, source: io::Error) -> AppendError {
+    pub(crate) fn take_offline(&self, source: io::Error) -> AppendError {
         self.offline.store(true, Ordering::Release);
         AppendError::Io { path: segment_path(&self.directory, self.active.base, FileKind::Log), source }
     }

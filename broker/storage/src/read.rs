@@ -157,6 +157,25 @@ impl Log {
         Ok(())
     }
 
+    /// Where the batch that contains `offset` starts; the nearest there is for an offset outside. Of the last batches
+    /// it is known, further back the file is read.
+    pub fn position_of(&self, offset: Offset) -> Result<LogPosition, ResolveError> {
+        let offset = offset.clamp(self.start_offset, self.end_offset);
+        if offset == self.end_offset {
+            return Ok(self.log_end());
+        }
+        if let Some(position) = self.tail.find(offset) {
+            return Ok(position);
+        }
+        let Ok(located) = self.locate(offset, UpTo::LogEnd, 1) else { return Ok(self.log_end()) };
+        match located.resolve(ReadMode::Blocking, true) {
+            Ok(Some(slice)) => Ok(slice.start),
+            Ok(None) => Ok(self.log_end()),
+            Err(ResolveError::Gap { next }) => Ok(LogPosition { offset: next, segment_base: next, position: 0 }),
+            Err(error) => Err(error),
+        }
+    }
+
     fn source_of(&self, from: Offset, bound: LogPosition) -> Source {
         let end_in = |base: Offset, size: u64| if base == bound.segment_base { bound.position } else { size };
         if self.active.base <= from {

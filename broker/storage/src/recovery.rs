@@ -83,7 +83,8 @@ impl<'a> Recovery<'a> {
             buffer: Vec::new(),
             progress: RecoveryProgress { scanned_bytes: 0, total_bytes: 0 },
             closed: Vec::new(),
-            epochs,
+            // From there on the batches tell: the file may be of before a truncation.
+            epochs: epochs.before(start.offset),
             producers: start.producers,
             flushing,
         }

@@ -25,6 +25,8 @@ pub enum BatchDefect {
     Magic(i8),
     #[error("its offsets do not follow the ones before it, or do not fit the segment")]
     Offsets,
+    #[error("its leader epoch is older than that of the batch before it")]
+    Epoch,
     #[error("its checksum is wrong")]
     Checksum,
     #[error("its records cannot be read")]

@@ -54,6 +54,14 @@ impl SegmentIndexes {
         Self { base, offsets: Tail::of_file(offsets), times: Tail::of_file(times), bytes_since_entry: 0, largest }
     }
 
+    /// The same entries, for files that have none yet.
+    #[must_use]
+    pub(crate) fn for_new_files(mut self) -> Self {
+        self.offsets.written = 0;
+        self.times.written = 0;
+        self
+    }
+
     pub(crate) fn largest(&self) -> TimeEntry {
         self.largest
     }

@@ -31,11 +31,12 @@ pub(crate) struct SegmentWalk {
     indexes: SegmentIndexes,
 }
 
-/// The part of a segment before the start point.
-struct Skipped {
-    indexes: SegmentIndexes,
-    position: u64,
-    next_offset: Offset,
+/// The part of a segment before some offset: known without reading every batch.
+#[derive(Debug)]
+pub(crate) struct Skipped {
+    pub(crate) indexes: SegmentIndexes,
+    pub(crate) position: u64,
+    pub(crate) next_offset: Offset,
 }
 
 impl SegmentWalk {
@@ -50,7 +51,7 @@ impl SegmentWalk {
         let path = segment_path(directory, base, FileKind::Log);
         let log = disk.open(&path, OpenMode::ReadWrite)?;
         let skipped = match read_indexes(disk, directory, base)? {
-            Some((offsets, times)) if base < start => skip(&*log, (base, length), start, offsets, times, buffer)?,
+            Some(indexes) if base < start => skip(&*log, (base, length), start, indexes, buffer)?,
             _ => None,
         };
         let fresh = || Skipped { indexes: SegmentIndexes::new(base), position: 0, next_offset: base };
@@ -118,48 +119,50 @@ fn read_indexes(disk: &dyn Disk, directory: &Path, base: Offset) -> io::Result<O
     Ok(read(FileKind::OffsetIndex)?.zip(read(FileKind::TimeIndex)?))
 }
 
-/// Trusts the index entries before `start`, and goes over the headers between the last of them and `start`. `None`
-/// where the batches do not bear them out.
+/// `None` where no batch ends where `start` is.
 fn skip(
     log: &dyn DiskFile,
-    (base, length): (Offset, u64),
+    segment: (Offset, u64),
     start: Offset,
-    mut offsets: Vec<u8>,
-    mut times: Vec<u8>,
+    indexes: (Vec<u8>, Vec<u8>),
     buffer: &mut [u8],
 ) -> io::Result<Option<Skipped>> {
-    offsets.truncate(offset_index::sound_length(&offsets, base, start, length));
-    times.truncate(time_index::sound_length(&times, base, start));
-    let mut skipped = Skipped { indexes: SegmentIndexes::resume(base, offsets, times), position: 0, next_offset: base };
-    match skipped.advance_to(start, log, (base, length), buffer) {
-        Ok(true) => Ok(Some(skipped)),
+    match Skipped::before(start, log, segment, indexes, buffer) {
+        Ok(skipped) => Ok(skipped.filter(|skipped| skipped.next_offset == start)),
         Err(ScanError::Io(error)) => Err(error),
-        Ok(false) | Err(_) => Ok(None),
+        Err(_) => Ok(None),
     }
 }
 
 impl Skipped {
-    /// Whether a batch ends where `start` is.
-    fn advance_to(
-        &mut self,
-        start: Offset,
+    /// The batches that end at or before `offset`. Trusts the entries of the indexes, and goes over the headers
+    /// between the last of them and `offset`. `None` where the batches do not bear them out.
+    pub(crate) fn before(
+        offset: Offset,
         log: &dyn DiskFile,
         (base, length): (Offset, u64),
+        (mut offsets, mut times): (Vec<u8>, Vec<u8>),
         buffer: &mut [u8],
-    ) -> Result<bool, ScanError> {
+    ) -> Result<Option<Self>, ScanError> {
+        offsets.truncate(offset_index::sound_length(&offsets, base, offset, length));
+        times.truncate(time_index::sound_length(&times, base, offset));
+        let mut skipped =
+            Self { indexes: SegmentIndexes::resume(base, offsets, times), position: 0, next_offset: base };
         let mut scanner = BatchScanner::new(log, ReadMode::Blocking, (0, base), length, buffer);
-        if let Some(entry) = self.indexes.last_offset_entry() {
+        if let Some(entry) = skipped.indexes.last_offset_entry() {
             if !scanner.seek(entry)? {
-                return Ok(false);
+                return Ok(None);
             }
-            self.position = scanner.position();
+            skipped.position = scanner.position();
         }
-        while self.next_offset < start {
-            let Some(batch) = scanner.next()? else { return Ok(false) };
-            self.indexes.skip(&batch.header, batch.length);
-            self.position = batch.end();
-            self.next_offset = batch.header.next_offset();
+        while skipped.next_offset < offset
+            && let Some(batch) = scanner.next()?
+            && batch.header.next_offset() <= offset
+        {
+            skipped.indexes.skip(&batch.header, batch.length);
+            skipped.position = batch.end();
+            skipped.next_offset = batch.header.next_offset();
         }
-        Ok(self.next_offset == start)
+        Ok(Some(skipped))
     }
 }
