@@ -1,0 +1,64 @@
+//! What a node is told at its start.
+
+use std::time::Duration;
+
+use crate::identity::{Address, ElectionState, Endpoint, ReplicaKey, SnapshotId};
+use crate::log_view::LogSummary;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub local: ReplicaKey,
+    /// This node's controller listeners; none on a node without the controller role. Where the voter set has others,
+    /// this node has them changed.
+    pub endpoints: Vec<Endpoint>,
+    /// The listener by which voters are called: the first of `controller.listener.names`.
+    pub listener: String,
+    /// `controller.quorum.bootstrap.servers`: where a node asks that knows no voters.
+    pub bootstrap: Vec<Address>,
+    pub timing: Timing,
+}
+
+/// `controller.quorum.*.ms`
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    pub election_timeout: Duration,
+    pub fetch_timeout: Duration,
+    pub election_backoff_max: Duration,
+    pub request_timeout: Duration,
+    /// How long a leader may hold back a fetch that has nothing to bring.
+    pub fetch_wait_max: Duration,
+}
+
+impl Default for Timing {
+    /// Kafka's.
+    fn default() -> Self {
+        Self {
+            election_timeout: Duration::from_secs(1),
+            fetch_timeout: Duration::from_secs(2),
+            election_backoff_max: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(2),
+            fetch_wait_max: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What the disk holds at the start. All of it must be durable: sync the log before.
+#[derive(Debug, Clone, Default)]
+pub struct Restored {
+    pub election: ElectionState,
+    pub log: LogSummary,
+}
+
+impl LogSummary {
+    /// A log in which nothing stands before the end of a snapshot.
+    pub fn at_snapshot(id: SnapshotId, quorum: crate::control::Quorum) -> Self {
+        Self {
+            start_offset: id.end_offset,
+            end_offset: id.end_offset,
+            epochs: Vec::new(),
+            snapshot: Some(id),
+            snapshot_quorum: quorum,
+            control: Vec::new(),
+        }
+    }
+}

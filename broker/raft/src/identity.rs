@@ -1,0 +1,78 @@
+//! Who takes part, and where it listens.
+
+use std::fmt;
+
+use protocol::types::{BrokerId, DirectoryId, LeaderEpoch, Offset};
+
+/// A replica of the metadata log: a node together with one volume (KIP-853). The same node with another volume is
+/// another replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplicaKey {
+    pub id: BrokerId,
+    pub directory_id: DirectoryId,
+}
+
+impl fmt::Display for ReplicaKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.id, self.directory_id)
+    }
+}
+
+/// Where to connect. Resolved anew for each connection.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// A controller listener of a voter.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// Of the listener.
+    pub name: String,
+    pub address: Address,
+}
+
+/// To whom a request goes. The node is not known of an address that only the configuration gives.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Destination {
+    pub node: Option<BrokerId>,
+    pub address: Address,
+}
+
+/// What a node knows of the leadership, and tells with every answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LeaderInfo {
+    pub epoch: LeaderEpoch,
+    /// None: the epoch has no leader yet, or this node does not know it.
+    pub leader: Option<BrokerId>,
+    pub address: Option<Address>,
+}
+
+/// A snapshot holds everything before `end_offset`; `epoch` is that of the last record in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct SnapshotId {
+    pub end_offset: Offset,
+    pub epoch: LeaderEpoch,
+}
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.end_offset, self.epoch)
+    }
+}
+
+/// What must be durable before anybody may learn of it: the file `quorum-state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ElectionState {
+    pub epoch: LeaderEpoch,
+    pub leader: Option<BrokerId>,
+    /// For whom this node voted in `epoch`: kept also when another one is elected.
+    pub voted: Option<ReplicaKey>,
+}

@@ -1,0 +1,211 @@
+//! Requests between nodes and their answers, as far as the quorum is concerned. Record bytes stay with the runtime.
+
+use std::time::Duration;
+
+use protocol::types::{BrokerId, LeaderEpoch, Offset};
+
+use crate::control::ControlRecord;
+use crate::identity::{Endpoint, LeaderInfo, ReplicaKey, SnapshotId};
+use crate::voters::Voter;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    Vote(VoteRequest),
+    BeginQuorumEpoch(BeginQuorumEpochRequest),
+    EndQuorumEpoch(EndQuorumEpochRequest),
+    Fetch(FetchRequest),
+    FetchSnapshot(FetchSnapshotRequest),
+    AddVoter(AddVoterRequest),
+    RemoveVoter(RemoveVoterRequest),
+    UpdateVoter(UpdateVoterRequest),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VoteRequest {
+    pub candidate: ReplicaKey,
+    /// Whom the candidate believes to call.
+    pub voter: ReplicaKey,
+    /// Of a pre-vote the candidate's epoch, of a vote already the next one.
+    pub epoch: LeaderEpoch,
+    pub last_epoch: LeaderEpoch,
+    /// The candidate's log end offset.
+    pub last_offset: Offset,
+    /// Only asks whether a vote would be granted (KIP-996).
+    pub pre_vote: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BeginQuorumEpochRequest {
+    /// Whom the leader believes to call.
+    pub voter: ReplicaKey,
+    pub leader: BrokerId,
+    pub epoch: LeaderEpoch,
+    pub endpoints: Vec<Endpoint>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndQuorumEpochRequest {
+    pub leader: BrokerId,
+    pub epoch: LeaderEpoch,
+    /// Best first.
+    pub preferred_candidates: Vec<ReplicaKey>,
+    pub endpoints: Vec<Endpoint>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchRequest {
+    /// `id` −1: a consumer.
+    pub replica: ReplicaKey,
+    pub epoch: LeaderEpoch,
+    /// Everything before it is durable at the follower.
+    pub offset: Offset,
+    /// Of the record before `offset`; 0 at the begin of the log.
+    pub last_fetched_epoch: LeaderEpoch,
+    /// What the follower knows (Fetch v18): a higher one is answered at once.
+    pub high_watermark: Option<Offset>,
+    pub wait_max: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchSnapshotRequest {
+    pub replica: ReplicaKey,
+    pub epoch: LeaderEpoch,
+    pub id: SnapshotId,
+    pub position: i64,
+}
+
+/// Whether the node has the controller role is the caller's to check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddVoterRequest {
+    pub voter: Voter,
+    /// For catching up and committing.
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoveVoterRequest {
+    pub key: ReplicaKey,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpdateVoterRequest {
+    pub epoch: LeaderEpoch,
+    pub voter: Voter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Response {
+    Vote(VoteResponse),
+    BeginQuorumEpoch(QuorumResponse),
+    EndQuorumEpoch(QuorumResponse),
+    /// With a summary of each whole batch that came with it.
+    Fetch { response: FetchResponse, batches: Vec<BatchSummary> },
+    /// `size` of the whole snapshot, `length` of the bytes that came.
+    FetchSnapshot { response: FetchSnapshotResponse, size: i64, length: i64 },
+    UpdateVoter(VoterChangeResponse),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VoteResponse {
+    pub error: Option<Refusal>,
+    pub leader: LeaderInfo,
+    pub granted: bool,
+}
+
+/// To BeginQuorumEpoch and EndQuorumEpoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumResponse {
+    pub error: Option<Refusal>,
+    pub leader: LeaderInfo,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchResponse {
+    pub error: Option<Refusal>,
+    pub leader: LeaderInfo,
+    /// None while the leader has committed nothing of its epoch.
+    pub high_watermark: Option<Offset>,
+    pub log_start: Offset,
+    pub content: FetchContent,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FetchContent {
+    Records,
+    /// The leader's log of the largest epoch not above the follower's ends there.
+    Diverging { epoch: LeaderEpoch, end_offset: Offset },
+    /// What the follower lacks is no longer in the log.
+    Snapshot(SnapshotId),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchSnapshotResponse {
+    pub error: Option<Refusal>,
+    pub leader: LeaderInfo,
+    pub id: SnapshotId,
+    pub position: i64,
+}
+
+/// To AddVoter, RemoveVoter and UpdateVoter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VoterChangeResponse {
+    pub error: Option<VoterChangeError>,
+    pub leader: LeaderInfo,
+}
+
+/// A batch of records that a follower fetched; its checksum was right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchSummary {
+    pub base_offset: Offset,
+    pub epoch: LeaderEpoch,
+    /// Offsets that it covers.
+    pub count: i64,
+    /// Those that concern the quorum, each with its offset.
+    pub control: Vec<(Offset, ControlRecord)>,
+}
+
+/// Why a request of the quorum's own is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the epoch of the request is over")]
+    FencedLeaderEpoch,
+    #[error("the epoch of the request is not known here")]
+    UnknownLeaderEpoch,
+    #[error("this node does not lead")]
+    NotLeader,
+    #[error("the request is for another node or another volume of this one")]
+    InvalidVoterKey,
+    #[error("the request contradicts itself or the epoch's leader: {0}")]
+    InvalidRequest(&'static str),
+    #[error("there is no such snapshot")]
+    SnapshotNotFound,
+    #[error("the snapshot has no such position")]
+    PositionOutOfRange,
+}
+
+/// Why the voter set stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum VoterChangeError {
+    #[error("this node does not lead")]
+    NotLeader,
+    #[error("the epoch of the request is over")]
+    FencedLeaderEpoch,
+    #[error("the epoch of the request is not known here")]
+    UnknownLeaderEpoch,
+    #[error("the leader has not committed a record of its epoch yet")]
+    NotActivated,
+    #[error("another change of the voters is not committed yet")]
+    ChangePending,
+    #[error("kraft.version 0 has no dynamic voters")]
+    UnsupportedVersion,
+    #[error("a voter with this node id is there; it must be removed first")]
+    DuplicateVoter,
+    #[error("no voter has this node id and directory id")]
+    VoterNotFound,
+    #[error("the only voter cannot be removed")]
+    LastVoter,
+    #[error("the request is not valid: {0}")]
+    InvalidRequest(&'static str),
+    #[error("the new voter has not caught up, or the change is not committed, in time; it may still be committed")]
+    TimedOut,
+}
