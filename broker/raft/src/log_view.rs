@@ -43,8 +43,9 @@ pub(crate) struct LogView {
     generation: LogGeneration,
     epochs: Vec<(LeaderEpoch, Offset)>,
     snapshot: Option<SnapshotId>,
-    /// What held before the first change in `changes`.
+    /// What held from `base_offset` to the first change in `changes`.
     base: Quorum,
+    base_offset: Offset,
     /// Offsets of the control records that changed it, and what holds since.
     changes: Vec<(Offset, Quorum)>,
 }
@@ -63,8 +64,10 @@ impl LogView {
             epochs,
             snapshot,
             base: snapshot_quorum,
+            base_offset: snapshot.map_or(start_offset, |snapshot| snapshot.end_offset),
             changes: Vec::new(),
         };
+        view.trim_epochs();
         view.add_control(&control);
         view
     }
@@ -104,7 +107,7 @@ impl LogView {
     /// What the records before `end_offset` say, none if they are no longer known.
     pub(crate) fn quorum_at(&self, end_offset: Offset) -> Option<&Quorum> {
         let change = self.changes.iter().rev().find(|(offset, _)| *offset < end_offset);
-        change.map(|(_, quorum)| quorum).or_else(|| (self.start <= end_offset).then_some(&self.base))
+        change.map(|(_, quorum)| quorum).or_else(|| (self.base_offset <= end_offset).then_some(&self.base))
     }
 
     /// Offset of the latest record that changed the voters; none if they are from a snapshot.
@@ -160,14 +163,11 @@ impl LogView {
         }
         self.epoch_before_start = self.epoch_before(offset);
         self.start = offset;
-        let covering = self.epochs.iter().rposition(|(_, first)| *first <= offset).unwrap_or_default();
-        self.epochs.drain(..covering);
-        if offset == self.end {
-            self.epochs.clear();
-        }
+        self.trim_epochs();
         let outlived = self.changes.iter().rposition(|(change, _)| *change < offset);
         if let Some((_, quorum)) = outlived.and_then(|last| self.changes.drain(..=last).next_back()) {
             self.base = quorum;
+            self.base_offset = offset;
         }
     }
 
@@ -222,6 +222,15 @@ impl LogView {
             None => self.start,
         };
         own.min(self.end)
+    }
+
+    /// Epochs that ended before the log begins are of no use.
+    fn trim_epochs(&mut self) {
+        let covering = self.epochs.iter().rposition(|(_, first)| *first <= self.start).unwrap_or_default();
+        self.epochs.drain(..covering);
+        if self.start == self.end {
+            self.epochs.clear();
+        }
     }
 
     fn add_control(&mut self, control: &[(Offset, ControlRecord)]) {

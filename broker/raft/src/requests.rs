@@ -54,7 +54,6 @@ pub struct EndQuorumEpochRequest {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchRequest {
-    /// `id` −1: a consumer.
     pub replica: ReplicaKey,
     pub epoch: LeaderEpoch,
     /// Everything before it is durable at the follower.
@@ -103,6 +102,18 @@ pub enum Response {
     /// `size` of the whole snapshot, `length` of the bytes that came.
     FetchSnapshot { response: FetchSnapshotResponse, size: i64, length: i64 },
     UpdateVoter(VoterChangeResponse),
+}
+
+impl Response {
+    pub(crate) fn leader(&self) -> &LeaderInfo {
+        match self {
+            Self::Vote(response) => &response.leader,
+            Self::BeginQuorumEpoch(response) | Self::EndQuorumEpoch(response) => &response.leader,
+            Self::Fetch { response, .. } => &response.leader,
+            Self::FetchSnapshot { response, .. } => &response.leader,
+            Self::UpdateVoter(response) => &response.leader,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,285 @@
+//! The node: dispatches events to what it is at the moment, and lets time pass.
+
+use std::time::Duration;
+
+use protocol::types::{BrokerId, LeaderEpoch, Offset};
+
+use crate::action::{Action, Answer};
+use crate::bugs::PlantedBug;
+use crate::config::{Config, Restored};
+use crate::control::Quorum;
+use crate::event::{Event, Moment, RequestId, SendFailure, Token};
+use crate::identity::{ElectionState, LeaderInfo, ReplicaKey};
+use crate::leader::ReplicaProgress;
+use crate::log_view::LogView;
+use crate::outbox::{Outbox, Purpose};
+use crate::requests::{Request, Response};
+use crate::role::{Leading, Role, Unattached};
+use crate::voters::VoterSet;
+
+/// More changes of role than a single moment can bring; a bound for the loop, not a rule.
+const ROLES_PER_STEP_MAX: usize = 8;
+
+#[derive(Debug)]
+pub struct Raft {
+    pub(crate) config: Config,
+    /// As the last `Action::PersistElection` has it, but for the leader, which may be known since.
+    pub(crate) election: ElectionState,
+    pub(crate) log: LogView,
+    pub(crate) high_watermark: Offset,
+    pub(crate) role: Role,
+    pub(crate) outbox: Outbox,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) moment: Moment,
+    /// Campaigns in a row that came to nothing.
+    pub(crate) fruitless: u32,
+    /// About to stop: follows and votes, but does not campaign.
+    pub(crate) is_stopping: bool,
+    pub(crate) bug: PlantedBug,
+    told: LeaderInfo,
+    draws: u64,
+}
+
+impl Raft {
+    /// Carries on with what the disk holds. The sole voter of a quorum leads when the first actions are done.
+    pub fn start(config: Config, restored: Restored, moment: Moment) -> (Self, Vec<Action>) {
+        let log = LogView::new(restored.log);
+        // A snapshot is of committed records only.
+        let high_watermark = log.snapshot().map_or(log.start(), |snapshot| snapshot.end_offset.max(log.start()));
+        let epoch = restored.election.epoch.max(log.last_epoch());
+        let voted = restored.election.voted.filter(|_| epoch == restored.election.epoch);
+        let mut raft = Self {
+            config,
+            election: ElectionState { epoch, leader: None, voted },
+            log,
+            high_watermark,
+            role: Role::Unattached(Unattached { campaign_at: moment.now, ask_at: moment.now, ask_next: 0 }),
+            outbox: Outbox::default(),
+            actions: vec![Action::HighWatermark(high_watermark)],
+            moment,
+            fruitless: 0,
+            is_stopping: false,
+            bug: PlantedBug::default(),
+            told: LeaderInfo::default(),
+            draws: 0,
+        };
+        raft.look_for_leader_at_start();
+        raft.settle();
+        let actions = std::mem::take(&mut raft.actions);
+        (raft, actions)
+    }
+
+    /// Takes one event. The actions are to be carried out in their order, after those of all earlier steps.
+    pub fn step(&mut self, event: Event, moment: Moment) -> Vec<Action> {
+        self.moment = Moment { now: self.moment.now.max(moment.now), random: moment.random };
+        match event {
+            Event::Timer => {}
+            Event::Request { token, request } => self.on_request(token, request),
+            Event::Response { id, response } => self.on_response(id, response),
+            Event::RequestFailed { id, failure } => self.on_request_failed(id, failure),
+            Event::Appended { end_offset } => self.on_appended(end_offset),
+            Event::Persisted { end_offset, generation } => self.on_persisted(end_offset, generation),
+            Event::SnapshotFinished { id, quorum } => self.on_snapshot_finished(id, quorum),
+            Event::SnapshotDamaged { id } => self.on_snapshot_damaged(id),
+            Event::SnapshotWritten { id } => {
+                assert!(id.end_offset <= self.high_watermark, "a snapshot is of committed records");
+                self.log.add_snapshot(id);
+            }
+            Event::LogStartAdvanced { offset } => {
+                assert!(offset <= self.log_start_max(), "a log is not deleted past its latest snapshot");
+                self.log.advance_start(offset);
+            }
+            Event::Resign => self.on_resign(),
+        }
+        self.settle();
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When `Event::Timer` is due, on the clock of `Moment::now`. None: nothing will happen by time alone.
+    pub fn next_timer(&self) -> Option<Duration> {
+        let of_role = match &self.role {
+            Role::Unattached(unattached) => self.next_of_unattached(unattached),
+            Role::Follower(follower) => Some(self.next_of_follower(follower)),
+            Role::Campaigning(campaign) => Some(campaign.deadline),
+            Role::Leader(leader) => self.next_of_leader(leader),
+        };
+        of_role.into_iter().chain(self.outbox.next_deadline()).min()
+    }
+
+    /// None: another node leads, or nobody.
+    pub fn leading(&self) -> Option<Leading> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let is_activated = leader.is_activated;
+        Some(Leading { epoch: self.election.epoch, base_offset: self.log.end(), is_activated })
+    }
+
+    pub fn epoch(&self) -> LeaderEpoch {
+        self.election.epoch
+    }
+
+    pub fn leader(&self) -> LeaderInfo {
+        let leader = self.election.leader;
+        LeaderInfo { epoch: self.election.epoch, leader, address: leader.and_then(|id| self.address_of(id)) }
+    }
+
+    /// Everything before it is committed. Of committed records this node may still lack some.
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    pub fn log_start(&self) -> Offset {
+        self.log.start()
+    }
+
+    pub fn log_end(&self) -> Offset {
+        self.log.end()
+    }
+
+    /// Up to where the log may be deleted.
+    pub fn log_start_max(&self) -> Offset {
+        self.log.snapshot().map_or(self.log.start(), |snapshot| snapshot.end_offset)
+    }
+
+    /// Those in force: of the last record that names any, committed or not.
+    pub fn voters(&self) -> &VoterSet {
+        &self.log.quorum().voters
+    }
+
+    /// Whether this volume of this node has a vote.
+    pub fn is_voter(&self) -> bool {
+        self.voters().contains(self.config.local)
+    }
+
+    /// What a snapshot up to the offset must say of the quorum. None if it is no longer known.
+    pub fn quorum_at(&self, end_offset: Offset) -> Option<&Quorum> {
+        self.log.quorum_at(end_offset)
+    }
+
+    /// Epoch of the record before the offset: with it, the id of a snapshot up to there.
+    pub fn epoch_before(&self, end_offset: Offset) -> Option<LeaderEpoch> {
+        self.log.epoch_before(end_offset)
+    }
+
+    /// How far voters and observers are. Empty unless this node leads.
+    pub fn replicas(&self) -> Vec<ReplicaProgress> {
+        match &self.role {
+            Role::Leader(leader) => self.progress_of_replicas(leader),
+            Role::Unattached(_) | Role::Follower(_) | Role::Campaigning(_) => Vec::new(),
+        }
+    }
+
+    /// Leaves out a rule from now on.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: crate::bugs::Bug) {
+        self.bug.plant(bug);
+    }
+
+    fn on_request(&mut self, token: Token, request: Request) {
+        match request {
+            Request::Vote(request) => {
+                let response = self.on_vote(&request);
+                self.answer(token, Answer::Vote(response));
+            }
+            Request::BeginQuorumEpoch(request) => {
+                let response = self.on_begin_quorum_epoch(&request);
+                self.answer(token, Answer::BeginQuorumEpoch(response));
+            }
+            Request::EndQuorumEpoch(request) => {
+                let response = self.on_end_quorum_epoch(&request);
+                self.answer(token, Answer::EndQuorumEpoch(response));
+            }
+            Request::Fetch(request) => self.on_fetch(token, &request),
+            Request::FetchSnapshot(request) => self.on_fetch_snapshot(token, &request),
+            Request::AddVoter(request) => self.on_add_voter(token, request),
+            Request::RemoveVoter(request) => self.on_remove_voter(token, &request),
+            Request::UpdateVoter(request) => self.on_update_voter(token, request),
+        }
+    }
+
+    fn on_response(&mut self, id: RequestId, response: Response) {
+        let Some(purpose) = self.outbox.take(id) else { return };
+        let epoch = self.election.epoch;
+        self.learn(response.leader());
+        match (purpose, response) {
+            (Purpose::FindLeader, _) => {}
+            (Purpose::Vote(voter), Response::Vote(response)) => self.on_vote_response(voter, &response),
+            // What it answers is about an epoch that this very answer has ended.
+            (Purpose::Fetch | Purpose::FetchSnapshot, _) if epoch != self.election.epoch => {}
+            (Purpose::Fetch, Response::Fetch { response, batches }) => self.on_fetch_response(response, &batches),
+            (Purpose::FetchSnapshot, Response::FetchSnapshot { response, size, length }) => {
+                self.on_snapshot_response(&response, size, length);
+            }
+            (Purpose::BeginQuorumEpoch(_) | Purpose::EndQuorumEpoch | Purpose::UpdateVoter, _) => {}
+            // An answer to another question than was asked.
+            (Purpose::Vote(_) | Purpose::Fetch | Purpose::FetchSnapshot, _) => {
+                self.on_failure(purpose, SendFailure::Unusable);
+            }
+        }
+    }
+
+    fn on_request_failed(&mut self, id: RequestId, failure: SendFailure) {
+        if let Some(purpose) = self.outbox.take(id) {
+            self.on_failure(purpose, failure);
+        }
+    }
+
+    fn on_failure(&mut self, purpose: Purpose, failure: SendFailure) {
+        match purpose {
+            Purpose::Vote(voter) => self.on_vote_failed(voter),
+            Purpose::Fetch | Purpose::FetchSnapshot => self.on_fetch_failed(failure),
+            Purpose::FindLeader | Purpose::BeginQuorumEpoch(_) | Purpose::EndQuorumEpoch | Purpose::UpdateVoter => {}
+        }
+    }
+
+    /// Does what is due, until nothing more is.
+    fn settle(&mut self) {
+        while let Some(id) = self.outbox.overdue(self.moment.now) {
+            self.on_request_failed(id, SendFailure::TimedOut);
+        }
+        for _ in 0..ROLES_PER_STEP_MAX {
+            let has_new_role = match &self.role {
+                Role::Unattached(_) => self.drive_unattached(),
+                Role::Follower(_) => self.drive_follower(),
+                Role::Campaigning(_) => self.drive_campaign(),
+                Role::Leader(_) => self.drive_leader(),
+            };
+            if !has_new_role {
+                break;
+            }
+        }
+        let leader = self.leader();
+        if leader != self.told {
+            self.told = leader.clone();
+            self.actions.push(Action::LeaderChanged(leader));
+        }
+    }
+
+    pub(crate) fn answer(&mut self, token: Token, answer: Answer) {
+        self.actions.push(Action::Answer { token, answer });
+    }
+
+    pub(crate) fn advance_high_watermark(&mut self, offset: Offset) {
+        if self.high_watermark < offset {
+            self.high_watermark = offset;
+            self.actions.push(Action::HighWatermark(offset));
+        }
+    }
+
+    /// A time between none and `max`.
+    pub(crate) fn jitter(&mut self, max: Duration) -> Duration {
+        self.draws = self.draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.moment.random ^ self.draws;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let micros = u64::try_from(max.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
+        Duration::from_micros((mixed ^ (mixed >> 31)).checked_rem(micros).unwrap_or_default())
+    }
+
+    pub(crate) fn is_local(&self, id: BrokerId) -> bool {
+        id == self.config.local.id
+    }
+
+    pub(crate) fn other_voters(&self) -> Vec<ReplicaKey> {
+        self.voters().keys().filter(|key| *key != self.config.local).collect()
+    }
+}
