@@ -7,35 +7,66 @@ use protocol::types::{LeaderEpoch, Offset};
 use crate::control::ControlRecord;
 use crate::event::{LogGeneration, RequestId, Token};
 use crate::identity::{Destination, ElectionState, LeaderInfo, SnapshotId};
-use crate::requests::{FetchResponse, FetchSnapshotResponse, QuorumResponse, Request, VoteResponse, VoterChangeResponse};
+use crate::requests::{
+    FetchResponse, FetchSnapshotResponse, QuorumResponse, Request, VoteResponse, VoterChangeResponse,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Nothing behind it, in this list or a later one, may be carried out before the state is durable.
     PersistElection(ElectionState),
     /// One control batch of the leader's, at the log's end. `Event::Persisted` follows when it is durable.
-    AppendControl { base_offset: Offset, epoch: LeaderEpoch, records: Vec<ControlRecord> },
+    AppendControl {
+        base_offset: Offset,
+        epoch: LeaderEpoch,
+        records: Vec<ControlRecord>,
+    },
     /// The batches of the fetch response that this step was about, from the first: as many as end by `end_offset`.
-    AppendFetched { base_offset: Offset, end_offset: Offset },
+    AppendFetched {
+        base_offset: Offset,
+        end_offset: Offset,
+    },
     /// Whatever is written or made durable after this belongs to the new generation.
-    Truncate { end_offset: Offset, generation: LogGeneration },
+    Truncate {
+        end_offset: Offset,
+        generation: LogGeneration,
+    },
     /// The bytes of the snapshot response that this step was about belong at `position`. 0 begins the file anew.
-    WriteSnapshot { id: SnapshotId, position: i64 },
+    WriteSnapshot {
+        id: SnapshotId,
+        position: i64,
+    },
     /// All bytes are there: make the file durable, check it, and tell `Event::SnapshotFinished` or `…Damaged`.
-    FinishSnapshot { id: SnapshotId },
+    FinishSnapshot {
+        id: SnapshotId,
+    },
     /// Drop the whole log, let it begin at the snapshot's end, and take the state from the snapshot.
-    RestartLog { id: SnapshotId, generation: LogGeneration },
+    RestartLog {
+        id: SnapshotId,
+        generation: LogGeneration,
+    },
     /// `Event::Response` or `Event::RequestFailed` follows.
-    Send { id: RequestId, to: Destination, request: Request },
-    Answer { token: Token, answer: Answer },
+    Send {
+        id: RequestId,
+        to: Destination,
+        request: Request,
+    },
+    Answer {
+        token: Token,
+        answer: Answer,
+    },
     /// Everything before the offset is committed. It only grows.
     HighWatermark(Offset),
     /// Another epoch, or another or no leader.
     LeaderChanged(LeaderInfo),
     /// This node leads, and the first record of its epoch is committed: it is the active controller.
-    Activated { epoch: LeaderEpoch },
+    Activated {
+        epoch: LeaderEpoch,
+    },
     /// It no longer leads the epoch. Sent whether or not it had been activated.
-    Resigned { epoch: LeaderEpoch },
+    Resigned {
+        epoch: LeaderEpoch,
+    },
     /// Something that should not happen, for the log. The node has left out what it was about.
     Report(Report),
 }
@@ -47,7 +78,10 @@ pub enum Answer {
     EndQuorumEpoch(QuorumResponse),
     /// With the batches of `records`, as many as the limits of the request allow; an empty range has none. They may
     /// not be durable here yet.
-    Fetch { response: FetchResponse, records: Range<Offset> },
+    Fetch {
+        response: FetchResponse,
+        records: Range<Offset>,
+    },
     /// Without an error: with bytes of the snapshot from the position on, or the error that there is no such
     /// snapshot or position.
     FetchSnapshot(FetchSnapshotResponse),

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use protocol::types::LeaderEpoch;
+use protocol::types::{LeaderEpoch, Offset};
 
 use crate::action::Action;
 use crate::follower::LOST_JITTER;
 use crate::identity::{ElectionState, ReplicaKey};
 use crate::outbox::Purpose;
 use crate::raft::Raft;
-use crate::requests::{Request, VoteRequest, VoteResponse};
+use crate::requests::{FetchRequest, Request, VoteRequest, VoteResponse};
 use crate::role::{Ballot, Campaign, Role, Unattached};
 
 /// Between two questions for the leader.
@@ -76,7 +76,14 @@ impl Raft {
     }
 
     fn may_campaign(&self) -> bool {
-        self.is_voter() && !self.is_stopping && self.next_epoch().is_some()
+        (self.is_voter() || self.may_still_be_voter()) && !self.is_stopping && self.next_epoch().is_some()
+    }
+
+    /// Its removal is not known to be committed. Should nobody else have the record, then only this node, whose log
+    /// is ahead of all others, can be elected; it does not count its own vote, and resigns when that is committed.
+    fn may_still_be_voter(&self) -> bool {
+        let is_open = self.log.last_change().is_some_and(|offset| self.high_watermark <= offset);
+        is_open && self.log.former_quorum().voters.contains(self.config.local)
     }
 
     fn next_epoch(&self) -> Option<LeaderEpoch> {
@@ -112,8 +119,17 @@ impl Raft {
         let next = unattached.ask_next.checked_rem(informants.len()).unwrap_or_default();
         unattached.ask_next = next.wrapping_add(1);
         let Some(to) = informants.into_iter().nth(next) else { return };
-        let request = Request::Fetch(self.next_fetch());
-        self.send(to, Purpose::FindLeader, request);
+        let (replica, epoch) = (self.config.local, self.election.epoch);
+        // It acknowledges nothing, and is not held back.
+        let request = FetchRequest {
+            replica,
+            epoch,
+            offset: Offset(0),
+            last_fetched_epoch: LeaderEpoch(0),
+            high_watermark: None,
+            wait_max: Duration::ZERO,
+        };
+        self.send(to, Purpose::FindLeader, Request::Fetch(request));
     }
 
     fn campaign(&mut self, ballot: Ballot) {
@@ -130,7 +146,8 @@ impl Raft {
         let deadline = self.after_election_timeout();
         let others = self.other_voters();
         let open = others.iter().map(|voter| voter.id).collect();
-        self.become_role(Role::Campaigning(Campaign { ballot, deadline, granted: [local.id].into(), open }));
+        let granted = self.is_voter().then_some(local.id).into_iter().collect();
+        self.become_role(Role::Campaigning(Campaign { ballot, deadline, granted, open }));
         for voter in others {
             self.ask_for_vote(voter, epoch, ballot);
         }

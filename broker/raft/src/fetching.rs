@@ -72,7 +72,8 @@ impl Raft {
     pub(crate) fn answer_waiting(&mut self) {
         let (now, log_end, high_watermark) = (self.moment.now, self.log.end(), self.told_high_watermark());
         let Role::Leader(leader) = &mut self.role else { return };
-        let has_news = |fetch: &WaitingFetch| fetch.offset < log_end || fetch.known < high_watermark;
+        let is_behind = |known| Some(known) < high_watermark;
+        let has_news = |fetch: &WaitingFetch| fetch.offset < log_end || fetch.known.is_some_and(is_behind);
         for fetch in leader.waiting.take(|fetch| has_news(fetch) || fetch.deadline <= now) {
             self.answer_records(fetch.token, fetch.offset..log_end);
         }

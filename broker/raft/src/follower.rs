@@ -30,7 +30,11 @@ impl Raft {
     pub(crate) fn recognise(&mut self, leader: BrokerId, address: Option<Address>) {
         match self.election.leader {
             None => self.follow(leader, address),
-            Some(known) if known == leader => {}
+            Some(known) if known == leader => {
+                if let Role::Follower(follower) = &mut self.role {
+                    follower.address = follower.address.take().or(address);
+                }
+            }
             Some(known) => {
                 let epoch = self.election.epoch;
                 self.actions.push(Action::Report(Report::TwoLeaders { epoch, known, claimed: leader }));
@@ -67,9 +71,10 @@ impl Raft {
         }
     }
 
-    pub(crate) fn next_of_follower(&self, follower: &Follower) -> Duration {
-        let busy = follower.request.is_some() || !self.may_fetch(follower);
-        if busy { follower.gone_at() } else { follower.gone_at().min(follower.retry_at) }
+    pub(crate) fn next_of_follower(&self, follower: &Follower) -> Option<Duration> {
+        let is_busy = follower.request.is_some() || !self.may_fetch(follower);
+        let retry_at = (!is_busy).then_some(follower.retry_at);
+        follower.gone_at().into_iter().chain(retry_at).min()
     }
 
     /// A fetch acknowledges all before its offset, so that must be durable.
@@ -81,7 +86,7 @@ impl Raft {
     /// True: it is not a follower any more.
     pub(crate) fn drive_follower(&mut self) -> bool {
         let Role::Follower(follower) = &self.role else { return false };
-        if self.is_due(follower.gone_at()) {
+        if follower.gone_at().is_some_and(|gone_at| self.is_due(gone_at)) {
             self.leave_leader();
             return true;
         }
@@ -96,7 +101,7 @@ impl Raft {
         let (leader, snapshot) = (follower.leader, follower.snapshot);
         let Some(address) = self.address_of(leader) else {
             // It is known by name only: look for somebody who knows more.
-            self.look_for_leader();
+            self.wait_for_leader();
             return true;
         };
         let (replica, epoch) = (self.config.local, self.election.epoch);
@@ -116,7 +121,7 @@ impl Raft {
     }
 
     /// From where this log ends.
-    pub(crate) fn next_fetch(&self) -> FetchRequest {
+    fn next_fetch(&self) -> FetchRequest {
         FetchRequest {
             replica: self.config.local,
             epoch: self.election.epoch,

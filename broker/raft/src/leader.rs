@@ -14,6 +14,7 @@ use crate::raft::Raft;
 use crate::requests::{BeginQuorumEpochRequest, EndQuorumEpochRequest, Request};
 use crate::role::Role;
 use crate::voter_change::VoterChange;
+use crate::voters::VoterSet;
 use crate::waiting::Waiting;
 
 /// Observers that are remembered; of more, who has been silent longest is forgotten.
@@ -108,7 +109,7 @@ impl Raft {
 
     /// Notes that a replica has fetched. `end`: how far it is, none if its log is not a prefix of this one.
     pub(crate) fn note_fetch(&mut self, replica: ReplicaKey, end: Option<Offset>) {
-        let (now, log_end, voters) = (self.moment.now, self.log.end(), self.log.quorum().voters.clone());
+        let (now, log_end, voters) = (self.moment.now, self.log.end(), &self.log.quorum().voters);
         let counts_foreign = self.bug.is(Bug::AcknowledgementOfForeignDirectory);
         let of_voter = voters.get(replica.id).filter(|_| counts_foreign).map(|voter| voter.key);
         let Role::Leader(leader) = &mut self.role else { return };
@@ -124,7 +125,7 @@ impl Raft {
         }
         progress.last_fetch = now;
         progress.end_at_last_fetch = log_end;
-        leader.forget_observers(|key| voters.contains(key));
+        leader.forget_observers(voters);
     }
 
     /// True: it does not lead any more.
@@ -289,11 +290,12 @@ impl Raft {
 }
 
 impl Leader {
-    fn forget_observers(&mut self, is_voter: impl Fn(ReplicaKey) -> bool) {
-        let observers = || self.progress.iter().filter(|(key, _)| !is_voter(**key));
-        if OBSERVERS_MAX < observers().count() {
-            let silent = observers().min_by_key(|(_, progress)| progress.last_fetch).map(|(key, _)| *key);
-            silent.and_then(|key| self.progress.remove(&key));
+    fn forget_observers(&mut self, voters: &VoterSet) {
+        if self.progress.len() <= OBSERVERS_MAX {
+            return;
         }
+        let observers = self.progress.iter().filter(|(key, _)| !voters.contains(**key));
+        let silent = observers.min_by_key(|(_, progress)| progress.last_fetch).map(|(key, _)| *key);
+        silent.and_then(|key| self.progress.remove(&key));
     }
 }

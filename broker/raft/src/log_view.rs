@@ -104,6 +104,11 @@ impl LogView {
         self.changes.last().map_or(&self.base, |(_, quorum)| quorum)
     }
 
+    /// What held before the latest change.
+    pub(crate) fn former_quorum(&self) -> &Quorum {
+        self.changes.iter().rev().nth(1).map_or(&self.base, |(_, quorum)| quorum)
+    }
+
     /// What the records before `end_offset` say, none if they are no longer known.
     pub(crate) fn quorum_at(&self, end_offset: Offset) -> Option<&Quorum> {
         let change = self.changes.iter().rev().find(|(offset, _)| *offset < end_offset);

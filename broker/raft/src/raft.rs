@@ -99,7 +99,7 @@ impl Raft {
     pub fn next_timer(&self) -> Option<Duration> {
         let of_role = match &self.role {
             Role::Unattached(unattached) => self.next_of_unattached(unattached),
-            Role::Follower(follower) => Some(self.next_of_follower(follower)),
+            Role::Follower(follower) => self.next_of_follower(follower),
             Role::Campaigning(campaign) => Some(campaign.deadline),
             Role::Leader(leader) => self.next_of_leader(leader),
         };

@@ -98,9 +98,16 @@ pub enum Response {
     BeginQuorumEpoch(QuorumResponse),
     EndQuorumEpoch(QuorumResponse),
     /// With a summary of each whole batch that came with it.
-    Fetch { response: FetchResponse, batches: Vec<BatchSummary> },
+    Fetch {
+        response: FetchResponse,
+        batches: Vec<BatchSummary>,
+    },
     /// `size` of the whole snapshot, `length` of the bytes that came.
-    FetchSnapshot { response: FetchSnapshotResponse, size: i64, length: i64 },
+    FetchSnapshot {
+        response: FetchSnapshotResponse,
+        size: i64,
+        length: i64,
+    },
     UpdateVoter(VoterChangeResponse),
 }
 
@@ -144,7 +151,10 @@ pub struct FetchResponse {
 pub enum FetchContent {
     Records,
     /// The leader's log of the largest epoch not above the follower's ends there.
-    Diverging { epoch: LeaderEpoch, end_offset: Offset },
+    Diverging {
+        epoch: LeaderEpoch,
+        end_offset: Offset,
+    },
     /// What the follower lacks is no longer in the log.
     Snapshot(SnapshotId),
 }

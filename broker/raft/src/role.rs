@@ -90,8 +90,9 @@ pub struct Leading {
 }
 
 impl Follower {
-    /// When it stops believing in its leader.
-    pub(crate) fn gone_at(&self) -> Duration {
-        self.lost_at.map_or(self.fetch_deadline, |lost| lost.min(self.fetch_deadline))
+    /// When it stops believing in its leader. While it checks a snapshot it does not expect an answer.
+    pub(crate) fn gone_at(&self) -> Option<Duration> {
+        let is_checking = self.snapshot.is_some_and(|snapshot| snapshot.is_complete);
+        self.lost_at.into_iter().chain((!is_checking).then_some(self.fetch_deadline)).min()
     }
 }

@@ -64,7 +64,12 @@ impl Raft {
 
     /// What is fetched, if it is complete and the follower is still waiting for it.
     fn take_snapshot(&mut self, id: SnapshotId) -> Option<SnapshotFetch> {
+        let fetch_deadline = self.after(self.config.timing.fetch_timeout);
         let Role::Follower(follower) = &mut self.role else { return None };
-        follower.snapshot.take_if(|fetch| fetch.is_complete && fetch.id == id)
+        let taken = follower.snapshot.take_if(|fetch| fetch.is_complete && fetch.id == id);
+        if taken.is_some() {
+            follower.fetch_deadline = fetch_deadline;
+        }
+        taken
     }
 }

@@ -12,9 +12,7 @@ use crate::control::{ControlRecord, KRaftVersion};
 use crate::event::Token;
 use crate::identity::ReplicaKey;
 use crate::raft::Raft;
-use crate::requests::{
-    AddVoterRequest, RemoveVoterRequest, UpdateVoterRequest, VoterChangeError, VoterChangeResponse,
-};
+use crate::requests::{AddVoterRequest, RemoveVoterRequest, UpdateVoterRequest, VoterChangeError, VoterChangeResponse};
 use crate::role::Role;
 use crate::voters::{Voter, VoterSet};
 
@@ -48,7 +46,12 @@ impl Raft {
         match self.check_add(&voter) {
             Ok(()) => {
                 let deadline = self.after(timeout);
-                self.begin_change(VoterChange { kind: Kind::Add, token: Some(token), deadline, stage: Stage::CatchingUp(voter) });
+                self.begin_change(VoterChange {
+                    kind: Kind::Add,
+                    token: Some(token),
+                    deadline,
+                    stage: Stage::CatchingUp(voter),
+                });
             }
             Err(error) => self.answer_change(Kind::Add, Some(token), Some(error)),
         }

@@ -6,8 +6,6 @@
 
 use std::time::Duration;
 
-use protocol::types::LeaderEpoch;
-
 use crate::bugs::Bug;
 use crate::follower::LOST_JITTER;
 use crate::identity::ReplicaKey;
@@ -38,7 +36,7 @@ impl Raft {
         if is_negative {
             return Err(Refusal::InvalidRequest("ids, epochs and offsets are not negative"));
         }
-        if epoch < last_epoch || (epoch == last_epoch && !pre_vote && *epoch != LeaderEpoch(0)) {
+        if epoch < last_epoch || (epoch == last_epoch && !pre_vote) {
             return Err(Refusal::InvalidRequest("a candidate's records are of earlier epochs"));
         }
         if self.is_local(candidate.id) {

@@ -4,32 +4,32 @@
 use std::collections::VecDeque;
 
 use protocol::types::{DirectoryId, LeaderEpoch, Offset};
-use raft::{ControlRecord, ElectionState, LogSummary, Quorum, Restored, SnapshotId};
+use raft::{ControlRecord, ElectionState, LogSummary, Quorum, Restored, SnapshotId, VoterSet};
 
 use crate::random::{Random, mix};
 
 /// A record. `chain` stands for it and all before it.
 #[derive(Debug, Clone)]
-pub struct Entry {
-    pub epoch: LeaderEpoch,
-    pub chain: u64,
-    pub control: Option<ControlRecord>,
+pub(crate) struct Entry {
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) chain: u64,
+    pub(crate) control: Option<ControlRecord>,
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct Log {
-    pub start: usize,
+pub(crate) struct Log {
+    pub(crate) start: usize,
     /// `chain` of the record before `start`.
-    pub before: u64,
-    pub entries: VecDeque<Entry>,
+    pub(crate) before: u64,
+    pub(crate) entries: VecDeque<Entry>,
 }
 
 #[derive(Debug, Clone)]
-pub struct Snapshot {
-    pub id: SnapshotId,
-    pub quorum: Quorum,
+pub(crate) struct Snapshot {
+    pub(crate) id: SnapshotId,
+    pub(crate) quorum: Quorum,
     /// Of its last record.
-    pub chain: u64,
+    pub(crate) chain: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -40,35 +40,35 @@ enum Change {
 }
 
 #[derive(Debug)]
-pub struct Volume {
-    pub directory_id: DirectoryId,
+pub(crate) struct Volume {
+    pub(crate) directory_id: DirectoryId,
     /// As the process sees it.
-    pub log: Log,
-    pub durable: Log,
-    pub election: ElectionState,
+    pub(crate) log: Log,
+    pub(crate) durable: Log,
+    pub(crate) election: ElectionState,
     /// Being written: after a crash it is there or not.
-    pub election_unsynced: Option<ElectionState>,
-    pub snapshot: Option<Snapshot>,
+    pub(crate) election_unsynced: Option<ElectionState>,
+    pub(crate) snapshot: Option<Snapshot>,
     unsynced: VecDeque<Change>,
     /// Changes that were synced, ever.
     synced: u64,
 }
 
 impl Log {
-    pub fn end(&self) -> usize {
+    pub(crate) fn end(&self) -> usize {
         self.start + self.entries.len()
     }
 
-    pub fn get(&self, offset: usize) -> Option<&Entry> {
+    pub(crate) fn get(&self, offset: usize) -> Option<&Entry> {
         self.entries.get(offset.checked_sub(self.start)?)
     }
 
     /// Of everything before the offset.
-    pub fn chain_before(&self, end: usize) -> Option<u64> {
+    pub(crate) fn chain_before(&self, end: usize) -> Option<u64> {
         if end == self.start { Some(self.before) } else { self.get(end.checked_sub(1)?).map(|entry| entry.chain) }
     }
 
-    pub fn read(&self, from: usize, to: usize) -> Vec<Entry> {
+    pub(crate) fn read(&self, from: usize, to: usize) -> Vec<Entry> {
         (from..to).map_while(|offset| self.get(offset).cloned()).collect()
     }
 
@@ -77,7 +77,8 @@ impl Log {
             Change::Append(entries) => self.entries.extend(entries.iter().cloned()),
             Change::Truncate(end) => self.entries.truncate(end.saturating_sub(self.start)),
             Change::Restart(snapshot) => {
-                *self = Self { start: offset(snapshot.id.end_offset), before: snapshot.chain, entries: VecDeque::new() };
+                *self =
+                    Self { start: offset(snapshot.id.end_offset), before: snapshot.chain, entries: VecDeque::new() };
             }
         }
     }
@@ -91,7 +92,7 @@ impl Log {
 }
 
 impl Volume {
-    pub fn new(directory_id: DirectoryId, snapshot: Option<Snapshot>) -> Self {
+    pub(crate) fn new(directory_id: DirectoryId, snapshot: Option<Snapshot>) -> Self {
         Self {
             directory_id,
             log: Log::default(),
@@ -105,21 +106,27 @@ impl Volume {
     }
 
     /// A record of its own for `value`, after the last one.
-    pub fn next_entry(&self, value: u64, epoch: LeaderEpoch, before: Option<u64>, control: Option<ControlRecord>) -> Entry {
+    pub(crate) fn next_entry(
+        &self,
+        value: u64,
+        epoch: LeaderEpoch,
+        before: Option<u64>,
+        control: Option<ControlRecord>,
+    ) -> Entry {
         let before = before.or_else(|| self.log.chain_before(self.log.end())).unwrap();
         let epoch_number = u64::from(epoch.0.unsigned_abs());
         Entry { epoch, chain: mix(before ^ mix(value ^ (epoch_number << 40))), control }
     }
 
-    pub fn append(&mut self, entries: Vec<Entry>) {
+    pub(crate) fn append(&mut self, entries: Vec<Entry>) {
         self.change(Change::Append(entries));
     }
 
-    pub fn truncate(&mut self, end: usize) {
+    pub(crate) fn truncate(&mut self, end: usize) {
         self.change(Change::Truncate(end));
     }
 
-    pub fn restart(&mut self, snapshot: Snapshot) {
+    pub(crate) fn restart(&mut self, snapshot: Snapshot) {
         self.snapshot = Some(snapshot.clone());
         self.change(Change::Restart(Box::new(snapshot)));
     }
@@ -130,11 +137,11 @@ impl Volume {
     }
 
     /// What a sync that begins now will have made durable.
-    pub fn changes(&self) -> u64 {
+    pub(crate) fn changes(&self) -> u64 {
         self.synced + self.unsynced.len() as u64
     }
 
-    pub fn sync(&mut self, changes: u64) {
+    pub(crate) fn sync(&mut self, changes: u64) {
         while self.synced < changes {
             let Some(change) = self.unsynced.pop_front() else { break };
             self.durable.apply(&change);
@@ -142,30 +149,30 @@ impl Volume {
         }
     }
 
-    pub fn sync_election(&mut self) {
+    pub(crate) fn sync_election(&mut self) {
         if let Some(state) = self.election_unsynced.take() {
             self.election = state;
         }
     }
 
-    pub fn write_snapshot(&mut self, snapshot: Snapshot) {
+    pub(crate) fn write_snapshot(&mut self, snapshot: Snapshot) {
         self.snapshot = Some(snapshot);
     }
 
-    pub fn advance_start(&mut self, start: usize) {
+    pub(crate) fn advance_start(&mut self, start: usize) {
         self.sync(u64::MAX);
         self.log.advance_start(start);
         self.durable.advance_start(start);
     }
 
     /// The process ends; the kernel writes what it was given.
-    pub fn kill(&mut self, random: &mut Random) {
+    pub(crate) fn kill(&mut self, random: &mut Random) {
         self.sync(u64::MAX);
         self.tear_election(random);
     }
 
     /// Of what was not synced some first part remains, the last write torn.
-    pub fn cut_power(&mut self, random: &mut Random) {
+    pub(crate) fn cut_power(&mut self, random: &mut Random) {
         let kept = random.below(self.unsynced.len() as u64 + 1);
         self.sync(self.synced + kept);
         if let Some(Change::Append(mut entries)) = self.unsynced.pop_front() {
@@ -186,7 +193,7 @@ impl Volume {
     }
 
     /// What a start finds: a snapshot that the log does not reach takes the log's place.
-    pub fn restore(&mut self) -> Restored {
+    pub(crate) fn restore(&mut self) -> Restored {
         if let Some(snapshot) = self.snapshot.clone() {
             let reached = self.log.chain_before(offset(snapshot.id.end_offset)) == Some(snapshot.chain);
             if !reached && Offset(0) < snapshot.id.end_offset {
@@ -195,6 +202,22 @@ impl Volume {
         }
         self.sync(u64::MAX);
         Restored { election: self.election, log: self.summary() }
+    }
+
+    pub(crate) fn last_epoch(&self) -> LeaderEpoch {
+        let of_snapshot = self.snapshot.as_ref().map(|snapshot| snapshot.id.epoch);
+        self.log.entries.back().map(|entry| entry.epoch).or(of_snapshot).unwrap_or_default()
+    }
+
+    /// By its own records.
+    pub(crate) fn voters(&self) -> VoterSet {
+        let behind = self.snapshot.as_ref().map_or(0, |snapshot| offset(snapshot.id.end_offset));
+        let records = (self.log.start..self.log.end()).zip(&self.log.entries).rev().take_while(|(at, _)| behind <= *at);
+        let mut named = records.filter_map(|(_, entry)| match &entry.control {
+            Some(ControlRecord::KRaftVoters(voters)) => Some(voters.clone()),
+            _ => None,
+        });
+        named.next().or_else(|| Some(self.snapshot.as_ref()?.quorum.voters.clone())).unwrap_or_default()
     }
 
     fn summary(&self) -> LogSummary {
@@ -218,10 +241,10 @@ impl Volume {
     }
 }
 
-pub fn offset(offset: Offset) -> usize {
+pub(crate) fn offset(offset: Offset) -> usize {
     usize::try_from(offset.0).unwrap()
 }
 
-pub fn position(index: usize) -> Offset {
+pub(crate) fn position(index: usize) -> Offset {
     Offset(i64::try_from(index).unwrap())
 }

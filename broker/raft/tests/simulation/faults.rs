@@ -1,0 +1,203 @@
+//! Everything that goes wrong, and how it is put right in the end.
+
+use raft::{AddVoterRequest, Event, RemoveVoterRequest, ReplicaKey, Request, SendFailure, VoterSet};
+use std::time::Duration;
+
+use crate::node::{Payload, directory, voter};
+use crate::schedule::Theme;
+use crate::volume::Volume;
+use crate::world::{Happening, World};
+
+impl World {
+    pub(crate) fn fault(&mut self) {
+        if self.schedule.faults_until <= self.now {
+            return;
+        }
+        let wait = self.random.between(1000, 2 * self.schedule.fault_every_micros);
+        self.after(wait, Happening::Fault);
+        self.weather();
+        let index = self.random.index(self.nodes.len());
+        let theme = if self.random.chance(650) { self.schedule.theme } else { Theme::All };
+        match theme {
+            Theme::Crashes => self.stop_somehow(index),
+            Theme::PowerCuts => self.cut_power(index),
+            Theme::Partitions => self.partition(),
+            Theme::VoterChanges => self.change_voters(),
+            Theme::Snapshots => self.take_snapshot(index),
+            Theme::Volumes => self.change_volume(index),
+            Theme::All => self.any_fault(index),
+        }
+    }
+
+    fn any_fault(&mut self, index: usize) {
+        let is_all = matches!(self.schedule.theme, Theme::All | Theme::VoterChanges | Theme::Volumes);
+        match self.random.below(if is_all { 8 } else { 6 }) {
+            0 => self.stop_somehow(index),
+            1 => self.cut_power(index),
+            2 | 3 => self.partition(),
+            4 => self.take_snapshot(index),
+            5 => self.nodes[index].is_slow_disk = !self.nodes[index].is_slow_disk,
+            6 => self.change_voters(),
+            _ => self.change_volume(index),
+        }
+    }
+
+    fn weather(&mut self) {
+        if self.random.chance(self.schedule.bad_weather_permille) {
+            self.network.worsen(&mut self.random);
+        } else {
+            self.network.calm();
+        }
+    }
+
+    fn stop_somehow(&mut self, index: usize) {
+        match self.random.below(6) {
+            0 => self.pause(index),
+            1 => self.step(index, Event::Resign, Payload::Nothing),
+            _ => {}
+        }
+        if self.random.chance(750) {
+            self.kill(index);
+            self.restart_later(index);
+        }
+    }
+
+    fn pause(&mut self, index: usize) {
+        self.nodes[index].paused_until = self.now + self.random.between(20_000, 1_500_000);
+    }
+
+    /// The process ends, the machine stays: whoever is connected notices.
+    pub(crate) fn kill(&mut self, index: usize) {
+        if self.nodes[index].raft.is_some() {
+            self.note(("kill", index));
+            self.nodes[index].volume.kill(&mut self.random);
+            self.stop_process(index, true);
+        }
+    }
+
+    fn cut_power(&mut self, index: usize) {
+        let all = self.random.chance(150);
+        for node in 0..self.nodes.len() {
+            if (all || node == index) && self.nodes[node].raft.is_some() {
+                self.note(("power cut", node));
+                self.nodes[node].volume.cut_power(&mut self.random);
+                self.stop_process(node, false);
+                self.nodes[node].has_power = false;
+                self.restart_later(node);
+            }
+        }
+    }
+
+    fn stop_process(&mut self, index: usize, resets: bool) {
+        self.nodes[index].stop();
+        self.nodes[index].paused_until = 0;
+        let open: Vec<_> =
+            self.tokens.iter().filter(|(_, waiting)| waiting.at == index).map(|(t, w)| (*t, *w)).collect();
+        for (token, waiting) in open {
+            self.tokens.remove(&token);
+            if let Some(asked) = waiting.asked.filter(|_| resets) {
+                self.fail(asked, index, SendFailure::Reset);
+            }
+        }
+    }
+
+    fn restart_later(&mut self, index: usize) {
+        let incarnation = self.nodes[index].incarnation;
+        let wait = self.random.between(5000, 900_000);
+        self.after(wait, Happening::Restart { node: index, incarnation });
+    }
+
+    fn partition(&mut self) {
+        let nodes = self.nodes.len();
+        match self.random.below(8) {
+            0 => self.network.split(&mut self.random, nodes),
+            1 => self.network.ring(nodes),
+            2 => self.network.bridge(&mut self.random, nodes),
+            3 => self.network.one_way(&mut self.random, nodes),
+            4 | 5 => {
+                let leader = self.nodes.iter().position(crate::node::Node::is_leading);
+                let index = leader.unwrap_or_else(|| self.random.index(nodes));
+                self.network.isolate(index, nodes);
+            }
+            _ => self.network.heal_links(),
+        }
+    }
+
+    /// What a person would ask of whoever seems to lead.
+    pub(crate) fn change_voters(&mut self) {
+        let leaders: Vec<_> = (0..self.nodes.len()).filter(|index| self.nodes[*index].is_leading()).collect();
+        if leaders.is_empty() {
+            return;
+        }
+        let leader = leaders[self.random.index(leaders.len())];
+        let voters = self.nodes[leader].raft.as_ref().unwrap().voters().clone();
+        let Some(request) = self.some_change(&voters) else { return };
+        let token = self.new_token(leader, None, false);
+        self.step(leader, Event::Request { token, request }, Payload::Nothing);
+    }
+
+    fn some_change(&mut self, voters: &VoterSet) -> Option<Request> {
+        let mounted: Vec<_> = self.nodes.iter().map(crate::node::Node::key).collect();
+        let gone: Vec<_> = voters.keys().filter(|key| !mounted.contains(key)).collect();
+        let new: Vec<_> = mounted.iter().copied().filter(|key| voters.get(key.id).is_none()).collect();
+        let all: Vec<ReplicaKey> = voters.keys().collect();
+        let removed = if gone.is_empty() || self.random.chance(200) { all } else { gone };
+        if self.random.chance(500) && 1 < voters.len() || new.is_empty() {
+            let key = *removed.get(self.random.index(removed.len()))?;
+            return Some(Request::RemoveVoter(RemoveVoterRequest { key }));
+        }
+        let key = new[self.random.index(new.len())];
+        let timeout = Duration::from_millis(self.random.between(100, 1000));
+        Some(Request::AddVoter(AddVoterRequest { voter: voter(key, crate::world::PORT), timeout }))
+    }
+
+    /// The node comes back with an empty volume, or with one that it had before.
+    fn change_volume(&mut self, index: usize) {
+        self.kill(index);
+        let shelf = self.nodes[index].shelf.len();
+        let next = if 0 < shelf && self.random.chance(500) {
+            let old = self.random.index(shelf);
+            self.nodes[index].shelf.swap_remove(old)
+        } else {
+            Volume::new(directory(self.nodes[index].id, shelf + 1), None)
+        };
+        self.mount(index, next);
+        self.restart_later(index);
+        self.change_voters();
+    }
+
+    fn mount(&mut self, index: usize, volume: Volume) {
+        self.note(("mount", index, volume.directory_id));
+        let node = &mut self.nodes[index];
+        let former = std::mem::replace(&mut node.volume, volume);
+        node.shelf.push(former);
+    }
+
+    /// Everything works again, and every voter has its volume.
+    pub(crate) fn heal(&mut self) {
+        self.note("heal");
+        self.network.heal();
+        self.schedule.faults_until = 0;
+        self.schedule.propose_every_micros = u64::MAX / 4;
+        let voters = self.voters_of_best_log();
+        for index in 0..self.nodes.len() {
+            self.nodes[index].is_slow_disk = false;
+            self.nodes[index].paused_until = 0;
+            let key = voters.keys().find(|key| key.id == self.nodes[index].id);
+            let on_shelf = |volume: &Volume| key.is_some_and(|key| key.directory_id == volume.directory_id);
+            if let Some(place) = self.nodes[index].shelf.iter().position(on_shelf) {
+                self.kill(index);
+                let volume = self.nodes[index].shelf.swap_remove(place);
+                self.mount(index, volume);
+            }
+            let incarnation = self.nodes[index].incarnation;
+            self.restart(index, incarnation);
+        }
+    }
+
+    fn voters_of_best_log(&mut self) -> VoterSet {
+        let volumes = self.nodes.iter_mut().flat_map(|node| std::iter::once(&mut node.volume).chain(&mut node.shelf));
+        let best = volumes.max_by_key(|volume| (volume.last_epoch(), volume.log.end())).unwrap();
+        best.voters()
+    }
+}

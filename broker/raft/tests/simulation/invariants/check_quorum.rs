@@ -1,0 +1,49 @@
+//! A leader that no majority has called for too long is none any more.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::facts::{Fact, Invariant};
+use crate::node::{Node, timing};
+
+/// Beyond one and a half fetch timeouts.
+const GRACE: Duration = Duration::from_millis(20);
+
+#[derive(Default)]
+pub(crate) struct CheckQuorum {
+    /// By the node's clock, since when it leads.
+    since: BTreeMap<usize, Duration>,
+}
+
+impl Invariant for CheckQuorum {
+    fn see(&mut self, fact: &Fact<'_>, now: u64, nodes: &[Node]) -> Result<(), String> {
+        match fact {
+            Fact::Leads { node, .. } => {
+                self.since.insert(*node, nodes[*node].clock.local(now));
+            }
+            Fact::Resigned { node } | Fact::Started { node } => {
+                self.since.remove(node);
+            }
+            Fact::Stepped { node } => return self.check(*node, nodes[*node].clock.local(now), &nodes[*node]),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl CheckQuorum {
+    fn check(&self, index: usize, now: Duration, node: &Node) -> Result<(), String> {
+        let Some(raft) = node.raft.as_ref().filter(|raft| raft.leading().is_some()) else { return Ok(()) };
+        let Some(since) = self.since.get(&index).copied() else { return Ok(()) };
+        let longest = timing().fetch_timeout * 3 / 2 + GRACE;
+        if now < since + longest {
+            return Ok(());
+        }
+        let voters = raft.replicas().into_iter().filter(|replica| replica.is_voter);
+        let heard = voters.filter(|voter| now < voter.last_fetch.unwrap_or(since) + longest).count();
+        if heard < raft.voters().majority() {
+            return Err(format!("node {index} leads although it hears only {heard} of {} voters", raft.voters().len()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,31 @@
+//! Two logs that have a record of one epoch at one offset are the same up to there.
+
+use std::collections::HashMap;
+
+use protocol::types::LeaderEpoch;
+
+use crate::facts::{Fact, Invariant};
+use crate::node::Node;
+
+#[derive(Default)]
+pub(crate) struct LogMatching {
+    /// Each record with what stood before it.
+    records: HashMap<(usize, LeaderEpoch), (u64, u64)>,
+}
+
+impl Invariant for LogMatching {
+    fn see(&mut self, fact: &Fact<'_>, _now: u64, nodes: &[Node]) -> Result<(), String> {
+        let Fact::Appended { node, offset, entry } = fact else { return Ok(()) };
+        let before = nodes[*node].volume.log.chain_before(*offset).unwrap();
+        let chains = (before, entry.chain);
+        let known = *self.records.entry((*offset, entry.epoch)).or_insert(chains);
+        if known == chains {
+            Ok(())
+        } else {
+            Err(format!(
+                "node {node} has another record of epoch {} at {offset}, or another log before it",
+                entry.epoch
+            ))
+        }
+    }
+}

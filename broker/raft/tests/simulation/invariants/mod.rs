@@ -1,0 +1,10 @@
+pub(crate) mod acknowledgement;
+pub(crate) mod check_quorum;
+pub(crate) mod election_safety;
+pub(crate) mod high_watermark;
+pub(crate) mod leader_completeness;
+pub(crate) mod log_matching;
+pub(crate) mod pre_vote;
+pub(crate) mod state_machine_safety;
+pub(crate) mod voter_changes;
+pub(crate) mod votes;

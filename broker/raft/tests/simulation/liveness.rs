@@ -1,0 +1,67 @@
+//! When all works again, the quorum does too: somebody leads, everybody follows, new records are committed
+//! everywhere.
+
+use raft::Raft;
+
+use crate::world::World;
+
+/// Longer than any sequence of timeouts may take.
+const HEALED_WITHIN: u64 = 8_000_000;
+const LOOK_EVERY: u64 = 50_000;
+
+impl World {
+    /// Heals the world, and waits until it works.
+    pub(crate) fn recover(&mut self) {
+        self.heal();
+        let deadline = self.now + HEALED_WITHIN;
+        self.wait_until(deadline, "nobody becomes the active controller", |world| world.controller().is_some());
+        if let Some(controller) = self.controller() {
+            self.append(controller);
+        }
+        self.wait_until(deadline, "the nodes do not agree on a log", World::agrees);
+    }
+
+    fn wait_until(&mut self, deadline: u64, otherwise: &str, is_so: impl Fn(&Self) -> bool) {
+        while self.violation.is_none() && !is_so(self) {
+            if deadline <= self.now {
+                let states: Vec<_> = (0..self.nodes.len()).map(|index| self.state(index)).collect();
+                self.violation = Some(format!("liveness: {otherwise}:\n{}", states.join("\n")));
+            }
+            self.run_until(self.now + LOOK_EVERY);
+        }
+    }
+
+    /// The one in the highest epoch.
+    fn controller(&self) -> Option<usize> {
+        let active = (0..self.nodes.len()).filter(|index| self.nodes[*index].is_active_controller());
+        active.max_by_key(|index| self.nodes[*index].raft.as_ref().map(Raft::epoch))
+    }
+
+    fn agrees(&self) -> bool {
+        let Some(controller) = self.controller() else { return false };
+        let leader = self.nodes[controller].raft.as_ref().unwrap();
+        let has_all = |raft: &Raft| {
+            raft.epoch() == leader.epoch()
+                && raft.log_end() == leader.log_end()
+                && raft.high_watermark() == leader.log_end()
+                && raft.voters() == leader.voters()
+        };
+        self.nodes.iter().all(|node| node.raft.as_ref().is_some_and(has_all))
+    }
+
+    fn state(&self, index: usize) -> String {
+        let node = &self.nodes[index];
+        let Some(raft) = &node.raft else { return format!("node {index}: down") };
+        let voters: Vec<_> = raft.voters().keys().map(|key| key.to_string()).collect();
+        format!(
+            "node {index}: {}, epoch {}, leader {:?}, log {}..{}, committed {}, voters {voters:?}, volume {:?}",
+            if raft.leading().is_some() { "leads" } else { "does not lead" },
+            raft.epoch(),
+            raft.leader().leader,
+            raft.log_start(),
+            raft.log_end(),
+            raft.high_watermark(),
+            node.volume.directory_id,
+        )
+    }
+}

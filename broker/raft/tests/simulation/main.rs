@@ -1,0 +1,116 @@
+//! The quorum under a seeded scheduler: messages late, lost, doubled; partitions; crashes; disks that lose what was
+//! not synced; volumes emptied and brought back; voters coming and going. After each schedule everything heals.
+//!
+//! `RAFT_SCHEDULES` is how many schedules run in all, `PROPTEST_RNG_SEED` which ones. A failure names its seed and
+//! theme; `replays_a_schedule` prints what happens in that of `RAFT_SEED` and `RAFT_THEME`.
+#![expect(clippy::print_stdout, reason = "a schedule is printed when it is asked for")]
+
+mod facts;
+mod faults;
+mod invariants;
+mod liveness;
+mod network;
+mod node;
+mod planted_bugs;
+mod random;
+mod runtime;
+mod schedule;
+mod volume;
+mod world;
+
+use raft::Bug;
+
+use schedule::{Schedule, THEMES, Theme};
+use world::World;
+
+const SCHEDULES: u64 = 10_000;
+const SEED: u64 = 20;
+
+fn run(seed: u64, theme: Theme, bug: Option<Bug>) -> Result<(), String> {
+    let schedule = Schedule::new(seed, theme);
+    let mut world = World::new(schedule);
+    world.bug = bug;
+    finish(&mut world)
+}
+
+fn finish(world: &mut World) -> Result<(), String> {
+    let schedule = world.schedule;
+    world.run_until(schedule.faults_until);
+    world.recover();
+    match world.violation.take() {
+        Some(violation) => Err(format!("{violation}\n  at {} µs of {schedule:?}", world.now)),
+        None => Ok(()),
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+}
+
+fn run_share(theme: Theme) {
+    let share = number("RAFT_SCHEDULES").unwrap_or(SCHEDULES).div_ceil(THEMES.len() as u64);
+    let first = number("PROPTEST_RNG_SEED").unwrap_or(SEED) << 32;
+    for seed in first..first + share {
+        if let Err(violation) = run(seed, theme, None) {
+            panic!("{violation}");
+        }
+    }
+}
+
+#[test]
+fn survives_crashes() {
+    run_share(Theme::Crashes);
+}
+
+#[test]
+fn survives_power_cuts() {
+    run_share(Theme::PowerCuts);
+}
+
+#[test]
+fn survives_partitions() {
+    run_share(Theme::Partitions);
+}
+
+#[test]
+fn survives_voter_changes() {
+    run_share(Theme::VoterChanges);
+}
+
+#[test]
+fn survives_snapshots() {
+    run_share(Theme::Snapshots);
+}
+
+#[test]
+fn survives_empty_and_old_volumes() {
+    run_share(Theme::Volumes);
+}
+
+#[test]
+fn survives_everything_at_once() {
+    run_share(Theme::All);
+}
+
+#[test]
+fn a_seed_gives_one_trace() {
+    let fingerprint = |seed| {
+        let mut world = World::new(Schedule::new(seed, Theme::All)).traced(false);
+        finish(&mut world).unwrap();
+        world.fingerprint()
+    };
+    let first: Vec<_> = (0..10).map(fingerprint).collect();
+    let second: Vec<_> = (0..10).map(fingerprint).collect();
+    assert_eq!(first, second);
+    assert_ne!(first[0], first[1], "seeds make a difference");
+}
+
+/// Does nothing unless asked to: for who looks into a failure.
+#[test]
+fn replays_a_schedule() {
+    let Some(seed) = number("RAFT_SEED") else { return };
+    let name = std::env::var("RAFT_THEME").unwrap_or_default();
+    let theme = THEMES.into_iter().find(|theme| format!("{theme:?}") == name).unwrap_or(Theme::All);
+    let mut world = World::new(Schedule::new(seed, theme)).traced(true);
+    finish(&mut world).unwrap();
+}

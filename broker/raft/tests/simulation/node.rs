@@ -1,0 +1,165 @@
+//! One machine: a process that may be down, its volumes, its clock.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use protocol::types::{BrokerId, DirectoryId, LeaderEpoch};
+use raft::{
+    Action, Address, Config, Endpoint, Event, KRaftVersion, LogGeneration, Moment, Raft, ReplicaKey, Response,
+    SnapshotId, Timing, Voter,
+};
+use uuid::Uuid;
+
+use crate::random::Random;
+use crate::volume::{Entry, Snapshot, Volume};
+
+pub(crate) const LISTENER: &str = "CONTROLLER";
+
+/// What came with a response, beside what the engine looks at.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Payload {
+    #[default]
+    Nothing,
+    Records(Rc<Vec<Entry>>),
+    Snapshot(Rc<Snapshot>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) id: BrokerId,
+    pub(crate) volume: Volume,
+    /// Volumes that were mounted here once.
+    pub(crate) shelf: Vec<Volume>,
+    pub(crate) raft: Option<Raft>,
+    /// Changes with every start, so that what was meant for an earlier process is told from what is for this one.
+    pub(crate) incarnation: u64,
+    /// Where requests find it: its port changes now and then.
+    pub(crate) port: u16,
+    /// Without power nobody even refuses a connection.
+    pub(crate) has_power: bool,
+    pub(crate) paused_until: u64,
+    pub(crate) todo: VecDeque<(Action, Payload)>,
+    /// Nothing in `todo` is carried out while the election state is written.
+    pub(crate) is_persisting: bool,
+    /// Latest of the alarms that were set; earlier ones are void.
+    pub(crate) alarm: u64,
+    /// Of the snapshot that is fetched, the bytes that have come.
+    pub(crate) partial: Option<(SnapshotId, i64)>,
+    pub(crate) clock: Clock,
+    pub(crate) is_slow_disk: bool,
+    /// Of the log, as the engine numbers them.
+    pub(crate) generation: LogGeneration,
+    /// When the leader last answered a fetch, in which epoch: the node's own time.
+    pub(crate) heard: Option<(LeaderEpoch, Duration)>,
+}
+
+/// Of the node's own: it starts somewhere and runs a little fast or slow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    pub(crate) offset_micros: u64,
+    pub(crate) rate_permille: u64,
+}
+
+impl Clock {
+    pub(crate) fn local(self, now: u64) -> Duration {
+        Duration::from_micros(self.offset_micros + now * self.rate_permille / 1000)
+    }
+
+    /// The first moment at which the node's clock shows the time.
+    pub(crate) fn global(self, local: Duration) -> u64 {
+        let micros = u64::try_from(local.as_micros()).unwrap();
+        (micros.saturating_sub(self.offset_micros) * 1000).div_ceil(self.rate_permille)
+    }
+}
+
+/// Kafka's defaults, five times as fast.
+pub(crate) fn timing() -> Timing {
+    Timing {
+        election_timeout: Duration::from_millis(200),
+        fetch_timeout: Duration::from_millis(400),
+        election_backoff_max: Duration::from_millis(200),
+        request_timeout: Duration::from_millis(400),
+        fetch_wait_max: Duration::from_millis(150),
+    }
+}
+
+impl Node {
+    pub(crate) fn key(&self) -> ReplicaKey {
+        ReplicaKey { id: self.id, directory_id: self.volume.directory_id }
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        address(self.id, self.port)
+    }
+
+    pub(crate) fn voter(&self) -> Voter {
+        voter(self.key(), self.port)
+    }
+
+    pub(crate) fn config(&self, bootstrap: Vec<Address>) -> Config {
+        Config {
+            local: self.key(),
+            endpoints: self.voter().endpoints,
+            listener: LISTENER.to_owned(),
+            bootstrap,
+            timing: timing(),
+        }
+    }
+
+    pub(crate) fn moment(&self, now: u64, random: &mut Random) -> Moment {
+        Moment { now: self.clock.local(now), random: random.next() }
+    }
+
+    pub(crate) fn is_leading(&self) -> bool {
+        self.raft.as_ref().is_some_and(|raft| raft.leading().is_some())
+    }
+
+    pub(crate) fn is_active_controller(&self) -> bool {
+        let leading = self.raft.as_ref().and_then(Raft::leading);
+        leading.is_some_and(|leading| leading.is_activated) && self.todo.is_empty()
+    }
+
+    /// Notes whether the leader it follows is well.
+    pub(crate) fn hear(&mut self, event: &Event, now: u64) {
+        let Some(raft) = &self.raft else { return };
+        match event {
+            Event::Response { response: Response::Fetch { response, .. }, .. } => {
+                let is_news = response.error.is_none() && response.leader.leader == raft.leader().leader;
+                let is_of_epoch = response.leader.epoch == raft.epoch();
+                self.heard = (is_news && is_of_epoch).then(|| (raft.epoch(), self.clock.local(now)));
+            }
+            Event::RequestFailed { .. } => self.heard = None,
+            _ => {}
+        }
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.raft = None;
+        self.todo.clear();
+        self.is_persisting = false;
+        self.partial = None;
+        self.heard = None;
+        self.generation = LogGeneration::default();
+        self.incarnation += 1;
+    }
+}
+
+pub(crate) fn address(id: BrokerId, port: u16) -> Address {
+    Address { host: format!("node-{id}"), port }
+}
+
+pub(crate) fn voter(key: ReplicaKey, port: u16) -> Voter {
+    Voter {
+        key,
+        endpoints: vec![Endpoint { name: LISTENER.to_owned(), address: address(key.id, port) }],
+        kraft_version_min: KRaftVersion(0),
+        kraft_version_max: KRaftVersion(1),
+    }
+}
+
+/// The `generation`th volume of a node.
+pub(crate) fn directory(id: BrokerId, generation: usize) -> DirectoryId {
+    let generation = u128::try_from(generation).unwrap();
+    DirectoryId(Uuid::from_u128((u128::from(id.0.unsigned_abs()) << 64) + generation + 1))
+}

@@ -1,0 +1,63 @@
+//! Each rule left out is found: by a recorded seed, and if schedules change, by another one among the first few
+//! hundred. `RAFT_FIND_BUGS=1` prints the table anew.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use raft::Bug;
+
+use crate::schedule::{THEMES, Theme};
+use crate::{number, run};
+
+const SEEDS_MAX: u64 = 500;
+
+const CAUGHT: [(Bug, Theme, u64); 16] = [
+    (Bug::VoteNotPersisted, Theme::Crashes, 0),
+    (Bug::VoteWithoutLogComparison, Theme::Crashes, 0),
+    (Bug::VoteTwiceInAnEpoch, Theme::Crashes, 0),
+    (Bug::VoteOfForeignDirectory, Theme::Volumes, 0),
+    (Bug::AcknowledgementOfForeignDirectory, Theme::Volumes, 0),
+    (Bug::AcknowledgementBeforePersisted, Theme::PowerCuts, 0),
+    (Bug::PersistedOfEarlierGeneration, Theme::Partitions, 0),
+    (Bug::CommitOfPriorEpochByCounting, Theme::Partitions, 0),
+    (Bug::HighWatermarkGoesBack, Theme::VoterChanges, 0),
+    (Bug::TruncationKeepsVoters, Theme::VoterChanges, 0),
+    (Bug::TruncationToHighWatermark, Theme::Crashes, 0),
+    (Bug::VoterChangeBeforeCommit, Theme::VoterChanges, 0),
+    (Bug::TwoVoterChanges, Theme::VoterChanges, 0),
+    (Bug::NewVoterNotCaughtUp, Theme::VoterChanges, 0),
+    (Bug::NoCheckQuorum, Theme::Partitions, 0),
+    (Bug::PreVoteIgnoresLiveLeader, Theme::Partitions, 0),
+];
+
+/// What gave it away, if anything did. An assertion of the engine does too.
+fn found(bug: Bug, theme: Theme, seed: u64) -> Option<String> {
+    match catch_unwind(AssertUnwindSafe(|| run(seed, theme, Some(bug)))) {
+        Ok(outcome) => outcome.err(),
+        Err(_) => Some("an assertion".to_owned()),
+    }
+}
+
+#[test]
+fn each_planted_bug_is_found() {
+    for (bug, theme, seed) in CAUGHT {
+        assert_eq!(run(seed, theme, None), Ok(()), "without {bug:?}");
+        assert!(found(bug, theme, seed).is_some(), "{bug:?} is not found by seed {seed} of {theme:?}");
+    }
+}
+
+#[test]
+fn finds_seeds_for_the_table() {
+    if number("RAFT_FIND_BUGS").is_none() {
+        return;
+    }
+    for (bug, ..) in CAUGHT {
+        let seeds = (0..SEEDS_MAX).flat_map(|seed| THEMES.map(|theme| (seed, theme)));
+        let mut hits = seeds.filter_map(|(seed, theme)| found(bug, theme, seed).map(|how| (seed, theme, how)));
+        match hits.next() {
+            Some((seed, theme, how)) => {
+                println!("    (Bug::{bug:?}, Theme::{theme:?}, {seed}), // {}", how.lines().next().unwrap_or_default());
+            }
+            None => println!("    {bug:?}: not found"),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What a schedule is made of, all of it derived from its seed.
+
+use crate::random::Random;
+
+/// What goes wrong in it. Each kind has schedules that concentrate on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Theme {
+    /// Processes killed, paused, stopped.
+    Crashes,
+    /// Machines lose power, and with it what was not synced.
+    PowerCuts,
+    Partitions,
+    VoterChanges,
+    /// Snapshots are taken and logs deleted behind them.
+    Snapshots,
+    /// Nodes come with empty volumes, and with volumes that they had before.
+    Volumes,
+    All,
+}
+
+pub(crate) const THEMES: [Theme; 7] = [
+    Theme::Crashes,
+    Theme::PowerCuts,
+    Theme::Partitions,
+    Theme::VoterChanges,
+    Theme::Snapshots,
+    Theme::Volumes,
+    Theme::All,
+];
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schedule {
+    pub(crate) seed: u64,
+    pub(crate) theme: Theme,
+    /// Voters that formatting lays down.
+    pub(crate) voters: usize,
+    pub(crate) observers: usize,
+    pub(crate) faults_until: u64,
+    pub(crate) fault_every_micros: u64,
+    pub(crate) propose_every_micros: u64,
+    pub(crate) clock_drift_permille: u64,
+    /// Share of the time with bad links.
+    pub(crate) bad_weather_permille: u64,
+}
+
+impl Schedule {
+    pub(crate) fn new(seed: u64, theme: Theme) -> Self {
+        let mut random = Random::new(seed ^ 0x5eed);
+        let voters = [1, 2, 3, 3, 3, 3, 4, 5, 5][random.index(9)];
+        let changes = matches!(theme, Theme::VoterChanges | Theme::Volumes | Theme::All);
+        Self {
+            seed,
+            theme,
+            voters: if changes { voters } else { voters.max(3) },
+            observers: usize::try_from(random.below(if changes { 3 } else { 2 })).unwrap(),
+            faults_until: random.between(2_000_000, 6_000_000),
+            fault_every_micros: random.between(60_000, 500_000),
+            propose_every_micros: random.between(5_000, 80_000),
+            clock_drift_permille: [0, 20, 100][random.index(3)],
+            bad_weather_permille: [0, 300, 900][random.index(3)],
+        }
+    }
+
+    pub(crate) fn nodes(&self) -> usize {
+        self.voters + self.observers
+    }
+}

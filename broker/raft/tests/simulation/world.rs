@@ -1,0 +1,333 @@
+//! Nodes, the network between them, and a queue of what happens next: the stand-in for the runtime, for the clocks,
+//! and for everything that goes wrong.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use protocol::types::BrokerId;
+use raft::{Bug, Event, KRaftVersion, LogGeneration, Quorum, Raft, Request, RequestId, SnapshotId, Token};
+
+use crate::facts::{Fact, Invariants};
+use crate::network::Network;
+use crate::node::{Clock, Node, Payload, directory, voter};
+use crate::random::Random;
+use crate::schedule::Schedule;
+use crate::volume::{Snapshot, Volume};
+
+#[derive(Debug, Clone)]
+pub(crate) enum Happening {
+    /// The engine's timer.
+    Alarm {
+        node: usize,
+        alarm: u64,
+    },
+    Request {
+        to: usize,
+        asked: Asked,
+        request: Request,
+    },
+    /// To a request of the node's.
+    Outcome {
+        to: usize,
+        incarnation: u64,
+        event: Event,
+        payload: Payload,
+    },
+    ElectionDurable {
+        node: usize,
+        incarnation: u64,
+    },
+    Synced {
+        node: usize,
+        incarnation: u64,
+        changes: u64,
+        end: usize,
+        generation: LogGeneration,
+    },
+    SnapshotChecked {
+        node: usize,
+        incarnation: u64,
+        snapshot: Box<Snapshot>,
+        is_damaged: bool,
+    },
+    Restart {
+        node: usize,
+        incarnation: u64,
+    },
+    Propose,
+    Fault,
+}
+
+/// Who waits for an answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) from: usize,
+    pub(crate) incarnation: u64,
+    pub(crate) id: RequestId,
+}
+
+/// A request that a node has not answered yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiting {
+    pub(crate) at: usize,
+    /// None: a person who wants voters changed.
+    pub(crate) asked: Option<Asked>,
+    pub(crate) is_pre_vote: bool,
+}
+
+pub(crate) struct World {
+    pub(crate) schedule: Schedule,
+    pub(crate) bug: Option<Bug>,
+    pub(crate) now: u64,
+    pub(crate) random: Random,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) network: Network,
+    pub(crate) tokens: BTreeMap<Token, Waiting>,
+    pub(crate) last_token: u64,
+    pub(crate) invariants: Invariants,
+    pub(crate) violation: Option<String>,
+    queue: BTreeMap<(u64, u64), Happening>,
+    sequence: u64,
+    trace: Option<Trace>,
+}
+
+/// Of all that happened.
+#[derive(Debug, Default)]
+struct Trace {
+    hasher: DefaultHasher,
+    prints: bool,
+}
+
+impl World {
+    pub(crate) fn new(schedule: Schedule) -> Self {
+        let mut random = Random::new(schedule.seed);
+        let initial = (0..schedule.voters).map(|index| {
+            let id = BrokerId(i32::try_from(index).unwrap());
+            voter(raft::ReplicaKey { id, directory_id: directory(id, 0) }, PORT)
+        });
+        let quorum = Quorum { kraft_version: KRaftVersion::DYNAMIC_VOTERS, voters: initial.collect() };
+        let formatted = Snapshot { id: SnapshotId::default(), quorum, chain: 0 };
+        let nodes = (0..schedule.nodes()).map(|index| {
+            let snapshot = (index < schedule.voters).then(|| formatted.clone());
+            new_node(index, snapshot, schedule.clock_drift_permille, &mut random)
+        });
+        let nodes = nodes.collect();
+        let mut world = Self {
+            schedule,
+            bug: None,
+            now: 0,
+            random,
+            nodes,
+            network: Network::default(),
+            tokens: BTreeMap::new(),
+            last_token: 0,
+            invariants: Invariants::default(),
+            violation: None,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            trace: None,
+        };
+        for node in 0..world.nodes.len() {
+            let at = world.random.below(100_000);
+            world.at(at, Happening::Restart { node, incarnation: 0 });
+        }
+        world.at(schedule.propose_every_micros, Happening::Propose);
+        world.at(schedule.fault_every_micros, Happening::Fault);
+        world
+    }
+
+    /// Notes everything, and prints it if asked to.
+    pub(crate) fn traced(mut self, prints: bool) -> Self {
+        self.trace = Some(Trace { hasher: DefaultHasher::new(), prints });
+        self
+    }
+
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.trace.as_ref().unwrap().hasher.finish()
+    }
+
+    pub(crate) fn note(&mut self, what: impl Debug) {
+        let Some(trace) = &mut self.trace else { return };
+        let line = format!("{:>10} {what:?}", self.now);
+        line.hash(&mut trace.hasher);
+        if trace.prints {
+            println!("{line}");
+        }
+    }
+
+    pub(crate) fn at(&mut self, time: u64, happening: Happening) {
+        self.sequence += 1;
+        self.queue.insert((time.max(self.now), self.sequence), happening);
+    }
+
+    pub(crate) fn after(&mut self, wait: u64, happening: Happening) {
+        self.at(self.now + wait, happening);
+    }
+
+    /// Until the time has come or an invariant is broken.
+    pub(crate) fn run_until(&mut self, end: u64) {
+        while self.violation.is_none() {
+            let Some(next) = self.queue.first_entry().filter(|next| next.key().0 < end) else { break };
+            self.now = next.key().0;
+            let happening = next.remove();
+            self.happen(happening);
+        }
+        self.now = self.now.max(end);
+    }
+
+    pub(crate) fn see(&mut self, fact: &Fact<'_>) {
+        if let Err(violation) = self.invariants.see(fact, self.now, &self.nodes) {
+            self.violation.get_or_insert(violation);
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        if let Some(node) = happening.node().filter(|node| self.now < self.nodes[*node].paused_until) {
+            return self.at(self.nodes[node].paused_until, happening);
+        }
+        match happening {
+            Happening::Alarm { node, alarm } if self.nodes[node].alarm == alarm => {
+                self.step(node, Event::Timer, Payload::Nothing);
+            }
+            Happening::Alarm { .. } => {}
+            Happening::Request { to, asked, request } => self.receive(to, asked, request),
+            Happening::Outcome { to, incarnation, event, payload } if self.is_same_process(to, incarnation) => {
+                self.nodes[to].hear(&event, self.now);
+                self.step(to, event, payload);
+            }
+            Happening::ElectionDurable { node, incarnation } if self.is_same_process(node, incarnation) => {
+                self.nodes[node].volume.sync_election();
+                self.nodes[node].is_persisting = false;
+                self.carry_out(node);
+            }
+            Happening::Synced { node, incarnation, changes, end, generation }
+                if self.is_same_process(node, incarnation) =>
+            {
+                self.nodes[node].volume.sync(changes);
+                let end_offset = crate::volume::position(end);
+                self.step(node, Event::Persisted { end_offset, generation }, Payload::Nothing);
+            }
+            Happening::SnapshotChecked { node, incarnation, snapshot, is_damaged }
+                if self.is_same_process(node, incarnation) =>
+            {
+                let id = snapshot.id;
+                let finished = Event::SnapshotFinished { id, quorum: snapshot.quorum.clone() };
+                let event = if is_damaged { Event::SnapshotDamaged { id } } else { finished };
+                self.step(node, event, Payload::Snapshot((*snapshot).into()));
+            }
+            Happening::Restart { node, incarnation } => self.restart(node, incarnation),
+            Happening::Propose => self.propose(),
+            Happening::Fault => self.fault(),
+            // What was meant for a process that is no more.
+            Happening::Outcome { .. }
+            | Happening::ElectionDurable { .. }
+            | Happening::Synced { .. }
+            | Happening::SnapshotChecked { .. } => {}
+        }
+    }
+
+    fn is_same_process(&self, node: usize, incarnation: u64) -> bool {
+        let node = &self.nodes[node];
+        node.raft.is_some() && node.incarnation == incarnation
+    }
+
+    pub(crate) fn restart(&mut self, index: usize, incarnation: u64) {
+        let bootstrap = self.nodes.iter().map(Node::address).collect();
+        let node = &mut self.nodes[index];
+        if node.raft.is_some() || node.incarnation != incarnation {
+            return;
+        }
+        node.has_power = true;
+        let moment = node.moment(self.now, &mut self.random);
+        let (mut raft, actions) = Raft::start(node.config(bootstrap), node.volume.restore(), moment);
+        if let Some(bug) = self.bug {
+            raft.plant(bug);
+        }
+        node.raft = Some(raft);
+        self.note(("start", index, self.nodes[index].key()));
+        self.see(&Fact::Started { node: index });
+        self.do_all(index, actions, Payload::Nothing);
+    }
+
+    pub(crate) fn step(&mut self, index: usize, event: Event, payload: Payload) {
+        self.note((index, &event));
+        let node = &mut self.nodes[index];
+        let moment = node.moment(self.now, &mut self.random);
+        let Some(raft) = &mut node.raft else { return };
+        let actions = raft.step(event, moment);
+        self.do_all(index, actions, payload);
+    }
+
+    fn do_all(&mut self, index: usize, actions: Vec<raft::Action>, payload: Payload) {
+        self.note((index, &actions));
+        let node = &mut self.nodes[index];
+        node.todo.extend(actions.into_iter().map(|action| (action, payload.clone())));
+        self.carry_out(index);
+        self.see(&Fact::Stepped { node: index });
+        self.set_alarm(index);
+    }
+
+    fn set_alarm(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.alarm += 1;
+        let alarm = node.alarm;
+        if let Some(timer) = node.raft.as_ref().and_then(Raft::next_timer) {
+            let at = node.clock.global(timer);
+            self.at(at, Happening::Alarm { node: index, alarm });
+        }
+    }
+
+    fn propose(&mut self) {
+        let every = self.schedule.propose_every_micros;
+        let wait = self.random.between(every / 2, every + every / 2);
+        self.after(wait, Happening::Propose);
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].is_active_controller() && self.nodes[index].paused_until <= self.now {
+                self.append(index);
+            }
+        }
+    }
+}
+
+pub(crate) const PORT: u16 = 9093;
+
+fn new_node(index: usize, snapshot: Option<Snapshot>, drift: u64, random: &mut Random) -> Node {
+    let id = BrokerId(i32::try_from(index).unwrap());
+    Node {
+        id,
+        volume: Volume::new(directory(id, 0), snapshot),
+        shelf: Vec::new(),
+        raft: None,
+        incarnation: 0,
+        port: PORT,
+        has_power: true,
+        paused_until: 0,
+        todo: std::collections::VecDeque::new(),
+        is_persisting: false,
+        alarm: 0,
+        partial: None,
+        clock: Clock {
+            offset_micros: random.below(10_000_000),
+            rate_permille: random.between(1000 - drift, 1000 + drift),
+        },
+        is_slow_disk: false,
+        generation: LogGeneration::default(),
+        heard: None,
+    }
+}
+
+impl Happening {
+    /// To whom it happens: a paused process notices nothing.
+    fn node(&self) -> Option<usize> {
+        match self {
+            Self::Alarm { node, .. }
+            | Self::Request { to: node, .. }
+            | Self::Outcome { to: node, .. }
+            | Self::ElectionDurable { node, .. }
+            | Self::Synced { node, .. }
+            | Self::SnapshotChecked { node, .. } => Some(*node),
+            Self::Restart { .. } | Self::Propose | Self::Fault => None,
+        }
+    }
+}
