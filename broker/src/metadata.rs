@@ -1,6 +1,7 @@
 //! The cluster's metadata: what the metadata log's records add up to. Pure.
 
 mod image;
+mod quorum_view;
 mod replay;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -12,4 +13,5 @@ pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
 pub(crate) const METADATA_DIRECTORY: &str = "__cluster_metadata-0";
 
 pub(crate) use image::{BrokerImage, ConfigResource, Image, PartitionImage, Replica, TopicImage, UnknownPartition};
+pub(crate) use quorum_view::{QuorumLeader, QuorumView};
 pub(crate) use replay::{ReplayError, replay};

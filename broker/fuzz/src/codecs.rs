@@ -11,14 +11,14 @@ use kafka_protocol::messages::{
     DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest,
     DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
     DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, DescribeTransactionsRequest,
-    DescribeUserScramCredentialsRequest, ElectLeadersRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest,
-    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
-    ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest, ListPartitionReassignmentsRequest,
-    ListTransactionsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, SaslAuthenticateRequest, SaslHandshakeRequest, SyncGroupRequest,
-    TxnOffsetCommitRequest, UpdateFeaturesRequest, WriteTxnMarkersRequest,
+    DescribeUserScramCredentialsRequest, ElectLeadersRequest, EndTxnRequest, EnvelopeRequest, FetchRequest,
+    FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest,
+    ListPartitionReassignmentsRequest, ListTransactionsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SaslAuthenticateRequest,
+    SaslHandshakeRequest, SyncGroupRequest, TxnOffsetCommitRequest, UpdateFeaturesRequest, WriteTxnMarkersRequest,
 };
-use kafka_protocol::protocol::Request;
+use kafka_protocol::protocol::{Decodable, Encodable, Request};
 use protocol::schema::{self, Versions};
 
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +97,7 @@ pub static CODECS: LazyLock<Vec<Codec>> = LazyLock::new(|| {
         codec_of::<AlterUserScramCredentialsRequest>(),
         codec_of::<DescribeQuorumRequest>(),
         codec_of::<UpdateFeaturesRequest>(),
+        codec_of::<EnvelopeRequest>(),
         codec_of::<DescribeClusterRequest>(),
         codec_of::<DescribeProducersRequest>(),
         codec_of::<DescribeTransactionsRequest>(),
@@ -126,9 +127,9 @@ fn codec_of<R: Request + Default>() -> Codec {
     }
 }
 
-fn decode<R: Request>(mut body: Bytes, version: i16) -> Decoded {
+pub fn decode<M: Decodable + Encodable>(mut body: Bytes, version: i16) -> Decoded {
     let mut result = Err(anyhow::Error::msg("not decoded"));
-    let allocated = measure(|| result = R::decode(&mut body, version)).bytes_total;
+    let allocated = measure(|| result = M::decode(&mut body, version)).bytes_total;
     let allocated = usize::try_from(allocated).unwrap_or(usize::MAX);
     let outcome = match result {
         Ok(message) => Outcome::Message { left: body.len(), encoded: encode(&message, version) },
@@ -138,7 +139,7 @@ fn decode<R: Request>(mut body: Bytes, version: i16) -> Decoded {
     Decoded { outcome, allocated }
 }
 
-fn encode<R: Request>(message: &R, version: i16) -> Result<Vec<u8>, String> {
+fn encode<M: Encodable>(message: &M, version: i16) -> Result<Vec<u8>, String> {
     let mut encoded = BytesMut::new();
     message.encode(&mut encoded, version).map_err(|error| error.to_string())?;
     Ok(encoded.to_vec())

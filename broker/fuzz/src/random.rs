@@ -1,6 +1,6 @@
 //! Bodies by the table, and what strangers make of them.
 
-use protocol::schema::{Field, Kind, Request};
+use protocol::schema::{Field, Kind, Request, Response};
 
 /// SplitMix64: the same bodies in every run.
 #[derive(Debug)]
@@ -28,11 +28,14 @@ impl Random {
     }
 }
 
-/// A valid body. Tagged fields are never null, which is their default and would not be written again.
+/// A valid body. Tagged fields are never null, empty or false: such defaults would not be written again.
 pub fn body(random: &mut Random, request: &Request, version: i16) -> Vec<u8> {
-    let mut writer = Writer { random, version, flexible: request.flexible.contains(version), body: Vec::new() };
-    writer.fields(request.fields);
-    writer.body
+    Writer::write(random, request.fields, version, request.flexible.contains(version))
+}
+
+/// A valid body of an answer.
+pub fn response_body(random: &mut Random, response: &Response, version: i16) -> Vec<u8> {
+    Writer::write(random, response.fields, version, response.flexible.contains(version))
 }
 
 struct Writer<'a> {
@@ -43,6 +46,12 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    fn write(random: &mut Random, fields: &[Field], version: i16, flexible: bool) -> Vec<u8> {
+        let mut writer = Writer { random, version, flexible, body: Vec::new() };
+        writer.fields(fields);
+        writer.body
+    }
+
     fn fields(&mut self, fields: &[Field]) {
         let known = fields.iter().filter(|field| field.versions.contains(self.version));
         let (tagged, plain): (Vec<&Field>, Vec<&Field>) = known.partition(|field| field.tag.is_some());
@@ -61,13 +70,25 @@ impl Writer<'_> {
         self.varint(known.len() + unknown);
         for field in known {
             let outer = std::mem::take(&mut self.body);
-            self.field(field, false);
+            self.tagged_field(field);
             let value = std::mem::replace(&mut self.body, outer);
             self.tag(field.tag.map_or(0, |tag| tag as usize), &value);
         }
         for tag in 0..unknown {
             let value = vec![7; self.random.below(3)];
             self.tag(100 + tag, &value);
+        }
+    }
+
+    fn tagged_field(&mut self, field: &Field) {
+        match (field.element_bytes, field.kind) {
+            (Some(_), kind) => {
+                let count = 1 + self.random.below(3);
+                self.length(4, Some(count));
+                (0..count).for_each(|_| self.value(kind, false));
+            }
+            (None, Kind::Bool) => self.body.push(1),
+            (None, _) => self.field(field, false),
         }
     }
 

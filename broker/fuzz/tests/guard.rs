@@ -2,11 +2,17 @@
 
 use bytes::Bytes;
 use fuzz::body::{SHARED_FRAME_BYTES, agree};
-use fuzz::codecs::{CODECS, Outcome, codec, each_version};
+use fuzz::codecs::{CODECS, Outcome, codec, decode, each_version};
 use fuzz::random::{self, Random};
+use kafka_protocol::messages::{
+    AllocateProducerIdsRequest, AlterPartitionRequest, ApiKey, ApiVersionsRequest, BeginQuorumEpochRequest,
+    BrokerHeartbeatRequest, BrokerRegistrationRequest, ControllerRegistrationRequest, CreateTopicsRequest,
+    EndQuorumEpochRequest, EnvelopeRequest, FetchRequest, FetchSnapshotRequest, UpdateRaftVoterRequest, VoteRequest,
+};
+use kafka_protocol::protocol::{HeaderVersion, Message, Request};
 use proptest::prelude::*;
 use protocol::guard;
-use protocol::schema::REQUESTS;
+use protocol::schema::{self, REQUESTS, RESPONSES, Versions};
 
 const CASES: u32 = 60;
 const MUTANTS_PER_BODY: u64 = 10;
@@ -43,6 +49,47 @@ fn empty_messages_pass() {
     assert!(150 < passed, "most versions can encode an empty message: {passed}");
 }
 
+/// Versions, fields and what the codec reserves, for the answers to one request.
+fn answers_agree<R: Request>(random: &mut Random) {
+    let described = schema::response(R::KEY).expect("a table for every answer");
+    let versions = <R::Response as Message>::VERSIONS;
+    assert_eq!(described.versions, Versions::between(versions.min, versions.max), "{:?}", described.key);
+    for version in versions.min..=versions.max {
+        let flexible = <R::Response as HeaderVersion>::header_version(version) == 1;
+        // The header of this one is never flexible.
+        assert!(described.key == ApiKey::ApiVersions || described.flexible.contains(version) == flexible);
+        let body = random::response_body(random, described, version);
+        let case = || format!("{:?} {version}: {body:02x?}", described.key);
+        let decoded = decode::<R::Response>(Bytes::from(body.clone()), version);
+        assert_eq!(decoded.outcome, Outcome::Message { left: 0, encoded: Ok(body.clone()) }, "{}", case());
+        let reserved = guard::measure_response(described, version, &body);
+        let reserved = reserved.unwrap_or_else(|error| panic!("{error}: {}", case()));
+        assert!(decoded.allocated <= reserved + SHARED_FRAME_BYTES, "{} > {reserved}: {}", decoded.allocated, case());
+    }
+}
+
+const ANSWERS: [fn(&mut Random); 14] = [
+    answers_agree::<FetchRequest>,
+    answers_agree::<ApiVersionsRequest>,
+    answers_agree::<CreateTopicsRequest>,
+    answers_agree::<VoteRequest>,
+    answers_agree::<BeginQuorumEpochRequest>,
+    answers_agree::<EndQuorumEpochRequest>,
+    answers_agree::<AlterPartitionRequest>,
+    answers_agree::<EnvelopeRequest>,
+    answers_agree::<FetchSnapshotRequest>,
+    answers_agree::<BrokerRegistrationRequest>,
+    answers_agree::<BrokerHeartbeatRequest>,
+    answers_agree::<AllocateProducerIdsRequest>,
+    answers_agree::<ControllerRegistrationRequest>,
+    answers_agree::<UpdateRaftVoterRequest>,
+];
+
+#[test]
+fn every_table_of_an_answer_is_compared() {
+    assert_eq!(ANSWERS.len(), RESPONSES.len());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: CASES, max_shrink_iters: 0, ..ProptestConfig::default() })]
 
@@ -58,6 +105,13 @@ proptest! {
             let reserved = guard::measure(codec.request, version, &body);
             let reserved = reserved.unwrap_or_else(|error| panic!("{error}: {}", case()));
             assert!(decoded.allocated <= reserved + SHARED_FRAME_BYTES, "{} > {reserved}: {}", decoded.allocated, case());
+        }
+    }
+
+    #[test]
+    fn what_the_codec_answers_passes(seed: u64) {
+        for answers_agree in ANSWERS {
+            answers_agree(&mut Random(seed));
         }
     }
 

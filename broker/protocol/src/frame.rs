@@ -117,6 +117,27 @@ fn skip_tagged_fields(reader: &mut Reader<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The start of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseHeader {
+    pub correlation_id: i32,
+    /// Where the body begins in the frame.
+    pub body_offset: usize,
+}
+
+impl ResponseHeader {
+    /// `version` is that of the header: 0, or 1 with tagged fields.
+    pub fn decode(frame: &[u8], version: i16) -> Result<Self, GuardError> {
+        let mut reader = Reader::new(frame);
+        let correlation_id = reader.int32().map_err(|fault| fault.at("correlation id", 0))?;
+        if 0 < version {
+            let position = reader.position();
+            skip_tagged_fields(&mut reader).map_err(|fault| fault.at("tagged fields", position))?;
+        }
+        Ok(Self { correlation_id, body_offset: reader.position() })
+    }
+}
+
 /// Writes the header of a response to a request of this API and version.
 pub fn put_response_header(buffer: &mut impl BufMut, api: &Api, api_version: i16, correlation_id: i32) {
     buffer.put_i32(correlation_id);

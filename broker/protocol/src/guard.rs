@@ -1,4 +1,4 @@
-//! Walks the body of a request before kafka-protocol decodes it, because that decoder reserves memory for whatever
+//! Walks the body of a message before kafka-protocol decodes it, because that decoder reserves memory for whatever
 //! count it reads: 20 bytes would abort the process.
 //!
 //! Three things hold for a body that passes:
@@ -17,7 +17,7 @@ mod walk;
 
 pub(crate) use self::reader::Reader;
 use self::walk::Walk;
-use crate::schema::Request;
+use crate::schema::{Field, Request, Response, Versions};
 
 /// Every body may make the decoder reserve this much, however short it is.
 const BUDGET_FLOOR_BYTES: usize = 64 * 1024;
@@ -75,11 +75,30 @@ pub fn check(request: &Request, version: i16, body: &[u8]) -> Result<(), GuardEr
 
 /// As [`check`]; tells how many bytes the decoder reserves at most.
 pub fn measure(request: &Request, version: i16, body: &[u8]) -> Result<usize, GuardError> {
-    if !request.versions.contains(version) {
+    walk(request.fields, request.versions, request.flexible, version, body)
+}
+
+/// Whether the body of an answer may be given to the decoder.
+pub fn check_response(response: &Response, version: i16, body: &[u8]) -> Result<(), GuardError> {
+    measure_response(response, version, body).map(|_reserved| ())
+}
+
+pub fn measure_response(response: &Response, version: i16, body: &[u8]) -> Result<usize, GuardError> {
+    walk(response.fields, response.versions, response.flexible, version, body)
+}
+
+fn walk(
+    fields: &[Field],
+    versions: Versions,
+    flexible: Versions,
+    version: i16,
+    body: &[u8],
+) -> Result<usize, GuardError> {
+    if !versions.contains(version) {
         return Err(Fault::Version { version }.at("ApiVersion", 0));
     }
-    let mut walk = Walk::new(body, version, request.flexible.contains(version));
-    walk.fields(request.fields)?;
+    let mut walk = Walk::new(body, version, flexible.contains(version));
+    walk.fields(fields)?;
     Ok(walk.reserved())
 }
 

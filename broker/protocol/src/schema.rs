@@ -1,4 +1,4 @@
-//! What the requests look like on the wire: fields, types, versions. The guard walks bodies by this table before
+//! What messages look like on the wire: fields, types, versions. The guard walks bodies by this table before
 //! anything is decoded. Names, versions and tags are Kafka's; `versions` stops where kafka-protocol's codec stops.
 //!
 //! A table reads like Kafka's own message definitions:
@@ -15,6 +15,7 @@ mod cluster;
 mod configs;
 mod data;
 mod groups;
+mod responses;
 mod security;
 mod topics;
 mod transactions;
@@ -28,6 +29,7 @@ pub use cluster::*;
 pub use configs::*;
 pub use data::*;
 pub use groups::*;
+pub use responses::*;
 pub use security::*;
 pub use topics::*;
 pub use transactions::*;
@@ -80,6 +82,7 @@ pub static REQUESTS: &[&Request] = &[
     &ALTER_USER_SCRAM_CREDENTIALS,
     &DESCRIBE_QUORUM,
     &UPDATE_FEATURES,
+    &ENVELOPE,
     &DESCRIBE_CLUSTER,
     &DESCRIBE_PRODUCERS,
     &DESCRIBE_TRANSACTIONS,
@@ -126,6 +129,21 @@ pub struct Request {
     /// Versions with compact lengths and tagged fields (KIP-482).
     pub flexible: Versions,
     pub fields: &'static [Field],
+}
+
+/// The body of the answer to one request.
+#[derive(Debug)]
+pub struct Response {
+    /// Of the request.
+    pub key: ApiKey,
+    pub versions: Versions,
+    pub flexible: Versions,
+    pub fields: &'static [Field],
+}
+
+/// How an answer to requests with this key looks, if a node of ours asks for it.
+pub fn response(key: i16) -> Option<&'static Response> {
+    RESPONSES.iter().copied().find(|response| response.key as i16 == key)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -219,6 +237,10 @@ const fn int8(name: &'static str) -> Field {
 
 const fn int16(name: &'static str) -> Field {
     Field::new(name, Kind::Int16)
+}
+
+const fn uint16(name: &'static str) -> Field {
+    Field::new(name, Kind::Uint16)
 }
 
 const fn int32(name: &'static str) -> Field {

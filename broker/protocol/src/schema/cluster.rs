@@ -71,3 +71,10 @@ pub static SASL_AUTHENTICATE: Request = Request {
     flexible: Versions::since(2),
     fields: &[bytes("AuthBytes")],
 };
+
+pub static ENVELOPE: Request = Request {
+    key: ApiKey::Envelope,
+    versions: Versions::between(0, 0),
+    flexible: Versions::since(0),
+    fields: &[bytes("RequestData"), bytes("RequestPrincipal").nullable(), bytes("ClientHostAddress")],
+};

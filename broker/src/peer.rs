@@ -1,0 +1,20 @@
+//! Calls to other nodes of the cluster. With the handlers the only place that knows Kafka's message types.
+
+mod connection;
+mod controller_channel;
+mod error;
+mod forwarding;
+mod frames;
+mod membership;
+mod producer_ids;
+#[cfg(test)]
+mod testing;
+
+pub(crate) use connection::{CLIENT_SOFTWARE, Connection, INCARNATION_TAG};
+pub(crate) use controller_channel::{ChannelError, ControllerChannel, ControllerRequest, ControllerRoute};
+pub(crate) use error::{AnswerFault, PeerError, PeerFailure};
+pub(crate) use forwarding::ForwardError;
+pub(crate) use membership::{
+    Heartbeat, HeartbeatAnswer, NodeDescription, Refusal, register_broker, register_controller, send_heartbeat,
+};
+pub(crate) use producer_ids::{ProducerIdAllocator, ProducerIdError};

@@ -1,0 +1,258 @@
+//! Requests for the active controller, whichever node that is: always through its controller listener, also where it
+//! is this node, so that there is one way.
+//!
+//! A request goes to who leads the quorum. It goes again, to whoever leads then, when nobody was reached and when the
+//! answer is NOT_CONTROLLER. When the connection is lost after it was sent, it may have been carried out: it goes
+//! again only if that does no harm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::{
+    AllocateProducerIdsRequest, AllocateProducerIdsResponse, AlterPartitionRequest, AlterPartitionResponse,
+    BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse,
+    ControllerRegistrationRequest, ControllerRegistrationResponse, EnvelopeRequest, EnvelopeResponse,
+};
+use kafka_protocol::protocol::Request;
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::connection::Connection;
+use super::error::{PeerError, PeerFailure};
+use crate::metadata::{QuorumLeader, QuorumView};
+
+/// Before the same controller is tried again, unless the quorum changes.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// For one attempt to connect: somebody else may lead by then.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+
+/// What only the active controller answers.
+pub(crate) trait ControllerRequest: Request {
+    /// Whether carrying it out twice is the same as once.
+    const REPEATABLE: bool;
+
+    fn error_code(response: &Self::Response) -> i16;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ChannelError {
+    /// It was not carried out, unless it is one that may be carried out twice.
+    #[error("no controller was reached in time{}", because(.0.as_ref()))]
+    NotReached(Option<PeerError>),
+    /// It may have been carried out.
+    #[error("the controller's answer did not come: {0}")]
+    NotAnswered(PeerError),
+}
+
+fn because(error: Option<&PeerError>) -> String {
+    error.map(|error| format!(": {error}")).unwrap_or_default()
+}
+
+/// What channels to the controller have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct ControllerRoute {
+    pub(crate) quorum: watch::Receiver<QuorumView>,
+    /// Where this node's own controller listener is; `None`: it has none.
+    pub(crate) own: Option<QuorumLeader>,
+    pub(crate) client_id: String,
+    /// Carries the connections, whoever asks.
+    pub(crate) runtime: Handle,
+}
+
+/// One connection, kept open, to whoever is the active controller. Requests on it are answered in their order, so
+/// what must not wait for others has a channel of its own.
+#[derive(Debug)]
+pub(crate) struct ControllerChannel {
+    route: ControllerRoute,
+    current: Mutex<Option<(QuorumLeader, Arc<Connection>)>>,
+}
+
+impl ControllerChannel {
+    pub(crate) fn new(route: ControllerRoute) -> Self {
+        Self { route, current: Mutex::new(None) }
+    }
+
+    pub(crate) async fn call<R: ControllerRequest>(
+        &self,
+        version: i16,
+        request: &R,
+        deadline: Instant,
+    ) -> Result<R::Response, ChannelError> {
+        let mut quorum = self.route.quorum.clone();
+        let mut last = None;
+        loop {
+            let leader = quorum.borrow_and_update().leader.clone();
+            let mut pause = None;
+            if let Some(leader) = leader {
+                match self.attempt(&leader, &mut quorum, version, request, deadline).await {
+                    Ok(response) if is_for_another(R::error_code(&response)) => {}
+                    Ok(response) => return Ok(response),
+                    Err(Attempt::NotSent(error)) => last = Some(error),
+                    Err(Attempt::Sent(error)) if R::REPEATABLE => last = Some(error),
+                    Err(Attempt::Sent(error)) => return Err(ChannelError::NotAnswered(error)),
+                    Err(Attempt::Overtaken) => continue,
+                }
+                pause = Some(RETRY_PAUSE);
+            }
+            if !may_go_on(&mut quorum, pause, deadline).await {
+                return Err(ChannelError::NotReached(last));
+            }
+        }
+    }
+
+    /// To this leader, and as long as it leads. What must not be repeated waits for its answer anyway, once sent.
+    async fn attempt<R: ControllerRequest>(
+        &self,
+        leader: &QuorumLeader,
+        quorum: &mut watch::Receiver<QuorumView>,
+        version: i16,
+        request: &R,
+        deadline: Instant,
+    ) -> Result<R::Response, Attempt> {
+        let connection = tokio::select! {
+            connection = self.connection(leader, deadline) => connection.map_err(Attempt::NotSent)?,
+            () = overtaken(quorum, leader) => return Err(Attempt::Overtaken),
+        };
+        let answered = tokio::select! {
+            answered = connection.call(version, request, deadline) => answered,
+            () = overtaken(quorum, leader), if R::REPEATABLE => return Err(Attempt::Overtaken),
+        };
+        match answered {
+            Ok(response) => Ok(response),
+            Err(error) if matches!(error.failure, PeerFailure::NotServed { .. } | PeerFailure::Encode { .. }) => {
+                Err(Attempt::NotSent(error))
+            }
+            Err(error) => {
+                // The next request is not to queue up behind one that got no answer.
+                self.forget(&connection).await;
+                Err(Attempt::Sent(error))
+            }
+        }
+    }
+
+    /// The open connection, or a new one. Who comes while it is being opened waits for it.
+    async fn connection(&self, leader: &QuorumLeader, deadline: Instant) -> Result<Arc<Connection>, PeerError> {
+        let to = self.route.own.clone().filter(|own| own.id == leader.id).unwrap_or_else(|| leader.clone());
+        let failed = |failure| PeerError { peer: format!("{}:{}", to.host, to.port).into(), failure };
+        let Ok(mut current) = timeout_at(deadline, self.current.lock()).await else {
+            return Err(failed(PeerFailure::TimedOut));
+        };
+        if let Some((open_to, connection)) = current.as_ref()
+            && *open_to == to
+            && !connection.has_ended()
+        {
+            return Ok(connection.clone());
+        }
+        *current = None;
+        let (node, client_id) = (to.clone(), self.route.client_id.clone());
+        let deadline = deadline.min(Instant::now() + CONNECT_MAX);
+        let opening = async move { Connection::connect(&node.host, node.port, &client_id, deadline).await };
+        // Fails only with the runtime.
+        let opened = self.route.runtime.spawn(opening).await.map_err(|_| failed(PeerFailure::Reset))?;
+        let connection = Arc::new(opened?);
+        *current = Some((to, connection.clone()));
+        Ok(connection)
+    }
+
+    async fn forget(&self, connection: &Arc<Connection>) {
+        let mut current = self.current.lock().await;
+        if current.as_ref().is_some_and(|(_, open)| Arc::ptr_eq(open, connection)) {
+            *current = None;
+        }
+    }
+}
+
+/// Why an attempt gave no answer.
+enum Attempt {
+    NotSent(PeerError),
+    Sent(PeerError),
+    /// Somebody else leads.
+    Overtaken,
+}
+
+fn is_for_another(error_code: i16) -> bool {
+    error_code == ResponseError::NotController.code()
+}
+
+/// Returns when somebody else is known to lead.
+async fn overtaken(quorum: &mut watch::Receiver<QuorumView>, leader: &QuorumLeader) {
+    let other = quorum.wait_for(|view| view.leader.as_ref().is_some_and(|now| now != leader)).await;
+    if other.is_err() {
+        // The node stops: the attempt has its deadline.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// When the quorum has changed, or after the pause. False: at the deadline, and when the node stops.
+async fn may_go_on(quorum: &mut watch::Receiver<QuorumView>, pause: Option<Duration>, deadline: Instant) -> bool {
+    let pause = async {
+        match pause {
+            Some(pause) => sleep(pause).await,
+            None => std::future::pending().await,
+        }
+    };
+    let changed = async {
+        tokio::select! {
+            changed = quorum.changed() => changed.is_ok(),
+            () = pause => true,
+        }
+    };
+    timeout_at(deadline, changed).await.unwrap_or(false)
+}
+
+impl ControllerRequest for BrokerRegistrationRequest {
+    const REPEATABLE: bool = true;
+
+    fn error_code(response: &BrokerRegistrationResponse) -> i16 {
+        response.error_code
+    }
+}
+
+impl ControllerRequest for BrokerHeartbeatRequest {
+    const REPEATABLE: bool = true;
+
+    fn error_code(response: &BrokerHeartbeatResponse) -> i16 {
+        response.error_code
+    }
+}
+
+impl ControllerRequest for ControllerRegistrationRequest {
+    const REPEATABLE: bool = true;
+
+    fn error_code(response: &ControllerRegistrationResponse) -> i16 {
+        response.error_code
+    }
+}
+
+impl ControllerRequest for AllocateProducerIdsRequest {
+    /// A block that nobody took is lost: there are enough.
+    const REPEATABLE: bool = true;
+
+    fn error_code(response: &AllocateProducerIdsResponse) -> i16 {
+        response.error_code
+    }
+}
+
+impl ControllerRequest for AlterPartitionRequest {
+    /// The partition's epoch shows that it was carried out.
+    const REPEATABLE: bool = true;
+
+    fn error_code(response: &AlterPartitionResponse) -> i16 {
+        response.error_code
+    }
+}
+
+impl ControllerRequest for EnvelopeRequest {
+    /// A client's request: it may create, delete, append to a list.
+    const REPEATABLE: bool = false;
+
+    fn error_code(response: &EnvelopeResponse) -> i16 {
+        response.error_code
+    }
+}
+
+#[cfg(test)]
+#[path = "controller_channel_test.rs"]
+mod tests;

@@ -1,0 +1,75 @@
+//! Why a call to another node came to nothing.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use protocol::frame::FrameError;
+use protocol::guard::GuardError;
+use protocol::schema::Versions;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{peer}: {failure}")]
+pub(crate) struct PeerError {
+    /// `host:port`.
+    pub(crate) peer: Arc<str>,
+    pub(crate) failure: PeerFailure,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PeerFailure {
+    #[error("the name cannot be resolved: {0}")]
+    Unresolved(String),
+    /// Nobody listens there: the process is not up.
+    #[error("the connection is refused")]
+    Refused,
+    /// The process has ended, or has closed the connection by itself.
+    #[error("the connection is closed by the other side")]
+    Reset,
+    #[error("no answer in time")]
+    TimedOut,
+    #[error("{message}")]
+    Io { kind: ErrorKind, message: String },
+    /// Nothing was sent.
+    #[error("{request} version {version} is not served there; versions {served} are")]
+    NotServed { request: &'static str, version: i16, served: Versions },
+    #[error("{request} version {version} cannot be encoded: {reason}")]
+    Encode { request: &'static str, version: i16, reason: String },
+    /// The connection is closed with it: what follows cannot be trusted.
+    #[error("an answer cannot be understood: {0}")]
+    Malformed(#[from] AnswerFault),
+}
+
+/// What is wrong with an answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AnswerFault {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("it has correlation id {found}, {expected} is the next to be answered")]
+    Correlation { found: i32, expected: i32 },
+    #[error("it has correlation id {found}, nothing was asked")]
+    Unasked { found: i32 },
+    #[error("header: {0}")]
+    Header(GuardError),
+    #[error("{request} version {version}: {fault}")]
+    Body { request: &'static str, version: i16, fault: GuardError },
+    #[error("{request} version {version}: {reason}")]
+    Decode { request: &'static str, version: i16, reason: String },
+    #[error("no table describes answers to {request}")]
+    NotDescribed { request: &'static str },
+    #[error("error {error_code} in answer to ApiVersions version {version}")]
+    ApiVersions { version: i16, error_code: i16 },
+}
+
+impl From<io::Error> for PeerFailure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::ConnectionRefused => Self::Refused,
+            ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::UnexpectedEof => Self::Reset,
+            ErrorKind::TimedOut => Self::TimedOut,
+            kind => Self::Io { kind, message: error.to_string() },
+        }
+    }
+}
