@@ -1,5 +1,6 @@
 //! Time. Pure code takes it as an argument; this is where it comes from.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,6 +9,12 @@ use protocol::types::Timestamp;
 pub(crate) fn wall() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Since some moment of this process. Never goes back, whatever becomes of the wall clock.
+pub(crate) fn monotonic() -> Duration {
+    static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    ORIGIN.elapsed()
 }
 
 /// Tells whether a loop still turns: the loop beats, the liveness probe looks.

@@ -1,37 +1,60 @@
 //! The metadata quorum's leader on this node: decides on changes of the cluster, writes them down, tells the broker.
 
+mod alter_partition;
 mod brokers;
+mod command;
 mod configs;
 mod decide;
+mod decommission;
+mod discards;
 mod elections;
 pub(crate) mod features;
 mod format;
+#[cfg_attr(not(test), expect(dead_code, reason = "the management API and the dialling of brokers come next"))]
+mod grants;
 mod group;
+#[expect(dead_code, reason = "the management API and the dialling of brokers come next")]
 mod handle;
+mod heard;
+mod heartbeats;
+mod liveness;
 mod metadata_log;
 mod min_insync_replicas;
 mod partition_change;
 mod partitions;
 mod placement;
+mod policy;
 mod producer_ids;
 mod quorum_state;
 mod reassignments;
+mod registration;
 mod runtime;
+mod sessions;
+#[cfg(test)]
+mod simulation_test;
+#[cfg_attr(not(test), expect(dead_code, reason = "the management API and the dialling of brokers come next"))]
+mod suspicion;
+#[cfg(test)]
+mod testing;
 mod topic_deletion;
 mod topics;
+mod upkeep;
 mod voter;
 
-pub(crate) use brokers::Registration;
+pub(crate) use alter_partition::{AlterPartition, AlterPartitionError, AlteredPartition, ProposedIsr};
+pub(crate) use brokers::BrokerEpochError;
 pub(crate) use configs::{AlterConfigError, ConfigChange, ConfigEdit, Others, check_existence, scope_of};
 pub(crate) use elections::ElectionError;
-pub(crate) use features::{Direction, FeatureUpdate, InvalidFeatureUpdate};
+pub(crate) use features::{Direction, FeatureUpdate, InvalidFeatureUpdate, supported_features};
 pub(crate) use format::{FormatError, FormatPlan, format_directory};
 pub(crate) use handle::{ControllerError, ControllerHandle};
+pub(crate) use heartbeats::Heartbeat;
 pub(crate) use partition_change::Election;
 pub(crate) use partitions::{CreatePartitionsError, PartitionsSpec};
 pub(crate) use placement::AssignmentError;
-pub(crate) use producer_ids::ProducerIdAllocator;
+pub(crate) use producer_ids::{AllocateError, ProducerIdAllocator, ProducerIdError};
 pub(crate) use reassignments::{FactorChange, ReassignmentError};
+pub(crate) use registration::{Registration, RegistrationError};
 pub(crate) use runtime::{Controller, ControllerContext, ControllerStartError, ControllerThread};
 pub(crate) use topic_deletion::{DeleteTopicError, DeletedTopic, TopicDeletion, TopicSelector};
 pub(crate) use topics::{

@@ -1,12 +1,17 @@
 //! Requests in, responses out: one file per API. The only place, with [`crate::server`]'s frames, that knows Kafka's
 //! message types.
 
+mod allocate_producer_ids;
 mod alter_configs;
+mod alter_partition;
 mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
 mod api_versions;
 mod authorized_operations;
+mod broker_heartbeat;
+mod broker_registration;
 mod configs;
+mod controller_registration;
 mod create_partitions;
 mod create_topics;
 mod delete_records;
@@ -32,6 +37,7 @@ mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
 mod topics;
+mod unregister_broker;
 mod update_features;
 
 use std::sync::Arc;
@@ -208,6 +214,22 @@ impl Broker {
                 self.list_partition_reassignments(&mut request).and_then(|body| request.respond(&body))
             }
             ApiKey::DescribeQuorum => self.describe_quorum(&mut request).and_then(|body| request.respond(&body)),
+            ApiKey::AlterPartition => self.alter_partition(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::BrokerRegistration => {
+                self.broker_registration(&mut request).await.and_then(|body| request.respond(&body))
+            }
+            ApiKey::BrokerHeartbeat => {
+                self.broker_heartbeat(&mut request).await.and_then(|body| request.respond(&body))
+            }
+            ApiKey::UnregisterBroker => {
+                self.unregister_broker(&mut request).await.and_then(|body| request.respond(&body))
+            }
+            ApiKey::AllocateProducerIds => {
+                self.allocate_producer_ids(&mut request).await.and_then(|body| request.respond(&body))
+            }
+            ApiKey::ControllerRegistration => {
+                self.controller_registration(&mut request).await.and_then(|body| request.respond(&body))
+            }
             ApiKey::UpdateFeatures => self.update_features(&mut request).await.and_then(|body| request.respond(&body)),
             ApiKey::DescribeCluster => self.describe_cluster(&mut request).and_then(|body| request.respond(&body)),
             ApiKey::DescribeTopicPartitions => {

@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use allocation_counter::measure;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{
-    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AlterClientQuotasRequest, AlterConfigsRequest,
-    AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, AlterUserScramCredentialsRequest,
-    ApiVersionsRequest, CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, AllocateProducerIdsRequest, AlterClientQuotasRequest,
+    AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterPartitionRequest, AlterReplicaLogDirsRequest,
+    AlterUserScramCredentialsRequest, ApiVersionsRequest, BrokerHeartbeatRequest, BrokerRegistrationRequest,
+    ControllerRegistrationRequest, CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteAclsRequest,
     DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeAclsRequest, DescribeClientQuotasRequest,
     DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
     DescribeProducersRequest, DescribeQuorumRequest, DescribeTopicPartitionsRequest, DescribeTransactionsRequest,
@@ -16,7 +17,8 @@ use kafka_protocol::messages::{
     LeaveGroupRequest, ListConfigResourcesRequest, ListGroupsRequest, ListOffsetsRequest,
     ListPartitionReassignmentsRequest, ListTransactionsRequest, MetadataRequest, OffsetCommitRequest,
     OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SaslAuthenticateRequest,
-    SaslHandshakeRequest, SyncGroupRequest, TxnOffsetCommitRequest, UpdateFeaturesRequest, WriteTxnMarkersRequest,
+    SaslHandshakeRequest, SyncGroupRequest, TxnOffsetCommitRequest, UnregisterBrokerRequest, UpdateFeaturesRequest,
+    WriteTxnMarkersRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, Request};
 use protocol::schema::{self, Versions};
@@ -96,12 +98,18 @@ pub static CODECS: LazyLock<Vec<Codec>> = LazyLock::new(|| {
         codec_of::<DescribeUserScramCredentialsRequest>(),
         codec_of::<AlterUserScramCredentialsRequest>(),
         codec_of::<DescribeQuorumRequest>(),
+        codec_of::<AlterPartitionRequest>(),
         codec_of::<UpdateFeaturesRequest>(),
         codec_of::<EnvelopeRequest>(),
         codec_of::<DescribeClusterRequest>(),
         codec_of::<DescribeProducersRequest>(),
+        codec_of::<BrokerRegistrationRequest>(),
+        codec_of::<BrokerHeartbeatRequest>(),
+        codec_of::<UnregisterBrokerRequest>(),
         codec_of::<DescribeTransactionsRequest>(),
         codec_of::<ListTransactionsRequest>(),
+        codec_of::<AllocateProducerIdsRequest>(),
+        codec_of::<ControllerRegistrationRequest>(),
         codec_of::<ListConfigResourcesRequest>(),
         codec_of::<DescribeTopicPartitionsRequest>(),
     ]

@@ -63,6 +63,7 @@ pub struct Api {
 }
 
 const BROKERS: &[Listener] = &[Listener::Client, Listener::Broker];
+const CONTROLLERS: &[Listener] = &[Listener::Controller];
 const EVERYWHERE: &[Listener] = &[Listener::Client, Listener::Broker, Listener::Controller];
 
 /// By key.
@@ -295,6 +296,17 @@ pub static APIS: &[Api] = &[
         rights: &[right(Operation::Describe, Resource::Cluster)],
     },
     Api {
+        name: "AlterPartition",
+        request: &schema::ALTER_PARTITION,
+        // Without the epochs of version 3 a process that has lost records could come into the in-sync set.
+        versions: Versions::between(3, 3),
+        first_version_advertised: 3,
+        listeners: CONTROLLERS,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
+    },
+    Api {
         name: "UpdateFeatures",
         request: &schema::UPDATE_FEATURES,
         versions: Versions::between(0, 2),
@@ -323,6 +335,57 @@ pub static APIS: &[Api] = &[
         before_authentication: false,
         forwarded: false,
         rights: &[right(Operation::Read, Resource::Topic)],
+    },
+    Api {
+        name: "BrokerRegistration",
+        request: &schema::BROKER_REGISTRATION,
+        // Before version 2 a broker does not tell its volume, by which a replica is known.
+        versions: Versions::between(2, 4),
+        first_version_advertised: 2,
+        listeners: CONTROLLERS,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
+    },
+    Api {
+        name: "BrokerHeartbeat",
+        request: &schema::BROKER_HEARTBEAT,
+        versions: Versions::between(0, 1),
+        first_version_advertised: 0,
+        listeners: CONTROLLERS,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
+    },
+    Api {
+        name: "UnregisterBroker",
+        request: &schema::UNREGISTER_BROKER,
+        versions: Versions::between(0, 0),
+        first_version_advertised: 0,
+        listeners: EVERYWHERE,
+        before_authentication: false,
+        forwarded: true,
+        rights: &[right(Operation::Alter, Resource::Cluster)],
+    },
+    Api {
+        name: "AllocateProducerIds",
+        request: &schema::ALLOCATE_PRODUCER_IDS,
+        versions: Versions::between(0, 0),
+        first_version_advertised: 0,
+        listeners: CONTROLLERS,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
+    },
+    Api {
+        name: "ControllerRegistration",
+        request: &schema::CONTROLLER_REGISTRATION,
+        versions: Versions::between(0, 0),
+        first_version_advertised: 0,
+        listeners: CONTROLLERS,
+        before_authentication: false,
+        forwarded: false,
+        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
     },
     Api {
         name: "ListConfigResources",
@@ -420,8 +483,20 @@ mod tests {
     #[test]
     fn a_controller_listener_announces_only_what_it_serves() {
         let names: Vec<_> = on(Listener::Controller).map(|api| api.name).collect();
-        assert_eq!(names, ["ApiVersions", "DescribeQuorum", "UpdateFeatures", "DescribeCluster"]);
-        assert_eq!(on(Listener::Client).count(), APIS.len());
+        let expected = [
+            "ApiVersions",
+            "DescribeQuorum",
+            "AlterPartition",
+            "UpdateFeatures",
+            "DescribeCluster",
+            "BrokerRegistration",
+            "BrokerHeartbeat",
+            "UnregisterBroker",
+            "AllocateProducerIds",
+            "ControllerRegistration",
+        ];
+        assert_eq!(names, expected);
+        assert!(on(Listener::Client).all(|api| api.listeners.contains(&Listener::Broker)));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! ])
 //! ```
 
+mod brokers;
 mod cluster;
 mod configs;
 mod data;
@@ -24,7 +25,9 @@ use std::fmt;
 
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
+pub use brokers::*;
 pub use cluster::*;
 pub use configs::*;
 pub use data::*;
@@ -81,12 +84,18 @@ pub static REQUESTS: &[&Request] = &[
     &DESCRIBE_USER_SCRAM_CREDENTIALS,
     &ALTER_USER_SCRAM_CREDENTIALS,
     &DESCRIBE_QUORUM,
+    &ALTER_PARTITION,
     &UPDATE_FEATURES,
     &ENVELOPE,
     &DESCRIBE_CLUSTER,
     &DESCRIBE_PRODUCERS,
+    &BROKER_REGISTRATION,
+    &BROKER_HEARTBEAT,
+    &UNREGISTER_BROKER,
     &DESCRIBE_TRANSACTIONS,
     &LIST_TRANSACTIONS,
+    &ALLOCATE_PRODUCER_IDS,
+    &CONTROLLER_REGISTRATION,
     &LIST_CONFIG_RESOURCES,
     &DESCRIBE_TOPIC_PARTITIONS,
 ];
@@ -281,6 +290,10 @@ const fn int32s(name: &'static str) -> Field {
 
 const fn int64s(name: &'static str) -> Field {
     Field::array::<i64>(name, Kind::Int64)
+}
+
+const fn uuids(name: &'static str) -> Field {
+    Field::array::<Uuid>(name, Kind::Uuid)
 }
 
 const fn strings(name: &'static str) -> Field {

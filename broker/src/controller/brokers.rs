@@ -1,115 +1,108 @@
-//! Registration of brokers, and the leaders that come and go with it. Pure.
+//! What becomes of partitions when a broker comes, goes, or is about to go. Pure.
 
-use protocol::metadata_records::{
-    BrokerRegistrationChangeRecord, Endpoint, FeatureRange, MetadataRecord, RegisterBrokerRecord,
-};
-use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, IncarnationId};
+use protocol::metadata_records::{BrokerRegistrationChangeRecord, MetadataRecord};
+use protocol::types::{BrokerEpoch, BrokerId};
 
-use super::features;
-use super::partition_change::{Departure, PartitionChange};
-use crate::metadata::{BrokerImage, Image, Replica, TopicImage};
+use super::configs;
+use super::decommission::CORDONED;
+use super::partition_change::Departure;
+use super::policy::Policy;
+use crate::metadata::{BrokerImage, ConfigResource, Image, Replica};
 
-/// What a broker says of itself when it starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Registration {
-    pub(crate) id: BrokerId,
-    pub(crate) incarnation: IncarnationId,
-    pub(crate) directory: DirectoryId,
-    /// What `.kafka_cleanshutdown` says; `None`: the last process did not stop cleanly.
-    pub(crate) previous_epoch: Option<BrokerEpoch>,
-    pub(crate) endpoints: Vec<Endpoint>,
-    pub(crate) rack: Option<String>,
-}
-
+/// Who says this is not the process that is registered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RegistrationError {
-    #[error("broker {id} with epoch {epoch} is not registered")]
-    NotRegistered { id: BrokerId, epoch: BrokerEpoch },
+pub(crate) enum BrokerEpochError {
+    #[error("broker {id} is not registered")]
+    NotRegistered { id: BrokerId },
+    #[error("broker {id} is registered with epoch {registered}, not with {given}")]
+    Stale { id: BrokerId, given: BrokerEpoch, registered: BrokerEpoch },
 }
 
-/// The broker is registered, fenced, and leads nothing any more. Its epoch is the offset of the registration, which
-/// follows the changes of its partitions in the same batch. `min_insync_replicas` is asked for each topic.
-pub(super) fn register(
-    image: &Image,
-    registration: Registration,
-    min_insync_replicas: impl Fn(&TopicImage) -> usize,
-) -> (Vec<MetadataRecord>, BrokerEpoch) {
-    let id = registration.id;
-    let departure = departure(image, &registration);
-    let can_lead = |replica: Replica| replica.broker != id && is_active_on(image, replica);
-    let mut records = Vec::new();
-    for topic in image.topics.values() {
-        let min_insync_replicas = min_insync_replicas(topic);
-        records.extend(topic.partitions().filter(|(_, state)| state.replica_on(id).is_some()).filter_map(
-            |(partition, state)| {
-                let change = PartitionChange::new(topic.id, partition, state, min_insync_replicas);
-                change.without(id, departure).elect(can_lead)
-            },
-        ));
-    }
-    let epoch = BrokerEpoch(image.end_offset.advance(i64::try_from(records.len()).unwrap_or(i64::MAX)).0);
-    records.push(MetadataRecord::RegisterBroker(RegisterBrokerRecord {
-        broker_id: id,
-        incarnation_id: registration.incarnation,
-        broker_epoch: epoch,
-        endpoints: registration.endpoints,
-        features: features::SUPPORTED.iter().map(range).collect(),
-        rack: registration.rack,
-        fenced: true,
-        in_controlled_shutdown: false,
-        log_dirs: vec![registration.directory],
-    }));
-    (records, epoch)
+pub(super) fn registered(image: &Image, id: BrokerId) -> Result<&BrokerImage, BrokerEpochError> {
+    image.brokers.get(&id).ok_or(BrokerEpochError::NotRegistered { id })
 }
 
-/// What the broker's last process left. Only a file that it wrote last of all, with the epoch that it was registered
-/// with, shows that it had finished (`.kafka_cleanshutdown`, KIP-966).
-pub(super) fn departure(image: &Image, registration: &Registration) -> Departure {
-    let Some(former) = image.brokers.get(&registration.id) else { return Departure::Clean };
-    if !former.directories.contains(&registration.directory) {
-        return Departure::VolumeReplaced(registration.directory);
-    }
-    if registration.previous_epoch == Some(former.epoch) { Departure::Clean } else { Departure::Unclean }
+pub(super) fn check_epoch(image: &Image, id: BrokerId, given: BrokerEpoch) -> Result<&BrokerImage, BrokerEpochError> {
+    let broker = registered(image, id)?;
+    let registered = broker.epoch;
+    if registered == given { Ok(broker) } else { Err(BrokerEpochError::Stale { id, given, registered }) }
+}
+
+/// The broker does not serve any more, for all that is known.
+pub(super) fn fence(policy: &Policy<'_>, id: BrokerId) -> Vec<MetadataRecord> {
+    let mut records = withdraw(policy, id, |_| Departure::Clean);
+    records.extend(fenced(policy.image(), id));
+    records
+}
+
+/// Of the registration alone.
+pub(super) fn fenced(image: &Image, id: BrokerId) -> Option<MetadataRecord> {
+    change(image, id, |change| change.fenced = Some(true))
 }
 
 /// The broker serves from now on, and leads what nobody led and it may.
-pub(super) fn unfence(
-    image: &Image,
-    id: BrokerId,
-    epoch: BrokerEpoch,
-    min_insync_replicas: impl Fn(&TopicImage) -> usize,
-) -> Result<Vec<MetadataRecord>, RegistrationError> {
-    let registered = image.brokers.get(&id).filter(|broker| broker.epoch == epoch);
-    let broker = registered.ok_or(RegistrationError::NotRegistered { id, epoch })?;
-    let mut records = vec![MetadataRecord::BrokerRegistrationChange(BrokerRegistrationChangeRecord {
-        broker_id: id,
-        broker_epoch: epoch,
-        fenced: Some(false),
-        enters_controlled_shutdown: false,
-        log_dirs: Vec::new(),
-    })];
+pub(super) fn unfence(policy: &Policy<'_>, id: BrokerId) -> Vec<MetadataRecord> {
+    let image = policy.image();
+    let mut records: Vec<_> = change(image, id, |change| change.fenced = Some(false)).into_iter().collect();
+    let broker = image.brokers.get(&id);
     let can_lead = |replica: Replica| {
-        let comes_back = replica.broker == id && broker.directories.contains(&replica.directory);
-        comes_back || is_active_on(image, replica)
+        let comes_back = replica.broker == id && broker.is_some_and(|own| own.directories.contains(&replica.directory));
+        comes_back || policy.is_active(replica)
     };
-    for topic in image.topics.values() {
-        let min_insync_replicas = min_insync_replicas(topic);
-        let leaderless = topic.partitions().filter(|(_, state)| state.leader.is_none());
-        records.extend(leaderless.filter_map(|(partition, state)| {
-            PartitionChange::new(topic.id, partition, state, min_insync_replicas).elect(can_lead)
-        }));
+    let leaderless = policy.partitions_on(id).filter(|(_, _, state, _)| state.leader.is_none());
+    records.extend(leaderless.filter_map(|(topic, id, state, _)| policy.change(topic, id, state).elect(can_lead)));
+    records
+}
+
+/// The broker hands over what it leads and leaves every ISR, while it still serves.
+pub(super) fn begin_shutdown(policy: &Policy<'_>, id: BrokerId) -> Vec<MetadataRecord> {
+    let mut records = withdraw(policy, id, |_| Departure::Clean);
+    records.extend(change(policy.image(), id, |change| change.enters_controlled_shutdown = true));
+    records
+}
+
+/// The broker is not of the cluster any more; whatever it may still have counts for nothing. Should its number come
+/// again, it is not cordoned.
+pub(super) fn unregister(policy: &Policy<'_>, id: BrokerId) -> Result<Vec<MetadataRecord>, BrokerEpochError> {
+    let broker_epoch = registered(policy.image(), id)?.epoch;
+    let mut records = withdraw(policy, id, |_| Departure::Unclean);
+    let resource = ConfigResource::broker(id);
+    let stored = policy.image().configs.get(&resource);
+    if stored.is_some_and(|stored| stored.contains_key(CORDONED)) {
+        records.push(configs::record(&resource, CORDONED, None));
     }
+    records.push(MetadataRecord::UnregisterBroker { broker_id: id, broker_epoch });
     Ok(records)
 }
 
-/// It serves, and from the volume that it has now (KIP-858).
-pub(super) fn is_active_on(image: &Image, replica: Replica) -> bool {
-    let has_directory = |broker: &BrokerImage| broker.directories.contains(&replica.directory);
-    image.is_active(replica.broker) && image.brokers.get(&replica.broker).is_some_and(has_directory)
+/// The broker leaves every ISR that it is in, and leads nothing any more. `departure` is asked for each of its replicas.
+pub(super) fn withdraw(
+    policy: &Policy<'_>,
+    id: BrokerId,
+    departure: impl Fn(Replica) -> Departure,
+) -> Vec<MetadataRecord> {
+    let can_lead = |replica: Replica| replica.broker != id && policy.is_active(replica);
+    let withdrawn = policy.partitions_on(id).filter_map(|(topic, partition, state, replica)| {
+        policy.change(topic, partition, state).without(id, departure(replica)).elect(can_lead)
+    });
+    withdrawn.collect()
 }
 
-fn range(feature: &features::Feature) -> FeatureRange {
-    FeatureRange { name: feature.name.to_owned(), min: feature.level_min, max: feature.level_max }
+/// `None`: it is not registered, so there is nothing to change.
+fn change(
+    image: &Image,
+    id: BrokerId,
+    edit: impl FnOnce(&mut BrokerRegistrationChangeRecord),
+) -> Option<MetadataRecord> {
+    let mut record = BrokerRegistrationChangeRecord {
+        broker_id: id,
+        broker_epoch: image.brokers.get(&id)?.epoch,
+        fenced: None,
+        enters_controlled_shutdown: false,
+        log_dirs: Vec::new(),
+    };
+    edit(&mut record);
+    Some(MetadataRecord::BrokerRegistrationChange(record))
 }
 
 #[cfg(test)]

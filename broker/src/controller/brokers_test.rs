@@ -1,103 +1,110 @@
-use protocol::metadata_records::LeaderRecoveryState;
-use protocol::types::LeaderEpoch;
-use uuid::Uuid;
+use protocol::types::{LeaderEpoch, PartitionId, TopicId};
 
+use super::super::configs;
+use super::super::policy::with_minimum;
 use super::*;
+use crate::metadata::PartitionImage;
 use crate::metadata::testing::{add_topic, apply, cluster, volume};
 
-fn registration(id: i32, directory: DirectoryId) -> Registration {
-    Registration {
-        id: BrokerId(id),
-        incarnation: IncarnationId(Uuid::from_u128(7)),
-        directory,
-        previous_epoch: None,
-        endpoints: Vec::new(),
-        rack: None,
-    }
+fn ids(brokers: &[i32]) -> Vec<BrokerId> {
+    brokers.iter().copied().map(BrokerId).collect()
 }
 
-fn leader(image: &Image, topic: &str) -> (Option<BrokerId>, LeaderEpoch) {
-    let partition = &image.topic(topic).unwrap().partitions[0];
-    (partition.leader, partition.leader_epoch)
+/// Three brokers, `min.insync.replicas` 2, a topic on all of them led by broker 0.
+fn image() -> (Image, TopicId) {
+    let mut image = cluster(3);
+    let topic = add_topic(&mut image, "t", &[0, 1, 2]);
+    (image, topic)
 }
 
-/// Comes back with `previous_epoch`, and serves.
-fn restart(image: &mut Image, id: i32, directory: DirectoryId, previous_epoch: Option<BrokerEpoch>) {
-    let registration = Registration { previous_epoch, ..registration(id, directory) };
-    let (records, epoch) = register(image, registration, |_| 1);
+fn partition(image: &Image, topic: TopicId) -> &PartitionImage {
+    image.topics[&topic].partition(PartitionId(0)).unwrap()
+}
+
+fn apply_to(image: &mut Image, decide: impl Fn(&Policy<'_>) -> Vec<MetadataRecord>) -> usize {
+    let records = decide(&with_minimum(image, 2));
     apply(image, &records);
-    assert!(image.brokers[&BrokerId(id)].fenced);
-    assert_eq!(image.end_offset.0 - 1, epoch.0, "the offset of the registration");
-    let records = unfence(image, BrokerId(id), epoch, |_| 1).unwrap();
-    apply(image, &records);
-    assert!(!image.brokers[&BrokerId(id)].fenced);
-}
-
-fn recovery_state(image: &Image, topic: &str) -> LeaderRecoveryState {
-    image.topic(topic).unwrap().partitions[0].recovery_state
+    records.len()
 }
 
 #[test]
-fn a_broker_that_comes_back_leads_again_in_a_new_epoch() {
-    let mut image = cluster(1);
-    add_topic(&mut image, "t", &[0]);
-    let previous = image.brokers[&BrokerId(0)].epoch;
-    restart(&mut image, 0, volume(0), Some(previous));
-    assert_eq!(leader(&image, "t"), (Some(BrokerId(0)), LeaderEpoch(2)));
-    assert_eq!(recovery_state(&image, "t"), LeaderRecoveryState::Recovered);
-}
-
-#[test]
-fn after_a_crash_the_last_known_leader_comes_back_recovering() {
-    for previous in [None, Some(BrokerEpoch(77))] {
-        let mut image = cluster(1);
-        add_topic(&mut image, "t", &[0]);
-        restart(&mut image, 0, volume(0), previous);
-        assert_eq!(leader(&image, "t"), (Some(BrokerId(0)), LeaderEpoch(2)));
-        assert_eq!(recovery_state(&image, "t"), LeaderRecoveryState::Recovering);
-        assert_eq!(image.topic("t").unwrap().partitions[0].isr, [BrokerId(0)]);
+fn a_fenced_broker_leaves_isr_and_leadership_and_leads_again_where_nobody_else_does() {
+    let (mut image, topic) = image();
+    for (id, isr, eligible, leader) in
+        [(0, &[1, 2][..], &[][..], Some(1)), (1, &[2], &[1], Some(2)), (2, &[], &[1, 2], None)]
+    {
+        assert_eq!(apply_to(&mut image, |policy| fence(policy, BrokerId(id))), 2);
+        let partition = partition(&image, topic);
+        assert_eq!((&partition.isr, &partition.eligible_leader_replicas), (&ids(isr), &ids(eligible)), "{id}");
+        assert_eq!(partition.leader, leader.map(BrokerId), "{id}");
+        assert!(image.brokers[&BrokerId(id)].fenced);
     }
+    apply_to(&mut image, |policy| unfence(policy, BrokerId(0)));
+    assert_eq!(partition(&image, topic).leader, None, "it lacks what the others have committed since");
+    apply_to(&mut image, |policy| unfence(policy, BrokerId(1)));
+    let partition = partition(&image, topic);
+    assert_eq!((partition.leader, &partition.isr), (Some(BrokerId(1)), &ids(&[1])));
+    assert_eq!(partition.leader_epoch, LeaderEpoch(4));
 }
 
 #[test]
-fn a_crash_between_registration_and_service_costs_no_leader() {
-    let mut image = cluster(1);
-    add_topic(&mut image, "t", &[0]);
-    let previous_epoch = Some(image.brokers[&BrokerId(0)].epoch);
-    let (records, _) = register(&image, Registration { previous_epoch, ..registration(0, volume(0)) }, |_| 1);
-    apply(&mut image, &records);
-    restart(&mut image, 0, volume(0), None);
-    assert_eq!(leader(&image, "t").0, Some(BrokerId(0)));
-    assert_eq!(recovery_state(&image, "t"), LeaderRecoveryState::Recovering);
+fn fencing_twice_changes_no_partition_twice() {
+    let (mut image, _) = image();
+    assert_eq!(apply_to(&mut image, |policy| fence(policy, BrokerId(0))), 2);
+    assert_eq!(apply_to(&mut image, |policy| fence(policy, BrokerId(0))), 1);
 }
 
 #[test]
-fn an_empty_volume_under_an_old_id_leads_nothing() {
-    let mut image = cluster(1);
-    add_topic(&mut image, "t", &[0]);
-    let previous = image.brokers[&BrokerId(0)].epoch;
-    restart(&mut image, 0, volume(5), Some(previous));
-    assert_eq!(leader(&image, "t").0, None);
+fn a_broker_that_is_about_to_stop_hands_over_and_gets_nothing_back() {
+    let (mut image, topic) = image();
+    apply_to(&mut image, |policy| begin_shutdown(policy, BrokerId(0)));
+    let broker = &image.brokers[&BrokerId(0)];
+    assert!(!broker.fenced && broker.in_controlled_shutdown);
+    let partition = partition(&image, topic);
+    assert_eq!((partition.leader, &partition.isr), (Some(BrokerId(1)), &ids(&[1, 2])));
 }
 
 #[test]
-fn a_broker_leaves_other_leaders_alone() {
-    let mut image = cluster(2);
-    add_topic(&mut image, "mine", &[0]);
-    add_topic(&mut image, "other", &[1]);
-    restart(&mut image, 0, volume(0), None);
-    assert_eq!(leader(&image, "other"), (Some(BrokerId(1)), LeaderEpoch(0)));
-    assert_eq!(leader(&image, "mine").0, Some(BrokerId(0)));
+fn an_unregistered_broker_is_in_no_isr_and_not_eligible_either() {
+    let (mut image, topic) = image();
+    let cordon = configs::record(&ConfigResource::broker(BrokerId(0)), CORDONED, Some("*".to_owned()));
+    apply(&mut image, &[cordon]);
+    for id in [2, 1] {
+        apply_to(&mut image, |policy| fence(policy, BrokerId(id)));
+    }
+    assert_eq!(partition(&image, topic).eligible_leader_replicas, ids(&[1]));
+    for id in [1, 0] {
+        apply_to(&mut image, |policy| unregister(policy, BrokerId(id)).unwrap());
+        assert!(!image.brokers.contains_key(&BrokerId(id)));
+        let partition = partition(&image, topic);
+        assert!(!partition.isr.contains(&BrokerId(id)) && partition.eligible_leader_replicas.is_empty());
+    }
+    assert_eq!(partition(&image, topic).leader, None);
+    assert!(!image.configs.contains_key(&ConfigResource::broker(BrokerId(0))), "its number may come again");
+    let gone = BrokerEpochError::NotRegistered { id: BrokerId(0) };
+    assert_eq!(unregister(&with_minimum(&image, 2), BrokerId(0)), Err(gone));
 }
 
 #[test]
-fn an_epoch_that_is_over_unfences_nobody() {
-    let mut image = cluster(1);
-    let (records, epoch) = register(&image, registration(0, volume(0)), |_| 1);
-    apply(&mut image, &records);
-    let stale = BrokerEpoch(epoch.0 - 1);
-    assert_eq!(
-        unfence(&image, BrokerId(0), stale, |_| 1),
-        Err(RegistrationError::NotRegistered { id: BrokerId(0), epoch: stale })
-    );
+fn only_the_process_that_is_registered_speaks_for_the_broker() {
+    let (image, _) = image();
+    let registered = image.brokers[&BrokerId(1)].epoch;
+    let check = |id, epoch| check_epoch(&image, BrokerId(id), BrokerEpoch(epoch)).map(|broker| broker.epoch);
+    assert_eq!(check(1, registered.0), Ok(registered));
+    for other in [registered.0 - 1, registered.0 + 1, -1] {
+        let stale = BrokerEpochError::Stale { id: BrokerId(1), given: BrokerEpoch(other), registered };
+        assert_eq!(check(1, other), Err(stale));
+    }
+    assert_eq!(check(7, 0), Err(BrokerEpochError::NotRegistered { id: BrokerId(7) }));
+}
+
+#[test]
+fn a_copy_on_another_volume_than_the_brokers_leads_nothing() {
+    let (mut image, topic) = image();
+    for id in [0, 1, 2] {
+        apply_to(&mut image, |policy| fence(policy, BrokerId(id)));
+    }
+    image.brokers.get_mut(&BrokerId(2)).unwrap().directories = vec![volume(9)];
+    apply_to(&mut image, |policy| unfence(policy, BrokerId(2)));
+    assert_eq!(partition(&image, topic).leader, None);
 }

@@ -1,34 +1,76 @@
 //! What each command means: the records that it leaves and the answer that it gets. Nothing is written here.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use protocol::metadata_records::MetadataRecord;
-use protocol::types::{BrokerEpoch, TopicId};
+use protocol::metadata_records::{MetadataRecord, RegisterControllerRecord};
+use protocol::types::{BrokerId, TopicId};
 use tracing::{debug, info};
 use uuid::Uuid;
 
-use super::brokers::{Registration, RegistrationError};
+use super::alter_partition::{self, AlterPartition, AlteredPartitions};
+use super::brokers::{self, BrokerEpochError};
+use super::command::{Command, Reply, RestartWish};
+use super::decommission::{self, Decommission, DecommissionError};
+use super::discards;
+use super::grants::{self, GrantError, GrantStatus, Grants};
 use super::group::Group;
-use super::handle::{Command, ControllerError, Reply};
-use super::producer_ids::ProducerIdBlock;
+use super::handle::Outside;
+use super::policy::Policy;
 use super::runtime::ControllerContext;
+use super::sessions::Sessions;
+use super::suspicion::Suspicion;
 use super::topics::{CreateTopicError, CreatedTopic, TopicSpec};
+use super::upkeep::Upkeep;
 use super::{
-    brokers, configs, elections, features, min_insync_replicas, partitions, producer_ids, reassignments,
-    topic_deletion, topics,
+    configs, elections, features, min_insync_replicas, partitions, producer_ids, reassignments, topic_deletion, topics,
 };
-use crate::metadata::{Image, TopicImage};
-use crate::replica::ReplicaManager;
+use crate::metadata::Image;
 
-/// The active controller's judgement.
+/// The active controller's judgement, and what it knows that is in no record. `now` is always monotonic.
 #[derive(Debug)]
 pub(super) struct Decider {
     pub(super) context: ControllerContext,
-    pub(super) replicas: Arc<ReplicaManager>,
+    /// There is no space for new topics: whoever runs the controller looks.
+    pub(super) volume_is_full: bool,
+    pub(super) outside: Outside,
+    pub(super) sessions: Sessions,
+    pub(super) suspicion: Suspicion,
+    pub(super) grants: Grants,
+    pub(super) upkeep: Upkeep,
 }
 
 impl Decider {
-    pub(super) fn decide(&self, group: &mut Group, command: Command) {
+    pub(super) fn new(context: ControllerContext, outside: Outside) -> Self {
+        Self {
+            volume_is_full: false,
+            outside,
+            sessions: Sessions::new(context.session_timeout()),
+            suspicion: Suspicion::default(),
+            grants: Grants::default(),
+            upkeep: Upkeep::new(&context.file_values),
+            context,
+        }
+    }
+
+    /// This node decides from now on. `image` is all that is committed.
+    pub(super) fn activated(&mut self, image: &Image, now: Duration) {
+        self.resigned();
+        self.sessions.restart(image, now);
+        // The process that was this node before is over: the directory is locked by this one.
+        let own = self.context.id;
+        if image.brokers.get(&own).is_some_and(|broker| broker.incarnation != self.context.incarnation) {
+            self.sessions.expire(own, now);
+        }
+        self.upkeep.begin(now);
+    }
+
+    /// It decides no more: what it knew is old when it does again.
+    pub(super) fn resigned(&mut self) {
+        self.grants.clear();
+        self.suspicion.forget();
+    }
+
+    pub(super) fn decide(&mut self, group: &mut Group, command: Command, now: Duration) {
         match command {
             Command::CreateTopics { specs, validate_only, reply } => {
                 let mut left = topics::PARTITIONS_MAX;
@@ -51,53 +93,121 @@ impl Decider {
                 group.answer_after(reply, unless(validate_only, decided));
             }
             Command::ElectLeaders { election, wanted, reply } => {
-                let min_insync_replicas = self.min_insync_replicas(&group.image);
-                let decided = elections::elect_leaders(&group.image, election, wanted, min_insync_replicas);
+                let decided = elections::elect_leaders(&self.policy(&group.image), election, wanted);
                 group.answer_after(reply, decided);
             }
             Command::AlterReassignments { wanted, factor_change, reply } => {
-                let minimum = self.min_insync_replicas(&group.image);
-                let decided = reassignments::alter_reassignments(&group.image, wanted, factor_change, minimum);
+                let decided = reassignments::alter_reassignments(&self.policy(&group.image), wanted, factor_change);
                 group.answer_after(reply, decided);
             }
             Command::UpdateFeatures { updates, validate_only, reply } => {
                 let decided = features::update_features(&group.image, &updates);
                 group.answer_after(reply, unless(validate_only, decided));
             }
-            Command::AllocateProducerIds { reply } => self.allocate_producer_ids(group, reply),
-            Command::Register { registration, reply } => self.register(group, registration, reply),
-            Command::Unfence { epoch, reply } => self.unfence(group, epoch, reply),
+            Command::AllocateProducerIds { broker, epoch, reply } => {
+                let allocated = producer_ids::allocate(&group.image, broker, epoch);
+                let allocated = allocated.map(|(record, block)| (vec![record], block));
+                group.answer_after(reply, fallible(allocated));
+            }
+            Command::AlterPartition { request, reply } => self.alter_partition(group, &request, reply),
+            Command::RegisterBroker { registration, reply } => self.register_broker(group, registration, reply, now),
+            Command::RegisterController { record, reply } => {
+                let records = if is_news(&group.image, &record) { vec![record] } else { Vec::new() };
+                let records = records.into_iter().map(MetadataRecord::RegisterController).collect();
+                group.answer_after(reply, (records, ()));
+            }
+            Command::UnregisterBroker { broker, reply } => self.unregister_broker(group, broker, reply),
+            Command::Heartbeat { heartbeat, reply } => self.heartbeat(group, heartbeat, reply, now),
+            Command::ConnectionLost { broker, epoch } => self.ask_for_probe(&group.image, broker, epoch, now),
+            Command::Probed { broker, epoch, outcome } => self.probed(group, (broker, epoch), outcome, now),
+            Command::FenceHint { broker, epoch, reply } => {
+                let result = self.fence_hint(&group.image, broker, epoch, now);
+                group.answer(reply, Ok(result));
+            }
+            Command::GrantRestart { wish, reply } => self.grant_restart(group, &wish, reply, now),
+            Command::RestartGrant { broker, voters_caught_up, reply } => {
+                let status = self.grants.status(&self.policy(&group.image), broker, &voters_caught_up, now);
+                group.answer(reply, Ok(status));
+            }
+            Command::CancelGrant { broker, reply } => {
+                let ended = self.grants.end(broker);
+                group.answer(reply, Ok(ended));
+            }
+            Command::Decommission { broker, reply } => self.decommission(group, broker, reply),
+            Command::CancelDecommission { broker, reply } => {
+                let cancelled = decommission::cancel(&self.policy(&group.image), broker);
+                group.answer_after(reply, fallible(cancelled.map(|records| (records, ()))));
+            }
+            Command::Discard { broker, directory, reply } => {
+                let discarded = discards::discard(&self.policy(&group.image), broker, directory);
+                info!(%broker, %directory, refused = discarded.is_err(), "a volume is to be discarded");
+                group.answer_after(reply, fallible(discarded.map(|records| (records, ()))));
+            }
             Command::Stop => {}
         }
     }
 
-    fn allocate_producer_ids(&self, group: &mut Group, reply: Reply<ProducerIdBlock>) {
-        let allocated = producer_ids::allocate(&group.image, self.context.id);
-        let block = allocated.ok_or(ControllerError::NoProducerIds);
-        let result = block.and_then(|(record, block)| group.add(&[record]).map(|()| block));
-        group.answer(reply, result);
-    }
-
-    fn register(&self, group: &mut Group, registration: Registration, reply: Reply<BrokerEpoch>) {
-        let departure = brokers::departure(&group.image, &registration);
-        let min_insync_replicas = self.min_insync_replicas(&group.image);
-        let (records, epoch) = brokers::register(&group.image, registration, min_insync_replicas);
-        info!(%epoch, ?departure, partitions_changed = records.len() - 1, "broker registered");
-        group.answer_after(reply, (records, epoch));
-    }
-
-    fn unfence(&self, group: &mut Group, epoch: BrokerEpoch, reply: Reply<Result<(), RegistrationError>>) {
-        let min_insync_replicas = self.min_insync_replicas(&group.image);
-        let decided = match brokers::unfence(&group.image, self.context.id, epoch, min_insync_replicas) {
-            Ok(records) => (records, Ok(())),
-            Err(error) => (Vec::new(), Err(error)),
-        };
-        group.answer_after(reply, decided);
-    }
-
-    fn min_insync_replicas(&self, image: &Image) -> impl Fn(&TopicImage) -> usize {
+    pub(super) fn policy<'a>(&self, image: &'a Image) -> Policy<'a> {
         let ControllerContext { id, file_values, .. } = &self.context;
-        min_insync_replicas::min_insync_replicas(image, *id, file_values)
+        Policy::new(image, *id, file_values).sparing(self.grants.brokers())
+    }
+
+    fn alter_partition(
+        &self,
+        group: &mut Group,
+        request: &AlterPartition,
+        reply: Reply<Result<AlteredPartitions, BrokerEpochError>>,
+    ) {
+        let altered = match alter_partition::alter_partitions(&self.policy(&group.image), request) {
+            Err(error) => Ok(Err(error)),
+            Ok((records, refusals)) => {
+                let added = group.add(&records);
+                added.map(|()| Ok(alter_partition::answers(&group.image, request, &refusals)))
+            }
+        };
+        group.answer(reply, altered);
+    }
+
+    fn unregister_broker(&mut self, group: &mut Group, broker: BrokerId, reply: Reply<Result<(), BrokerEpochError>>) {
+        let records = brokers::unregister(&self.policy(&group.image), broker);
+        if records.is_ok() {
+            info!(%broker, "broker unregistered");
+            self.sessions.end(broker);
+            self.grants.end(broker);
+        }
+        group.answer_after(reply, fallible(records.map(|records| (records, ()))));
+    }
+
+    fn grant_restart(
+        &mut self,
+        group: &mut Group,
+        wish: &RestartWish,
+        reply: Reply<Result<GrantStatus, GrantError>>,
+        now: Duration,
+    ) {
+        let unheard = self.sessions.unheard(&group.image);
+        let policy = self.policy(&group.image);
+        let granted = self.grants.grant(&policy, wish, unheard, now);
+        info!(broker = %wish.broker, reason = wish.reason, ?granted, "a restart is asked for");
+        if let Err(error) = granted {
+            return group.answer(reply, Ok(Err(error)));
+        }
+        let moved = grants::hand_over(&self.policy(&group.image), wish.broker);
+        let added = group.add(&moved);
+        let status = self.grants.status(&self.policy(&group.image), wish.broker, &wish.voters_caught_up, now);
+        let not_registered = || GrantError::Epoch(BrokerEpochError::NotRegistered { id: wish.broker });
+        group.answer(reply, added.map(|()| status.ok_or_else(not_registered)));
+    }
+
+    fn decommission(&self, group: &mut Group, broker: BrokerId, reply: Reply<Result<Decommission, DecommissionError>>) {
+        let begun = match decommission::decommission(&self.policy(&group.image), broker) {
+            Err(error) => Ok(Err(error)),
+            Ok(records) => {
+                let added = group.add(&records);
+                added.map(|()| Ok(decommission::progress(&self.policy(&group.image), broker)))
+            }
+        };
+        group.answer(reply, begun);
     }
 
     fn create_topic(
@@ -107,7 +217,7 @@ impl Decider {
         validate_only: bool,
         partitions_left: &mut usize,
     ) -> Result<CreatedTopic, CreateTopicError> {
-        if self.replicas.space().is_exhausted() {
+        if self.volume_is_full {
             return Err(CreateTopicError::DiskFull);
         }
         let id = TopicId(Uuid::new_v4());
@@ -133,7 +243,19 @@ fn random_start() -> usize {
     usize::try_from(start).unwrap_or(0)
 }
 
+fn is_news(image: &Image, record: &RegisterControllerRecord) -> bool {
+    image.controllers.get(&record.controller_id) != Some(record)
+}
+
 /// What is only to be validated leaves no records.
 fn unless<T>(validate_only: bool, (records, results): (Vec<MetadataRecord>, T)) -> (Vec<MetadataRecord>, T) {
     (if validate_only { Vec::new() } else { records }, results)
+}
+
+/// What is refused leaves no records.
+pub(super) fn fallible<T, E>(decided: Result<(Vec<MetadataRecord>, T), E>) -> (Vec<MetadataRecord>, Result<T, E>) {
+    match decided {
+        Ok((records, result)) => (records, Ok(result)),
+        Err(error) => (Vec::new(), Err(error)),
+    }
 }

@@ -1,11 +1,15 @@
-//! Elections that somebody asks for: the preferred leader back, or any leader at all, at the price of records. Pure.
+//! Elections that nobody's coming or going brings about: the preferred leader back, or any leader at all, at the price
+//! of records, because somebody asks for it or from time to time. Pure.
 
 use protocol::metadata_records::{LeaderUpdate, MetadataRecord};
 use protocol::types::{BrokerId, PartitionId};
 
-use super::brokers::is_active_on;
-use super::partition_change::{Election, PartitionChange};
-use crate::metadata::{Image, TopicImage, UnknownPartition};
+use super::partition_change::Election;
+use super::policy::Policy;
+use crate::metadata::{Image, UnknownPartition};
+
+/// Of partitions that the controller itself gives another leader in one pass; the next pass goes on.
+const ELECTIONS_MAX: usize = 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ElectionError {
@@ -23,19 +27,18 @@ pub(crate) type ElectionResults = Vec<(String, Vec<(PartitionId, Result<(), Elec
 
 /// `None`: all partitions; then those that need no election are not in the answer.
 pub(super) fn elect_leaders(
-    image: &Image,
+    policy: &Policy<'_>,
     election: Election,
     wanted: Option<Vec<(String, Vec<PartitionId>)>>,
-    min_insync_replicas: impl Fn(&TopicImage) -> usize,
 ) -> (Vec<MetadataRecord>, ElectionResults) {
     let everywhere = wanted.is_none();
     let mut records = Vec::new();
     let mut elect = |topic: &str, id: PartitionId| {
-        let elected = elect_leader(image, election, (topic, id), &min_insync_replicas);
+        let elected = elect_leader(policy, election, (topic, id));
         (id, elected.map(|record| records.push(record)))
     };
     let mut results = Vec::new();
-    for (topic, partitions) in wanted.unwrap_or_else(|| all_partitions(image)) {
+    for (topic, partitions) in wanted.unwrap_or_else(|| all_partitions(policy.image())) {
         let mut elected: Vec<_> = partitions.into_iter().map(|id| elect(&topic, id)).collect();
         elected.retain(|(_, result)| !(everywhere && *result == Err(ElectionError::NotNeeded)));
         results.push((topic, elected));
@@ -49,24 +52,45 @@ fn all_partitions(image: &Image) -> Vec<(String, Vec<PartitionId>)> {
 }
 
 fn elect_leader(
-    image: &Image,
+    policy: &Policy<'_>,
     election: Election,
     (topic, id): (&str, PartitionId),
-    min_insync_replicas: impl Fn(&TopicImage) -> usize,
 ) -> Result<MetadataRecord, ElectionError> {
-    let (found, partition) = image.find_partition(topic, id)?;
+    let (found, partition) = policy.image().find_partition(topic, id)?;
     let (preferred, leader) = (partition.brokers().next(), partition.leader);
     if leader.is_some() && (election == Election::Unclean || leader == preferred) {
         return Err(ElectionError::NotNeeded);
     }
-    let change = PartitionChange::new(found.id, id, partition, min_insync_replicas(found)).by(election);
-    match change.elect(|replica| is_active_on(image, replica)) {
-        Some(MetadataRecord::PartitionChange(record)) if matches!(record.leader, LeaderUpdate::Broker(_)) => {
-            Ok(MetadataRecord::PartitionChange(record))
-        }
+    match policy.change(found, id, partition).by(election).elect(|replica| policy.is_active(replica)) {
+        Some(record) if names_a_leader(&record) => Ok(record),
         _ if election == Election::Unclean => Err(ElectionError::NoneAvailable),
         _ => Err(ElectionError::PreferredNotAvailable { preferred }),
     }
+}
+
+/// Leadership goes back to preferred leaders that are in sync.
+pub(super) fn balance(policy: &Policy<'_>) -> Vec<MetadataRecord> {
+    let led_by_other = policy.image().partitions().filter(|(_, _, state)| {
+        let preferred = state.brokers().next();
+        state.leader.is_some() && state.leader != preferred && preferred.is_some_and(|id| state.isr.contains(&id))
+    });
+    let elected = led_by_other.filter_map(|(topic, id, state)| {
+        policy.change(topic, id, state).by(Election::Preferred).elect(|replica| policy.is_active(replica))
+    });
+    elected.filter(names_a_leader).take(ELECTIONS_MAX).collect()
+}
+
+/// A leader at the price of records, where that is enabled and nobody leads.
+pub(super) fn elect_uncleanly(policy: &Policy<'_>) -> Vec<MetadataRecord> {
+    let leaderless = policy.image().partitions().filter(|(_, _, state)| state.leader.is_none());
+    let enabled = leaderless.filter(|(topic, ..)| policy.rules(topic).unclean_election);
+    let elected =
+        enabled.filter_map(|(topic, id, state)| policy.change(topic, id, state).elect(|it| policy.is_active(it)));
+    elected.filter(names_a_leader).take(ELECTIONS_MAX).collect()
+}
+
+pub(super) fn names_a_leader(record: &MetadataRecord) -> bool {
+    matches!(record, MetadataRecord::PartitionChange(change) if matches!(change.leader, LeaderUpdate::Broker(_)))
 }
 
 #[cfg(test)]

@@ -1,9 +1,14 @@
 use protocol::metadata_records::{LeaderRecoveryState, PartitionChangeRecord};
 use protocol::types::{DirectoryId, TopicId};
 
+use super::super::brokers;
+use super::super::configs::record;
+use super::super::partition_change::Departure;
+use super::super::policy::with_minimum;
 use super::Election::{Preferred, Unclean};
 use super::*;
-use crate::metadata::testing::{add_topic, apply, cluster, fence};
+use crate::metadata::ConfigResource;
+use crate::metadata::testing::{add_partition, add_topic, apply, cluster, fence};
 
 fn ids(brokers: &[i32]) -> Vec<BrokerId> {
     brokers.iter().copied().map(BrokerId).collect()
@@ -15,7 +20,7 @@ fn elect_all(
     election: Election,
     wanted: Option<Vec<(String, Vec<PartitionId>)>>,
 ) -> (Vec<MetadataRecord>, ElectionResults) {
-    elect_leaders(image, election, wanted, |_| 2)
+    elect_leaders(&with_minimum(image, 2), election, wanted)
 }
 
 /// A topic on brokers 0, 1 and 2 in this state.
@@ -103,4 +108,55 @@ fn what_does_not_exist_has_no_leader() {
         results[1].1.iter().map(|(_, result)| result.clone().unwrap_err()).collect::<Vec<_>>(),
         [partition(1), partition(-1)]
     );
+}
+
+#[test]
+fn leadership_returns_to_preferred_leaders_that_are_in_sync() {
+    // ISR, leader, fenced, about to be restarted; who leads after it.
+    let table: [(&[i32], i32, &[i32], &[i32], i32); 5] = [
+        (&[0, 1, 2], 1, &[], &[], 0),
+        (&[0, 1, 2], 0, &[], &[], 0),
+        (&[1, 2], 1, &[], &[], 1),
+        (&[0, 1], 1, &[0], &[], 1),
+        (&[0, 1, 2], 1, &[], &[0], 1),
+    ];
+    for (isr, leader, fenced, spared, after) in table {
+        let (mut image, topic) = image(isr, &[], Some(leader), fenced);
+        let records = balance(&with_minimum(&image, 2).sparing(ids(spared)));
+        apply(&mut image, &records);
+        assert_eq!(image.topics[&topic].partitions[0].leader, Some(BrokerId(after)), "{isr:?} {leader} {spared:?}");
+    }
+}
+
+#[test]
+fn a_pass_has_an_end_and_the_next_goes_on() {
+    let mut image = cluster(2);
+    let topic = add_topic(&mut image, "t", &[0, 1]);
+    (1..1500).for_each(|_| add_partition(&mut image, topic, &[0, 1]));
+    let led_by_other =
+        |image: &Image| image.partitions().filter(|(_, _, state)| state.leader == Some(BrokerId(1))).count();
+    let moved = brokers::withdraw(&with_minimum(&image, 1), BrokerId(0), |_| Departure::Clean);
+    apply(&mut image, &moved);
+    for (topic, id, _) in image.clone().partitions() {
+        let back = PartitionChangeRecord { isr: Some(ids(&[0, 1])), ..PartitionChangeRecord::new(topic.id, id) };
+        apply(&mut image, &[MetadataRecord::PartitionChange(back)]);
+    }
+    for left in [1500, 500, 0] {
+        assert_eq!(led_by_other(&image), left);
+        let records = balance(&with_minimum(&image, 1));
+        apply(&mut image, &records);
+    }
+}
+
+#[test]
+fn records_are_given_up_only_where_that_is_enabled() {
+    let (mut image, topic) = image(&[0], &[], None, &[0]);
+    assert_eq!(elect_uncleanly(&with_minimum(&image, 1)), []);
+    let enabled = record(&ConfigResource::topic("t"), "unclean.leader.election.enable", Some("true".to_owned()));
+    apply(&mut image, &[enabled]);
+    let records = elect_uncleanly(&with_minimum(&image, 1));
+    apply(&mut image, &records);
+    let partition = &image.topics[&topic].partitions[0];
+    assert_eq!((partition.leader, partition.recovery_state), (Some(BrokerId(1)), LeaderRecoveryState::Recovering));
+    assert_eq!(elect_uncleanly(&with_minimum(&image, 1)), [], "it has a leader");
 }

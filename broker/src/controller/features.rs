@@ -1,6 +1,6 @@
 //! Feature levels (KIP-584): what this broker supports, what a new cluster begins with, and changes. Pure.
 
-use protocol::metadata_records::MetadataRecord;
+use protocol::metadata_records::{FeatureRange, MetadataRecord};
 
 use crate::metadata::Image;
 
@@ -74,6 +74,16 @@ enum FeatureFault {
     NotAnUpgrade { current: i16 },
     #[error("level {current} of the quorum's log format stays")]
     Fixed { current: i16 },
+}
+
+/// As a registration tells them.
+pub(crate) fn supported_features() -> Vec<FeatureRange> {
+    let range = |feature: &Feature| FeatureRange {
+        name: feature.name.to_owned(),
+        min: feature.level_min,
+        max: feature.level_max,
+    };
+    SUPPORTED.iter().map(range).collect()
 }
 
 /// All of them or none.

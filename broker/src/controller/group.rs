@@ -4,7 +4,8 @@ use protocol::metadata_records::MetadataRecord;
 use protocol::produce::CheckedBatch;
 use protocol::types::TopicId;
 
-use super::handle::{ControllerError, Reply};
+use super::command::Reply;
+use super::handle::ControllerError;
 use super::metadata_log::encode_records;
 use crate::clock;
 use crate::metadata::{ConfigResource, Image, replay};

@@ -1,22 +1,39 @@
-//! How the rest of the broker asks the controller, and what it can be asked.
+//! How the rest of the broker asks the controller.
 
-use protocol::types::{BrokerEpoch, PartitionId};
-use tokio::sync::{mpsc, oneshot};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::brokers::{Registration, RegistrationError};
+use protocol::metadata_records::RegisterControllerRecord;
+use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, PartitionId};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::alter_partition::{AlterPartition, AlteredPartitions};
+use super::brokers::BrokerEpochError;
+use super::command::{ByTopic, Command, Reply, RestartWish, TopicResults};
 use super::configs::{AlterConfigResults, ConfigChange};
+use super::decommission::{Decommission, DecommissionError};
+use super::discards::DiscardError;
 use super::elections::ElectionResults;
 use super::features::{FeatureUpdate, InvalidFeatureUpdate};
+use super::grants::{GrantError, GrantStatus};
+use super::heard::Heard;
+use super::heartbeats::{Heartbeat, HeartbeatAnswer};
 use super::metadata_log::EncodeError;
 use super::partition_change::Election;
 use super::partitions::{PartitionsResults, PartitionsSpec};
-use super::producer_ids::ProducerIdBlock;
+use super::producer_ids::{AllocateError, ProducerIdBlock};
 use super::reassignments::{FactorChange, Reassignment, ReassignmentResults};
+use super::registration::{Registration, RegistrationError};
+use super::suspicion::{Probe, ProbeOutcome};
 use super::topic_deletion::{TopicDeletion, TopicSelector};
-use super::topics::{CreateTopicError, CreatedTopic, TopicSpec};
+use super::topics::TopicSpec;
+use crate::clock;
 
 /// Commands that wait for the controller; whoever sends one more waits.
 const COMMANDS_QUEUED_MAX: usize = 1024;
+/// Probes that wait to be made; one more is not made, and the broker's session decides.
+const PROBES_QUEUED_MAX: usize = 64;
+
 /// Why the controller gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ControllerError {
@@ -24,44 +41,39 @@ pub(crate) enum ControllerError {
     Stopped,
     #[error("the request cannot be written to the metadata log: {0}")]
     Encode(#[from] EncodeError),
-    #[error("all producer ids are used up")]
-    NoProducerIds,
     #[error("no space left for the metadata log: nothing was changed")]
     NoSpace,
 }
-
-pub(super) type TopicResults = Vec<Result<CreatedTopic, CreateTopicError>>;
-/// What is asked for partitions of topics.
-type ByTopic<T> = Vec<(String, Vec<T>)>;
-
-#[derive(Debug)]
-pub(super) enum Command {
-    CreateTopics { specs: Vec<TopicSpec>, validate_only: bool, reply: Reply<TopicResults> },
-    AlterConfigs { changes: Vec<ConfigChange>, validate_only: bool, reply: Reply<AlterConfigResults> },
-    DeleteTopics { topics: Vec<TopicSelector>, reply: Reply<Vec<TopicDeletion>> },
-    CreatePartitions { specs: Vec<PartitionsSpec>, validate_only: bool, reply: Reply<PartitionsResults> },
-    ElectLeaders { election: Election, wanted: Option<ByTopic<PartitionId>>, reply: Reply<ElectionResults> },
-    AlterReassignments { wanted: ByTopic<Reassignment>, factor_change: FactorChange, reply: Reply<ReassignmentResults> },
-    UpdateFeatures { updates: Vec<FeatureUpdate>, validate_only: bool, reply: Reply<Result<(), InvalidFeatureUpdate>> },
-    AllocateProducerIds { reply: Reply<ProducerIdBlock> },
-    Register { registration: Registration, reply: Reply<BrokerEpoch> },
-    Unfence { epoch: BrokerEpoch, reply: Reply<Result<(), RegistrationError>> },
-    Stop,
-}
-
-pub(super) type Reply<T> = oneshot::Sender<Result<T, ControllerError>>;
 
 /// Where the rest of the broker sends commands.
 #[derive(Debug, Clone)]
 pub(crate) struct ControllerHandle {
     commands: mpsc::Sender<Command>,
+    heard: Arc<Heard>,
+    probes: Arc<Mutex<mpsc::Receiver<Probe>>>,
+}
+
+/// The other end of a [`ControllerHandle`].
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) outside: Outside,
+}
+
+/// What the decisions on brokers' liveness share with the world outside.
+#[derive(Debug)]
+pub(super) struct Outside {
+    pub(super) heard: Arc<Heard>,
+    pub(super) probes: mpsc::Sender<Probe>,
 }
 
 impl ControllerHandle {
-    /// And where the controller takes them from.
-    pub(super) fn new() -> (Self, mpsc::Receiver<Command>) {
+    pub(super) fn new() -> (Self, Inbox) {
         let (commands, receiver) = mpsc::channel(COMMANDS_QUEUED_MAX);
-        (Self { commands }, receiver)
+        let (probes, wanted) = mpsc::channel(PROBES_QUEUED_MAX);
+        let heard = Arc::new(Heard::default());
+        let inbox = Inbox { commands: receiver, outside: Outside { heard: heard.clone(), probes } };
+        (Self { commands, heard, probes: Arc::new(Mutex::new(wanted)) }, inbox)
     }
 
     pub(crate) async fn create_topics(
@@ -120,27 +132,130 @@ impl ControllerHandle {
         self.ask(|reply| Command::UpdateFeatures { updates, validate_only, reply }).await
     }
 
-    pub(crate) async fn allocate_producer_ids(&self) -> Result<ProducerIdBlock, ControllerError> {
-        self.ask(|reply| Command::AllocateProducerIds { reply }).await
+    pub(crate) async fn allocate_producer_ids(
+        &self,
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+    ) -> Result<Result<ProducerIdBlock, AllocateError>, ControllerError> {
+        self.ask(|reply| Command::AllocateProducerIds { broker, epoch, reply }).await
     }
 
-    /// Fenced until [`Self::unfence`].
-    pub(crate) async fn register(&self, registration: Registration) -> Result<BrokerEpoch, ControllerError> {
-        self.ask(|reply| Command::Register { registration, reply }).await
+    pub(crate) async fn alter_partition(
+        &self,
+        request: AlterPartition,
+    ) -> Result<Result<AlteredPartitions, BrokerEpochError>, ControllerError> {
+        self.ask(|reply| Command::AlterPartition { request, reply }).await
     }
 
-    pub(crate) async fn unfence(&self, epoch: BrokerEpoch) -> Result<Result<(), RegistrationError>, ControllerError> {
-        self.ask(|reply| Command::Unfence { epoch, reply }).await
+    /// Fenced until it is heard to have caught up.
+    pub(crate) async fn register_broker(
+        &self,
+        registration: Registration,
+    ) -> Result<Result<BrokerEpoch, RegistrationError>, ControllerError> {
+        self.ask(|reply| Command::RegisterBroker { registration, reply }).await
+    }
+
+    pub(crate) async fn register_controller(&self, record: RegisterControllerRecord) -> Result<(), ControllerError> {
+        self.ask(|reply| Command::RegisterController { record, reply }).await
+    }
+
+    pub(crate) async fn unregister_broker(
+        &self,
+        broker: BrokerId,
+    ) -> Result<Result<(), BrokerEpochError>, ControllerError> {
+        self.ask(|reply| Command::UnregisterBroker { broker, reply }).await
+    }
+
+    /// It counts as heard from now on, however long the controller's queue is.
+    pub(crate) async fn heartbeat(
+        &self,
+        heartbeat: Heartbeat,
+    ) -> Result<Result<HeartbeatAnswer, BrokerEpochError>, ControllerError> {
+        self.heard.note(heartbeat.id, heartbeat.epoch, clock::monotonic());
+        self.ask(|reply| Command::Heartbeat { heartbeat, reply }).await
+    }
+
+    pub(crate) async fn connection_lost(&self, broker: BrokerId, epoch: BrokerEpoch) -> Result<(), ControllerError> {
+        self.tell(Command::ConnectionLost { broker, epoch }).await
+    }
+
+    /// The next broker to be dialled; what came of it is told with [`Self::probed`]. Waits until there is one.
+    pub(crate) async fn next_probe(&self) -> Result<Probe, ControllerError> {
+        self.probes.lock().await.recv().await.ok_or(ControllerError::Stopped)
+    }
+
+    pub(crate) async fn probed(
+        &self,
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+        outcome: ProbeOutcome,
+    ) -> Result<(), ControllerError> {
+        self.tell(Command::Probed { broker, epoch, outcome }).await
+    }
+
+    pub(crate) async fn fence_hint(
+        &self,
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+    ) -> Result<Result<(), BrokerEpochError>, ControllerError> {
+        self.ask(|reply| Command::FenceHint { broker, epoch, reply }).await
+    }
+
+    pub(crate) async fn grant_restart(
+        &self,
+        wish: RestartWish,
+    ) -> Result<Result<GrantStatus, GrantError>, ControllerError> {
+        self.ask(|reply| Command::GrantRestart { wish, reply }).await
+    }
+
+    /// How far the broker's grant is; `None`: it has none.
+    pub(crate) async fn restart_grant(
+        &self,
+        broker: BrokerId,
+        voters_caught_up: BTreeSet<BrokerId>,
+    ) -> Result<Option<GrantStatus>, ControllerError> {
+        self.ask(|reply| Command::RestartGrant { broker, voters_caught_up, reply }).await
+    }
+
+    pub(crate) async fn cancel_grant(&self, broker: BrokerId) -> Result<bool, ControllerError> {
+        self.ask(|reply| Command::CancelGrant { broker, reply }).await
+    }
+
+    /// Begins it, or goes on with it where more can be moved by now.
+    pub(crate) async fn decommission(
+        &self,
+        broker: BrokerId,
+    ) -> Result<Result<Decommission, DecommissionError>, ControllerError> {
+        self.ask(|reply| Command::Decommission { broker, reply }).await
+    }
+
+    pub(crate) async fn cancel_decommission(
+        &self,
+        broker: BrokerId,
+    ) -> Result<Result<(), DecommissionError>, ControllerError> {
+        self.ask(|reply| Command::CancelDecommission { broker, reply }).await
+    }
+
+    pub(crate) async fn discard(
+        &self,
+        broker: BrokerId,
+        directory: DirectoryId,
+    ) -> Result<Result<(), DiscardError>, ControllerError> {
+        self.ask(|reply| Command::Discard { broker, directory, reply }).await
     }
 
     /// False: the controller has ended by itself.
     pub(super) async fn stop(&self) -> bool {
-        self.commands.send(Command::Stop).await.is_ok()
+        self.tell(Command::Stop).await.is_ok()
+    }
+
+    async fn tell(&self, command: Command) -> Result<(), ControllerError> {
+        self.commands.send(command).await.map_err(|_| ControllerError::Stopped)
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ControllerError> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.map_err(|_| ControllerError::Stopped)?;
+        self.tell(command(reply)).await?;
         answer.await.map_err(|_| ControllerError::Stopped)?
     }
 }

@@ -2,27 +2,14 @@
 //! lacks what was committed. So the value for all brokers stands in the metadata, and a change of it, or of a topic's
 //! own, brings with it, in the same batch, what it does to who is eligible. Pure.
 
-use protocol::config::{self, Dynamic, Scope, Value, Values};
+use protocol::config::{self, Dynamic, Scope, Values};
 use protocol::metadata_records::{ConfigResourceType, MetadataRecord};
 use protocol::types::BrokerId;
 
 use super::configs::record;
-use super::partition_change::PartitionChange;
+use super::partition_change::Election;
+use super::policy::{MIN_INSYNC_REPLICAS as NAME, Policy};
 use crate::metadata::{ConfigResource, Image, TopicImage, replay};
-
-const NAME: &str = "min.insync.replicas";
-
-/// What holds for each topic. `file` is what the broker `id` was started with.
-pub(super) fn min_insync_replicas(image: &Image, id: BrokerId, file: &Values) -> impl Fn(&TopicImage) -> usize {
-    let (broker, _) = image.broker_values(id, file);
-    move |topic| {
-        let own = image.own_values(Scope::Topic, &ConfigResource::topic(&topic.name));
-        match config::effective_value(&own, &broker, NAME).map(|effective| effective.value) {
-            Some(Value::Number(number)) => usize::try_from(number).unwrap_or(1),
-            _ => 1,
-        }
-    }
-}
 
 /// The options that have one value for all brokers, where the metadata has none yet: the file's.
 pub(super) fn missing_cluster_values(image: &Image, file: &Values) -> Vec<MetadataRecord> {
@@ -56,11 +43,11 @@ pub(super) fn follow(
         let replayed = replay(&mut image, record);
         assert!(replayed.is_ok(), "the controller decided on what its image cannot replay: {replayed:?}");
     }
-    let min_insync_replicas = min_insync_replicas(&image, id, file);
-    for topic in image.topics.values().filter(|topic| configuration.iter().any(|record| concerns(record, topic))) {
-        let min_insync_replicas = min_insync_replicas(topic);
-        for (partition, state) in topic.partitions().filter(|(_, state)| !state.eligible_leader_replicas.is_empty()) {
-            let change = PartitionChange::new(topic.id, partition, state, min_insync_replicas);
+    let policy = Policy::new(&image, id, file);
+    let concerned = |topic: &TopicImage| configuration.iter().any(|record| concerns(record, topic));
+    for (topic, partition, state) in image.partitions().filter(|(topic, ..)| concerned(topic)) {
+        if !state.eligible_leader_replicas.is_empty() {
+            let change = policy.change(topic, partition, state).by(Election::Online);
             records.extend(change.elect(|replica| Some(replica.broker) == state.leader));
         }
     }

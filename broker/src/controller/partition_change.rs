@@ -7,6 +7,10 @@
 //!    An election that is asked for may take the first replica before all others, or where nobody else is left any
 //!    replica at all, `RECOVERING` too.
 //! 3. A replica leads only from the volume that it is recorded on (KIP-858), which the caller's `can_lead` tells.
+//! 4. A reassignment is finished as soon as all of its targets are in sync, and not before (KAFKA-15665): whatever the
+//!    change was about.
+
+use std::collections::BTreeSet;
 
 use protocol::metadata_records::{LeaderRecoveryState, LeaderUpdate, MetadataRecord, PartitionChangeRecord};
 use protocol::types::{BrokerId, DirectoryId, PartitionId, TopicId};
@@ -44,16 +48,30 @@ pub(super) struct PartitionChange<'a> {
     becomes: PartitionImage,
     min_insync_replicas: usize,
     election: Election,
+    spared: BTreeSet<BrokerId>,
 }
 
 impl<'a> PartitionChange<'a> {
     /// A change of nothing, yet: [`Self::elect`] looks for a leader if there is none.
     pub(super) fn new(topic: TopicId, id: PartitionId, was: &'a PartitionImage, min_insync_replicas: usize) -> Self {
-        Self { topic, id, was, becomes: was.clone(), min_insync_replicas, election: Election::Online }
+        let (becomes, spared) = (was.clone(), BTreeSet::new());
+        Self { topic, id, was, becomes, min_insync_replicas, election: Election::Online, spared }
     }
 
     pub(super) fn by(self, election: Election) -> Self {
         Self { election, ..self }
+    }
+
+    /// Brokers that lead only if nobody else can.
+    pub(super) fn sparing(self, spared: BTreeSet<BrokerId>) -> Self {
+        Self { spared, ..self }
+    }
+
+    /// The leader says that these are in sync.
+    pub(super) fn in_sync(mut self, members: Vec<BrokerId>, recovery_state: LeaderRecoveryState) -> Self {
+        (self.becomes.isr, self.becomes.recovery_state) = (members, recovery_state);
+        self.becomes.eligible_leader_replicas = self.eligible();
+        self
     }
 
     /// On these replicas from now on, of which some may be on their way in or out (KIP-455).
@@ -67,14 +85,12 @@ impl<'a> PartitionChange<'a> {
     }
 
     pub(super) fn without(mut self, broker: BrokerId, departure: Departure) -> Self {
+        self.becomes.isr.retain(|member| *member != broker);
+        self.becomes.eligible_leader_replicas = self.eligible();
         let becomes = &mut self.becomes;
-        becomes.isr.retain(|member| *member != broker);
-        let leavers = self.was.isr.iter().filter(|member| !becomes.isr.contains(member));
-        let eligible = self.was.eligible_leader_replicas.iter().chain(leavers).copied();
-        let mut eligible: Vec<_> = eligible.filter(|id| departure == Departure::Clean || *id != broker).collect();
-        eligible.sort_unstable();
-        eligible.dedup();
-        becomes.eligible_leader_replicas = eligible;
+        if departure != Departure::Clean {
+            becomes.eligible_leader_replicas.retain(|id| *id != broker);
+        }
         if let Departure::VolumeReplaced(directory) = departure {
             becomes.last_known_elr.retain(|id| *id != broker);
             becomes.replicas.iter_mut().filter(|replica| replica.broker == broker).for_each(|replica| {
@@ -84,8 +100,18 @@ impl<'a> PartitionChange<'a> {
         self
     }
 
+    /// Who was eligible, and who leaves the ISR.
+    fn eligible(&self) -> Vec<BrokerId> {
+        let leavers = self.was.isr.iter().filter(|member| !self.becomes.isr.contains(member));
+        let mut eligible: Vec<_> = self.was.eligible_leader_replicas.iter().chain(leavers).copied().collect();
+        eligible.sort_unstable();
+        eligible.dedup();
+        eligible
+    }
+
     /// The change with a leader, if one can be had. `None`: nothing changes.
     pub(super) fn elect(mut self, can_lead: impl Fn(Replica) -> bool) -> Option<MetadataRecord> {
+        self = self.finish_reassignment(&can_lead);
         self.becomes.leader = self.leader(can_lead);
         if let Some(leader) = self.becomes.leader
             && !self.becomes.isr.contains(&leader)
@@ -105,6 +131,17 @@ impl<'a> PartitionChange<'a> {
             self.becomes.last_known_elr = self.last_known();
         }
         self.record()
+    }
+
+    /// Who is on the way out leaves once all the others are in sync, and one of them can lead.
+    fn finish_reassignment(self, can_lead: impl Fn(Replica) -> bool) -> Self {
+        let PartitionImage { replicas, isr, removing, .. } = &self.becomes;
+        let stays = |replica: &&Replica| !removing.contains(&replica.broker);
+        let targets: Vec<_> = replicas.iter().filter(stays).copied().collect();
+        let finished = self.becomes.is_reassigning()
+            && targets.iter().all(|replica| isr.contains(&replica.broker))
+            && targets.iter().any(|replica| can_lead(*replica));
+        if finished { self.on(targets, Vec::new(), Vec::new()) } else { self }
     }
 
     /// With nobody in sync, the last leader. Otherwise, for who looks, whoever is neither in sync nor eligible any more.
@@ -135,17 +172,19 @@ impl<'a> PartitionChange<'a> {
             ([], eligible, _) => eligible,
             (isr, ..) => isr,
         };
-        let can_lead = |replica: &&Replica| can_lead(**replica);
-        let able: Vec<_> = replicas.iter().filter(can_lead).map(|replica| replica.broker).collect();
-        let mut clean = able.iter().copied().filter(|id| candidates.contains(id)).peekable();
-        let (first, current) = (clean.peek().copied(), self.was.leader);
-        let preferred = self.becomes.brokers().next();
-        match self.election {
-            Election::Preferred if first.is_some() && first == preferred => first,
-            Election::Unclean if first.is_none() => able.first().copied(),
-            _ if clean.any(|id| Some(id) == current) => current,
-            _ => first,
-        }
+        let able = replicas.iter().filter(|replica| can_lead(**replica)).map(|replica| replica.broker);
+        let clean = able.clone().filter(|id| candidates.contains(id));
+        let (spared, lasting): (Vec<_>, Vec<_>) = clean.partition(|id| self.spared.contains(id));
+        let unclean = || able.clone().next().filter(|_| self.election == Election::Unclean);
+        self.choose(&lasting).or_else(|| self.choose(&spared)).or_else(unclean)
+    }
+
+    /// One that loses nothing.
+    fn choose(&self, clean: &[BrokerId]) -> Option<BrokerId> {
+        let (first, preferred) = (clean.first().copied(), self.becomes.brokers().next());
+        let prefers_first = self.election == Election::Preferred && first == preferred;
+        let current = self.was.leader.filter(|current| !prefers_first && clean.contains(current));
+        current.or(first)
     }
 
     fn record(self) -> Option<MetadataRecord> {

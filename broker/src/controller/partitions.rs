@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use protocol::metadata_records::MetadataRecord;
 use protocol::types::{BrokerId, PartitionId};
 
-use super::placement::{AssignmentError, check_assignment, place};
+use super::placement::{AssignmentError, candidates, check_assignment, check_new_replicas, place};
 use super::topics::{PARTITIONS_MAX, partition_record};
 use crate::metadata::{Image, TopicImage};
 
@@ -112,8 +112,8 @@ fn place_anywhere(
     factor: usize,
     start: usize,
 ) -> Result<Vec<Vec<BrokerId>>, CreatePartitionsError> {
-    let brokers: Vec<_> = image.active_brokers().map(|(id, _)| id).collect();
-    if brokers.is_empty() || brokers.len() < factor {
+    let brokers = candidates(image);
+    if brokers.len() < factor || !brokers.iter().any(|broker| broker.is_active) {
         return Err(CreatePartitionsError::TooFewBrokers { factor, available: brokers.len() });
     }
     Ok(place(&brokers, count, factor, start))
@@ -125,19 +125,23 @@ fn check(
     brokers: &[BrokerId],
     factor: usize,
 ) -> Result<(), CreatePartitionsError> {
-    check_assignment(image, brokers).map_err(|error| CreatePartitionsError::Assignment { partition, error })?;
+    let invalid = |error| CreatePartitionsError::Assignment { partition, error };
+    check_assignment(image, brokers).map_err(invalid)?;
     if brokers.len() != factor {
         return Err(CreatePartitionsError::AssignmentFactor { partition, given: brokers.len(), factor });
     }
     if !brokers.iter().any(|id| image.is_active(*id)) {
         return Err(CreatePartitionsError::AllFenced { partition });
     }
-    Ok(())
+    check_new_replicas(image, brokers.iter()).map_err(invalid)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::configs;
+    use super::super::decommission::CORDONED;
     use super::*;
+    use crate::metadata::ConfigResource;
     use crate::metadata::testing::{add_topic, apply, cluster, fence};
 
     fn spec(topic: &str, count: i32, assignments: Option<&[&[i32]]>) -> PartitionsSpec {
@@ -181,8 +185,11 @@ mod tests {
         let mut image = cluster(3);
         add_topic(&mut image, "t", &[0]);
         add_topic(&mut image, "three", &[0, 1, 2]);
+        let cordon = configs::record(&ConfigResource::broker(BrokerId(1)), CORDONED, Some("*".to_owned()));
+        apply(&mut image, &[cordon]);
         fence(&mut image, 2);
         let table = [
+            (spec("t", 2, Some(&[&[1]])), "broker 1 is cordoned"),
             (spec("x", 2, None), "does not exist"),
             (spec("t", 1, None), "no increase"),
             (spec("t", 0, None), "no increase"),

@@ -1,7 +1,10 @@
 //! Which brokers get the replicas of a partition.
 
+use std::collections::BTreeMap;
+
 use protocol::types::BrokerId;
 
+use super::decommission::is_cordoned;
 use crate::metadata::Image;
 
 /// Brokers that a request names for a partition, and cannot have.
@@ -13,6 +16,8 @@ pub(crate) enum AssignmentError {
     Unregistered { broker: BrokerId },
     #[error("broker {broker} is there more than once")]
     Repeated { broker: BrokerId },
+    #[error("broker {broker} is cordoned: it gets no new replicas")]
+    Cordoned { broker: BrokerId },
 }
 
 pub(super) fn check_assignment(image: &Image, brokers: &[BrokerId]) -> Result<(), AssignmentError> {
@@ -30,44 +35,130 @@ pub(super) fn check_assignment(image: &Image, brokers: &[BrokerId]) -> Result<()
     Ok(())
 }
 
-/// One list of brokers per partition, the preferred leader first: leaders and followers go round the brokers, so that
-/// each gets its share. `start` (any number) keeps small topics from all beginning at the same broker.
+/// Of brokers that are registered.
+pub(super) fn check_new_replicas<'a>(
+    image: &Image,
+    mut brokers: impl Iterator<Item = &'a BrokerId>,
+) -> Result<(), AssignmentError> {
+    let cordoned = brokers.find(|broker| is_cordoned(image, **broker));
+    cordoned.map_or(Ok(()), |broker| Err(AssignmentError::Cordoned { broker: *broker }))
+}
+
+/// A broker that may get replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) id: BrokerId,
+    pub(super) rack: Option<String>,
+    /// Who is not is taken last, and never as a leader.
+    pub(super) is_active: bool,
+}
+
+/// Everybody who is registered and not cordoned.
+pub(super) fn candidates(image: &Image) -> Vec<Candidate> {
+    let open = image.brokers.iter().filter(|(id, _)| !is_cordoned(image, **id));
+    open.map(|(id, broker)| Candidate { id: *id, rack: broker.rack.clone(), is_active: image.is_active(*id) }).collect()
+}
+
+/// One list of brokers per partition, the preferred leader first. Leaders go round the active brokers. Each partition
+/// takes a broker of every rack before a second one of any, and active ones before others; where followers begin
+/// changes with every round, so that the partitions of a broker that fails do not all go to the same one. `start` (any
+/// number) keeps small topics from all beginning at the same broker.
 ///
-/// `brokers` has at least `replication_factor` members.
+/// There are at least `replication_factor` candidates, one of them active.
 pub(super) fn place(
-    brokers: &[BrokerId],
+    candidates: &[Candidate],
     partitions: usize,
     replication_factor: usize,
     start: usize,
 ) -> Vec<Vec<BrokerId>> {
-    assert!(replication_factor <= brokers.len(), "checked before");
+    assert!(replication_factor <= candidates.len(), "checked before");
+    let leaders: Vec<_> = (0..).zip(candidates).filter(|(_, candidate)| candidate.is_active).collect();
+    assert!(!leaders.is_empty(), "checked before");
     let replicas = |partition: usize| {
-        let leader = start % brokers.len() + partition % brokers.len();
-        brokers.iter().copied().cycle().skip(leader).take(replication_factor).collect()
+        let round = partition / leaders.len();
+        let (place, leader) = leaders[(start % leaders.len() + partition) % leaders.len()];
+        let others = candidates.iter().cycle().skip(place + 1).take(candidates.len() - 1);
+        let others: Vec<_> = others.collect();
+        let shift = round % others.len().max(1);
+        let mut others: Vec<_> = others.iter().cycle().skip(shift).take(others.len()).copied().collect();
+        let mut in_rack = BTreeMap::from([(&leader.rack, 1)]);
+        let mut chosen = vec![leader.id];
+        while chosen.len() < replication_factor {
+            let rank = |candidate: &&Candidate| (in_rack.get(&candidate.rack).copied(), !candidate.is_active);
+            let best = (0..others.len()).min_by_key(|index| rank(&others[*index])).unwrap_or_default();
+            let next = others.remove(best);
+            *in_rack.entry(&next.rack).or_default() += 1;
+            chosen.push(next.id);
+        }
+        chosen
     };
     (0..partitions).map(replicas).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{BTreeSet, HashMap};
 
     use super::*;
 
+    fn candidates(racks: &[Option<&str>]) -> Vec<Candidate> {
+        let candidate = |(id, rack): (i32, &Option<&str>)| Candidate {
+            id: BrokerId(id),
+            rack: rack.map(str::to_owned),
+            is_active: true,
+        };
+        (0..).zip(racks).map(candidate).collect()
+    }
+
     #[test]
     fn replicas_of_a_partition_are_distinct_and_leaders_are_spread() {
-        let brokers: Vec<_> = (0..4).map(BrokerId).collect();
+        let brokers = candidates(&[None; 4]);
         for start in [0, 3, usize::MAX] {
-            let placed = place(&brokers, 8, 3, start);
             let mut led = HashMap::<BrokerId, usize>::new();
-            for replicas in &placed {
-                let mut distinct = replicas.clone();
-                distinct.sort();
-                distinct.dedup();
-                assert_eq!(distinct.len(), 3);
+            let mut followed = HashMap::<BrokerId, usize>::new();
+            let mut successors = BTreeSet::new();
+            for replicas in &place(&brokers, 12, 3, start) {
+                assert_eq!(replicas.iter().collect::<BTreeSet<_>>().len(), 3);
                 *led.entry(replicas[0]).or_default() += 1;
+                replicas[1..].iter().for_each(|id| *followed.entry(*id).or_default() += 1);
+                successors.insert((replicas[0], replicas[1]));
             }
-            assert!(led.values().all(|count| *count == 2), "{led:?}");
+            assert!(led.values().all(|count| *count == 3), "{led:?}");
+            assert!(followed.values().all(|count| *count == 6), "{followed:?}");
+            assert_eq!(successors.len(), 12, "who follows a leader first is not always the same");
+        }
+    }
+
+    #[test]
+    fn every_rack_has_a_replica_before_one_has_two() {
+        let table: [(&[Option<&str>], usize, usize); 4] = [
+            (&[Some("a"), Some("b"), Some("c")], 3, 3),
+            (&[Some("a"), Some("a"), Some("a"), Some("b"), Some("c")], 3, 3),
+            (&[Some("a"), Some("a"), Some("b")], 3, 2),
+            (&[Some("a"), None, Some("a"), None], 2, 2),
+        ];
+        for (racks, factor, distinct) in table {
+            for replicas in &place(&candidates(racks), 20, factor, 1) {
+                let of: BTreeSet<_> = replicas.iter().map(|id| racks[usize::try_from(id.0).unwrap()]).collect();
+                assert_eq!((replicas.len(), of.len()), (factor, distinct), "{racks:?} {replicas:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_away_leads_nothing_and_is_taken_where_nobody_else_is_left() {
+        let mut brokers = candidates(&[None; 4]);
+        brokers[2].is_active = false;
+        for replicas in &place(&brokers, 9, 3, 5) {
+            assert!(!replicas.contains(&BrokerId(2)), "{replicas:?}");
+        }
+        for replicas in &place(&brokers, 9, 4, 5) {
+            assert_eq!(replicas.iter().position(|id| *id == BrokerId(2)), Some(3), "{replicas:?}");
+        }
+        let mut brokers = candidates(&[Some("a"), Some("b"), Some("a")]);
+        brokers[1].is_active = false;
+        for replicas in &place(&brokers, 4, 2, 0) {
+            assert_eq!(replicas[1], BrokerId(1), "a rack of its own comes before being there now");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Which brokers a partition is to be on: begun here, and finished here where its replicas are in sync already. Pure.
+//! Which brokers a partition is to be on. It is finished by whatever change brings the last of them in sync, which may
+//! be this one already. Pure.
 
 use protocol::metadata_records::MetadataRecord;
 use protocol::types::{BrokerId, PartitionId};
 
-use super::brokers::is_active_on;
-use super::partition_change::PartitionChange;
-use super::placement::{AssignmentError, check_assignment};
+use super::placement::{AssignmentError, check_assignment, check_new_replicas};
+use super::policy::Policy;
 use crate::metadata::{Image, PartitionImage, Replica, TopicImage, UnknownPartition};
 
 /// The brokers that a partition is to be on now, and of those who joins and who leaves.
@@ -13,12 +13,6 @@ struct Steps {
     brokers: Vec<BrokerId>,
     adding: Vec<BrokerId>,
     removing: Vec<BrokerId>,
-}
-
-impl Steps {
-    fn finished(brokers: Vec<BrokerId>) -> Self {
-        Self { brokers, adding: Vec::new(), removing: Vec::new() }
-    }
 }
 
 /// What is asked for one partition. `None`: cancel the reassignment in progress.
@@ -47,16 +41,15 @@ pub(crate) enum FactorChange {
 pub(crate) type ReassignmentResults = Vec<(String, Vec<(PartitionId, Result<(), ReassignmentError>)>)>;
 
 pub(super) fn alter_reassignments(
-    image: &Image,
+    policy: &Policy<'_>,
     wanted: Vec<(String, Vec<Reassignment>)>,
     factor_change: FactorChange,
-    min_insync_replicas: impl Fn(&TopicImage) -> usize,
 ) -> (Vec<MetadataRecord>, ReassignmentResults) {
     let (mut records, mut results) = (Vec::new(), Vec::new());
     for (topic, partitions) in wanted {
         let mut altered = Vec::with_capacity(partitions.len());
         for (id, target) in partitions {
-            let change = alter(image, (&topic, id), target.as_deref(), factor_change, &min_insync_replicas);
+            let change = alter(policy, (&topic, id), target.as_deref(), factor_change);
             altered.push((id, change.map(|change| records.extend(change))));
         }
         results.push((topic, altered));
@@ -66,20 +59,47 @@ pub(super) fn alter_reassignments(
 
 /// `None`: nothing is to be done.
 fn alter(
-    image: &Image,
+    policy: &Policy<'_>,
     (topic, id): (&str, PartitionId),
     target: Option<&[BrokerId]>,
     factor_change: FactorChange,
-    min_insync_replicas: impl Fn(&TopicImage) -> usize,
 ) -> Result<Option<MetadataRecord>, ReassignmentError> {
-    let (found, partition) = image.find_partition(topic, id)?;
-    let Steps { brokers, adding, removing } = match target {
-        Some(target) => change(image, partition, target, factor_change)?,
-        None => Steps::finished(revert(partition)?),
+    let (found, partition) = policy.image().find_partition(topic, id)?;
+    let steps = match target {
+        Some(target) => {
+            check(policy.image(), partition, target, factor_change)?;
+            steps_to(partition, target)
+        }
+        None => Steps { brokers: revert(partition)?, adding: Vec::new(), removing: Vec::new() },
     };
-    let change = PartitionChange::new(found.id, id, partition, min_insync_replicas(found));
-    let change = change.on(replicas(image, partition, &brokers), adding, removing);
-    Ok(change.elect(|replica| is_active_on(image, replica)))
+    Ok(record(policy, (found, id, partition), steps))
+}
+
+/// As [`alter`], of a target that is known to be right.
+pub(super) fn move_to<'a>(
+    policy: &Policy<'a>,
+    partition: (&TopicImage, PartitionId, &'a PartitionImage),
+    target: &[BrokerId],
+) -> Option<MetadataRecord> {
+    record(policy, partition, steps_to(partition.2, target))
+}
+
+/// Where the partition was before; `None`: that cannot be without losing records.
+pub(super) fn back<'a>(
+    policy: &Policy<'a>,
+    partition: (&TopicImage, PartitionId, &'a PartitionImage),
+) -> Option<MetadataRecord> {
+    let brokers = revert(partition.2).ok()?;
+    record(policy, partition, Steps { brokers, adding: Vec::new(), removing: Vec::new() })
+}
+
+fn record<'a>(
+    policy: &Policy<'a>,
+    (topic, id, partition): (&TopicImage, PartitionId, &'a PartitionImage),
+    Steps { brokers, adding, removing }: Steps,
+) -> Option<MetadataRecord> {
+    let replicas = replicas(policy.image(), partition, &brokers);
+    policy.change(topic, id, partition).on(replicas, adding, removing).elect(|replica| policy.is_active(replica))
 }
 
 /// Replicas that the partition has, or had before the reassignment that is in progress.
@@ -87,26 +107,31 @@ fn former(partition: &PartitionImage) -> Vec<BrokerId> {
     partition.brokers().filter(|broker| !partition.adding.contains(broker)).collect()
 }
 
-/// Who is removed leaves once all of the target are in sync. If they are already, it is finished at once.
-fn change(
+fn check(
     image: &Image,
     partition: &PartitionImage,
     target: &[BrokerId],
     factor_change: FactorChange,
-) -> Result<Steps, ReassignmentError> {
+) -> Result<(), ReassignmentError> {
     check_assignment(image, target)?;
+    check_new_replicas(image, target.iter().filter(|broker| partition.replica_on(**broker).is_none()))?;
     let current = former(partition).len();
     if factor_change == FactorChange::Refused && target.len() != current {
         return Err(ReassignmentError::FactorChanged { current, target: target.len() });
     }
-    if target.iter().all(|broker| partition.isr.contains(broker)) {
-        return Ok(Steps::finished(target.to_vec()));
-    }
-    let is_new = |broker: &BrokerId| partition.replica_on(*broker).is_none() || partition.adding.contains(broker);
-    let adding = target.iter().copied().filter(is_new).collect();
-    let removing: Vec<_> = partition.brokers().filter(|broker| !target.contains(broker)).collect();
+    Ok(())
+}
+
+/// The targets come first, who is on the way out last. Who has only been on the way in for another target goes at once,
+/// unless it has what nobody else has.
+fn steps_to(partition: &PartitionImage, target: &[BrokerId]) -> Steps {
+    let former = former(partition);
+    let is_safe = former.iter().any(|broker| partition.isr.contains(broker));
+    let base = if is_safe { former } else { partition.brokers().collect() };
+    let adding = target.iter().copied().filter(|broker| !base.contains(broker)).collect();
+    let removing: Vec<_> = base.into_iter().filter(|broker| !target.contains(broker)).collect();
     let brokers = target.iter().chain(&removing).copied().collect();
-    Ok(Steps { brokers, adding, removing })
+    Steps { brokers, adding, removing }
 }
 
 fn revert(partition: &PartitionImage) -> Result<Vec<BrokerId>, ReassignmentError> {

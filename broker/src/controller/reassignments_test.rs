@@ -1,6 +1,10 @@
 use protocol::types::{LeaderEpoch, TopicId};
 
+use super::super::configs;
+use super::super::decommission::CORDONED;
+use super::super::policy::with_minimum;
 use super::*;
+use crate::metadata::ConfigResource;
 use crate::metadata::testing::{add_topic, apply, cluster, volume};
 
 fn ids(brokers: &[i32]) -> Vec<BrokerId> {
@@ -15,7 +19,7 @@ fn image(replicas: &[i32]) -> (Image, TopicId) {
 
 fn reassign(image: &mut Image, target: Option<&[i32]>) -> Result<usize, ReassignmentError> {
     let wanted = vec![("t".to_owned(), vec![(PartitionId(0), target.map(ids))])];
-    let (records, mut results) = alter_reassignments(image, wanted, FactorChange::Allowed, |_| 1);
+    let (records, mut results) = alter_reassignments(&with_minimum(image, 1), wanted, FactorChange::Allowed);
     apply(image, &records);
     results.remove(0).1.remove(0).1.map(|()| records.len())
 }
@@ -53,16 +57,21 @@ fn new_replicas_join_beside_the_old_ones_until_it_is_finished_or_cancelled() {
     assert_eq!(partition.leader, Some(BrokerId(0)));
     assert_eq!(reassign(&mut image, Some(&[3, 1])), Ok(1), "another target while one is in progress");
     let partition = &image.topics[&topic].partitions[0];
-    assert_eq!((&partition.adding, &partition.removing), (&ids(&[3]), &ids(&[2, 0])));
+    assert_eq!((&partition.adding, &partition.removing), (&ids(&[3]), &ids(&[0])));
+    assert!(partition.brokers().eq(ids(&[3, 1, 0])), "2 has nothing that the others have not");
     assert_eq!(reassign(&mut image, None), Ok(1));
     let partition = &image.topics[&topic].partitions[0];
     assert!(!partition.is_reassigning() && partition.isr == ids(&[0, 1]) && partition.leader == Some(BrokerId(0)));
+    assert!(partition.brokers().eq(ids(&[1, 0])));
 }
 
 #[test]
 fn refusals_name_the_reason() {
-    let (image, _) = image(&[0, 1]);
+    let (mut image, _) = image(&[0, 1]);
+    let cordon = |id| configs::record(&ConfigResource::broker(BrokerId(id)), CORDONED, Some("*".to_owned()));
+    apply(&mut image, &[cordon(0), cordon(3)]);
     let table = [
+        ("t", 0, Some(ids(&[0, 3])), "broker 3 is cordoned"),
         ("x", 0, Some(ids(&[0])), "does not exist"),
         ("t", 1, Some(ids(&[0])), "has no partition 1"),
         ("t", -1, None, "has no partition -1"),
@@ -75,7 +84,7 @@ fn refusals_name_the_reason() {
     ];
     for (topic, id, target, reason) in table {
         let wanted = vec![(topic.to_owned(), vec![(PartitionId(id), target)])];
-        let (records, results) = alter_reassignments(&image, wanted, FactorChange::Refused, |_| 1);
+        let (records, results) = alter_reassignments(&with_minimum(&image, 1), wanted, FactorChange::Refused);
         let error = results[0].1[0].1.as_ref().unwrap_err().to_string();
         assert!(error.contains(reason) && records.is_empty(), "{error:?} does not say {reason:?}");
     }

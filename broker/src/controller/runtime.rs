@@ -6,21 +6,23 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use protocol::config::Values;
 use protocol::metadata_records::MetadataRecord;
 use protocol::metadata_records::control::ControlRecord;
-use protocol::types::{BrokerId, DirectoryId, LeaderEpoch, Offset};
+use protocol::types::{BrokerId, ClusterId, DirectoryId, IncarnationId, LeaderEpoch, Offset};
 use storage::directory::LogDirectory;
 use storage::{AppendError, Disk, FilePool};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use super::command::Command;
 use super::decide::Decider;
 use super::format::{Bootstrap, read_bootstrap};
 use super::group::{Batch, Group};
-use super::handle::{Command, ControllerError, ControllerHandle};
+use super::handle::{ControllerError, ControllerHandle, Inbox};
 use super::metadata_log::{MetadataLog, MetadataLogError, encode_control, replay_control};
 use super::quorum_state::{QuorumState, QuorumStateError, QuorumStateFile};
 use super::topics::TopicDefaults;
@@ -51,9 +53,20 @@ pub(crate) enum ControllerStartError {
 pub(crate) struct ControllerContext {
     pub(crate) id: BrokerId,
     pub(crate) directory_id: DirectoryId,
+    pub(crate) cluster_id: ClusterId,
+    /// Of this process.
+    pub(crate) incarnation: IncarnationId,
     pub(crate) topic_defaults: TopicDefaults,
     /// What the broker was started with.
     pub(crate) file_values: Values,
+}
+
+impl ControllerContext {
+    /// How long a broker may be silent.
+    pub(super) fn session_timeout(&self) -> Duration {
+        let timeout = self.file_values.get_int("broker.session.timeout.ms");
+        Duration::from_millis(timeout.unsigned_abs().into())
+    }
 }
 
 /// The metadata as the disk has it, before the node acts on it.
@@ -149,14 +162,16 @@ impl Controller {
         replicas: Arc<ReplicaManager>,
         published: Arc<ArcSwap<Image>>,
     ) -> Result<(ControllerHandle, ControllerThread), ControllerStartError> {
-        let (handle, receiver) = ControllerHandle::new();
+        let (handle, Inbox { commands, outside }) = ControllerHandle::new();
+        let timer = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let timer = timer.map_err(ControllerStartError::Thread)?;
         replicas.set_metadata_recovery_point(self.log.end_offset());
         let thread = std::thread::Builder::new()
             .name("controller".to_owned())
             .spawn(move || {
                 let _watch = PanicWatch(replicas.clone());
-                let decider = Decider { context: self.context.clone(), replicas: replicas.clone() };
-                Runtime { controller: self, decider, replicas, published }.run(receiver)
+                let decider = Decider::new(self.context.clone(), outside);
+                timer.block_on(Runtime { controller: self, decider, replicas, published }.run(commands))
             })
             .map_err(ControllerStartError::Thread)?;
         Ok((handle.clone(), ControllerThread { handle, thread }))
@@ -197,15 +212,24 @@ struct Runtime {
 }
 
 impl Runtime {
-    fn run(mut self, mut commands: mpsc::Receiver<Command>) -> bool {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> bool {
         let mut waiting = Vec::with_capacity(COMMANDS_PER_SYNC_MAX);
-        let mut stopping = false;
-        while !stopping && 0 < commands.blocking_recv_many(&mut waiting, COMMANDS_PER_SYNC_MAX) {
+        self.decider.activated(&self.controller.image, clock::monotonic());
+        let (mut stopping, mut deadline) = (false, Duration::ZERO);
+        while !stopping {
+            let pause = deadline.saturating_sub(clock::monotonic());
+            let received = tokio::time::timeout(pause, commands.recv_many(&mut waiting, COMMANDS_PER_SYNC_MAX)).await;
+            if received == Ok(0) {
+                break;
+            }
+            self.decider.volume_is_full = self.replicas.space().is_exhausted();
+            let now = clock::monotonic();
             let mut group = Group::new(&self.controller.image);
             for command in waiting.drain(..) {
                 stopping |= matches!(command, Command::Stop);
-                self.decider.decide(&mut group, command);
+                self.decider.decide(&mut group, command, now);
             }
+            deadline = self.decider.tick(&mut group, now);
             if let Err(error) = self.finish(group) {
                 self.replicas.directory_failed(&error.to_string());
                 return false;

@@ -8,7 +8,7 @@ use protocol::metadata_records::{LeaderRecoveryState, MetadataRecord, PartitionR
 use protocol::types::{BrokerId, LeaderEpoch, PartitionEpoch, PartitionId, TopicId};
 
 use super::configs;
-use super::placement::place;
+use super::placement::{candidates, check_new_replicas, place};
 use crate::metadata::{ConfigResource, Image, METADATA_TOPIC, TopicImage};
 
 /// Longest topic name: directory names add a partition number and suffixes to it.
@@ -164,10 +164,10 @@ fn replicas(
     if partitions_max < count {
         return Err(CreateTopicError::TooManyPartitions { partitions: count });
     }
-    let brokers: Vec<_> = image.active_brokers().map(|(id, _)| id).collect();
+    let brokers = candidates(image);
     let replication_factor = spec.replication_factor.unwrap_or(defaults.replication_factor);
     let factor = usize::try_from(replication_factor).unwrap_or(0);
-    if factor == 0 || brokers.len() < factor {
+    if factor == 0 || brokers.len() < factor || !brokers.iter().any(|broker| broker.is_active) {
         return Err(CreateTopicError::InvalidReplicationFactor { replication_factor, available: brokers.len() });
     }
     Ok(place(&brokers, count, factor, start))
@@ -202,6 +202,8 @@ fn assigned(
         if let Some(unknown) = brokers.iter().find(|id| image.brokers.get(*id).is_none_or(|broker| broker.fenced)) {
             return Err(invalid(format!("broker {unknown} of partition {partition} is not available")));
         }
+        let open = check_new_replicas(image, brokers.iter());
+        open.map_err(|error| invalid(format!("partition {partition}: {error}")))?;
     }
     Ok(by_id.into_iter().map(|(_, brokers)| brokers.clone()).collect())
 }

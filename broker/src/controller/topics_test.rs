@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::metadata::testing::{add_topic, apply, cluster};
+use crate::metadata::testing::{add_topic, apply, cluster, fence};
 
 const DEFAULTS: TopicDefaults = TopicDefaults { partitions: 4, replication_factor: 2 };
 
@@ -38,6 +38,24 @@ fn an_assignment_is_followed_to_the_letter() {
     apply(&mut image, &records);
     let leaders: Vec<_> = image.topic("t").unwrap().partitions.iter().map(|partition| partition.leader).collect();
     assert_eq!(leaders, [Some(BrokerId(1)), Some(BrokerId(2))]);
+}
+
+#[test]
+fn a_broker_that_is_away_for_a_moment_gets_replicas_but_leads_nothing() {
+    let mut image = cluster(3);
+    fence(&mut image, 1);
+    let spec = TopicSpec { replication_factor: Some(3), ..TopicSpec::with_defaults("t".to_owned()) };
+    let (records, _) = create(&image, spec.clone()).unwrap();
+    apply(&mut image, &records);
+    for partition in &image.topic("t").unwrap().partitions {
+        assert_eq!((partition.replicas.len(), partition.isr.len()), (3, 2));
+        assert!(partition.leader == Some(partition.replicas[0].broker) && !partition.isr.contains(&BrokerId(1)));
+    }
+    for id in [0, 2] {
+        fence(&mut image, id);
+    }
+    let refused = create(&image, TopicSpec { name: "u".to_owned(), ..spec });
+    assert!(matches!(refused, Err(CreateTopicError::InvalidReplicationFactor { .. })), "nobody could lead");
 }
 
 #[test]

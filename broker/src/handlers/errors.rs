@@ -7,8 +7,9 @@ use protocol::records::RecordError;
 use storage::{AppendError, BatchDefect, ProducerError, ResolveError};
 
 use crate::controller::{
-    AlterConfigError, AssignmentError, ControllerError, CreatePartitionsError, CreateTopicError, DeleteTopicError,
-    ElectionError, InvalidFeatureUpdate, ReassignmentError,
+    AllocateError, AlterConfigError, AlterPartitionError, AssignmentError, BrokerEpochError, ControllerError,
+    CreatePartitionsError, CreateTopicError, DeleteTopicError, ElectionError, InvalidFeatureUpdate, ProducerIdError,
+    ReassignmentError, RegistrationError,
 };
 use crate::replica::{AccessError, DeleteRecordsError, FetchError, ProduceError};
 
@@ -229,12 +230,69 @@ impl KafkaError for InvalidFeatureUpdate {
     }
 }
 
+impl KafkaError for BrokerEpochError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::NotRegistered { .. } => ResponseError::BrokerIdNotRegistered,
+            Self::Stale { .. } => ResponseError::StaleBrokerEpoch,
+        }
+    }
+}
+
+impl KafkaError for RegistrationError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::WrongCluster { .. } => ResponseError::InconsistentClusterId,
+            Self::Duplicate { .. } => ResponseError::DuplicateBrokerRegistration,
+            Self::UnsupportedFeature { .. } => ResponseError::UnsupportedVersion,
+            Self::InvalidId { .. }
+            | Self::DirectoryOwned { .. }
+            | Self::DirectoryDiscarded { .. }
+            | Self::DirectoryChanged { .. } => ResponseError::InvalidRegistration,
+        }
+    }
+}
+
+impl KafkaError for AlterPartitionError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::UnknownTopic { .. } => ResponseError::UnknownTopicId,
+            Self::UnknownPartition { .. } => ResponseError::UnknownTopicOrPartition,
+            Self::Ahead { .. } => ResponseError::NotController,
+            Self::FencedLeaderEpoch { .. } => ResponseError::FencedLeaderEpoch,
+            Self::NotLeader { .. } | Self::InvalidIsr { .. } | Self::InvalidRecoveryState => {
+                ResponseError::InvalidRequest
+            }
+            Self::StalePartitionEpoch { .. } => ResponseError::InvalidUpdateVersion,
+            Self::Ineligible { .. } => ResponseError::IneligibleReplica,
+            Self::NewLeaderElected => ResponseError::NewLeaderElected,
+        }
+    }
+}
+
+impl KafkaError for AllocateError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::Epoch(error) => error.kafka_error(),
+            Self::UsedUp => ResponseError::UnknownServerError,
+        }
+    }
+}
+
+impl KafkaError for ProducerIdError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::Controller(error) => error.kafka_error(),
+            Self::Refused(error) => error.kafka_error(),
+        }
+    }
+}
+
 impl KafkaError for ControllerError {
     fn kafka_error(&self) -> ResponseError {
         match self {
             Self::Stopped => ResponseError::NotController,
             Self::Encode(_) => ResponseError::InvalidRequest,
-            Self::NoProducerIds => ResponseError::UnknownServerError,
             // Clients try it again.
             Self::NoSpace => ResponseError::KafkaStorageError,
         }

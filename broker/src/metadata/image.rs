@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imbl::{HashMap, OrdMap, Vector};
 use protocol::config::{ConfigError, Layer, Scope, Values};
 use protocol::metadata_records::control::Voter;
-use protocol::metadata_records::{ConfigResourceType, Endpoint, LeaderRecoveryState};
+use protocol::metadata_records::{ConfigResourceType, Endpoint, LeaderRecoveryState, RegisterControllerRecord};
 use protocol::types::{
     BrokerEpoch, BrokerId, DirectoryId, IncarnationId, LeaderEpoch, Offset, PartitionEpoch, PartitionId, ProducerId,
     TopicId,
@@ -22,6 +22,8 @@ pub(crate) struct Image {
     /// Of the metadata quorum.
     pub(crate) voters: Arc<[Voter]>,
     pub(crate) brokers: OrdMap<BrokerId, BrokerImage>,
+    /// As they registered last.
+    pub(crate) controllers: OrdMap<BrokerId, RegisterControllerRecord>,
     pub(crate) topics: HashMap<TopicId, Arc<TopicImage>>,
     pub(crate) topic_ids: OrdMap<String, TopicId>,
     pub(crate) configs: HashMap<ConfigResource, OrdMap<String, String>>,
@@ -110,6 +112,7 @@ impl Image {
             features: OrdMap::new(),
             voters: Arc::default(),
             brokers: OrdMap::new(),
+            controllers: OrdMap::new(),
             topics: HashMap::new(),
             topic_ids: OrdMap::new(),
             configs: HashMap::new(),
@@ -130,6 +133,12 @@ impl Image {
         let unknown = || UnknownPartition::Partition { topic: topic.to_owned(), partition };
         let found = self.topic(topic).ok_or_else(unknown_topic)?;
         Ok((found, found.partition(partition).ok_or_else(unknown)?))
+    }
+
+    /// Every partition of every topic, always in the same order.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = (&TopicImage, PartitionId, &PartitionImage)> {
+        let topics = self.topic_ids.values().filter_map(|id| self.topics.get(id));
+        topics.flat_map(|topic| topic.partitions().map(|(id, partition)| (&**topic, id, partition)))
     }
 
     pub(crate) fn active_brokers(&self) -> impl Iterator<Item = (BrokerId, &BrokerImage)> {

@@ -51,7 +51,10 @@ pub(crate) fn replay(image: &mut Image, record: &MetadataRecord) -> Result<(), R
             image.features.insert(name.clone(), *level);
         }
         MetadataRecord::ProducerIds { next_producer_id, .. } => image.next_producer_id = *next_producer_id,
-        MetadataRecord::NoOp | MetadataRecord::RegisterController(_) => {}
+        MetadataRecord::RegisterController(record) => {
+            image.controllers.insert(record.controller_id, record.clone());
+        }
+        MetadataRecord::NoOp => {}
     }
     Ok(())
 }

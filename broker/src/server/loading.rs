@@ -12,7 +12,7 @@ use super::startup::ServerError;
 use crate::config::{BrokerConfig, ListenerKind};
 use crate::controller::{
     Controller, ControllerContext, ControllerStartError, ControllerThread, ProducerIdAllocator, Registration,
-    TopicDefaults,
+    TopicDefaults, supported_features,
 };
 use crate::handlers::{Broker, Identity, LargeBatches};
 use crate::metrics::Metrics;
@@ -56,6 +56,8 @@ pub(super) fn load(
     let context = ControllerContext {
         id: config.broker_id,
         directory_id: identity.directory_id,
+        cluster_id: identity.cluster_id.clone(),
+        incarnation: identity.incarnation_id,
         topic_defaults: TopicDefaults {
             partitions: config.topic_partitions_default,
             replication_factor: config.replication_factor_default,
@@ -76,9 +78,9 @@ pub(super) fn load(
     let broker = Broker {
         identity,
         metrics: Arc::new(Metrics::new(config.network_threads)),
+        producer_ids: ProducerIdAllocator::new(handle.clone(), config.broker_id, image.clone()),
         image,
         replicas,
-        producer_ids: ProducerIdAllocator::new(handle.clone()),
         controller: handle,
         large_batches: LargeBatches::new(),
         config,
@@ -104,10 +106,12 @@ fn registration(config: &BrokerConfig, identity: &Identity, previous_epoch: Opti
     let told = config.listeners.iter().filter(|listener| listener.kind != ListenerKind::Controller);
     Registration {
         id: config.broker_id,
+        cluster_id: identity.cluster_id.to_string(),
         incarnation: identity.incarnation_id,
         directory: identity.directory_id,
         previous_epoch,
         endpoints: told.map(|listener| listener.advertised.clone()).collect(),
+        features: supported_features(),
         rack: config.rack.clone(),
     }
 }

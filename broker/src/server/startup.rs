@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use protocol::metadata_records::Endpoint;
@@ -29,7 +29,7 @@ use super::network::Network;
 use super::reactor::{self, ConnectionLimits};
 use crate::clock::Pulse;
 use crate::config::BrokerConfig;
-use crate::controller::{ControllerThread, FormatError, FormatPlan, Voter, format_directory};
+use crate::controller::{ControllerThread, FormatError, FormatPlan, Heartbeat, Voter, format_directory};
 use crate::handlers::Broker;
 use crate::replica::{Deleter, Flusher, LoadProgress};
 
@@ -189,7 +189,8 @@ impl Startup {
         let sockets = bound.collect::<Result<Vec<_>, _>>().map_err(|error| ServerError::Start(error.to_string()))?;
         let network = &self.management.network;
         let Loaded { broker, controller, registration } = loaded;
-        let registered = broker.controller.register(registration).await;
+        let registered = broker.controller.register_broker(registration).await;
+        let registered = registered.map_err(|error| ServerError::start("registration", error))?;
         let epoch = registered.map_err(|error| ServerError::start("registration", error))?;
         let shutdown = CancellationToken::new();
         let limits = ConnectionLimits {
@@ -207,9 +208,10 @@ impl Startup {
         }
         let flusher = Flusher::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("flusher", error))?;
         let deleter = Deleter::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("deleter", error))?;
-        let unfenced = broker.controller.unfence(epoch).await;
-        let unfenced = unfenced.map_err(|error| ServerError::start("unfencing", error))?;
-        unfenced.map_err(|error| ServerError::start("unfencing", error))?;
+        let interval =
+            Duration::from_millis(self.config.values.get_int("broker.heartbeat.interval.ms").unsigned_abs().into());
+        heartbeat(&broker, epoch).await.map_err(|error| ServerError::start("unfencing", error))?;
+        tokio::spawn(keep_alive(broker.clone(), epoch, interval, shutdown.clone()));
         for (index, (listener, sockets)) in self.config.listeners.iter().zip(sockets).enumerate() {
             let Endpoint { host, port, .. } = &listener.advertised;
             info!(%listener, advertised = format!("{host}:{port}"), "listening");
@@ -222,6 +224,30 @@ impl Startup {
         self.management.pulses.iter().for_each(|pulse| pulse.beat());
         self.management.stage.store(Arc::new(Stage::Running(broker.clone())));
         Ok(Running { broker, controller, epoch, reactors, flusher, deleter, shutdown })
+    }
+}
+
+async fn heartbeat(broker: &Broker, epoch: BrokerEpoch) -> Result<(), String> {
+    let heartbeat = Heartbeat {
+        id: broker.config.broker_id,
+        epoch,
+        metadata_offset: broker.image.load().end_offset.advance(-1),
+        wants_fence: false,
+        wants_shutdown: false,
+        offline_directories: Vec::new(),
+    };
+    match broker.controller.heartbeat(heartbeat).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn keep_alive(broker: Arc<Broker>, epoch: BrokerEpoch, interval: Duration, shutdown: CancellationToken) {
+    while shutdown.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
+        if let Err(error) = heartbeat(&broker, epoch).await {
+            warn!(error, "the controller does not hear this broker");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod administration;
+mod broker_life;
 mod clients;
 mod command_line;
 mod configs;

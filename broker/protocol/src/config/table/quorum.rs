@@ -48,16 +48,14 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "500",
         "How often a broker reports to the controller. Kafka's default is 2000.",
     )
-    .min(1)
-    .later(),
+    .min(1),
     int(
         "broker.session.timeout.ms",
         "3000",
         "How long the controller waits for a silent broker before it fences it. Kafka's default \
          is 9000.",
     )
-    .min(1)
-    .later(),
+    .min(1),
     unset("metadata.log.dir", Kind::String, "Another directory for the metadata log. Unset: the data directory.")
         .refused("the metadata log lies in the data directory"),
     int("metadata.log.segment.bytes", "1073741824", "Size at which a new segment of the metadata log begins.")

@@ -21,18 +21,15 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "Whether a replica outside the in-sync set may lead when no other is left, at the price \
          of lost records.",
     )
-    .cluster_wide()
-    .later(),
+    .cluster_wide(),
     long(
         "unclean.leader.election.interval.ms",
         "300000",
         "How often partitions without a leader are tried again where that is enabled.",
     )
-    .min(1)
-    .later(),
-    bool("auto.leader.rebalance.enable", "true", "Whether leadership returns to the preferred replica by itself.")
-        .later(),
-    long("leader.imbalance.check.interval.seconds", "300", "How often that is looked at.").min(1).later(),
+    .min(1),
+    bool("auto.leader.rebalance.enable", "true", "Whether leadership returns to the preferred replica by itself."),
+    long("leader.imbalance.check.interval.seconds", "300", "How often that is looked at.").min(1),
     long("replica.lag.time.max.ms", "30000", "A follower that has not caught up for this long leaves the in-sync set.")
         .min(1)
         .later(),

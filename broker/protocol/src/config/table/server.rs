@@ -18,8 +18,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     list("log.dirs", "", "The data directory. Kafka allows several, Millrace one. Unset: `log.dir`."),
     string("log.dir", "/tmp/kafka-logs", "The data directory where `log.dirs` is not set."),
     list("cordoned.log.dirs", "", "Directories that get no new replicas; `*` for all. Written by a decommission.")
-        .per_broker()
-        .later(),
+        .per_broker(),
     int("num.io.threads", "8", "Kafka's request handler threads. Here requests run on the network threads.")
         .min(1)
         .cluster_wide()
@@ -123,6 +122,12 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
          16 MiB; 0: none.",
     )
     .min(-1),
+    list(
+        "millrace.discarded.log.dirs",
+        "",
+        "Directory ids of volumes that never register again. Written when a volume is discarded.",
+    )
+    .per_broker(),
     string(
         "millrace.format",
         "",

@@ -150,6 +150,5 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "Whether a replica outside the in-sync set may lead when no other is left, at the price \
          of lost records.",
     )
-    .or_from(&[same("unclean.leader.election.enable")])
-    .later(),
+    .or_from(&[same("unclean.leader.election.enable")]),
 ];

@@ -1,0 +1,152 @@
+//! What the controller can be asked, and what it answers. Time is not in it: the control thread passes it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use protocol::metadata_records::RegisterControllerRecord;
+use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, PartitionId};
+use tokio::sync::oneshot;
+
+use super::alter_partition::{AlterPartition, AlteredPartitions};
+use super::brokers::BrokerEpochError;
+use super::configs::{AlterConfigResults, ConfigChange};
+use super::decommission::{Decommission, DecommissionError};
+use super::discards::DiscardError;
+use super::elections::ElectionResults;
+use super::features::{FeatureUpdate, InvalidFeatureUpdate};
+use super::grants::{GrantError, GrantStatus};
+use super::handle::ControllerError;
+use super::heartbeats::{Heartbeat, HeartbeatAnswer};
+use super::partition_change::Election;
+use super::partitions::{PartitionsResults, PartitionsSpec};
+use super::producer_ids::{AllocateError, ProducerIdBlock};
+use super::reassignments::{FactorChange, Reassignment, ReassignmentResults};
+use super::registration::{Registration, RegistrationError};
+use super::suspicion::ProbeOutcome;
+use super::topic_deletion::{TopicDeletion, TopicSelector};
+use super::topics::{CreateTopicError, CreatedTopic, TopicSpec};
+
+pub(super) type TopicResults = Vec<Result<CreatedTopic, CreateTopicError>>;
+/// What is asked for partitions of topics.
+pub(super) type ByTopic<T> = Vec<(String, Vec<T>)>;
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, ControllerError>>;
+
+#[derive(Debug)]
+pub(super) enum Command {
+    CreateTopics {
+        specs: Vec<TopicSpec>,
+        validate_only: bool,
+        reply: Reply<TopicResults>,
+    },
+    AlterConfigs {
+        changes: Vec<ConfigChange>,
+        validate_only: bool,
+        reply: Reply<AlterConfigResults>,
+    },
+    DeleteTopics {
+        topics: Vec<TopicSelector>,
+        reply: Reply<Vec<TopicDeletion>>,
+    },
+    CreatePartitions {
+        specs: Vec<PartitionsSpec>,
+        validate_only: bool,
+        reply: Reply<PartitionsResults>,
+    },
+    ElectLeaders {
+        election: Election,
+        wanted: Option<ByTopic<PartitionId>>,
+        reply: Reply<ElectionResults>,
+    },
+    AlterReassignments {
+        wanted: ByTopic<Reassignment>,
+        factor_change: FactorChange,
+        reply: Reply<ReassignmentResults>,
+    },
+    UpdateFeatures {
+        updates: Vec<FeatureUpdate>,
+        validate_only: bool,
+        reply: Reply<Result<(), InvalidFeatureUpdate>>,
+    },
+    AllocateProducerIds {
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+        reply: Reply<Result<ProducerIdBlock, AllocateError>>,
+    },
+    AlterPartition {
+        request: AlterPartition,
+        reply: Reply<Result<AlteredPartitions, BrokerEpochError>>,
+    },
+    RegisterBroker {
+        registration: Registration,
+        reply: Reply<Result<BrokerEpoch, RegistrationError>>,
+    },
+    RegisterController {
+        record: RegisterControllerRecord,
+        reply: Reply<()>,
+    },
+    UnregisterBroker {
+        broker: BrokerId,
+        reply: Reply<Result<(), BrokerEpochError>>,
+    },
+    Heartbeat {
+        heartbeat: Heartbeat,
+        reply: Reply<Result<HeartbeatAnswer, BrokerEpochError>>,
+    },
+    /// The connection of a broker's session has ended without a controlled shutdown.
+    ConnectionLost {
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+    },
+    /// What came of a [`super::suspicion::Probe`].
+    Probed {
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+        outcome: ProbeOutcome,
+    },
+    /// Somebody who should know says that the broker is gone.
+    FenceHint {
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+        reply: Reply<Result<(), BrokerEpochError>>,
+    },
+    GrantRestart {
+        wish: RestartWish,
+        reply: Reply<Result<GrantStatus, GrantError>>,
+    },
+    RestartGrant {
+        broker: BrokerId,
+        voters_caught_up: BTreeSet<BrokerId>,
+        reply: Reply<Option<GrantStatus>>,
+    },
+    /// False: there was none.
+    CancelGrant {
+        broker: BrokerId,
+        reply: Reply<bool>,
+    },
+    Decommission {
+        broker: BrokerId,
+        reply: Reply<Result<Decommission, DecommissionError>>,
+    },
+    CancelDecommission {
+        broker: BrokerId,
+        reply: Reply<Result<(), DecommissionError>>,
+    },
+    Discard {
+        broker: BrokerId,
+        directory: DirectoryId,
+        reply: Reply<Result<(), DiscardError>>,
+    },
+    Stop,
+}
+
+/// Somebody wants to restart a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RestartWish {
+    pub(crate) broker: BrokerId,
+    pub(crate) epoch: BrokerEpoch,
+    pub(crate) ttl: Duration,
+    pub(crate) reason: String,
+    /// Voters of the metadata quorum that have lately fetched up to its high watermark, the leader among them.
+    pub(crate) voters_caught_up: BTreeSet<BrokerId>,
+}

@@ -1,0 +1,133 @@
+//! A broker that is to leave for good: it gets no new replicas (`cordoned.log.dirs=*`, KIP-1066) and those that it has
+//! move to others. Both stand in the metadata, so it goes on whoever is the controller. Pure.
+
+use std::collections::BTreeMap;
+
+use protocol::metadata_records::MetadataRecord;
+use protocol::types::{BrokerId, TopicPartition};
+
+use super::brokers::{BrokerEpochError, registered};
+use super::configs;
+use super::policy::Policy;
+use super::reassignments::{back, move_to};
+use crate::metadata::{ConfigResource, Image, PartitionImage};
+
+pub(super) const CORDONED: &str = "cordoned.log.dirs";
+const ALL: &str = "*";
+/// Kafka's bound of records per request. Repeating the call goes on.
+const MOVES_MAX: usize = 10_000;
+
+/// How far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decommission {
+    pub(crate) broker: BrokerId,
+    /// Replicas that are still on the broker; when it is 0 it may be unregistered.
+    pub(crate) replicas_left: usize,
+    /// Of those, on their way.
+    pub(crate) moving: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DecommissionError {
+    #[error(transparent)]
+    NotRegistered(#[from] BrokerEpochError),
+    #[error("partition {partition} has {replicas} replicas, and without broker {broker} there are {available} brokers")]
+    TooFewBrokers { broker: BrokerId, partition: TopicPartition, replicas: usize, available: usize },
+    #[error("broker {broker} is not being decommissioned")]
+    NotBegun { broker: BrokerId },
+}
+
+/// Gets no new replicas.
+pub(super) fn is_cordoned(image: &Image, broker: BrokerId) -> bool {
+    let stored = image.configs.get(&ConfigResource::broker(broker)).and_then(|stored| stored.get(CORDONED));
+    stored.is_some_and(|directories| !directories.trim().is_empty())
+}
+
+/// Everything that can move begins to.
+pub(super) fn decommission(policy: &Policy<'_>, broker: BrokerId) -> Result<Vec<MetadataRecord>, DecommissionError> {
+    let image = policy.image();
+    registered(image, broker)?;
+    let mut room = Room::new(image, broker);
+    let mut records = Vec::new();
+    if !is_cordoned(image, broker) {
+        records.push(configs::record(&ConfigResource::broker(broker), CORDONED, Some(ALL.to_owned())));
+    }
+    let staying = policy.partitions_on(broker).filter(|(_, _, state, _)| !state.removing.contains(&broker));
+    for (topic, id, state, _) in staying.take(MOVES_MAX) {
+        let Some(target) = room.without(state, broker) else {
+            let (replicas, available) = (targets(state).count(), room.replicas.len());
+            let partition = TopicPartition { topic: topic.name.clone(), partition: id };
+            return Err(DecommissionError::TooFewBrokers { broker, partition, replicas, available });
+        };
+        records.extend(move_to(policy, (topic, id, state), &target));
+    }
+    Ok(records)
+}
+
+pub(super) fn progress(policy: &Policy<'_>, broker: BrokerId) -> Decommission {
+    let (mut replicas_left, mut moving) = (0, 0);
+    for (_, _, state, _) in policy.partitions_on(broker) {
+        replicas_left += 1;
+        moving += usize::from(state.removing.contains(&broker));
+    }
+    Decommission { broker, replicas_left, moving }
+}
+
+/// What has not finished moving stays; what has does not come back.
+pub(super) fn cancel(policy: &Policy<'_>, broker: BrokerId) -> Result<Vec<MetadataRecord>, DecommissionError> {
+    let image = policy.image();
+    registered(image, broker)?;
+    if !is_cordoned(image, broker) {
+        return Err(DecommissionError::NotBegun { broker });
+    }
+    let mut records = vec![configs::record(&ConfigResource::broker(broker), CORDONED, None)];
+    let leaving = policy.partitions_on(broker).filter(|(_, _, state, _)| state.removing.contains(&broker));
+    for (topic, id, state, _) in leaving.take(MOVES_MAX) {
+        records.extend(back(policy, (topic, id, state)));
+    }
+    Ok(records)
+}
+
+/// Where the partition is to be when the reassignment in progress, if any, is finished.
+fn targets(partition: &PartitionImage) -> impl Iterator<Item = BrokerId> {
+    partition.brokers().filter(|id| !partition.removing.contains(id))
+}
+
+/// Brokers that can take replicas, each with how many it has.
+struct Room<'a> {
+    image: &'a Image,
+    replicas: BTreeMap<BrokerId, usize>,
+}
+
+impl<'a> Room<'a> {
+    fn new(image: &'a Image, leaving: BrokerId) -> Self {
+        let takes = |id: &BrokerId| *id != leaving && image.is_active(*id) && !is_cordoned(image, *id);
+        let mut replicas: BTreeMap<_, _> = image.brokers.keys().copied().filter(takes).map(|id| (id, 0)).collect();
+        for broker in image.partitions().flat_map(|(_, _, partition)| targets(partition)) {
+            if let Some(count) = replicas.get_mut(&broker) {
+                *count += 1;
+            }
+        }
+        Self { image, replicas }
+    }
+
+    /// In the place of the leaving replica one on a broker that has few, if possible in a rack that the others are not
+    /// in.
+    fn without(&mut self, partition: &PartitionImage, leaving: BrokerId) -> Option<Vec<BrokerId>> {
+        let rack = |id: BrokerId| self.image.brokers.get(&id).and_then(|broker| broker.rack.as_deref());
+        let current: Vec<_> = targets(partition).collect();
+        let is_in_rack = |id: BrokerId| {
+            let mut others = current.iter().filter(|other| **other != leaving);
+            rack(id).is_some() && others.any(|other| rack(*other) == rack(id))
+        };
+        let others = self.replicas.iter().filter(|(id, _)| !current.contains(id));
+        let (taker, _) = others.min_by_key(|(id, count)| (is_in_rack(**id), **count))?;
+        let taker = *taker;
+        *self.replicas.entry(taker).or_default() += 1;
+        Some(current.into_iter().map(|id| if id == leaving { taker } else { id }).collect())
+    }
+}
+
+#[cfg(test)]
+#[path = "decommission_test.rs"]
+mod tests;

@@ -1,0 +1,168 @@
+//! Brokers that come, are heard, fall silent, stop: the commands about them, and what the passing of time does to them.
+
+use std::time::Duration;
+
+use protocol::types::{BrokerEpoch, BrokerId, IncarnationId};
+use tracing::{debug, info, warn};
+
+use super::brokers::{self, BrokerEpochError, check_epoch};
+use super::command::Reply;
+use super::decide::Decider;
+use super::discards::is_discarded;
+use super::group::Group;
+use super::heartbeats::{Heartbeat, HeartbeatAnswer, Transition, transition};
+use super::registration::{self, Registration, RegistrationError};
+use super::suspicion::{Probe, ProbeOutcome};
+use crate::metadata::Image;
+
+impl Decider {
+    pub(super) fn register_broker(
+        &mut self,
+        group: &mut Group,
+        registration: Registration,
+        reply: Reply<Result<BrokerEpoch, RegistrationError>>,
+        now: Duration,
+    ) {
+        let (id, incarnation) = (registration.id, registration.incarnation);
+        self.sessions.look(&self.outside.heard, now);
+        let former = group.image.brokers.get(&id).map(|former| (former.epoch, former.incarnation));
+        let is_live = self.sessions.is_live(id, now);
+        if let Err(error) = registration::check(&group.image, &self.context.cluster_id, &registration, is_live) {
+            info!(broker = %id, %error, "registration refused");
+            if let (RegistrationError::Duplicate { .. }, Some((epoch, _))) = (&error, former) {
+                self.ask_for_probe(&group.image, id, epoch, now);
+            }
+            return group.answer(reply, Ok(Err(error)));
+        }
+        let (records, epoch) = registration::register(&self.policy(&group.image), registration);
+        info!(broker = %id, %epoch, partitions_changed = records.len() - 1, "broker registered");
+        if former.is_none_or(|(_, former): (_, IncarnationId)| former != incarnation) {
+            self.grants.end(id);
+            self.sessions.open(id, epoch, now);
+        }
+        group.answer_after(reply, (records, Ok(epoch)));
+    }
+
+    pub(super) fn heartbeat(
+        &mut self,
+        group: &mut Group,
+        mut heartbeat: Heartbeat,
+        reply: Reply<Result<HeartbeatAnswer, BrokerEpochError>>,
+        now: Duration,
+    ) {
+        let Heartbeat { id, epoch, .. } = heartbeat;
+        let broker = match check_epoch(&group.image, id, epoch) {
+            Ok(broker) => broker.clone(),
+            Err(error) => return group.answer(reply, Ok(Err(error))),
+        };
+        self.sessions.heard(&heartbeat, now);
+        self.suspicion.heard(id, epoch, now);
+        heartbeat.wants_fence |= broker.directories.iter().any(|directory| is_discarded(&group.image, *directory));
+        let has_handed_over = || {
+            let leads = group.image.partitions().any(|(_, _, partition)| partition.leader == Some(id));
+            !leads && self.sessions.is_handover_known(&group.image, id)
+        };
+        let transition = transition(&broker, &heartbeat, has_handed_over);
+        let records = match transition {
+            Transition::None => Vec::new(),
+            Transition::Unfence => brokers::unfence(&self.policy(&group.image), id),
+            Transition::BeginShutdown => brokers::begin_shutdown(&self.policy(&group.image), id),
+            Transition::Stop if broker.fenced => Vec::new(),
+            Transition::Stop | Transition::Fence => brokers::fence(&self.policy(&group.image), id),
+        };
+        if transition != Transition::None {
+            info!(broker = %id, %epoch, ?transition, partitions_changed = records.len().saturating_sub(1), "broker");
+        }
+        let added = group.add(&records);
+        if added.is_ok() && transition == Transition::BeginShutdown {
+            self.sessions.begin_shutdown(id, group.image.end_offset);
+        }
+        if transition == Transition::Stop {
+            // The next process need not wait for this one.
+            self.sessions.expire(id, now);
+        }
+        let is_fenced = group.image.brokers.get(&id).is_none_or(|broker| broker.fenced);
+        let (is_caught_up, should_shut_down) = (heartbeat.is_caught_up(), transition == Transition::Stop);
+        group.answer(reply, added.map(|()| Ok(HeartbeatAnswer { is_caught_up, is_fenced, should_shut_down })));
+    }
+
+    pub(super) fn fence_hint(
+        &mut self,
+        image: &Image,
+        id: BrokerId,
+        epoch: BrokerEpoch,
+        now: Duration,
+    ) -> Result<(), BrokerEpochError> {
+        check_epoch(image, id, epoch)?;
+        info!(broker = %id, %epoch, "somebody says that the broker is gone");
+        self.sessions.hint(id, now);
+        self.ask_for_probe(image, id, epoch, now);
+        Ok(())
+    }
+
+    /// Whether it is dead; what comes of it is told by [`Command::Probed`](super::command::Command::Probed).
+    pub(super) fn ask_for_probe(&self, image: &Image, id: BrokerId, epoch: BrokerEpoch, now: Duration) {
+        if !self.sessions.is_live(id, now) || !self.suspicion.is_believed(id, now) {
+            return;
+        }
+        if let Some(probe) = Probe::of(image, id, epoch)
+            && let Err(error) = self.outside.probes.try_send(probe)
+        {
+            debug!(broker = %id, %error, "not dialled: its session decides");
+        }
+    }
+
+    pub(super) fn probed(
+        &mut self,
+        group: &mut Group,
+        (id, epoch): (BrokerId, BrokerEpoch),
+        outcome: ProbeOutcome,
+        now: Duration,
+    ) {
+        let Ok(broker) = check_epoch(&group.image, id, epoch) else { return };
+        if outcome == ProbeOutcome::Alive {
+            return self.sessions.answered(id, now);
+        }
+        if !outcome.means_dead() || !self.suspicion.is_believed(id, now) {
+            return;
+        }
+        warn!(broker = %id, %epoch, ?outcome, "the broker is gone");
+        self.sessions.expire(id, now);
+        if !broker.fenced {
+            self.suspicion.fenced(id, epoch);
+            self.fence(group, id);
+        }
+    }
+
+    /// The next one whose session has ended. The session is there until the fencing is, so that none is forgotten.
+    pub(super) fn fence_silent(&mut self, group: &mut Group, now: Duration) {
+        self.sessions.look(&self.outside.heard, now);
+        while let Some(id) = self.sessions.longest_silent(now) {
+            if group.image.brokers.get(&id).is_some_and(|broker| !broker.fenced) {
+                warn!(broker = %id, "the broker has not been heard: fenced");
+                return self.fence(group, id);
+            }
+            self.sessions.end(id);
+        }
+    }
+
+    fn fence(&self, group: &mut Group, id: BrokerId) {
+        let records = brokers::fence(&self.policy(&group.image), id);
+        if let Err(error) = group.add(&records) {
+            warn!(broker = %id, %error, "the broker cannot be fenced");
+        }
+    }
+
+    /// Those that serve and have not been heard by this controller may have gone with the last one.
+    pub(super) fn dial_unheard(&self, image: &Image, now: Duration) {
+        for id in self.sessions.unheard(image) {
+            if let Some(broker) = image.brokers.get(&id) {
+                self.ask_for_probe(image, id, broker.epoch, now);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "liveness_test.rs"]
+mod tests;

@@ -1,0 +1,170 @@
+//! Which brokers are heard, and since when one is not: soft state of the active controller. Time is monotonic and comes
+//! from the caller.
+//!
+//! 1. A session lasts as long as heartbeats come. A new controller begins all of them anew: what its predecessor heard
+//!    it does not know.
+//! 2. A controller that stood still itself calls nobody silent: all sessions begin anew.
+//! 3. Of several that have ended the one that has been silent longest is fenced first, one at a time, so that the effect
+//!    of each is there before the next.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::types::{BrokerEpoch, BrokerId, Offset};
+
+use super::heard::Heard;
+use super::heartbeats::Heartbeat;
+use crate::metadata::Image;
+
+/// Of a broker that somebody says is gone.
+const HINTED_TIMEOUT: Duration = Duration::from_millis(300);
+
+const BETWEEN_FENCES: Duration = Duration::from_millis(5);
+
+#[derive(Debug)]
+pub(super) struct Sessions {
+    by_broker: BTreeMap<BrokerId, Session>,
+    timeout: Duration,
+    looked: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Session {
+    epoch: BrokerEpoch,
+    heard: Duration,
+    timeout: Duration,
+    /// By this controller; `None`: not yet.
+    metadata_offset: Option<Offset>,
+    /// Of the records by which it handed over what it led.
+    shutdown_offset: Option<Offset>,
+}
+
+impl Session {
+    fn ends(&self) -> Duration {
+        self.heard + self.timeout
+    }
+
+    fn hear(&mut self, at: Duration, timeout: Duration) {
+        if self.heard <= at {
+            (self.heard, self.timeout) = (at, timeout);
+        }
+    }
+}
+
+impl Sessions {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { by_broker: BTreeMap::new(), timeout, looked: Duration::ZERO }
+    }
+
+    /// Everybody who serves gets as long as if it had just been heard.
+    pub(super) fn restart(&mut self, image: &Image, now: Duration) {
+        self.looked = now;
+        self.by_broker.clear();
+        for (id, broker) in &image.brokers {
+            if !broker.fenced {
+                self.open(*id, broker.epoch, now);
+            }
+            if broker.in_controlled_shutdown {
+                self.begin_shutdown(*id, image.end_offset);
+            }
+        }
+    }
+
+    pub(super) fn open(&mut self, id: BrokerId, epoch: BrokerEpoch, now: Duration) {
+        let timeout = self.timeout;
+        let session = Session { epoch, heard: now, timeout, metadata_offset: None, shutdown_offset: None };
+        self.by_broker.insert(id, session);
+    }
+
+    pub(super) fn end(&mut self, id: BrokerId) {
+        self.by_broker.remove(&id);
+    }
+
+    /// Of the process that is registered; the caller has checked that.
+    pub(super) fn heard(&mut self, heartbeat: &Heartbeat, now: Duration) {
+        if self.by_broker.get(&heartbeat.id).is_none_or(|session| session.epoch != heartbeat.epoch) {
+            self.open(heartbeat.id, heartbeat.epoch, now);
+        }
+        if let Some(session) = self.by_broker.get_mut(&heartbeat.id) {
+            session.hear(now, self.timeout);
+            session.metadata_offset = session.metadata_offset.max(Some(heartbeat.metadata_offset));
+        }
+    }
+
+    /// Heartbeats that have come but not had their turn.
+    pub(super) fn look(&mut self, heard: &Heard, now: Duration) {
+        for (id, (epoch, at)) in heard.take() {
+            if let Some(session) = self.by_broker.get_mut(&id).filter(|session| session.epoch == epoch) {
+                session.hear(at, self.timeout);
+            }
+        }
+        if self.looked + self.timeout / 2 < now {
+            self.by_broker.values_mut().for_each(|session| session.hear(now, self.timeout));
+        }
+        self.looked = now;
+    }
+
+    /// From now on the broker has little time to be heard.
+    pub(super) fn hint(&mut self, id: BrokerId, now: Duration) {
+        if let Some(session) = self.by_broker.get_mut(&id)
+            && now + HINTED_TIMEOUT < session.ends()
+        {
+            (session.heard, session.timeout) = (now, HINTED_TIMEOUT);
+        }
+    }
+
+    /// It has answered, though not by a heartbeat.
+    pub(super) fn answered(&mut self, id: BrokerId, now: Duration) {
+        if let Some(session) = self.by_broker.get_mut(&id) {
+            session.hear(now, self.timeout);
+        }
+    }
+
+    /// The session is over, unless the broker is heard again: what it has said before does not count.
+    pub(super) fn expire(&mut self, id: BrokerId, now: Duration) {
+        if let Some(session) = self.by_broker.get_mut(&id) {
+            (session.heard, session.timeout) = (now, Duration::ZERO);
+        }
+    }
+
+    pub(super) fn is_live(&self, id: BrokerId, now: Duration) -> bool {
+        self.by_broker.get(&id).is_some_and(|session| now < session.ends())
+    }
+
+    /// Who has been silent longest of those whose session has ended.
+    pub(super) fn longest_silent(&self, now: Duration) -> Option<BrokerId> {
+        let ended = self.by_broker.iter().filter(|(_, session)| session.ends() <= now);
+        ended.min_by_key(|(_, session)| session.ends()).map(|(id, _)| *id)
+    }
+
+    /// When to look again: also often enough to notice that the controller itself stood still.
+    pub(super) fn deadline(&self, now: Duration) -> Duration {
+        let next = self.by_broker.values().map(Session::ends).min();
+        let regular = now + self.timeout / 4;
+        next.map_or(regular, |next| next.clamp(now + BETWEEN_FENCES, regular))
+    }
+
+    /// Brokers that serve and have not been heard by this controller.
+    pub(super) fn unheard(&self, image: &Image) -> Vec<BrokerId> {
+        let is_heard = |id: &BrokerId| self.by_broker.get(id).is_some_and(|session| session.metadata_offset.is_some());
+        image.active_brokers().map(|(id, _)| id).filter(|id| !is_heard(id)).collect()
+    }
+
+    /// The broker has handed over by the records before `end`.
+    pub(super) fn begin_shutdown(&mut self, id: BrokerId, end: Offset) {
+        if let Some(session) = self.by_broker.get_mut(&id) {
+            session.shutdown_offset = session.shutdown_offset.max(Some(Offset(end.0.saturating_sub(1))));
+        }
+    }
+
+    /// Every broker that serves has replayed the records by which this one handed over.
+    pub(super) fn is_handover_known(&self, image: &Image, id: BrokerId) -> bool {
+        let Some(handover) = self.by_broker.get(&id).and_then(|session| session.shutdown_offset) else { return false };
+        let mut others = image.brokers.keys().filter(|other| image.is_active(**other));
+        others.all(|other| self.by_broker.get(other).is_some_and(|session| Some(handover) <= session.metadata_offset))
+    }
+}
+
+#[cfg(test)]
+#[path = "sessions_test.rs"]
+mod tests;

@@ -1,0 +1,116 @@
+//! Whether a broker is gone, asked before its session ends: its connection dropped, or somebody says so. Whoever dials
+//! it learns more than silence tells: another process at its address, or nobody at all, means that it is dead. No answer
+//! means no more than the silence does. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::metadata_records::Endpoint;
+use protocol::types::{BrokerEpoch, BrokerId, IncarnationId};
+
+use crate::metadata::Image;
+
+/// How long a rule that was wrong about a broker is not applied to it; doubles each time.
+const BACKOFF: Duration = Duration::from_secs(10);
+const DOUBLINGS_MAX: u32 = 6;
+
+/// A broker that is to be dialled, at one of its addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Probe {
+    pub(crate) broker: BrokerId,
+    pub(crate) epoch: BrokerEpoch,
+    /// Of the process that should be there.
+    pub(crate) incarnation: IncarnationId,
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+impl Probe {
+    /// `None`: such a process is not registered any more.
+    pub(super) fn of(image: &Image, broker: BrokerId, epoch: BrokerEpoch) -> Option<Self> {
+        let registered = image.brokers.get(&broker).filter(|registered| registered.epoch == epoch)?;
+        let (incarnation, endpoints) = (registered.incarnation, registered.endpoints.clone());
+        Some(Self { broker, epoch, incarnation, endpoints })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProbeOutcome {
+    /// The process itself has answered.
+    Alive,
+    OtherIncarnation,
+    /// Twice within 50 ms.
+    Refused,
+    /// No answer: host or network, or busy.
+    Silent,
+}
+
+impl ProbeOutcome {
+    pub(super) fn means_dead(self) -> bool {
+        matches!(self, Self::OtherIncarnation | Self::Refused)
+    }
+}
+
+/// How far probes may be believed, by broker.
+#[derive(Debug, Default)]
+pub(super) struct Suspicion {
+    by_broker: BTreeMap<BrokerId, Record>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    /// What a probe fenced last.
+    fenced: Option<BrokerEpoch>,
+    mistakes: u32,
+    disbelieved_until: Duration,
+}
+
+impl Suspicion {
+    pub(super) fn is_believed(&self, id: BrokerId, now: Duration) -> bool {
+        self.by_broker.get(&id).is_none_or(|record| record.disbelieved_until <= now)
+    }
+
+    pub(super) fn fenced(&mut self, id: BrokerId, epoch: BrokerEpoch) {
+        self.by_broker.entry(id).or_default().fenced = Some(epoch);
+    }
+
+    /// Who was called dead and is heard again was not.
+    pub(super) fn heard(&mut self, id: BrokerId, epoch: BrokerEpoch, now: Duration) {
+        let Some(record) = self.by_broker.get_mut(&id).filter(|record| record.fenced == Some(epoch)) else { return };
+        record.fenced = None;
+        record.disbelieved_until = now + BACKOFF * 2_u32.pow(record.mistakes.min(DOUBLINGS_MAX));
+        record.mistakes = record.mistakes.saturating_add(1);
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.by_broker.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BROKER: BrokerId = BrokerId(1);
+
+    #[test]
+    fn a_rule_that_was_wrong_is_not_applied_for_a_while_and_longer_each_time() {
+        let mut suspicion = Suspicion::default();
+        let mut now = Duration::from_secs(1);
+        for seconds in [10, 20, 40, 80, 160, 320, 640, 640] {
+            assert!(suspicion.is_believed(BROKER, now));
+            suspicion.fenced(BROKER, BrokerEpoch(5));
+            suspicion.heard(BROKER, BrokerEpoch(5), now);
+            now += Duration::from_secs(seconds);
+            assert!(!suspicion.is_believed(BROKER, now - Duration::from_millis(1)), "{seconds}");
+            assert!(suspicion.is_believed(BrokerId(2), now), "the others are not concerned");
+        }
+    }
+
+    #[test]
+    fn who_comes_back_as_another_process_was_dead() {
+        let mut suspicion = Suspicion::default();
+        suspicion.fenced(BROKER, BrokerEpoch(5));
+        suspicion.heard(BROKER, BrokerEpoch(9), Duration::ZERO);
+        assert!(suspicion.is_believed(BROKER, Duration::ZERO));
+    }
+}

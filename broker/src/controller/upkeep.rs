@@ -1,0 +1,106 @@
+//! What the active controller does from time to time, unasked.
+
+use std::time::Duration;
+
+use protocol::config::Values;
+use protocol::metadata_records::MetadataRecord;
+use tracing::{info, warn};
+
+use super::decide::Decider;
+use super::elections;
+use super::group::Group;
+
+/// How long after it has become active a controller waits to be heard before it dials.
+const DIAL_AFTER: Duration = Duration::from_millis(100);
+
+/// When what is due.
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    balance: Option<Every>,
+    unclean_elections: Every,
+    dial: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Every {
+    interval: Duration,
+    next: Duration,
+}
+
+impl Every {
+    fn new(interval: Duration) -> Self {
+        Self { interval, next: Duration::MAX }
+    }
+
+    fn begin(&mut self, now: Duration) {
+        self.next = now.saturating_add(self.interval);
+    }
+
+    fn is_due(&mut self, now: Duration) -> bool {
+        let due = self.next <= now;
+        if due {
+            self.begin(now);
+        }
+        due
+    }
+}
+
+impl Upkeep {
+    pub(super) fn new(file: &Values) -> Self {
+        let number = |name| u64::try_from(file.get_long(name)).unwrap_or(u64::MAX);
+        let balance = Every::new(Duration::from_secs(number("leader.imbalance.check.interval.seconds")));
+        let unclean_elections = Duration::from_millis(number("unclean.leader.election.interval.ms"));
+        Self {
+            balance: file.get_bool("auto.leader.rebalance.enable").then_some(balance),
+            unclean_elections: Every::new(unclean_elections),
+            dial: None,
+        }
+    }
+
+    pub(super) fn begin(&mut self, now: Duration) {
+        if let Some(balance) = &mut self.balance {
+            balance.begin(now);
+        }
+        self.unclean_elections.begin(now);
+        self.dial = Some(now + DIAL_AFTER);
+    }
+
+    fn deadline(&self) -> Duration {
+        let all = [self.balance.as_ref().map(|balance| balance.next), Some(self.unclean_elections.next), self.dial];
+        all.into_iter().flatten().min().unwrap_or(Duration::MAX)
+    }
+}
+
+impl Decider {
+    /// Whatever is due; called while this node decides, at least as often as the deadline that it returns says, and
+    /// after commands that were waiting have been decided on.
+    pub(super) fn tick(&mut self, group: &mut Group, now: Duration) -> Duration {
+        self.fence_silent(group, now);
+        self.grants.expire(now);
+        if self.upkeep.dial.take_if(|at| *at <= now).is_some() {
+            self.dial_unheard(&group.image, now);
+        }
+        if self.upkeep.unclean_elections.is_due(now) {
+            let records = elections::elect_uncleanly(&self.policy(&group.image));
+            if !records.is_empty() {
+                warn!(partitions = records.len(), "leaders elected at the price of records");
+            }
+            add(group, &records);
+        }
+        if self.upkeep.balance.as_mut().is_some_and(|balance| balance.is_due(now)) {
+            let records = elections::balance(&self.policy(&group.image));
+            if !records.is_empty() {
+                info!(partitions = records.len(), "leadership returns to the preferred leaders");
+            }
+            add(group, &records);
+        }
+        let deadlines = [Some(self.sessions.deadline(now)), self.grants.deadline(), Some(self.upkeep.deadline())];
+        deadlines.into_iter().flatten().min().unwrap_or(now)
+    }
+}
+
+fn add(group: &mut Group, records: &[MetadataRecord]) {
+    if let Err(error) = group.add(records) {
+        warn!(%error, "what is due cannot be written");
+    }
+}
