@@ -3,6 +3,7 @@
 
 mod listener;
 mod network;
+mod rack;
 mod source;
 
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub(crate) struct BrokerConfig {
     pub(crate) log_directory: PathBuf,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) rack: Option<String>,
+    /// Where the rack is written after this process has begun, if it is not set.
+    rack_file: Option<PathBuf>,
     pub(crate) network_threads: usize,
     pub(crate) request_bytes_max: usize,
     pub(crate) connection_idle_max: Duration,
@@ -76,6 +79,7 @@ impl BrokerConfig {
             log_directory: log_directory(&values)?,
             listeners: Listener::from_values(&values, hostname)?.into_iter().map(Arc::new).collect(),
             rack: text(&values, "broker.rack").map(str::to_owned),
+            rack_file: text(&values, "millrace.rack.file").map(PathBuf::from),
             network_threads: network_threads(&values),
             request_bytes_max: usize::try_from(values.get_int("socket.request.max.bytes")).unwrap_or(0),
             connection_idle_max: idle(&values),
@@ -90,6 +94,13 @@ impl BrokerConfig {
             format_awaited,
             values,
         })
+    }
+
+    /// Waits for the rack, where it comes from a file.
+    pub(crate) fn settle_rack(&mut self) {
+        if let (None, Some(file)) = (&self.rack, &self.rack_file) {
+            self.rack = rack::awaited(file);
+        }
     }
 }
 

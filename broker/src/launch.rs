@@ -130,7 +130,7 @@ impl Launch {
     }
 
     /// Serves until SIGTERM or SIGINT.
-    pub fn run(self) -> Result<(), BrokerError> {
+    pub fn run(mut self) -> Result<(), BrokerError> {
         for warning in &self.warnings {
             tracing::warn!("{warning}");
         }
@@ -144,6 +144,7 @@ impl Launch {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.config.settle_rack();
         Ok(server::run(self.config, disk)?)
     }
 }

@@ -1,5 +1,5 @@
 //! The brokers' management API, as far as the operator uses it: what a broker says of itself, what the controller
-//! says of the cluster, and the call that formats an empty volume.
+//! says of the cluster, the call that formats an empty volume, and the one that asks whether a broker may restart.
 
 mod http;
 
@@ -30,6 +30,12 @@ pub trait BrokerAdmin: Send + Sync + std::fmt::Debug {
     fn broker(&self, target: AdminTarget) -> BoxFuture<'_, Result<BrokerView, AdminError>>;
     fn cluster(&self, target: AdminTarget) -> BoxFuture<'_, Result<ClusterView, AdminError>>;
     fn format(&self, target: AdminTarget, request: FormatRequest) -> BoxFuture<'_, Result<(), AdminError>>;
+    /// Asking again renews the grant.
+    fn restart_grant(
+        &self,
+        target: AdminTarget,
+        request: RestartGrantRequest,
+    ) -> BoxFuture<'_, Result<RestartGrant, AdminError>>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,8 +44,11 @@ pub enum AdminError {
     TimedOut { url: String, limit_ms: u64 },
     #[error("{url}: {reason}")]
     Unreachable { url: String, reason: String },
-    #[error("{url}: answered {status}: {body}")]
-    Refused { url: String, status: u16, body: String },
+    #[error("{url}: answered {status}: {detail}")]
+    Refused { url: String, status: u16, detail: String },
+    /// Another broker decides, if the one that was asked knows which.
+    #[error("{url}: is not the active controller")]
+    NotController { url: String, controller: Option<i32> },
     #[error("{url}: the answer is not understood: {reason}")]
     Unreadable { url: String, reason: String },
 }
@@ -78,6 +87,10 @@ pub struct RecoveryView {
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterView {
     pub controller_id: Option<i32>,
+    pub controller_epoch: i32,
+    pub brokers: Vec<RegisteredView>,
+    /// Brokers that hold a grant to restart.
+    pub grants: Vec<i32>,
     pub voters: Vec<VoterView>,
     pub partitions: PartitionCounts,
 }
@@ -87,6 +100,25 @@ pub struct ClusterView {
 pub struct VoterView {
     pub id: i32,
     pub directory_id: String,
+    pub lag: i64,
+}
+
+/// A broker as the controller knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RegisteredView {
+    pub id: i32,
+    pub epoch: i64,
+    pub state: RegisteredState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum RegisteredState {
+    /// Heard of, and leader where it is chosen.
+    Unfenced,
+    #[default]
+    #[serde(other)]
+    Other,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -113,4 +145,23 @@ pub struct InitialVoter {
     pub id: i32,
     pub directory_id: String,
     pub endpoint: String,
+}
+
+/// `POST /v1/restart-grants`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestartGrantRequest {
+    pub broker: i32,
+    pub broker_epoch: i64,
+    pub ttl_ms: u64,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RestartGrant {
+    pub controller_epoch: i32,
+    /// Partitions that the broker still leads and others could.
+    pub leaders_left: u64,
+    pub safe_to_stop: bool,
 }

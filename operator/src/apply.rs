@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::admin::{AdminError, BrokerAdmin};
 use crate::crd::{KafkaCluster, KafkaClusterStatus};
+use crate::grant;
 use crate::manifest::Manifest;
 use crate::names::MANAGER;
 use crate::notice::{Notice, transitions};
@@ -24,6 +25,8 @@ use crate::status::{self, Persistence};
 /// Kubernetes takes notes of 1024 bytes.
 const EVENT_BYTES_MAX: usize = 1000;
 const LOOK_AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// Leaders move, and replicas catch up, in moments.
+const LOOK_AFTER_WAIT: Duration = Duration::from_millis(500);
 /// As long as nothing else changes it will be refused again.
 const LOOK_AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
@@ -54,6 +57,22 @@ impl StepError {
     }
 }
 
+/// What came of a step that did not fail.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    /// Not now, for this reason. What comes after it does not rest on it.
+    Waits(String),
+}
+
+/// What came of all steps.
+#[derive(Debug, Default)]
+struct Taken<'a> {
+    done: Vec<&'a Step>,
+    waits: Option<String>,
+    failure: Option<StepError>,
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("could not write the status of KafkaCluster {name}: {source}")]
 pub struct StatusError {
@@ -78,26 +97,26 @@ pub async fn apply(
     now: Timestamp,
 ) -> Result<Action, StatusError> {
     let cluster = &observed.cluster;
-    let (taken, failure) = executor.take_all(&plan.steps).await;
-    let (status, notices, look_again) = match &failure {
-        None => (plan.status, plan.notices, plan.look_again),
-        Some(failure) => {
+    let taken = executor.take_all(&plan.steps).await;
+    let before = cluster.status.clone().unwrap_or_default();
+    let (status, look_again) = match (taken.failure, taken.waits) {
+        (None, None) => (plan.status, plan.look_again),
+        (None, Some(reason)) => (status::with_wait(plan.status, &before, &reason, now), LOOK_AFTER_WAIT),
+        (Some(failure), _) => {
             tracing::warn!(namespace = executor.namespace, cluster = cluster.name_any(), %failure, "step refused");
             let (persistence, pause) = if failure.is_lasting() {
                 (Persistence::Lasting, LOOK_AFTER_REFUSAL)
             } else {
                 (Persistence::Passing, LOOK_AFTER_FAILURE)
             };
-            let before = cluster.status.clone().unwrap_or_default();
-            let status = status::with_failure(plan.status, &before, &failure.to_string(), persistence, now);
-            let notices = transitions(&before, &status);
-            (status, notices, pause)
+            (status::with_failure(plan.status, &before, &failure.to_string(), persistence, now), pause)
         }
     };
     if cluster.status.as_ref() != Some(&status) {
         executor.write_status(cluster, &status).await?;
     }
-    for notice in taken.iter().filter_map(|step| Notice::of(step)).chain(notices) {
+    let told = taken.done.into_iter().filter_map(Notice::of).chain(transitions(&before, &status));
+    for notice in told {
         executor.publish(cluster, notice, now).await;
     }
     Ok(Action::requeue(look_again))
@@ -105,30 +124,47 @@ pub async fn apply(
 
 impl Executor<'_> {
     /// Stops at the first step that fails, as the later ones may rest on it.
-    async fn take_all<'s>(&self, steps: &'s [Step]) -> (Vec<&'s Step>, Option<StepError>) {
-        let mut taken = Vec::new();
+    async fn take_all<'s>(&self, steps: &'s [Step]) -> Taken<'s> {
+        let mut taken = Taken::default();
         for step in steps {
-            if let Err(error) = self.take(step).await {
-                return (taken, Some(error));
+            match self.take(step).await {
+                Ok(Outcome::Done) => {
+                    tracing::info!(namespace = self.namespace, %step, "done");
+                    taken.done.push(step);
+                }
+                Ok(Outcome::Waits(reason)) => taken.waits = Some(reason),
+                Err(error) => {
+                    taken.failure = Some(error);
+                    break;
+                }
             }
-            tracing::info!(namespace = self.namespace, %step, "done");
-            taken.push(step);
         }
-        (taken, None)
+        taken
     }
 
-    async fn take(&self, step: &Step) -> Result<(), StepError> {
-        match step {
+    async fn take(&self, step: &Step) -> Result<Outcome, StepError> {
+        let done = match step {
             Step::Create(manifest) => self.create(manifest).await,
             Step::Apply(manifest) => self.apply(manifest).await,
-            Step::Grow(manifest) => self.grow(manifest).await,
+            Step::Grow(manifest) | Step::Annotate(manifest) => self.merge(manifest).await,
             Step::Delete(manifest) => self.delete(manifest).await,
-            Step::Restart { pod, uid, .. } => self.delete_pod(pod, uid).await,
+            Step::Restart { broker, pod, uid, grant, .. } => {
+                if let Some(call) = grant {
+                    let asked = grant::ask(self.admin, call).await;
+                    let what = || format!("ask whether broker {broker} may restart");
+                    let granted = asked.map_err(|source| StepError::Broker { what: what(), source })?;
+                    if let Err(reason) = granted {
+                        return Ok(Outcome::Waits(format!("broker {broker} is not restarted yet: {reason}")));
+                    }
+                }
+                self.delete_pod(pod, uid).await
+            }
             Step::Format { broker, target, request } => {
                 let formatted = self.admin.format(target.clone(), request.clone()).await;
                 formatted.map_err(|source| StepError::Broker { what: format!("format broker {broker}"), source })
             }
-        }
+        };
+        done.map(|()| Outcome::Done)
     }
 
     async fn create(&self, manifest: &Manifest) -> Result<(), StepError> {
@@ -145,10 +181,10 @@ impl Executor<'_> {
         applied.map(drop).map_err(|source| StepError::kubernetes(&manifest.key(), source))
     }
 
-    async fn grow(&self, manifest: &Manifest) -> Result<(), StepError> {
+    async fn merge(&self, manifest: &Manifest) -> Result<(), StepError> {
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let grown = self.api(manifest).patch(&manifest.name, &parameters, &Patch::Merge(&manifest.body)).await;
-        grown.map(drop).map_err(|source| StepError::kubernetes(&manifest.key(), source))
+        let merged = self.api(manifest).patch(&manifest.name, &parameters, &Patch::Merge(&manifest.body)).await;
+        merged.map(drop).map_err(|source| StepError::kubernetes(&manifest.key(), source))
     }
 
     async fn delete(&self, manifest: &Manifest) -> Result<(), StepError> {

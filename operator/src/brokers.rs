@@ -1,10 +1,10 @@
 //! What is known of one broker, from its pod, its claim and its own answer.
 
-use k8s_openapi::api::core::v1::{ContainerState, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, Node, PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use protocol::types::{BrokerId, ClusterId, DirectoryId};
 
-use crate::admin::{BrokerState, BrokerView};
+use crate::admin::{BrokerState, BrokerView, RegisteredState};
 use crate::crd::BrokerPhase;
 use crate::names::{ANNOTATION_CLUSTER_ID, ANNOTATION_FORMATTED};
 use crate::observe::Observed;
@@ -35,7 +35,10 @@ impl Broker {
             }
             Some(pod) => match view {
                 Some(view) => running(observed, id, pod, view, formatted),
-                None => not_answering(pod, answer.and_then(|answer| answer.as_ref().err()).map(ToString::to_string)),
+                None => lost_node(observed, pod).map_or_else(
+                    || not_answering(pod, answer.and_then(|answer| answer.as_ref().err()).map(ToString::to_string)),
+                    |message| (BrokerPhase::NodeLost, Some(message)),
+                ),
             },
         };
         Self { id, phase, message, directory, formatted }
@@ -52,7 +55,7 @@ pub fn known_brokers(observed: &Observed) -> Vec<BrokerId> {
 }
 
 /// The UID of a claim is the id of the data directory on it: another claim is another replica.
-fn directory(claim: &PersistentVolumeClaim) -> Option<DirectoryId> {
+pub fn directory(claim: &PersistentVolumeClaim) -> Option<DirectoryId> {
     claim.metadata.uid.as_deref()?.parse().ok()
 }
 
@@ -97,6 +100,9 @@ fn running(
             (BrokerPhase::Recovering, Some(message))
         }
         BrokerState::Running if is_ready(pod) => (BrokerPhase::Running, None),
+        BrokerState::Running if is_fenced(observed, id) => {
+            (BrokerPhase::Starting, Some("runs; the controller does not count on it yet".to_owned()))
+        }
         BrokerState::Running => {
             (BrokerPhase::Starting, Some("serves; Kubernetes has not seen it ready yet".to_owned()))
         }
@@ -104,7 +110,14 @@ fn running(
     }
 }
 
-/// What is wrong where the volume was formatted under the id of another directory or cluster than the claim's.
+fn is_fenced(observed: &Observed, id: BrokerId) -> bool {
+    let registered = observed.view.as_ref().and_then(|view| view.brokers.iter().find(|broker| broker.id == id.0));
+    registered.is_some_and(|broker| broker.state != RegisteredState::Unfenced)
+}
+
+/// What is wrong where the volume was formatted under the id of another directory or cluster than the claim's. So it
+/// is with a copy of a volume, also of this broker's own: it lacks what was acknowledged after it was made, so it must
+/// not stand for the replica.
 fn foreign(observed: &Observed, id: BrokerId, pod: &Pod, view: &BrokerView) -> Option<String> {
     let claim = observed.claims.get(&id)?;
     let own_directory = directory(claim)?;
@@ -112,16 +125,36 @@ fn foreign(observed: &Observed, id: BrokerId, pod: &Pod, view: &BrokerView) -> O
     let own_cluster: Option<ClusterId> =
         claim.annotations().get(ANNOTATION_CLUSTER_ID).and_then(|text| text.parse().ok());
     let found_cluster: Option<ClusterId> = view.cluster_id.as_deref().and_then(|text| text.parse().ok());
-    let difference = match (own_cluster, found_cluster, found_directory) {
-        (Some(own), Some(found), _) if own != found => format!("cluster {found} and not for {own}"),
-        (_, _, Some(found)) if own_directory != found => format!("directory {found} and not for {own_directory}"),
-        _ => return None,
-    };
     let (claim, pod) = (observed.names.claim(id), pod.name_any());
-    Some(format!(
-        "volume {claim} was formatted for {difference}. Put the data of this broker back and delete pod {pod}; or, to \
-         start without it, delete claim {claim} and pod {pod}"
-    ))
+    let anew = format!("delete claim {claim} and pod {pod}");
+    match (own_cluster, found_cluster, found_directory) {
+        (Some(own), Some(found), _) if own != found => Some(format!(
+            "volume {claim} was formatted for cluster {found} and not for {own}. Put the data of this broker back and \
+             delete pod {pod}; or, to start without it, {anew}"
+        )),
+        (_, _, Some(found)) if own_directory != found => Some(format!(
+            "volume {claim} was formatted for directory {found} and not for {own_directory}: a copy, as one restored \
+             from a snapshot, is not the broker's volume, as it lacks what came after it. Bind claim {claim} to the \
+             volume it had and delete pod {pod}; or, to start without it, {anew}"
+        )),
+        _ => None,
+    }
+}
+
+/// What is wrong with the node of a pod that is not ready.
+fn lost_node(observed: &Observed, pod: &Pod) -> Option<String> {
+    let name = pod.spec.as_ref()?.node_name.as_deref()?;
+    match observed.nodes.as_ref()?.get(name) {
+        None => Some(format!("its node {name} is gone")),
+        Some(node) if !is_ready(pod) && !answers(node) => Some(format!("its node {name} does not answer")),
+        Some(_) => None,
+    }
+}
+
+/// Whether the kubelet still reports.
+fn answers(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// A ready pod stays ready while one answer is missing: its probes decide, every second.

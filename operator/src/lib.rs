@@ -5,6 +5,7 @@ pub mod apply;
 pub mod brokers;
 pub mod controller;
 pub mod crd;
+pub mod grant;
 pub mod health;
 pub mod manifest;
 pub mod metrics;
@@ -19,6 +20,7 @@ pub mod render;
 pub mod restart;
 pub mod status;
 pub mod validate;
+pub mod voters;
 
 #[cfg(test)]
 mod testing;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use futures::future::pending;
 use kube::Client;
 use kube_lease_manager::LeaseManagerBuilder;
@@ -16,6 +16,7 @@ use operator::controller::{self, Scope};
 use operator::crd::crd_files;
 use operator::health::{self, Ready};
 use operator::metrics::Metrics;
+use operator::observe::Reach;
 use operator::reconcile::Context;
 use operator::validate::Release;
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,6 +69,10 @@ struct RunArguments {
     /// Name of this instance.
     #[arg(long, env = "POD_NAME", default_value = "millrace-operator")]
     instance: String,
+    /// Whether there is a right to read nodes, which belong to no namespace. Without it brokers do not learn their zone,
+    /// and a lost node is not told from a broker that starts slowly.
+    #[arg(long, env = "MILLRACE_CLUSTER_SCOPED", action = ArgAction::Set, default_value_t = true, value_name = "BOOL")]
+    cluster_scoped: bool,
     #[arg(long, env = "MILLRACE_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
 }
@@ -126,6 +131,7 @@ fn context(client: Client, arguments: &RunArguments) -> Context {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             broker_image: arguments.broker_image.clone(),
         },
+        reach: if arguments.cluster_scoped { Reach::Nodes } else { Reach::Namespaces },
         metrics: Metrics::default(),
     }
 }

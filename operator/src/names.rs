@@ -10,6 +10,10 @@ pub const LABEL_CLUSTER: &str = "millrace.dev/cluster";
 pub const ANNOTATION_CLUSTER_ID: &str = "millrace.dev/cluster-id";
 /// On volume claims: a broker was formatted on this one, so it must never be found empty again.
 pub const ANNOTATION_FORMATTED: &str = "millrace.dev/formatted";
+/// On volume claims: the voters the quorum began with. Written before the first of them is formatted.
+pub const ANNOTATION_VOTERS: &str = "millrace.dev/initial-voters";
+/// On pods: the zone of the node, as one line, which the broker reads through a file. Nothing before its end is whole.
+pub const ANNOTATION_ZONE: &str = "millrace.dev/zone";
 /// On applied objects: hash of what was applied, so that a dropped field is noticed.
 pub const ANNOTATION_APPLIED: &str = "millrace.dev/applied";
 /// On pods: what they were started with. Compared with what they should run; never with what the pod became after

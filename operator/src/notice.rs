@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::crd::{BrokerPhase, KafkaClusterStatus, condition};
+use crate::crd::{BrokerPhase, BrokerStatus, KafkaClusterStatus, condition};
 use crate::plan::Step;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Notice {
             Step::Restart { broker, reason, .. } => {
                 Some(Self::normal("Restarting", format!("Restarting broker {broker}: {reason}.")))
             }
-            Step::Create(_) | Step::Apply(_) | Step::Grow(_) | Step::Delete(_) => None,
+            Step::Create(_) | Step::Apply(_) | Step::Grow(_) | Step::Annotate(_) | Step::Delete(_) => None,
         }
     }
 }
@@ -76,6 +76,13 @@ pub fn transitions(before: &KafkaClusterStatus, after: &KafkaClusterStatus) -> V
         }
         _ => {}
     }
+    notices.extend(of_controller(before, after));
+    notices.extend(
+        after.brokers.iter().filter(|_| 1 < after.brokers.len()).filter_map(|broker| of_broker(before, broker)),
+    );
+    if !before.plan.is_empty() && after.plan.is_empty() {
+        notices.push(Notice::normal("RestartsFinished", "Every broker runs with what the manifest says."));
+    }
     let stalled = message(after, condition::STALLED);
     if is_true(after, condition::STALLED)
         && (!is_true(before, condition::STALLED) || message(before, condition::STALLED) != stalled)
@@ -83,4 +90,26 @@ pub fn transitions(before: &KafkaClusterStatus, after: &KafkaClusterStatus) -> V
         notices.push(Notice::warning("Stalled", stalled));
     }
     notices
+}
+
+fn of_controller(before: &KafkaClusterStatus, after: &KafkaClusterStatus) -> Option<Notice> {
+    let (former, active) = (before.controller?, after.controller?);
+    let note = format!("Broker {active} is the active controller; it was broker {former}.");
+    (former != active).then(|| Notice::normal("ControllerChanged", note))
+}
+
+/// That a broker serves, or no longer does. Where it shuts down somebody asked for it.
+fn of_broker(before: &KafkaClusterStatus, broker: &BrokerStatus) -> Option<Notice> {
+    let former = before.brokers.iter().find(|former| former.id == broker.id).map(|former| former.phase);
+    let id = broker.id;
+    let node = broker.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+    match (former, broker.phase) {
+        (Some(BrokerPhase::Running), BrokerPhase::Running | BrokerPhase::Stopping) => None,
+        (_, BrokerPhase::Running) => Some(Notice::normal("BrokerReady", format!("Broker {id} serves{node}."))),
+        (Some(BrokerPhase::Running), _) => {
+            let reason = broker.message.as_deref().unwrap_or("it does not answer").trim_end_matches('.');
+            Some(Notice::warning("BrokerLost", format!("Broker {id} no longer serves: {reason}.")))
+        }
+        _ => None,
+    }
 }

@@ -3,12 +3,12 @@
 //! Objects are read afresh each time instead of from a cache. The watches only say when to look, so the operator
 //! holds no copies in memory and never decides on a stale one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use futures::try_join;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, ListParams};
 use kube::{Client, Resource, ResourceExt as _};
@@ -24,6 +24,9 @@ use crate::names::{LABEL_CLUSTER, Names};
 /// Key of the tokens in the management Secret, one a line.
 pub const SECRET_KEY_TOKENS: &str = "tokens";
 
+/// On nodes.
+const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
+
 /// Bounds the reads for a manifest that has not been validated yet.
 const BROKERS_MAX: i32 = 1024;
 
@@ -36,9 +39,14 @@ pub struct Observed {
     pub token: Option<ManagementToken>,
     pub pods: BTreeMap<BrokerId, Pod>,
     pub claims: BTreeMap<BrokerId, PersistentVolumeClaim>,
+    /// The nodes of the pods, by name. `None`: the operator has no right to see nodes.
+    pub nodes: Option<BTreeMap<String, Node>>,
     /// The answers of the brokers whose container runs.
     pub brokers: BTreeMap<BrokerId, Result<BrokerView, AdminError>>,
+    /// The newest that a broker knows of the cluster.
     pub view: Option<ClusterView>,
+    /// Who that broker is.
+    pub view_of: Option<BrokerId>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,9 +67,29 @@ impl Observed {
             token: None,
             pods: BTreeMap::new(),
             claims: BTreeMap::new(),
+            nodes: None,
             brokers: BTreeMap::new(),
             view: None,
+            view_of: None,
         }
+    }
+
+    /// The active controller and what it says itself. Other brokers may be behind, and know of no grants.
+    pub fn controller(&self) -> Option<(BrokerId, &ClusterView)> {
+        let view = self.view.as_ref()?;
+        self.view_of.filter(|id| view.controller_id == Some(id.0)).map(|id| (id, view))
+    }
+
+    /// Where the brokers are asked whose container runs.
+    pub fn targets(&self) -> BTreeMap<BrokerId, AdminTarget> {
+        let Some(token) = &self.token else { return BTreeMap::new() };
+        self.pods.iter().filter_map(|(id, pod)| Some((*id, target(pod, token)?))).collect()
+    }
+
+    /// The zone of the node a pod is on; empty where the node is in none.
+    pub fn zone(&self, pod: &Pod) -> Option<&str> {
+        let node = self.nodes.as_ref()?.get(pod.spec.as_ref()?.node_name.as_ref()?)?;
+        Some(node.labels().get(LABEL_ZONE).map_or("", String::as_str))
     }
 
     pub fn get<K: Resource<DynamicType = ()> + DeserializeOwned>(&self, name: &str) -> Option<K> {
@@ -78,10 +106,18 @@ impl Observed {
     }
 }
 
+/// Whether the operator has the right to read what belongs to no namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    Namespaces,
+    Nodes,
+}
+
 /// Reads everything about one cluster. `None`: the cluster is gone.
 pub async fn observe(
     client: &Client,
     admin: &dyn BrokerAdmin,
+    reach: Reach,
     cluster: &KafkaCluster,
 ) -> Result<Option<Observed>, ObserveError> {
     let namespace = cluster.namespace().unwrap_or_default();
@@ -89,8 +125,24 @@ pub async fn observe(
     let Some(cluster) = reader.find::<KafkaCluster>(&cluster.name_any()).await? else { return Ok(None) };
     let mut observed = Observed::nothing(cluster);
     Box::pin(read_objects(&reader, &mut observed)).await?;
+    if reach == Reach::Nodes {
+        observed.nodes = Some(read_nodes(client, &observed.pods).await?);
+    }
     ask_brokers(admin, &mut observed).await;
     Ok(Some(observed))
+}
+
+/// The nodes that are there, of those the pods are on.
+async fn read_nodes(client: &Client, pods: &BTreeMap<BrokerId, Pod>) -> Result<BTreeMap<String, Node>, ObserveError> {
+    let names: BTreeSet<&String> = pods.values().filter_map(|pod| pod.spec.as_ref()?.node_name.as_ref()).collect();
+    let api: Api<Node> = Api::all(client.clone());
+    let found = join_all(names.iter().map(|name| api.get_opt(name))).await;
+    let mut nodes = BTreeMap::new();
+    for (name, found) in names.into_iter().zip(found) {
+        let found = found.map_err(|source| ObserveError { what: format!("Node {name}"), source: Box::new(source) })?;
+        nodes.extend(found.map(|node| (name.clone(), node)));
+    }
+    Ok(nodes)
 }
 
 async fn read_objects(reader: &Reader<'_>, observed: &mut Observed) -> Result<(), ObserveError> {
@@ -147,17 +199,31 @@ async fn find_foreign_services(reader: &Reader<'_>, observed: &mut Observed) -> 
     Ok(())
 }
 
+/// Each broker of itself and, where it runs, of the cluster. What a broker knows grows old when it is cut off from the
+/// others: the newest epoch counts, and in it the controller's own word.
 async fn ask_brokers(admin: &dyn BrokerAdmin, observed: &mut Observed) {
-    let Some(token) = observed.token.clone() else { return };
-    let targets: Vec<_> = observed.pods.iter().filter_map(|(id, pod)| Some((*id, target(pod, &token)?))).collect();
-    let answers = join_all(targets.iter().map(|(_, target)| admin.broker(target.clone()))).await;
-    for ((id, target), answer) in targets.into_iter().zip(answers) {
-        let runs = answer.as_ref().is_ok_and(|view| view.state == BrokerState::Running);
-        if runs && observed.view.is_none() {
-            observed.view = admin.cluster(target).await.ok();
+    let answers = join_all(observed.targets().into_iter().map(|(id, target)| ask_broker(admin, id, target))).await;
+    let mut newest = None;
+    for (id, broker, view) in answers {
+        observed.brokers.insert(id, broker);
+        let Some(view) = view else { continue };
+        let rank = (view.controller_epoch, view.controller_id == Some(id.0));
+        if newest.is_none_or(|newest| newest < rank) {
+            newest = Some(rank);
+            (observed.view, observed.view_of) = (Some(view), Some(id));
         }
-        observed.brokers.insert(id, answer);
     }
+}
+
+async fn ask_broker(
+    admin: &dyn BrokerAdmin,
+    id: BrokerId,
+    target: AdminTarget,
+) -> (BrokerId, Result<BrokerView, AdminError>, Option<ClusterView>) {
+    let broker = admin.broker(target.clone()).await;
+    let runs = broker.as_ref().is_ok_and(|view| view.state == BrokerState::Running);
+    let view = if runs { admin.cluster(target).await.ok() } else { None };
+    (id, broker, view)
 }
 
 /// Where to ask the broker of a pod; `None` while no container runs.

@@ -3,12 +3,13 @@
 use protocol::config::{ConfigError, Scope, validate};
 
 /// Options the operator renders itself, and where to say it instead.
-const OWNED: [(&str, &str); 13] = [
+const OWNED: [(&str, &str); 14] = [
     ("advertised.listeners", "use spec.listeners instead"),
     ("broker.id", "it is the pod's ordinal"),
+    ("broker.rack", "it is the zone of the broker's node"),
     ("controller.listener.names", "it is fixed"),
-    ("controller.quorum.bootstrap.servers", "it follows from spec.replicas"),
-    ("controller.quorum.voters", "it follows from spec.replicas"),
+    ("controller.quorum.bootstrap.servers", "it follows from spec.controllers"),
+    ("controller.quorum.voters", "it follows from spec.controllers"),
     ("inter.broker.listener.name", "it is fixed"),
     ("listener.security.protocol.map", "use spec.listeners instead"),
     ("listeners", "use spec.listeners instead"),
@@ -16,10 +17,10 @@ const OWNED: [(&str, &str); 13] = [
     ("log.dirs", "use spec.storage instead"),
     ("metadata.log.dir", "the metadata log is on the broker's volume"),
     ("node.id", "it is the pod's ordinal"),
-    ("process.roles", "every broker is a controller too"),
+    ("process.roles", "use spec.controllers instead"),
 ];
 
-const OWNED_PREFIXES: [&str; 3] = ["config.providers", "millrace.format", "millrace.management."];
+const OWNED_PREFIXES: [&str; 4] = ["config.providers", "millrace.format", "millrace.management.", "millrace.rack."];
 
 /// Whether the option may be set, and to this value; otherwise what is wrong.
 pub fn check(name: &str, raw: &str) -> Result<(), String> {

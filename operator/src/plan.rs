@@ -2,12 +2,16 @@
 //! look again. Order of the steps:
 //!
 //! 1. claims that are to be kept from now on lose their owner: at once, and whatever else is wrong
-//! 2. account, Secret and Services: nothing depends on anything else, and node ports get known
-//! 3. the rendered options, then the StatefulSet and the disruption budget that refer to them
-//! 4. formatting of empty volumes that never held data
-//! 5. one restart, once nothing is left to do but repairs of what others keep changing, and the StatefulSet controller has seen the template
-//! 6. removal of what nothing refers to any more
-//! 7. the claims: what is noted on them, their growth. Last, as the storage may refuse to grow for ever
+//! 2. the zones of nodes onto the pods, which brokers wait for while they start
+//! 3. account, Secret and Services: nothing depends on anything else, and node ports get known
+//! 4. the rendered options, then the StatefulSet and the disruption budget that refer to them
+//! 5. formatting of empty volumes that never held data
+//! 6. one restart, once nothing is left to do but repairs of what others keep changing, and the StatefulSet controller has seen the template
+//! 7. removal of what nothing refers to any more
+//! 8. the claims: what is noted on them, their growth. Last, as the storage may refuse to grow for ever
+
+mod claims;
+mod restarts;
 
 use std::fmt;
 use std::time::Duration;
@@ -18,18 +22,18 @@ use kube::ResourceExt as _;
 use protocol::types::{BrokerId, ClusterId};
 use uuid::Uuid;
 
-use crate::admin::{AdminTarget, FormatRequest, InitialVoter, ManagementToken};
+use crate::admin::{AdminTarget, FormatRequest, ManagementToken};
 use crate::brokers::Broker;
-use crate::crd::{BrokerPhase, KafkaClusterStatus, condition};
+use crate::crd::{KafkaClusterStatus, condition};
+use crate::grant::GrantCall;
 use crate::manifest::{Manifest, ObjectKey, covers};
-use crate::names::{ANNOTATION_CLUSTER_ID, PORT_CONTROLLERS};
-use crate::notice::{Notice, transitions};
-use crate::observe::{Observed, target};
-use crate::quantity;
-use crate::render::{self, NodePorts, RenderedConfig, StatefulSetTemplate};
-use crate::restart::{RestartReason, restart_reason};
+use crate::names::{ANNOTATION_CLUSTER_ID, ANNOTATION_ZONE};
+use crate::observe::Observed;
+use crate::render::{self, ClaimNotes, Evictions, NodePorts, RenderedConfig, StatefulSetTemplate};
+use crate::restart::RestartReason;
 use crate::status::{self, Verdict};
-use crate::validate::{Problem, ValidatedCluster, claim_request};
+use crate::validate::{Problem, ValidatedCluster};
+use crate::voters::{Disagreement, InitialVoters};
 
 /// A first look at a cluster that moves, then a slower one at what does not.
 const LOOK_WHILE_MOVING: Duration = Duration::from_millis(500);
@@ -48,7 +52,6 @@ pub struct Fresh {
 pub struct Plan {
     pub steps: Vec<Step>,
     pub status: KafkaClusterStatus,
-    pub notices: Vec<Notice>,
     pub look_again: Duration,
 }
 
@@ -59,6 +62,8 @@ pub enum Step {
     Apply(Manifest),
     /// Changes what the manifest names and leaves the rest, also what the operator applied before.
     Grow(Manifest),
+    /// As `Grow`, of a pod.
+    Annotate(Manifest),
     Format {
         broker: BrokerId,
         target: AdminTarget,
@@ -69,6 +74,8 @@ pub enum Step {
         pod: String,
         uid: String,
         reason: RestartReason,
+        /// Asked for before the pod is deleted. `None`: the broker serves nobody, or there is no other one.
+        grant: Option<GrantCall>,
     },
     Delete(Manifest),
 }
@@ -79,6 +86,7 @@ impl fmt::Display for Step {
             Self::Create(manifest) => write!(f, "create {}", manifest.key()),
             Self::Apply(manifest) => write!(f, "apply {}", manifest.key()),
             Self::Grow(manifest) => write!(f, "grow {}", manifest.key()),
+            Self::Annotate(manifest) => write!(f, "annotate {}", manifest.key()),
             Self::Delete(manifest) => write!(f, "delete {}", manifest.key()),
             Self::Format { broker, .. } => write!(f, "format broker {broker}"),
             Self::Restart { broker, reason, .. } => write!(f, "restart broker {broker}: {reason}"),
@@ -93,6 +101,8 @@ pub enum Blocked {
     NameTaken(ObjectKey),
     #[error("the volumes belong to different clusters ({first} and {second}); remove the claims of the wrong one.")]
     ClusterIdConflict { first: ClusterId, second: ClusterId },
+    #[error("the volumes name different first voters ({} and {}); remove the claims of the wrong ones.", .0.first, .0.second)]
+    VotersConflict(Box<Disagreement>),
 }
 
 impl Blocked {
@@ -101,50 +111,80 @@ impl Blocked {
         match self {
             Self::NameTaken(_) => "NameTaken",
             Self::ClusterIdConflict { .. } => "ClusterIdConflict",
+            Self::VotersConflict(_) => "VotersConflict",
         }
     }
 }
 
 /// Invalid manifests change nothing but whether claims are kept: what runs keeps running and is still reported.
 pub fn refuse(observed: &Observed, problems: &[Problem], now: Timestamp) -> Plan {
-    finish(observed, None, release_steps(observed), &Verdict::Invalid(problems.to_vec()), now)
+    finish(observed, None, claims::release(observed), &Verdict::Invalid(problems.to_vec()), now)
 }
 
 pub fn plan(cluster: &ValidatedCluster, observed: &Observed, fresh: &Fresh, now: Timestamp) -> Plan {
-    let cluster_id = match settle_cluster_id(observed) {
-        Ok(settled) => settled.unwrap_or_else(|| ClusterId::from_uuid(fresh.cluster_id)),
+    let brokers: Vec<_> = cluster.brokers.iter().map(|id| Broker::assess(observed, *id)).collect();
+    let notes = match settle_notes(cluster, observed, &brokers, fresh) {
+        Ok(notes) => notes,
         Err(blocked) => return block(cluster, observed, blocked, now),
     };
     let node_ports = NodePorts::observed(cluster, observed);
     let config = node_ports.missing(cluster).is_none().then(|| RenderedConfig::new(cluster, &node_ports));
-    let wanted = wanted_objects(cluster, observed, &cluster_id, config.as_ref(), fresh);
+    let pending = config.as_ref().map(|config| restarts::pending(cluster, observed, &brokers, config));
+    let pending = pending.unwrap_or_default();
+    let evictions = restarts::evictions(cluster, observed, &pending);
+    let wanted = wanted_objects(cluster, observed, &notes.cluster_id, config.as_ref(), evictions, fresh);
     if let Some(taken) = taken(cluster, observed, &wanted) {
         return block(cluster, observed, Blocked::NameTaken(taken), now);
     }
-    let brokers: Vec<_> = cluster.brokers.iter().map(|id| Broker::assess(observed, *id)).collect();
-    let mut steps = release_steps(observed);
+    let mut steps = claims::release(observed);
+    steps.extend(zone_steps(cluster, observed));
     steps.extend(wanted.iter().filter_map(|manifest| object_step(manifest, observed)));
-    steps.extend(brokers.iter().filter_map(|broker| format_step(cluster, observed, &cluster_id, broker)));
-    let mut restarts = Vec::new();
-    if let Some(config) = &config {
-        let pending = pending_restarts(cluster, observed, &brokers, config);
-        restarts = pending.iter().map(|(id, reason)| format!("Restart broker {id}: {reason}.")).collect();
+    steps.extend(brokers.iter().filter_map(|broker| claims::format(cluster, observed, &notes, broker)));
+    let mut waits = None;
+    if config.is_some() {
         let settled = steps.iter().all(|step| is_repair(step, observed));
-        let restart = pending.into_iter().find_map(|(id, reason)| restart_step(observed, id, reason));
-        let restart = restart.filter(|_| settled && template_is_seen(observed));
-        if settled && restart.is_none() {
+        if settled && !pending.is_empty() && template_is_seen(observed) {
+            match restarts::next(observed, &brokers, &pending) {
+                Ok(restart) => steps.push(restart),
+                Err(reason) => waits = Some(reason),
+            }
+        } else if settled {
             steps.extend(unreferenced(cluster, observed, &wanted).into_iter().map(Step::Delete));
         }
-        steps.extend(restart);
     }
-    steps.extend(brokers.iter().filter_map(|broker| claim_step(cluster, observed, &cluster_id, broker)));
-    steps.extend(brokers.iter().filter_map(|broker| growth_step(cluster, observed, broker)));
-    let verdict = Verdict::Proceeding { cluster_id, config, brokers, restarts };
+    steps.extend(brokers.iter().filter_map(|broker| claims::note(cluster, observed, &notes, broker)));
+    steps.extend(brokers.iter().filter_map(|broker| claims::growth(cluster, observed, broker)));
+    let restarts = pending.iter().map(|(id, reason)| format!("Restart broker {id}: {reason}.")).collect();
+    let verdict = Verdict::Proceeding { cluster_id: notes.cluster_id, config, brokers, restarts, waits };
     finish(observed, Some(cluster), steps, &verdict, now)
 }
 
+/// What every claim of the cluster says. The voters are chosen only while no volume was ever formatted.
+fn settle_notes(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    brokers: &[Broker],
+    fresh: &Fresh,
+) -> Result<ClaimNotes, Blocked> {
+    let cluster_id = settle_cluster_id(observed)?.unwrap_or_else(|| ClusterId::from_uuid(fresh.cluster_id));
+    let voters = match InitialVoters::noted(observed).map_err(Blocked::VotersConflict)? {
+        None if brokers.iter().all(|broker| !broker.formatted) => InitialVoters::choose(&cluster.controllers, observed),
+        noted => noted,
+    };
+    Ok(ClaimNotes { cluster_id, voters })
+}
+
+fn zone_steps(cluster: &ValidatedCluster, observed: &Observed) -> Vec<Step> {
+    let zoned = |pod: &Pod| {
+        let zone = observed.zone(pod)?;
+        let noted = pod.annotations().get(ANNOTATION_ZONE);
+        (noted != render::zone_note(zone).get(ANNOTATION_ZONE)).then(|| Step::Annotate(render::zoned_pod(pod, zone)))
+    };
+    if cluster.zones { observed.pods.values().filter_map(zoned).collect() } else { Vec::new() }
+}
+
 fn block(cluster: &ValidatedCluster, observed: &Observed, blocked: Blocked, now: Timestamp) -> Plan {
-    finish(observed, Some(cluster), release_steps(observed), &Verdict::Blocked(blocked), now)
+    finish(observed, Some(cluster), claims::release(observed), &Verdict::Blocked(blocked), now)
 }
 
 fn finish(
@@ -154,10 +194,10 @@ fn finish(
     verdict: &Verdict,
     now: Timestamp,
 ) -> Plan {
-    let status = status::compose(observed, cluster, verdict, !steps.is_empty(), now);
-    let before = observed.cluster.status.clone().unwrap_or_default();
-    let look_again = look_again(&status, &steps, now);
-    Plan { notices: transitions(&before, &status), steps, status, look_again }
+    let steps_left = steps.iter().any(|step| !is_repair(step, observed));
+    let status = status::compose(observed, cluster, verdict, steps_left, now);
+    let look_again = look_again(&status, steps_left, now);
+    Plan { steps, status, look_again }
 }
 
 /// The one cluster id that the status, the claims and the StatefulSet agree on, if there is one yet.
@@ -190,6 +230,7 @@ fn wanted_objects(
     observed: &Observed,
     cluster_id: &ClusterId,
     config: Option<&RenderedConfig>,
+    evictions: Evictions,
     fresh: &Fresh,
 ) -> Vec<Manifest> {
     let mut wanted = vec![render::service_account(cluster), render::management_secret(cluster, &fresh.token)];
@@ -198,7 +239,7 @@ fn wanted_objects(
         let born = StatefulSetTemplate::of(observed.statefulset().as_ref(), cluster);
         wanted.push(render::config_map(cluster, config));
         wanted.push(render::statefulset(cluster, cluster_id, config, &born));
-        wanted.push(render::disruption_budget(cluster));
+        wanted.push(render::disruption_budget(cluster, evictions));
     }
     wanted
 }
@@ -228,76 +269,6 @@ fn is_repair(step: &Step, observed: &Observed) -> bool {
     wanted.stamp().is_some() && standing.and_then(Manifest::stamp) == wanted.stamp()
 }
 
-/// From the manifest as written: data that is to be kept must not wait for a mistake elsewhere to be mended.
-fn release_steps(observed: &Observed) -> Vec<Step> {
-    if observed.cluster.spec.storage.delete_claim {
-        return Vec::new();
-    }
-    let uid = observed.cluster.metadata.uid.as_deref().unwrap_or_default();
-    let owned = observed.claims.values().filter(|claim| Manifest::new(*claim).is_owned_by(uid));
-    owned.map(|claim| Step::Apply(render::released_claim(claim))).collect()
-}
-
-fn claim_step(
-    cluster: &ValidatedCluster,
-    observed: &Observed,
-    cluster_id: &ClusterId,
-    broker: &Broker,
-) -> Option<Step> {
-    let standing = observed.claims.get(&broker.id)?;
-    let wanted = render::claim(cluster, standing, cluster_id, broker.formatted);
-    let found = Manifest::new(standing);
-    let owned = found.is_owned_by(&cluster.uid);
-    let settled = covers(&found.body, &wanted.body) && (owned || !cluster.storage.delete_claim);
-    (!settled).then_some(Step::Apply(wanted))
-}
-
-fn growth_step(cluster: &ValidatedCluster, observed: &Observed, broker: &Broker) -> Option<Step> {
-    let standing = observed.claims.get(&broker.id)?;
-    let requested = quantity::bytes(claim_request(standing)?)?;
-    (requested < cluster.storage.size_bytes).then(|| Step::Grow(render::grown_claim(standing, &cluster.storage.size)))
-}
-
-fn format_step(
-    cluster: &ValidatedCluster,
-    observed: &Observed,
-    cluster_id: &ClusterId,
-    broker: &Broker,
-) -> Option<Step> {
-    if broker.phase != BrokerPhase::Unformatted {
-        return None;
-    }
-    let directory_id = broker.directory?.to_string();
-    let target = target(observed.pods.get(&broker.id)?, observed.token.as_ref()?)?;
-    let endpoint = format!("{}:{PORT_CONTROLLERS}", cluster.names.pod_host(broker.id));
-    let request = FormatRequest {
-        cluster_id: cluster_id.to_string(),
-        node_id: broker.id.0,
-        directory_id: directory_id.clone(),
-        initial_voters: vec![InitialVoter { id: broker.id.0, directory_id, endpoint }],
-    };
-    Some(Step::Format { broker: broker.id, target, request })
-}
-
-/// A broker that checks its logs is left alone, as a restart would begin the check anew; and so is one on a volume
-/// that is not its own.
-fn pending_restarts(
-    cluster: &ValidatedCluster,
-    observed: &Observed,
-    brokers: &[Broker],
-    config: &RenderedConfig,
-) -> Vec<(BrokerId, RestartReason)> {
-    let reason = |broker: &Broker| restart_reason(observed.pods.get(&broker.id)?, broker.id, cluster, config);
-    let stays = |phase| matches!(phase, BrokerPhase::Stopping | BrokerPhase::Recovering | BrokerPhase::ForeignVolume);
-    let movable = brokers.iter().filter(|broker| !stays(broker.phase));
-    movable.filter_map(|broker| Some((broker.id, reason(broker)?))).collect()
-}
-
-fn restart_step(observed: &Observed, broker: BrokerId, reason: RestartReason) -> Option<Step> {
-    let pod = observed.pods.get(&broker)?;
-    Some(Step::Restart { broker, pod: pod.name_any(), uid: pod.uid()?, reason })
-}
-
 /// Before that, a deleted pod could come back as it was.
 fn template_is_seen(observed: &Observed) -> bool {
     observed
@@ -322,13 +293,14 @@ fn mounts(pod: &Pod, config_map: &str) -> bool {
     sources.filter_map(|source| source.config_map.as_ref()).any(|source| source.name == config_map)
 }
 
-fn look_again(status: &KafkaClusterStatus, steps: &[Step], now: Timestamp) -> Duration {
+/// What others change back at once is no step left: it is put right now and then, not as fast as it can be.
+fn look_again(status: &KafkaClusterStatus, steps_left: bool, now: Timestamp) -> Duration {
     let is_true = |kind: &str| status.condition(kind).is_some_and(|condition| condition.status == "True");
-    if is_true(condition::READY) && steps.is_empty() && !is_true(condition::RECONCILING) {
+    if is_true(condition::READY) && !is_true(condition::RECONCILING) {
         return LOOK_WHILE_READY;
     }
     let since = status.condition(condition::READY).map_or(now, |condition| condition.last_transition_time.0);
-    let moving = !is_true(condition::STALLED) && now.duration_since(since) < MOVING_MAX || !steps.is_empty();
+    let moving = !is_true(condition::STALLED) && now.duration_since(since) < MOVING_MAX || steps_left;
     if moving { LOOK_WHILE_MOVING } else { LOOK_WHILE_STUCK }
 }
 

@@ -2,8 +2,9 @@ use serde_json::json;
 
 use super::*;
 use crate::admin::BrokerState;
-use crate::names::ANNOTATION_FORMATTED;
-use crate::testing::{CLAIM_UID, answer, cluster, fresh, parsed, plan_of, running, settle, start_pod};
+use crate::crd::BrokerPhase;
+use crate::names::{ANNOTATION_FORMATTED, ANNOTATION_VOTERS};
+use crate::testing::{CLAIM_UID, answer, cluster, fresh, notices, parsed, plan_of, running, settle, start_pods};
 
 fn told(plan: &Plan) -> Vec<String> {
     plan.steps.iter().map(ToString::to_string).collect()
@@ -18,7 +19,7 @@ fn ready_message(plan: &Plan) -> String {
 }
 
 #[test]
-fn a_new_cluster_comes_up_in_three_looks() {
+fn a_new_cluster_comes_up_in_four_looks() {
     let mut observed = Observed::nothing(cluster(json!({})));
     let first = plan_of(&observed);
     let expected = [
@@ -32,11 +33,14 @@ fn a_new_cluster_comes_up_in_three_looks() {
     ];
     assert_eq!(kinds(&first), expected);
     assert_eq!(ready_message(&first), "Broker 0: waiting for pod demo-0 to be created.");
-    assert_eq!(first.notices[0].reason, "Created");
+    assert_eq!(notices(&observed, &first)[0].reason, "Created");
     assert_eq!(first.look_again, LOOK_WHILE_MOVING);
 
     settle(&mut observed, &first);
-    start_pod(&mut observed);
+    start_pods(&mut observed);
+    let second = plan_of(&observed);
+    assert_eq!(told(&second), ["apply PersistentVolumeClaim data-demo-0"], "the voters are written down");
+    settle(&mut observed, &second);
     let second = plan_of(&observed);
     assert_eq!(told(&second), ["format broker 0"]);
     let Step::Format { request, .. } = &second.steps[0] else { panic!("{:?}", second.steps) };
@@ -48,13 +52,13 @@ fn a_new_cluster_comes_up_in_three_looks() {
     let third = plan_of(&observed);
     assert_eq!(told(&third), ["apply PersistentVolumeClaim data-demo-0"]);
     assert_eq!(ready_message(&third), "1 of 1 brokers ready.");
-    assert_eq!(third.notices[0].reason, "Ready");
+    assert_eq!(notices(&observed, &third)[0].reason, "Ready");
 
     settle(&mut observed, &third);
     let rest = plan_of(&observed);
     assert_eq!(told(&rest), [""; 0]);
     assert_eq!(rest.look_again, LOOK_WHILE_READY);
-    assert_eq!(rest.notices, []);
+    assert_eq!(notices(&observed, &rest), []);
     settle(&mut observed, &rest);
     assert_eq!(Some(plan_of(&observed).status), observed.cluster.status, "nothing is written while nothing changes");
 }
@@ -97,8 +101,8 @@ fn changed_options_restart_the_broker_once_the_template_is_seen() {
     assert_eq!(told(&second), ["restart broker 0: its options or listeners changed"]);
     settle(&mut observed, &second);
     assert_eq!(kinds(&plan_of(&observed)), ["delete ConfigMap demo"], "no pod mounts the old options any more");
-    start_pod(&mut observed);
-    answer(&mut observed, BrokerState::Running);
+    start_pods(&mut observed);
+    answer(&mut observed, BrokerId(0), BrokerState::Running);
     assert_eq!(plan_of(&observed).status.plan, [""; 0]);
 }
 
@@ -133,7 +137,7 @@ fn a_broker_that_checks_its_logs_is_left_alone() {
     observed.cluster.spec.image = Some("other:1".to_owned());
     let plan = plan_of(&observed);
     settle(&mut observed, &plan);
-    answer(&mut observed, BrokerState::Recovering);
+    answer(&mut observed, BrokerId(0), BrokerState::Recovering);
     assert_eq!(told(&plan_of(&observed)), [""; 0]);
 }
 
@@ -146,7 +150,7 @@ fn an_emptied_volume_is_never_formatted_again() {
     };
     for forget in [annotated as fn(&mut Observed), reported] {
         let mut observed = running(json!({}));
-        answer(&mut observed, BrokerState::Unformatted);
+        answer(&mut observed, BrokerId(0), BrokerState::Unformatted);
         forget(&mut observed);
         let plan = plan_of(&observed);
         assert!(!told(&plan).iter().any(|step| step.starts_with("format")), "{:?}", told(&plan));
@@ -159,10 +163,13 @@ fn an_emptied_volume_is_never_formatted_again() {
 #[test]
 fn a_new_claim_is_a_new_directory() {
     let mut observed = running(json!({}));
-    answer(&mut observed, BrokerState::Unformatted);
+    answer(&mut observed, BrokerId(0), BrokerState::Unformatted);
     let claim = observed.claims.get_mut(&BrokerId(0)).unwrap();
     claim.metadata.uid = Some("7d1a2c3e-0000-4000-8000-000000000000".to_owned());
     claim.metadata.annotations.as_mut().unwrap().remove(ANNOTATION_FORMATTED);
+    claim.metadata.annotations.as_mut().unwrap().remove(ANNOTATION_VOTERS);
+    let plan = plan_of(&observed);
+    settle(&mut observed, &plan);
     assert!(told(&plan_of(&observed)).contains(&"format broker 0".to_owned()));
 }
 
@@ -211,8 +218,8 @@ fn a_listener_that_goes_takes_its_service_along() {
         seen.extend(told(&plan));
         settle(&mut observed, &plan);
         if observed.pods.is_empty() {
-            start_pod(&mut observed);
-            answer(&mut observed, BrokerState::Running);
+            start_pods(&mut observed);
+            answer(&mut observed, BrokerId(0), BrokerState::Running);
         }
     }
     assert!(seen.contains(&"delete Service demo-out-0".to_owned()), "{seen:?}");
@@ -291,6 +298,17 @@ fn a_field_that_others_keep_changing_does_not_hold_up_restarts() {
 }
 
 #[test]
+fn a_field_that_others_keep_changing_is_put_right_now_and_then() {
+    let mut observed = running(json!({}));
+    let key = ObjectKey { kind: "StatefulSet".to_owned(), name: "demo".to_owned() };
+    observed.standing.get_mut(&key).unwrap().body["spec"]["template"]["spec"]["enableServiceLinks"] = json!(true);
+    let plan = plan_of(&observed);
+    assert_eq!(told(&plan), ["apply StatefulSet demo"]);
+    assert_eq!(plan.look_again, LOOK_WHILE_READY);
+    assert_eq!(plan.status.condition(condition::RECONCILING).unwrap().status, "False");
+}
+
+#[test]
 fn a_pod_that_never_started_follows_every_change() {
     let mut observed = running(json!({}));
     observed.pods.get_mut(&BrokerId(0)).unwrap().status = None;
@@ -317,7 +335,7 @@ fn a_volume_of_another_broker_is_told_and_never_formatted() {
     assert_eq!(plan.status.condition(condition::STALLED).unwrap().reason, "ForeignVolume");
     assert!(ready_message(&plan).starts_with("Broker 0: volume data-demo-0 was formatted for directory "));
     settle(&mut observed, &plan);
-    answer(&mut observed, BrokerState::Unformatted);
+    answer(&mut observed, BrokerId(0), BrokerState::Unformatted);
     assert_eq!(plan_of(&observed).status.brokers[0].phase, BrokerPhase::VolumeEmptied);
 }
 
@@ -327,4 +345,22 @@ fn drift_is_put_right() {
     let key = ObjectKey { kind: "Service".to_owned(), name: "demo-bootstrap".to_owned() };
     observed.standing.get_mut(&key).unwrap().body["spec"]["ports"][0]["port"] = json!(1);
     assert_eq!(told(&plan_of(&observed)), ["apply Service demo-bootstrap"]);
+}
+
+#[test]
+fn the_zone_of_its_node_is_noted_on_a_pod() {
+    let mut observed = crate::testing::running_three(json!({}));
+    let node = |zone: &str| parsed(json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}}));
+    let bare = parsed(json!({"metadata": {}}));
+    let nodes = [("node0".to_owned(), node("a")), ("node1".to_owned(), bare)];
+    observed.nodes = Some(nodes.into());
+    let plan = plan_of(&observed);
+    let annotated: Vec<_> = told(&plan).into_iter().filter(|step| step.starts_with("annotate")).collect();
+    assert_eq!(annotated, ["annotate Pod demo-0", "annotate Pod demo-1"], "the node of demo-2 is gone");
+    settle(&mut observed, &plan);
+    let zone = |id: i32| observed.pods[&BrokerId(id)].annotations()[ANNOTATION_ZONE].clone();
+    assert_eq!((zone(0), zone(1)), ("a\n".to_owned(), "\n".to_owned()));
+    let status = plan_of(&observed).status;
+    assert_eq!((status.brokers[0].zone.as_deref(), status.brokers[1].zone.as_deref()), (Some("a"), None));
+    assert!(!told(&plan_of(&observed)).iter().any(|step| step.starts_with("annotate")));
 }

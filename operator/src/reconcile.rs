@@ -12,7 +12,7 @@ use crate::admin::{BrokerAdmin, ManagementToken};
 use crate::apply::{Executor, StatusError, apply};
 use crate::crd::KafkaCluster;
 use crate::metrics::Metrics;
-use crate::observe::{ObserveError, observe};
+use crate::observe::{ObserveError, Reach, observe};
 use crate::plan::{Fresh, plan, refuse};
 use crate::validate::{Release, validate};
 
@@ -35,6 +35,7 @@ pub struct Context {
     pub client: Client,
     pub admin: Box<dyn BrokerAdmin>,
     pub release: Release,
+    pub reach: Reach,
     /// Name of this instance of the operator, for events.
     pub instance: String,
     pub metrics: Metrics,
@@ -47,7 +48,7 @@ impl std::fmt::Debug for Context {
 }
 
 pub async fn reconcile(cluster: Arc<KafkaCluster>, context: Arc<Context>) -> Result<Action, ReconcileError> {
-    let observing = observe(&context.client, context.admin.as_ref(), &cluster);
+    let observing = observe(&context.client, context.admin.as_ref(), context.reach, &cluster);
     let Some(observed) = in_time("read the cluster", observing).await?? else {
         return Ok(Action::await_change());
     };

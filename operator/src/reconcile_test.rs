@@ -8,7 +8,9 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::admin::{AdminError, AdminTarget, BrokerView, ClusterView, FormatRequest};
+use crate::admin::{
+    AdminError, AdminTarget, BrokerView, ClusterView, FormatRequest, RestartGrant, RestartGrantRequest,
+};
 use crate::testing::{cluster, release};
 
 /// Brokers that no test here gets to ask.
@@ -32,6 +34,10 @@ impl BrokerAdmin for NoBrokers {
     }
 
     fn format(&self, _: AdminTarget, _: FormatRequest) -> BoxFuture<'_, Result<(), AdminError>> {
+        Self::unreachable()
+    }
+
+    fn restart_grant(&self, _: AdminTarget, _: RestartGrantRequest) -> BoxFuture<'_, Result<RestartGrant, AdminError>> {
         Self::unreachable()
     }
 }
@@ -78,6 +84,7 @@ async fn writes(spec: Value, refuse: &'static str) -> Vec<Write> {
         client: Client::new(service, "shop"),
         admin: Box::new(NoBrokers),
         release: release(),
+        reach: Reach::Nodes,
         instance: "test".to_owned(),
         metrics: Metrics::default(),
     };

@@ -6,22 +6,26 @@ mod statefulset;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, ServiceAccount};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::{Resource as _, ResourceExt as _};
+use kube::{Resource, ResourceExt as _};
 use protocol::types::{BrokerId, ClusterId};
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::admin::ManagementToken;
 use crate::crd::KafkaCluster;
 use crate::manifest::Manifest;
-use crate::names::{ANNOTATION_APPLIED, ANNOTATION_CLUSTER_ID, ANNOTATION_FORMATTED};
+use crate::names::{
+    ANNOTATION_APPLIED, ANNOTATION_CLUSTER_ID, ANNOTATION_FORMATTED, ANNOTATION_VOTERS, ANNOTATION_ZONE,
+};
 use crate::observe::SECRET_KEY_TOKENS;
 use crate::validate::ValidatedCluster;
+use crate::voters::InitialVoters;
 
 pub use network::{NodePorts, services};
 pub use properties::server_properties;
@@ -75,10 +79,20 @@ pub fn service_account(cluster: &ValidatedCluster) -> Manifest {
     stamped(Manifest::new(&account))
 }
 
-/// A single broker can always be evicted: refusing would only keep its node from being drained.
-pub fn disruption_budget(cluster: &ValidatedCluster) -> Manifest {
+/// How many brokers Kubernetes may evict at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evictions {
+    None,
+    One,
+}
+
+pub fn disruption_budget(cluster: &ValidatedCluster, evictions: Evictions) -> Manifest {
+    let unavailable_max = match evictions {
+        Evictions::None => 0,
+        Evictions::One => 1,
+    };
     let spec = PodDisruptionBudgetSpec {
-        max_unavailable: Some(IntOrString::Int(1)),
+        max_unavailable: Some(IntOrString::Int(unavailable_max)),
         selector: Some(LabelSelector { match_labels: Some(cluster.names.selector()), ..LabelSelector::default() }),
         unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
         ..PodDisruptionBudgetSpec::default()
@@ -87,17 +101,25 @@ pub fn disruption_budget(cluster: &ValidatedCluster) -> Manifest {
     stamped(Manifest::new(&PodDisruptionBudget { metadata, spec: Some(spec), status: None }))
 }
 
-/// What the operator notes on a claim that the StatefulSet made: whose data it holds, and the owner while
-/// `deleteClaim` is set.
+/// What the operator notes on the claims that the StatefulSet made.
+#[derive(Debug, Clone)]
+pub struct ClaimNotes {
+    /// Whose data they hold.
+    pub cluster_id: ClusterId,
+    pub voters: Option<InitialVoters>,
+}
+
+/// A claim with its notes, and the owner while `deleteClaim` is set.
 pub fn claim(
     cluster: &ValidatedCluster,
     standing: &PersistentVolumeClaim,
-    cluster_id: &ClusterId,
+    notes: &ClaimNotes,
     formatted: bool,
 ) -> Manifest {
-    let mut annotations = BTreeMap::from([(ANNOTATION_CLUSTER_ID.to_owned(), cluster_id.to_string())]);
+    let mut annotations = BTreeMap::from([(ANNOTATION_CLUSTER_ID, notes.cluster_id.to_string())]);
+    annotations.extend(notes.voters.as_ref().map(|voters| (ANNOTATION_VOTERS, voters.to_string())));
     if formatted {
-        annotations.insert(ANNOTATION_FORMATTED.to_owned(), "true".to_owned());
+        annotations.insert(ANNOTATION_FORMATTED, "true".to_owned());
     }
     let owners: Vec<_> = cluster.storage.delete_claim.then(|| owner(cluster)).into_iter().collect();
     claim_change(standing, json!({ "metadata": { "annotations": annotations, "ownerReferences": owners } }))
@@ -106,8 +128,8 @@ pub fn claim(
 /// The claim with what is noted on it already, and without the cluster as its owner.
 pub fn released_claim(standing: &PersistentVolumeClaim) -> Manifest {
     let noted = standing.annotations().iter();
-    let own: BTreeMap<_, _> =
-        noted.filter(|(name, _)| [ANNOTATION_CLUSTER_ID, ANNOTATION_FORMATTED].contains(&name.as_str())).collect();
+    let notes = [ANNOTATION_CLUSTER_ID, ANNOTATION_VOTERS, ANNOTATION_FORMATTED];
+    let own: BTreeMap<_, _> = noted.filter(|(name, _)| notes.contains(&name.as_str())).collect();
     claim_change(standing, json!({ "metadata": { "annotations": own, "ownerReferences": [] } }))
 }
 
@@ -117,8 +139,20 @@ pub fn grown_claim(standing: &PersistentVolumeClaim, size: &Quantity) -> Manifes
 
 /// The UID makes the API server refuse the change for any other claim.
 fn claim_change(standing: &PersistentVolumeClaim, change: Value) -> Manifest {
-    let metadata = &standing.metadata;
-    let mut manifest = Manifest::new(&PersistentVolumeClaim::default());
+    change_of(&PersistentVolumeClaim::default(), &standing.metadata, change)
+}
+
+/// The pod with the zone of its node, which the broker in it reads.
+pub fn zoned_pod(standing: &Pod, zone: &str) -> Manifest {
+    change_of(&Pod::default(), &standing.metadata, json!({ "metadata": { "annotations": zone_note(zone) } }))
+}
+
+pub fn zone_note(zone: &str) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([(ANNOTATION_ZONE, format!("{zone}\n"))])
+}
+
+fn change_of<K: Resource<DynamicType = ()> + Serialize>(kind: &K, metadata: &ObjectMeta, change: Value) -> Manifest {
+    let mut manifest = Manifest::new(kind);
     manifest.name = metadata.name.clone().unwrap_or_default();
     merge(&mut manifest.body, json!({ "metadata": { "name": metadata.name, "uid": metadata.uid } }));
     merge(&mut manifest.body, change);

@@ -1,7 +1,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::testing::{running, validated};
+use crate::observe::Observed;
+use crate::testing::{cluster, release, running, validated};
 
 #[test]
 fn the_options_of_a_broker_are_rendered_whole() {
@@ -32,6 +33,8 @@ millrace.management.listener=0.0.0.0:9095
 millrace.management.tokens.file=/etc/millrace/management/tokens
 default.replication.factor=1
 offsets.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.replication.factor=1
 auto.create.topics.enable=false
@@ -99,10 +102,10 @@ fn services_lead_to_the_right_pods() {
 fn claims_are_owned_only_on_request_and_grow_apart() {
     let observed = running(json!({}));
     let standing = &observed.claims[&BrokerId(0)];
-    let id = "cluster-id".parse().unwrap();
+    let notes = ClaimNotes { cluster_id: "cluster-id".parse().unwrap(), voters: None };
     for (delete, owners) in [(true, 1), (false, 0)] {
         let storage = json!({"storage": {"size": "20Gi", "deleteClaim": delete}});
-        let wanted = claim(&validated(storage), standing, &id, true).body;
+        let wanted = claim(&validated(storage), standing, &notes, true).body;
         assert_eq!(wanted.get("spec"), None);
         assert_eq!(wanted["metadata"]["ownerReferences"].as_array().unwrap().len(), owners);
         assert_eq!(wanted["metadata"]["uid"], crate::testing::CLAIM_UID);
@@ -110,4 +113,39 @@ fn claims_are_owned_only_on_request_and_grow_apart() {
     let grown = grown_claim(standing, &Quantity("20Gi".to_owned())).body;
     assert_eq!(grown["spec"]["resources"]["requests"]["storage"], "20Gi");
     assert_eq!(grown["metadata"].get("ownerReferences"), None);
+}
+
+#[test]
+fn only_controllers_bind_the_listener_of_controllers() {
+    let spec = json!({"replicas": 4});
+    let file = |id: i32| server_properties(&validated(spec.clone()), BrokerId(id), &NodePorts::default());
+    let read = |id: i32, name: &str| {
+        let read = protocol::config::properties::parse(&file(id)).unwrap();
+        read.into_iter().find(|(key, _)| key == name).map(|(_, value)| value).unwrap()
+    };
+    assert_eq!((read(2, "process.roles"), read(3, "process.roles")), ("broker,controller".into(), "broker".into()));
+    assert_eq!(read(3, "listeners"), "BROKERS://0.0.0.0:9091,CLIENTS://0.0.0.0:9092");
+    assert!(!read(3, "advertised.listeners").contains("CONTROLLERS"));
+    assert!(read(3, "listener.security.protocol.map").contains("CONTROLLERS:PLAINTEXT"));
+    let quorum = (0..3).map(|id| format!("demo-{id}.demo-brokers.shop.svc:9093")).collect::<Vec<_>>().join(",");
+    assert_eq!(
+        (read(0, "controller.quorum.bootstrap.servers"), read(3, "controller.quorum.bootstrap.servers")),
+        (quorum.clone(), quorum)
+    );
+    assert_eq!(read(0, "min.insync.replicas"), "2");
+    assert_eq!(read(0, "offsets.topic.replication.factor"), "3");
+}
+
+#[test]
+fn brokers_learn_their_zone_where_the_operator_sees_nodes() {
+    let mut observed = Observed::nothing(cluster(json!({"replicas": 3})));
+    for (nodes, expected) in [(None, false), (Some(BTreeMap::new()), true)] {
+        observed.nodes = nodes;
+        let cluster = crate::validate::validate(&observed, &release()).unwrap();
+        let config = RenderedConfig::new(&cluster, &NodePorts::default());
+        let template = StatefulSetTemplate::of(None, &cluster);
+        let set = statefulset(&cluster, &"cluster-id".parse().unwrap(), &config, &template).body.to_string();
+        assert_eq!(set.contains("metadata.annotations['millrace.dev/zone']"), expected);
+        assert_eq!(config.files[&BrokerId(0)].contains("millrace.rack.file=/etc/millrace/pod/zone\n"), expected);
+    }
 }

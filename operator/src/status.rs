@@ -1,7 +1,8 @@
 //! The status that follows from what was observed and decided.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use k8s_openapi::jiff::Timestamp;
+mod news;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use protocol::types::ClusterId;
 
@@ -9,14 +10,16 @@ use crate::brokers::{Broker, known_brokers};
 use crate::crd::{
     BootstrapStatus, BrokerPhase, BrokerStatus, KafkaClusterStatus, PartitionsStatus, VoterStatus, condition,
 };
-use crate::names::ANNOTATION_IMAGE;
+use crate::names::{ANNOTATION_IMAGE, MANAGER};
 use crate::observe::Observed;
 use crate::plan::Blocked;
 use crate::render::{NodePorts, RenderedConfig};
 use crate::restart::config_hash;
 use crate::validate::{Exposure, Listener, Problem, ValidatedCluster};
+use news::{News, Stand, sentence};
 
-const MESSAGE_CHARS_MAX: usize = 4096;
+/// Numbers that move while nothing else does are written no faster. Every write wakes whoever watches.
+const MOVING_NUMBERS_EVERY: SignedDuration = SignedDuration::from_secs(10);
 
 /// What validation and planning came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +32,8 @@ pub enum Verdict {
         config: Option<RenderedConfig>,
         brokers: Vec<Broker>,
         restarts: Vec<String>,
+        /// Why the next of them is not begun.
+        waits: Option<String>,
     },
 }
 
@@ -39,7 +44,8 @@ pub fn compose(
     steps_left: bool,
     now: Timestamp,
 ) -> KafkaClusterStatus {
-    let mut status = observed.cluster.status.clone().unwrap_or_default();
+    let before = observed.cluster.status.clone().unwrap_or_default();
+    let mut status = before.clone();
     let brokers = match verdict {
         Verdict::Proceeding { brokers, .. } => brokers.clone(),
         Verdict::Invalid(_) | Verdict::Blocked(_) => {
@@ -60,19 +66,51 @@ pub fn compose(
         });
         status.controller = view.controller_id.filter(|id| 0 <= *id);
         let voters = view.voters.iter();
-        status.voters =
-            voters.map(|voter| VoterStatus { id: voter.id, directory_id: voter.directory_id.clone() }).collect();
+        let voters =
+            voters.map(|voter| VoterStatus { id: voter.id, directory_id: voter.directory_id.clone(), lag: voter.lag });
+        status.voters = voters.collect();
     }
+    keep_moving_numbers(observed, &before, &mut status, now);
     if let (Some(cluster), Verdict::Proceeding { cluster_id, restarts, .. }) = (cluster, verdict) {
         status.cluster_id = Some(cluster_id.to_string());
         status.version = Some(cluster.version.clone());
         status.bootstrap = bootstrap(cluster, observed);
         status.plan.clone_from(restarts);
     }
-    let news = News::of(verdict, &brokers, steps_left);
-    status.conditions =
-        news.conditions(&observed.cluster.status.clone().unwrap_or_default(), status.observed_generation, now);
+    let news = News::of(verdict, observed, &brokers, steps_left);
+    status.conditions = news.conditions(&before, status.observed_generation, now);
+    let unseen = observed.nodes.is_none() && cluster.is_some_and(|cluster| 1 < cluster.brokers.len());
+    if unseen {
+        status.conditions.push(news::nodes_unseen(&before, status.observed_generation, now));
+        status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    }
     status
+}
+
+/// What is zero, or no longer, is told at once.
+fn keep_moving_numbers(
+    observed: &Observed,
+    before: &KafkaClusterStatus,
+    status: &mut KafkaClusterStatus,
+    now: Timestamp,
+) {
+    let managed = observed.cluster.metadata.managed_fields.iter().flatten();
+    let own = managed.filter(|entry| entry.manager.as_deref() == Some(MANAGER));
+    let written =
+        own.filter(|entry| entry.subresource.as_deref() == Some("status")).filter_map(|entry| entry.time.as_ref());
+    if written.map(|time| time.0).max().is_none_or(|written| MOVING_NUMBERS_EVERY <= now.duration_since(written)) {
+        return;
+    }
+    if let (Some(before), Some(counts)) = (before.partitions, &mut status.partitions) {
+        let keep = |before: i32, count: &mut i32| *count = if before == 0 || *count == 0 { *count } else { before };
+        keep(before.under_replicated, &mut counts.under_replicated);
+        keep(before.at_min_isr, &mut counts.at_min_isr);
+        keep(before.offline, &mut counts.offline);
+    }
+    for voter in &mut status.voters {
+        let known = before.voters.iter().find(|known| known.id == voter.id && known.directory_id == voter.directory_id);
+        voter.lag = known.map_or(voter.lag, |known| known.lag);
+    }
 }
 
 /// Whether a refused step is worth trying again as it is.
@@ -82,29 +120,49 @@ pub enum Persistence {
     Lasting,
 }
 
-/// A step that Kubernetes or a broker refused, told without hiding that the brokers serve. Transitions are those since
-/// `before`, so that the same refusal leaves the same status.
+/// A step that Kubernetes or a broker refused.
 pub fn with_failure(
-    mut status: KafkaClusterStatus,
+    status: KafkaClusterStatus,
     before: &KafkaClusterStatus,
     failure: &str,
     persistence: Persistence,
     now: Timestamp,
 ) -> KafkaClusterStatus {
-    let failure = sentence(failure);
+    let stand = if persistence == Persistence::Lasting { Stand::Stalled } else { Stand::Changing };
+    with_sentence(status, before, &News::new(stand, "StepFailed", &sentence(failure)), now)
+}
+
+/// A step whose time has not come.
+pub fn with_wait(
+    status: KafkaClusterStatus,
+    before: &KafkaClusterStatus,
+    reason: &str,
+    now: Timestamp,
+) -> KafkaClusterStatus {
+    with_sentence(status, before, &News::new(Stand::Changing, "Waiting", &sentence(reason)), now)
+}
+
+/// Told without hiding that the brokers serve. Transitions are those since `before`, so that the same news leaves the
+/// same status.
+fn with_sentence(
+    mut status: KafkaClusterStatus,
+    before: &KafkaClusterStatus,
+    news: &News,
+    now: Timestamp,
+) -> KafkaClusterStatus {
     let ready = status.condition(condition::READY).filter(|found| found.status == "True");
     let serves = ready.is_some();
-    let told = ready.map_or_else(|| failure.clone(), |ready| format!("{} {failure}", ready.message));
-    let stalled = persistence == Persistence::Lasting;
+    let told = ready.map_or_else(|| news.message.clone(), |ready| format!("{} {}", ready.message, news.message));
+    let stalled = news.stand == Stand::Stalled;
+    let only_if = |holds: bool| if holds { news.message.clone() } else { String::new() };
     let conditions = [
         (condition::READY, serves, told),
-        (condition::RECONCILING, !stalled, if stalled { String::new() } else { failure.clone() }),
-        (condition::STALLED, stalled, if stalled { failure } else { String::new() }),
+        (condition::RECONCILING, !stalled, only_if(!stalled)),
+        (condition::STALLED, stalled, only_if(stalled)),
     ];
     for (kind, holds, message) in conditions {
-        let stand = if stalled { Stand::Stalled } else { Stand::Changing };
-        let next =
-            News::new(stand, "StepFailed", &message).condition(before, kind, holds, status.observed_generation, now);
+        let next = News::new(news.stand, &news.reason, &message);
+        let next = next.condition(before, kind, holds, status.observed_generation, now);
         status.conditions.retain(|found| found.type_ != kind);
         status.conditions.push(next);
     }
@@ -122,6 +180,7 @@ fn broker_status(observed: &Observed, broker: &Broker) -> BrokerStatus {
         id: broker.id.0,
         pod: observed.names.pod(broker.id),
         node: pod.and_then(|pod| pod.spec.as_ref()?.node_name.clone()),
+        zone: pod.and_then(|pod| observed.zone(pod)).filter(|zone| !zone.is_empty()).map(str::to_owned),
         directory_id: broker.directory.filter(|_| broker.formatted).map(|directory| directory.to_string()),
         image: pod.and_then(|pod| pod.annotations().get(ANNOTATION_IMAGE).cloned()),
         config_hash: pod.and_then(|pod| config_hash(pod, broker.id)),
@@ -150,134 +209,6 @@ fn bootstrap(cluster: &ValidatedCluster, observed: &Observed) -> Vec<BootstrapSt
     let entry =
         |listener: &Listener| BootstrapStatus { listener: listener.name.clone(), addresses: addresses(listener) };
     cluster.listeners.iter().map(entry).collect()
-}
-
-/// What the conditions have to say: where the cluster stands, a reason in one word and a sentence.
-struct News {
-    stand: Stand,
-    reason: String,
-    message: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stand {
-    Ready,
-    /// Serves, while something is being changed.
-    ReadyAndChanging,
-    Changing,
-    /// Nothing goes on until somebody does something.
-    Stalled,
-    VolumeEmptied,
-}
-
-impl Stand {
-    fn conditions(self) -> Vec<(&'static str, bool)> {
-        let mut conditions = vec![
-            (condition::READY, matches!(self, Self::Ready | Self::ReadyAndChanging)),
-            (condition::RECONCILING, matches!(self, Self::ReadyAndChanging | Self::Changing)),
-            (condition::STALLED, matches!(self, Self::Stalled | Self::VolumeEmptied)),
-        ];
-        if self == Self::VolumeEmptied {
-            conditions.push((condition::VOLUME_EMPTIED, true));
-        }
-        conditions
-    }
-}
-
-impl News {
-    fn new(stand: Stand, reason: &str, message: &str) -> Self {
-        Self { stand, reason: reason.to_owned(), message: shortened(message, MESSAGE_CHARS_MAX) }
-    }
-
-    fn of(verdict: &Verdict, brokers: &[Broker], steps_left: bool) -> Self {
-        match verdict {
-            Verdict::Invalid(problems) => {
-                let sentences: Vec<_> = problems.iter().map(|problem| sentence(&problem.to_string())).collect();
-                let message = format!("{} The cluster is left as it is.", sentences.join(" "));
-                Self::new(Stand::Stalled, &invalid_reason(problems), &message)
-            }
-            Verdict::Blocked(blocked) => Self::new(Stand::Stalled, blocked.reason(), &blocked.to_string()),
-            Verdict::Proceeding { config, restarts, .. } => {
-                let emptied = brokers.iter().find(|broker| broker.phase == BrokerPhase::VolumeEmptied);
-                let foreign = brokers.iter().find(|broker| broker.phase == BrokerPhase::ForeignVolume);
-                match emptied {
-                    Some(emptied) => Self::new(Stand::VolumeEmptied, "VolumeEmptied", &broker_sentence(emptied)),
-                    None => foreign.map_or_else(
-                        || Self::progress(brokers, config.is_some(), restarts, steps_left),
-                        |foreign| Self::new(Stand::Stalled, "ForeignVolume", &broker_sentence(foreign)),
-                    ),
-                }
-            }
-        }
-    }
-
-    fn progress(brokers: &[Broker], ports_known: bool, restarts: &[String], steps_left: bool) -> Self {
-        let count = brokers.len();
-        if let Some(waiting) = brokers.iter().find(|broker| broker.phase != BrokerPhase::Running) {
-            let (reason, message) = if ports_known {
-                ("BrokersNotReady", broker_sentence(waiting))
-            } else {
-                ("WaitingForNodePorts", "Waiting for Kubernetes to give the node ports.".to_owned())
-            };
-            return Self::new(Stand::Changing, reason, &message);
-        }
-        if !restarts.is_empty() {
-            return Self::new(Stand::ReadyAndChanging, "Restarting", &restarts.join(" "));
-        }
-        let stand = if steps_left || !ports_known { Stand::ReadyAndChanging } else { Stand::Ready };
-        Self::new(stand, "BrokersReady", &format!("{count} of {count} brokers ready."))
-    }
-
-    fn conditions(&self, before: &KafkaClusterStatus, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
-        let conditions = self.stand.conditions().into_iter();
-        conditions
-            .map(|(kind, holds)| {
-                let message = if holds || kind == condition::READY { self.message.as_str() } else { "" };
-                let next = Self::new(self.stand, &self.reason, message);
-                next.condition(before, kind, holds, generation, now)
-            })
-            .collect()
-    }
-
-    /// The time of the last transition moves only with the truth of the condition.
-    fn condition(
-        &self,
-        before: &KafkaClusterStatus,
-        kind: &str,
-        holds: bool,
-        generation: Option<i64>,
-        now: Timestamp,
-    ) -> Condition {
-        let truth = if holds { "True" } else { "False" };
-        let unchanged = before.condition(kind).filter(|found| found.status == truth);
-        Condition {
-            type_: kind.to_owned(),
-            status: truth.to_owned(),
-            reason: self.reason.clone(),
-            message: self.message.clone(),
-            observed_generation: generation,
-            last_transition_time: unchanged.map_or(Time(now), |found| found.last_transition_time.clone()),
-        }
-    }
-}
-
-fn broker_sentence(broker: &Broker) -> String {
-    format!("Broker {}: {}.", broker.id, broker.message.as_deref().unwrap_or("not ready").trim_end_matches('.'))
-}
-
-fn sentence(text: &str) -> String {
-    if text.ends_with(['.', '?', '!']) { text.to_owned() } else { format!("{text}.") }
-}
-
-/// The field that is wrong, in one word: `spec.config["x"]` gives `InvalidConfig`.
-fn invalid_reason(problems: &[Problem]) -> String {
-    let field = problems.first().map(|problem| problem.field.as_str()).unwrap_or_default();
-    let name: String = field.trim_start_matches("spec.").chars().take_while(char::is_ascii_alphanumeric).collect();
-    let mut letters = name.chars();
-    letters.next().map_or_else(
-        || "InvalidSpec".to_owned(),
-        |first| format!("Invalid{}{}", first.to_ascii_uppercase(), letters.as_str()),
-    )
 }
 
 #[cfg(test)]

@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::ToSpan as _;
 use protocol::types::BrokerId;
 use serde_json::{Value, json};
@@ -5,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::admin::{BrokerState, ClusterView, PartitionCounts, RecoveryView, VoterView};
 use crate::plan::refuse;
-use crate::testing::{answer, now, parsed, plan_of, release, running};
+use crate::testing::{answer, elect, fall_silent, notices, now, parsed, plan_of, release, running, running_three};
 use crate::validate::validate;
 
 fn sentence_of(status: &KafkaClusterStatus) -> &str {
@@ -27,7 +30,7 @@ fn an_invalid_manifest_is_told_while_the_cluster_is_left_as_it_is() {
     assert_eq!(plan.status.condition(condition::STALLED).unwrap().status, "True");
     assert_eq!(plan.status.observed_generation, Some(2));
     assert_eq!(plan.status.ready_replicas, 1);
-    assert_eq!(plan.notices[0].reason, "Stalled");
+    assert_eq!(notices(&observed, &plan)[0].reason, "Stalled");
 }
 
 #[test]
@@ -57,7 +60,7 @@ fn a_broker_that_is_not_ready_says_why() {
 #[test]
 fn recovery_shows_its_progress() {
     let mut observed = running(json!({}));
-    answer(&mut observed, BrokerState::Recovering);
+    answer(&mut observed, BrokerId(0), BrokerState::Recovering);
     let view = observed.brokers.get_mut(&BrokerId(0)).unwrap().as_mut().unwrap();
     view.recovery = Some(RecoveryView { logs_total: 9, logs_done: 3 });
     let expected = "Broker 0: checks its logs: 3 of 9 done.";
@@ -78,8 +81,9 @@ fn the_controllers_view_is_reported() {
     ]}));
     observed.view = Some(ClusterView {
         controller_id: Some(0),
-        voters: vec![VoterView { id: 0, directory_id: "abc".to_owned() }],
+        voters: vec![VoterView { id: 0, directory_id: "abc".to_owned(), lag: 5 }],
         partitions: PartitionCounts { under_replicated: 2, at_min_isr: 1, offline: 0 },
+        ..ClusterView::default()
     });
     let status = plan_of(&observed).status;
     assert_eq!(status.controller, Some(0));
@@ -107,4 +111,80 @@ fn a_refused_step_is_told_and_does_not_hide_that_brokers_serve() {
     let nothing = KafkaClusterStatus::default();
     let starting = with_failure(nothing.clone(), &nothing, "StatefulSet demo: no quota", Persistence::Passing, later);
     assert_eq!(sentence_of(&starting), "StatefulSet demo: no quota.");
+}
+
+#[test]
+fn a_cluster_that_lost_a_broker_serves_and_says_what_is_missing() {
+    let mut observed = running_three(json!({}));
+    assert_eq!(sentence_of(&plan_of(&observed).status), "3 of 3 brokers ready.");
+    fall_silent(&mut observed, BrokerId(1));
+    let node =
+        json!({"metadata": {"name": "node1"}, "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}});
+    observed.nodes = Some(BTreeMap::from([("node1".to_owned(), parsed(node))]));
+    observed.view.as_mut().unwrap().partitions.under_replicated = 4;
+    let plan = plan_of(&observed);
+    let truth = |kind: &str| plan.status.condition(kind).unwrap().status.clone();
+    assert_eq!(sentence_of(&plan.status), "2 of 3 brokers ready. Broker 1: its node node1 does not answer.");
+    assert_eq!((truth(condition::READY), truth(condition::RECONCILING)), ("True".to_owned(), "True".to_owned()));
+    assert_eq!((plan.status.ready_replicas, plan.status.brokers[1].phase), (2, BrokerPhase::NodeLost));
+    let told: Vec<_> = notices(&observed, &plan).into_iter().map(|notice| notice.note).collect();
+    assert!(told.contains(&"Broker 1 no longer serves: its node node1 does not answer.".to_owned()), "{told:?}");
+
+    observed.view.as_mut().unwrap().partitions.offline = 1;
+    assert_eq!(plan_of(&observed).status.condition(condition::READY).unwrap().status, "False");
+    observed.view.as_mut().unwrap().partitions.offline = 0;
+    observed.cluster.status = None;
+    assert_eq!(plan_of(&observed).status.condition(condition::READY).unwrap().status, "False", "it never was ready");
+}
+
+#[test]
+fn what_clients_would_notice_is_said_although_every_broker_serves() {
+    let cases: [(fn(&mut ClusterView), &str, &str); 3] = [
+        (|view| view.partitions.under_replicated = 2, "True", "3 of 3 brokers ready; 2 partitions lack a replica."),
+        (|view| view.partitions.offline = 1, "False", "3 of 3 brokers ready, but 1 partitions have no leader."),
+        (|view| view.controller_id = Some(-1), "False", "3 of 3 brokers ready, but no controller is active."),
+    ];
+    for (change, truth, expected) in cases {
+        let mut observed = running_three(json!({}));
+        change(observed.view.as_mut().unwrap());
+        let status = plan_of(&observed).status;
+        assert_eq!((sentence_of(&status), &*status.condition(condition::READY).unwrap().status), (expected, truth));
+    }
+}
+
+#[test]
+fn a_change_of_the_controller_is_an_event() {
+    let mut observed = running_three(json!({}));
+    elect(&mut observed, 2);
+    let notes: Vec<_> = notices(&observed, &plan_of(&observed)).into_iter().map(|notice| notice.note).collect();
+    assert_eq!(notes, ["Broker 2 is the active controller; it was broker 0."]);
+}
+
+#[test]
+fn numbers_that_move_are_written_every_ten_seconds() {
+    let mut observed = running_three(json!({}));
+    let view = observed.view.as_mut().unwrap();
+    view.voters = vec![VoterView { id: 0, directory_id: "abc".to_owned(), lag: 5 }];
+    view.partitions.under_replicated = 9;
+    observed.cluster.status = Some(plan_of(&observed).status);
+    let view = observed.view.as_mut().unwrap();
+    view.voters[0].lag = 7;
+    view.partitions.under_replicated = 8;
+    for (written, expected) in [("2025-12-31T23:59:55Z", (5, 9)), ("2025-12-31T23:59:50Z", (7, 8))] {
+        let entry = json!([{"manager": "millrace-operator", "subresource": "status", "time": written}]);
+        observed.cluster.metadata.managed_fields = Some(parsed(entry));
+        let status = plan_of(&observed).status;
+        assert_eq!((status.voters[0].lag, status.partitions.unwrap().under_replicated), expected, "{written}");
+    }
+    observed.view.as_mut().unwrap().partitions.under_replicated = 0;
+    assert_eq!(plan_of(&observed).status.partitions.unwrap().under_replicated, 0);
+}
+
+#[test]
+fn an_operator_without_a_view_of_nodes_says_what_is_lost() {
+    let mut observed = running_three(json!({}));
+    let unseen = plan_of(&observed).status.condition(condition::NODES_VISIBLE).cloned().unwrap();
+    assert_eq!((unseen.status.as_str(), unseen.reason.as_str()), ("False", "NoClusterScope"));
+    observed.nodes = Some(BTreeMap::new());
+    assert_eq!(plan_of(&observed).status.condition(condition::NODES_VISIBLE), None);
 }

@@ -1,21 +1,32 @@
 //! Clusters in the states that the tests speak of.
 
+use k8s_openapi::api::apps::v1::StatefulSetSpec;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
+use kube::Resource;
 use protocol::types::BrokerId;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::admin::{BrokerState, BrokerView, ManagementToken};
+use crate::admin::{
+    AdminError, BrokerState, BrokerView, ClusterView, ManagementToken, RegisteredState, RegisteredView,
+};
 use crate::crd::KafkaCluster;
 use crate::manifest::Manifest;
+use crate::notice::{Notice, transitions};
 use crate::observe::Observed;
 use crate::plan::{Fresh, Plan, Step, plan};
 use crate::render::merge;
 use crate::validate::{Release, ValidatedCluster, validate};
 
-pub(crate) const CLAIM_UID: &str = "3f0b5a0e-6a0e-4c7e-9d0a-0f5d3c1b2a19";
+/// Of broker 0's claim; the others' end in another digit.
+pub(crate) const CLAIM_UID: &str = "3f0b5a0e-6a0e-4c7e-9d0a-0f5d3c1b2a10";
+
+pub(crate) fn claim_uid(broker: BrokerId) -> String {
+    format!("{}{broker}", &CLAIM_UID[..CLAIM_UID.len() - 1])
+}
 
 /// The eight lines, with the spec's other fields merged in.
 pub(crate) fn cluster(spec: Value) -> KafkaCluster {
@@ -55,13 +66,20 @@ pub(crate) fn plan_of(observed: &Observed) -> Plan {
     plan(&validate(observed, &release()).unwrap(), observed, &fresh(), now())
 }
 
-/// What Kubernetes makes of the applied objects: node ports, the claim and the pod of broker 0.
+/// What a status says for the first time.
+pub(crate) fn notices(observed: &Observed, plan: &Plan) -> Vec<Notice> {
+    transitions(&observed.cluster.status.clone().unwrap_or_default(), &plan.status)
+}
+
+/// What Kubernetes and the brokers make of the steps: node ports, notes on claims, formatted volumes.
 pub(crate) fn settle(observed: &mut Observed, plan: &Plan) {
     for step in &plan.steps {
         match step {
-            Step::Create(manifest) | Step::Apply(manifest) | Step::Grow(manifest) => stand(observed, manifest.clone()),
+            Step::Create(manifest) | Step::Apply(manifest) | Step::Grow(manifest) | Step::Annotate(manifest) => {
+                stand(observed, manifest.clone());
+            }
             Step::Delete(manifest) => drop(observed.standing.remove(&manifest.key())),
-            Step::Format { .. } => answer(observed, BrokerState::Running),
+            Step::Format { broker, .. } => answer(observed, *broker, BrokerState::Running),
             Step::Restart { broker, .. } => drop(observed.pods.remove(broker)),
         }
     }
@@ -70,6 +88,7 @@ pub(crate) fn settle(observed: &mut Observed, plan: &Plan) {
 }
 
 fn stand(observed: &mut Observed, mut manifest: Manifest) {
+    let named = |prefix: &str| Some(BrokerId(manifest.name.strip_prefix(prefix)?.parse().ok()?));
     match manifest.resource.kind.as_str() {
         "Service" if manifest.body["spec"]["type"] == "NodePort" => {
             manifest.body["spec"]["ports"][0]["nodePort"] = json!(30092);
@@ -81,9 +100,13 @@ fn stand(observed: &mut Observed, mut manifest: Manifest) {
             manifest.body["status"] = json!({ "replicas": 1, "observedGeneration": generation });
         }
         "PersistentVolumeClaim" => {
-            let mut claim = Manifest::new(&observed.claims[&BrokerId(0)]);
-            merge(&mut claim.body, manifest.body);
-            let _ = observed.claims.insert(BrokerId(0), claim.parse().unwrap());
+            let claim = observed.claims.get_mut(&named("data-demo-").unwrap()).unwrap();
+            *claim = merged(claim, manifest.body);
+            return;
+        }
+        "Pod" => {
+            let pod = observed.pods.get_mut(&named("demo-").unwrap()).unwrap();
+            *pod = merged(pod, manifest.body);
             return;
         }
         _ => {}
@@ -91,15 +114,28 @@ fn stand(observed: &mut Observed, mut manifest: Manifest) {
     observed.standing.insert(manifest.key(), manifest);
 }
 
-/// The StatefulSet controller and the kubelet do their part.
-pub(crate) fn start_pod(observed: &mut Observed) {
+fn merged<K: Resource<DynamicType = ()> + Serialize + DeserializeOwned>(standing: &K, change: Value) -> K {
+    let mut manifest = Manifest::new(standing);
+    merge(&mut manifest.body, change);
+    manifest.parse().unwrap()
+}
+
+/// The StatefulSet controller and the kubelet do their part for the pods that are missing.
+pub(crate) fn start_pods(observed: &mut Observed) {
     let set = observed.statefulset().unwrap().spec.unwrap();
+    let missing = (0..set.replicas.unwrap()).map(BrokerId).filter(|id| !observed.pods.contains_key(id));
+    for id in missing.collect::<Vec<_>>() {
+        start_pod(observed, &set, id);
+    }
+}
+
+fn start_pod(observed: &mut Observed, set: &StatefulSetSpec, id: BrokerId) {
     let template = &set.template;
     let mut pod = Pod {
         metadata: template.metadata.clone().unwrap(),
         spec: template.spec.clone(),
         status: Some(parsed(json!({
-            "podIP": "10.1.2.3",
+            "podIP": format!("10.1.2.{id}"),
             "hostIP": "10.9.9.9",
             "conditions": [{ "type": "Ready", "status": "False" }, { "type": "PodScheduled", "status": "True" }],
             "containerStatuses": [{
@@ -107,34 +143,62 @@ pub(crate) fn start_pod(observed: &mut Observed) {
             }],
         }))),
     };
-    pod.metadata.name = Some("demo-0".to_owned());
-    pod.metadata.uid = Some("uid-of-pod".to_owned());
-    observed.pods.insert(BrokerId(0), pod);
-    let claim = &set.volume_claim_templates.unwrap()[0];
+    pod.metadata.name = Some(format!("demo-{id}"));
+    pod.metadata.uid = Some(format!("uid-of-pod-{id}"));
+    pod.spec.as_mut().unwrap().node_name = Some(format!("node{id}"));
+    observed.pods.insert(id, pod);
+    let claim = &set.volume_claim_templates.as_ref().unwrap()[0];
     let mut claim = PersistentVolumeClaim { spec: claim.spec.clone(), metadata: claim.metadata.clone(), status: None };
-    claim.metadata.name = Some("data-demo-0".to_owned());
-    claim.metadata.uid = Some(CLAIM_UID.to_owned());
-    observed.claims.entry(BrokerId(0)).or_insert(claim);
-    answer(observed, BrokerState::Unformatted);
+    claim.metadata.name = Some(format!("data-demo-{id}"));
+    claim.metadata.uid = Some(claim_uid(id));
+    observed.claims.entry(id).or_insert(claim);
+    answer(observed, id, BrokerState::Unformatted);
 }
 
-pub(crate) fn answer(observed: &mut Observed, state: BrokerState) {
-    let directory_id = (state != BrokerState::Unformatted).then(|| CLAIM_UID.to_owned());
-    observed.brokers.insert(BrokerId(0), Ok(BrokerView { state, directory_id, ..BrokerView::default() }));
+pub(crate) fn answer(observed: &mut Observed, id: BrokerId, state: BrokerState) {
+    let directory_id = (state != BrokerState::Unformatted).then(|| claim_uid(id));
+    observed.brokers.insert(id, Ok(BrokerView { state, directory_id, ..BrokerView::default() }));
     let ready = if state == BrokerState::Running { "True" } else { "False" };
-    let pod = observed.pods.get_mut(&BrokerId(0)).unwrap();
+    let pod = observed.pods.get_mut(&id).unwrap();
     pod.status.as_mut().unwrap().conditions.as_mut().unwrap()[0].status = ready.to_owned();
+}
+
+/// The pod is there and nothing in it answers, as Kubernetes sees it after a while.
+pub(crate) fn fall_silent(observed: &mut Observed, id: BrokerId) {
+    let error = AdminError::TimedOut { url: format!("http://10.1.2.{id}"), limit_ms: 2000 };
+    observed.brokers.insert(id, Err(error));
+    let pod = observed.pods.get_mut(&id).unwrap();
+    pod.status.as_mut().unwrap().conditions.as_mut().unwrap()[0].status = "False".to_owned();
+}
+
+/// What broker `id` says as the active controller of brokers that all serve.
+pub(crate) fn elect(observed: &mut Observed, id: i32) {
+    let registered = |id: &BrokerId| RegisteredView { id: id.0, epoch: 100, state: RegisteredState::Unfenced };
+    let brokers = observed.pods.keys().map(registered).collect();
+    observed.view = Some(ClusterView { controller_id: Some(id), brokers, ..ClusterView::default() });
+    observed.view_of = Some(BrokerId(id));
 }
 
 /// A cluster that runs, and whose every step is done.
 pub(crate) fn running(spec: Value) -> Observed {
     let mut observed = Observed::nothing(cluster(spec));
-    for _ in 0..4 {
+    for _ in 0..5 {
         let plan = plan_of(&observed);
         settle(&mut observed, &plan);
-        if !observed.pods.contains_key(&BrokerId(0)) && observed.statefulset().is_some() {
-            start_pod(&mut observed);
+        if observed.statefulset().is_some() {
+            start_pods(&mut observed);
         }
     }
+    observed
+}
+
+/// Three brokers, broker 0 the active controller.
+pub(crate) fn running_three(spec: Value) -> Observed {
+    let mut spec = spec;
+    spec["replicas"] = json!(3);
+    let mut observed = running(spec);
+    elect(&mut observed, 0);
+    let plan = plan_of(&observed);
+    settle(&mut observed, &plan);
     observed
 }

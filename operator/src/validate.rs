@@ -1,5 +1,7 @@
 //! From the manifest as written to a cluster that can be run. Everything after this sees only the result.
 
+mod size;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -29,6 +31,10 @@ pub struct ValidatedCluster {
     pub names: Names,
     pub uid: String,
     pub brokers: Vec<BrokerId>,
+    /// Those that keep the metadata: the first ones.
+    pub controllers: Vec<BrokerId>,
+    /// Whether brokers learn the zone of their node.
+    pub zones: bool,
     pub version: String,
     pub image: String,
     pub config: BTreeMap<String, String>,
@@ -75,8 +81,9 @@ pub struct PodPlacement {
 
 /// One thing in the manifest that cannot be, and what could.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {message}")]
+#[error("{}{message}", prefix(.field))]
 pub struct Problem {
+    /// Empty where the message names it.
     pub field: String,
     pub message: String,
 }
@@ -87,17 +94,22 @@ impl Problem {
     }
 }
 
+fn prefix(field: &str) -> String {
+    if field.is_empty() { String::new() } else { format!("{field}: ") }
+}
+
 pub fn validate(observed: &Observed, release: &Release) -> Result<ValidatedCluster, Vec<Problem>> {
     let cluster = &observed.cluster;
     let spec = &cluster.spec;
     let mut problems = schema_problems(cluster);
+    let size = keep(&mut problems, size::size(observed).map_err(|problem| vec![problem]));
     let config = keep(&mut problems, config(spec));
     let storage = keep(&mut problems, storage(spec, observed).map_err(|problem| vec![problem]));
     let version = keep(&mut problems, version(observed, release).map_err(|problem| vec![problem]));
     let pod = keep(&mut problems, placement(spec.pod.as_ref()).map_err(|problem| vec![problem]));
     let resources = keep(&mut problems, resources(spec.resources.as_ref()));
-    let (Some(config), Some(storage), Some(version), Some(pod), Some(resources)) =
-        (config, storage, version, pod, resources)
+    let (Some(size), Some(config), Some(storage), Some(version), Some(pod), Some(resources)) =
+        (size, config, storage, version, pod, resources)
     else {
         return Err(problems);
     };
@@ -107,7 +119,9 @@ pub fn validate(observed: &Observed, release: &Release) -> Result<ValidatedClust
     Ok(ValidatedCluster {
         names: observed.names.clone(),
         uid: cluster.metadata.uid.clone().unwrap_or_default(),
-        brokers: (0..spec.replicas).map(BrokerId).collect(),
+        zones: observed.nodes.is_some() && 1 < size.brokers.len(),
+        brokers: size.brokers,
+        controllers: size.controllers,
         image: spec.image.clone().unwrap_or_else(|| image_of(&version, release)),
         version,
         config,

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::testing::{cluster, release, running, validated};
+use crate::testing::{cluster, release, running, running_three, validated};
 
 fn problems(spec: Value) -> Vec<String> {
     let refused = validate(&Observed::nothing(cluster(spec)), &release());
@@ -22,7 +22,22 @@ fn eight_lines_are_enough() {
 fn names_the_field_and_says_what_would_be_right() {
     let listener = |name: &str, port: u16| json!({"listeners": [{"name": name, "port": port}]});
     for (spec, expected) in [
-        (json!({"replicas": 3}), "spec.replicas: this version runs one broker: set it to 1 or leave it out"),
+        (
+            json!({"replicas": 2}),
+            "spec.replicas: use 1, or 3 or more (at most 1024); with two, the loss of either would stop the cluster",
+        ),
+        (
+            json!({"replicas": 4, "controllers": {"replicas": 4}}),
+            "spec.controllers.replicas: use 1, 3 or 5: an even number tolerates no more losses than one less",
+        ),
+        (
+            json!({"replicas": 3, "controllers": {"replicas": 5}}),
+            "spec.controllers.replicas: every controller is a broker, so there cannot be more of them than spec.replicas",
+        ),
+        (
+            json!({"config": {"broker.rack": "a"}}),
+            r#"spec.config["broker.rack"]: set by the operator; it is the zone of the broker's node"#,
+        ),
         (
             json!({"config": {"log.retention.hour": 4}}),
             r#"spec.config["log.retention.hour"]: unknown option; did you mean log.retention.hours?"#,
@@ -116,6 +131,50 @@ fn volumes_never_shrink() {
     let expected =
         "spec.storage.size: 5Gi is less than volume data-demo-0 has; volumes cannot shrink, set it to at least 10Gi";
     assert_eq!(refused[0].to_string(), expected);
+}
+
+fn refusal(observed: &Observed) -> Vec<String> {
+    let refused = validate(observed, &release()).err();
+    refused.into_iter().flatten().map(|problem| problem.to_string()).collect()
+}
+
+#[test]
+fn the_first_1_3_or_5_brokers_are_controllers() {
+    for (spec, controllers) in [
+        (json!({}), 1),
+        (json!({"replicas": 3}), 3),
+        (json!({"replicas": 4}), 3),
+        (json!({"replicas": 9}), 5),
+        (json!({"replicas": 9, "controllers": {"replicas": 3}}), 3),
+    ] {
+        let expected: Vec<_> = (0..controllers).map(BrokerId).collect();
+        assert_eq!(validated(spec).controllers, expected);
+    }
+}
+
+#[test]
+fn a_cluster_stays_as_large_as_it_is() {
+    let mut observed = running_three(json!({}));
+    observed.cluster.spec.replicas = 4;
+    let expected = "spec.replicas: the cluster was created with 3, and this version cannot move data to another number of brokers; set it back to 3";
+    assert_eq!(refusal(&observed), [expected]);
+    observed.cluster.spec = cluster(json!({"replicas": 3, "controllers": {"replicas": 1}})).spec;
+    let expected = "spec.controllers.replicas: the cluster was created with 3 and not 1, and this version cannot change who votes; set it to 3";
+    assert_eq!(refusal(&observed), [expected]);
+}
+
+#[test]
+fn kept_volumes_keep_the_size_of_their_cluster() {
+    let kept = running_three(json!({})).claims;
+    let again = |spec| Observed { claims: kept.clone(), ..Observed::nothing(cluster(spec)) };
+    assert_eq!(refusal(&again(json!({"replicas": 3}))), [""; 0]);
+    let expected =
+        "spec.replicas: volume data-demo-2 of a former life of this cluster holds data of broker 2; set it to 3";
+    assert_eq!(refusal(&again(json!({}))), [expected]);
+    assert!(
+        refusal(&again(json!({"replicas": 5})))[0]
+            .starts_with("spec.controllers.replicas: the cluster was created with 3")
+    );
 }
 
 #[test]

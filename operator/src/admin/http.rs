@@ -6,13 +6,16 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
-use hyper::{Method, Request, header};
+use hyper::{Method, Request, StatusCode, header};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use super::{AdminError, AdminTarget, BrokerAdmin, BrokerView, ClusterView, FormatRequest};
+use super::{
+    AdminError, AdminTarget, BrokerAdmin, BrokerView, ClusterView, FormatRequest, RestartGrant, RestartGrantRequest,
+};
 use crate::names::PORT_MANAGEMENT;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -63,18 +66,41 @@ impl HttpBrokerAdmin {
             .await
             .map_err(|_| AdminError::TimedOut { url: url.clone(), limit_ms })?;
         let (status, body) = answer?;
-        if !status.is_success() {
-            let body = String::from_utf8_lossy(&body).chars().take(REFUSAL_CHARS_MAX).collect();
-            return Err(AdminError::Refused { url, status: status.as_u16(), body });
-        }
-        Ok(body)
+        if status.is_success() { Ok(body) } else { Err(refusal(url, status, &body)) }
     }
 
     async fn get<T: DeserializeOwned>(&self, target: AdminTarget, path: &str) -> Result<T, AdminError> {
-        let url = path.to_owned();
-        let body = self.call(target, Method::GET, path, Bytes::new()).await?;
-        serde_json::from_slice(&body).map_err(|error| AdminError::Unreadable { url, reason: error.to_string() })
+        read(path, &self.call(target, Method::GET, path, Bytes::new()).await?)
     }
+
+    async fn post(&self, target: AdminTarget, path: &str, request: &impl Serialize) -> Result<Bytes, AdminError> {
+        let body = serde_json::to_vec(request)
+            .map_err(|error| AdminError::Unreadable { url: path.to_owned(), reason: error.to_string() })?;
+        self.call(target, Method::POST, path, body.into()).await
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &str, body: &Bytes) -> Result<T, AdminError> {
+    let unreadable =
+        |error: serde_json::Error| AdminError::Unreadable { url: path.to_owned(), reason: error.to_string() };
+    serde_json::from_slice(body).map_err(unreadable)
+}
+
+/// What of `application/problem+json` is for a person, and who could do better.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Problem {
+    detail: Option<String>,
+    controller_id: Option<i32>,
+}
+
+fn refusal(url: String, status: StatusCode, body: &Bytes) -> AdminError {
+    let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+    if status == StatusCode::MISDIRECTED_REQUEST {
+        return AdminError::NotController { url, controller: problem.controller_id.filter(|id| 0 <= *id) };
+    }
+    let told = problem.detail.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+    AdminError::Refused { url, status: status.as_u16(), detail: told.chars().take(REFUSAL_CHARS_MAX).collect() }
 }
 
 impl BrokerAdmin for HttpBrokerAdmin {
@@ -87,13 +113,16 @@ impl BrokerAdmin for HttpBrokerAdmin {
     }
 
     fn format(&self, target: AdminTarget, request: FormatRequest) -> BoxFuture<'_, Result<(), AdminError>> {
-        async move {
-            let path = "/v1/format";
-            let body = serde_json::to_vec(&request)
-                .map_err(|error| AdminError::Unreadable { url: path.to_owned(), reason: error.to_string() })?;
-            self.call(target, Method::POST, path, body.into()).await.map(drop)
-        }
-        .boxed()
+        async move { self.post(target, "/v1/format", &request).await.map(drop) }.boxed()
+    }
+
+    fn restart_grant(
+        &self,
+        target: AdminTarget,
+        request: RestartGrantRequest,
+    ) -> BoxFuture<'_, Result<RestartGrant, AdminError>> {
+        let path = "/v1/restart-grants";
+        async move { read(path, &self.post(target, path, &request).await?) }.boxed()
     }
 }
 

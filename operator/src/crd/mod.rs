@@ -35,6 +35,8 @@ pub use status::{
     doc = "A Kafka cluster run by Millrace.",
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')")
         .message("metadata.name: at most 40 lower-case letters, digits and '-', beginning with a letter and not ending with '-'"),
+    validation = Rule::new("!has(self.spec.controllers) || self.spec.controllers.replicas <= self.spec.replicas")
+        .message("spec.controllers.replicas: every controller is a broker, so there cannot be more of them than spec.replicas"),
     scale(
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
@@ -49,10 +51,15 @@ pub use status::{
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaClusterSpec {
-    /// Number of brokers. This version runs one.
+    /// Number of brokers: 1, or 3 or more. It stays as it was when the cluster was created.
     #[serde(default = "one_broker")]
-    #[x_kube(validation = Rule::new("self == 1").message("this version runs one broker: set it to 1 or leave it out"))]
+    #[x_kube(validation = Rule::new("self == 1 || 3 <= self && self <= 1024")
+        .message("use 1, or 3 or more (at most 1024); with two, the loss of either would stop the cluster"))]
     pub replicas: i32,
+
+    /// Which of the brokers keep the metadata. Without it the first 1, 3 or 5 of them, as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controllers: Option<ControllersSpec>,
 
     /// Version of Millrace to run. Fixed when the cluster is created: a newer operator leaves it as it is until
     /// this field names another one.
@@ -91,6 +98,15 @@ pub struct KafkaClusterSpec {
 
 fn one_broker() -> i32 {
     1
+}
+
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ControllersSpec {
+    /// How many brokers, the first ones, are controllers too: 1, 3 or 5. Of 3 one may be lost, of 5 two. It stays as
+    /// it was when the cluster was created.
+    #[x_kube(validation = Rule::new("self in [1, 3, 5]").message("use 1, 3 or 5: an even number tolerates no more losses than one less"))]
+    pub replicas: i32,
 }
 
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]

@@ -13,6 +13,8 @@ pub mod condition {
     pub const STALLED: &str = "Stalled";
     /// A volume that was formatted came back empty.
     pub const VOLUME_EMPTIED: &str = "VolumeEmptied";
+    /// False where the operator may not read nodes.
+    pub const NODES_VISIBLE: &str = "NodesVisible";
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Default)]
@@ -71,7 +73,7 @@ pub struct KafkaClusterStatus {
     #[schemars(length(max = 64), inner(length(max = 1024)))]
     pub plan: Vec<String>,
 
-    /// Ready, Reconciling and Stalled as kstatus defines them, and VolumeEmptied.
+    /// Ready, Reconciling and Stalled as kstatus defines them, VolumeEmptied and NodesVisible.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Conditions")]
     pub conditions: Vec<Condition>,
@@ -100,6 +102,9 @@ pub struct VoterStatus {
     #[serde(default)]
     #[schemars(length(max = 36))]
     pub directory_id: String,
+    /// Records behind the active controller.
+    #[serde(default)]
+    pub lag: i64,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,6 +124,10 @@ pub struct BrokerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub node: Option<String>,
+    /// The zone of that node, which is the broker's rack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub zone: Option<String>,
     /// The volume the broker was formatted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
@@ -154,6 +163,8 @@ pub enum BrokerPhase {
     Recovering,
     /// Serves clients.
     Running,
+    /// Its node does not answer, or is gone.
+    NodeLost,
     /// Shuts down.
     Stopping,
 }

@@ -12,37 +12,11 @@ pub(super) const CONFIG_DIRECTORY: &str = "/etc/millrace";
 pub(super) const VOLUME_DIRECTORY: &str = "/var/lib/millrace";
 /// Below [`CONFIG_DIRECTORY`].
 pub(super) const TOKENS_FILE: &str = "management/tokens";
+pub(super) const ZONE_FILE: &str = "pod/zone";
 
 pub fn server_properties(cluster: &ValidatedCluster, broker: BrokerId, node_ports: &NodePorts) -> String {
-    let names = &cluster.names;
-    let host = names.pod_host(broker);
-    let bootstrap: Vec<_> =
-        cluster.brokers.iter().map(|id| format!("{}:{PORT_CONTROLLERS}", names.pod_host(*id))).collect();
-    let internal = [("BROKERS".to_owned(), PORT_BROKERS), ("CONTROLLERS".to_owned(), PORT_CONTROLLERS)];
-    let clients = cluster.listeners.iter().map(|listener| (kafka_name(listener), listener.port));
-    let bound: Vec<_> = internal.into_iter().chain(clients).collect();
-    let listeners = joined(bound.iter().map(|(name, port)| format!("{name}://0.0.0.0:{port}")));
-    let protocols = joined(bound.iter().map(|(name, _)| format!("{name}:PLAINTEXT")));
-    let own = [format!("BROKERS://{host}:{PORT_BROKERS}"), format!("CONTROLLERS://{host}:{PORT_CONTROLLERS}")];
-    let public = cluster.listeners.iter().map(|listener| advertised(listener, &host, broker, node_ports));
-    let advertised = joined(own.into_iter().chain(public));
-
     let mut file = String::from("# Written by the Millrace operator from the KafkaCluster; changes here are lost.\n");
-    let fixed = [
-        ("process.roles", "broker,controller".to_owned()),
-        ("node.id", broker.to_string()),
-        ("controller.quorum.bootstrap.servers", bootstrap.join(",")),
-        ("listeners", listeners),
-        ("advertised.listeners", advertised),
-        ("listener.security.protocol.map", protocols),
-        ("inter.broker.listener.name", "BROKERS".to_owned()),
-        ("controller.listener.names", "CONTROLLERS".to_owned()),
-        ("log.dirs", format!("{VOLUME_DIRECTORY}/data")),
-        ("millrace.format", "await".to_owned()),
-        ("millrace.management.listener", format!("0.0.0.0:{PORT_MANAGEMENT}")),
-        ("millrace.management.tokens.file", format!("{CONFIG_DIRECTORY}/{TOKENS_FILE}")),
-    ];
-    for (name, value) in fixed {
+    for (name, value) in fixed(cluster, broker, node_ports) {
         property(&mut file, name, &value);
     }
     let defaults = replication_defaults(cluster.brokers.len());
@@ -55,13 +29,49 @@ pub fn server_properties(cluster: &ValidatedCluster, broker: BrokerId, node_port
     file
 }
 
+/// What no manifest can change. The controllers' listener is only theirs, but every broker must know its protocol.
+fn fixed(cluster: &ValidatedCluster, broker: BrokerId, node_ports: &NodePorts) -> Vec<(&'static str, String)> {
+    let names = &cluster.names;
+    let host = names.pod_host(broker);
+    let is_controller = cluster.controllers.contains(&broker);
+    let quorum = cluster.controllers.iter().map(|id| format!("{}:{PORT_CONTROLLERS}", names.pod_host(*id)));
+    let own = [("BROKERS", PORT_BROKERS), ("CONTROLLERS", PORT_CONTROLLERS)];
+    let internal = own.into_iter().take(if is_controller { 2 } else { 1 });
+    let clients: Vec<_> = cluster.listeners.iter().map(|listener| (kafka_name(listener), listener)).collect();
+    let bound = internal.clone().map(|(name, port)| format!("{name}://0.0.0.0:{port}"));
+    let bound_for_clients = clients.iter().map(|(name, listener)| format!("{name}://0.0.0.0:{}", listener.port));
+    let told = internal.map(|(name, port)| format!("{name}://{host}:{port}"));
+    let told_to_clients = cluster.listeners.iter().map(|listener| advertised(listener, &host, broker, node_ports));
+    let named = own.iter().map(|(name, _)| *name).chain(clients.iter().map(|(name, _)| name.as_str()));
+    let mut fixed = vec![
+        ("process.roles", if is_controller { "broker,controller" } else { "broker" }.to_owned()),
+        ("node.id", broker.to_string()),
+        ("controller.quorum.bootstrap.servers", joined(quorum)),
+        ("listeners", joined(bound.chain(bound_for_clients))),
+        ("advertised.listeners", joined(told.chain(told_to_clients))),
+        ("listener.security.protocol.map", joined(named.map(|name| format!("{name}:PLAINTEXT")))),
+        ("inter.broker.listener.name", "BROKERS".to_owned()),
+        ("controller.listener.names", "CONTROLLERS".to_owned()),
+        ("log.dirs", format!("{VOLUME_DIRECTORY}/data")),
+        ("millrace.format", "await".to_owned()),
+        ("millrace.management.listener", format!("0.0.0.0:{PORT_MANAGEMENT}")),
+        ("millrace.management.tokens.file", format!("{CONFIG_DIRECTORY}/{TOKENS_FILE}")),
+    ];
+    if cluster.zones {
+        fixed.push(("millrace.rack.file", format!("{CONFIG_DIRECTORY}/{ZONE_FILE}")));
+    }
+    fixed
+}
+
 /// From three brokers on, every record is on three of them and acknowledged by two.
-fn replication_defaults(broker_count: usize) -> [(&'static str, &'static str); 5] {
+fn replication_defaults(broker_count: usize) -> [(&'static str, &'static str); 7] {
     let (replicas, in_sync) = if broker_count < 3 { ("1", "1") } else { ("3", "2") };
     [
         ("default.replication.factor", replicas),
         ("min.insync.replicas", in_sync),
         ("offsets.topic.replication.factor", replicas),
+        ("share.coordinator.state.topic.min.isr", in_sync),
+        ("share.coordinator.state.topic.replication.factor", replicas),
         ("transaction.state.log.min.isr", in_sync),
         ("transaction.state.log.replication.factor", replicas),
     ]

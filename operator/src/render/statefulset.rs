@@ -5,22 +5,23 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy};
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapProjection, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
-    ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ProjectedVolumeSource, SeccompProfile, SecretProjection, SecurityContext, Toleration,
-    TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection, VolumeResourceRequirements,
+    Capabilities, ConfigMapProjection, Container, ContainerPort, DownwardAPIProjection, DownwardAPIVolumeFile, EnvVar,
+    EnvVarSource, HTTPGetAction, KeyToPath, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, SeccompProfile, SecretProjection,
+    SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
+    VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use protocol::types::ClusterId;
 
-use super::properties::{CONFIG_DIRECTORY, TOKENS_FILE, VOLUME_DIRECTORY};
+use super::properties::{CONFIG_DIRECTORY, TOKENS_FILE, VOLUME_DIRECTORY, ZONE_FILE};
 use super::{RenderedConfig, hash, metadata, stamped};
 use crate::manifest::Manifest;
 use crate::names::{
     ANNOTATION_CLUSTER_ID, ANNOTATION_CONFIG, ANNOTATION_IMAGE, ANNOTATION_RESOURCES, ANNOTATION_TEMPLATE,
-    PORT_BROKERS, PORT_CONTROLLERS, PORT_MANAGEMENT,
+    ANNOTATION_ZONE, PORT_BROKERS, PORT_CONTROLLERS, PORT_MANAGEMENT,
 };
 use crate::observe::SECRET_KEY_TOKENS;
 use crate::validate::ValidatedCluster;
@@ -182,9 +183,12 @@ fn container(cluster: &ValidatedCluster) -> Container {
     }
 }
 
+fn field(path: &str) -> ObjectFieldSelector {
+    ObjectFieldSelector { field_path: path.to_owned(), api_version: None }
+}
+
 fn field_env(name: &str, path: &str) -> EnvVar {
-    let field = ObjectFieldSelector { field_path: path.to_owned(), api_version: None };
-    let source = EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() };
+    let source = EnvVarSource { field_ref: Some(field(path)), ..EnvVarSource::default() };
     EnvVar { name: name.to_owned(), value_from: Some(source), ..EnvVar::default() }
 }
 
@@ -216,16 +220,23 @@ fn pod_security() -> PodSecurityContext {
     }
 }
 
-/// The options and the management tokens in one directory: a volume in another one would need a mount point there.
+/// Options, management tokens and zone in one directory: a volume in another one would need a mount point there. The
+/// zone as a file and not as a variable, because the container begins before the operator has seen which node it is on.
 fn config_volume(cluster: &ValidatedCluster, config: &RenderedConfig) -> Volume {
     let tokens = KeyToPath { key: SECRET_KEY_TOKENS.to_owned(), path: TOKENS_FILE.to_owned(), mode: None };
     let secret =
         SecretProjection { name: cluster.names.management_secret(), items: Some(vec![tokens]), optional: None };
     let files = ConfigMapProjection { name: config.name.clone(), ..ConfigMapProjection::default() };
-    let sources = vec![
+    let mut sources = vec![
         VolumeProjection { config_map: Some(files), ..VolumeProjection::default() },
         VolumeProjection { secret: Some(secret), ..VolumeProjection::default() },
     ];
+    if cluster.zones {
+        let field = field(&format!("metadata.annotations['{ANNOTATION_ZONE}']"));
+        let file = DownwardAPIVolumeFile { path: ZONE_FILE.to_owned(), field_ref: Some(field), ..Default::default() };
+        let downward_api = Some(DownwardAPIProjection { items: Some(vec![file]) });
+        sources.push(VolumeProjection { downward_api, ..VolumeProjection::default() });
+    }
     let projected = ProjectedVolumeSource { default_mode: Some(0o440), sources: Some(sources) };
     Volume { name: VOLUME_CONFIG.to_owned(), projected: Some(projected), ..Volume::default() }
 }

@@ -129,6 +129,12 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     )
     .per_broker(),
     string(
+        "millrace.rack.file",
+        "",
+        "File whose first line is the rack, where `broker.rack` is unset. It may be written a little later than the \
+         broker starts, which waits up to 10 s for the line to be whole. Empty: none.",
+    ),
+    string(
         "millrace.format",
         "",
         "`await`: an unformatted broker waits to be formatted through the management API instead \

@@ -1,0 +1,96 @@
+//! Which broker is restarted next, and what has to be true before.
+//!
+//! 1. A broker that cannot start as it is goes first: it serves nobody.
+//! 2. The others only while every broker serves, one at a time, the active controller last: each change of the
+//!    controller costs the others a moment.
+//! 3. With more than one broker, the controller has to agree (see `grant`).
+
+use kube::ResourceExt as _;
+use protocol::types::BrokerId;
+
+use super::Step;
+use crate::admin::{ClusterView, RegisteredState};
+use crate::brokers::Broker;
+use crate::crd::BrokerPhase;
+use crate::grant::GrantCall;
+use crate::observe::Observed;
+use crate::render::{Evictions, RenderedConfig};
+use crate::restart::{RestartReason, restart_reason};
+use crate::validate::ValidatedCluster;
+
+/// A broker that checks its logs is left alone, as a restart would begin the check anew; and so is one on a volume
+/// that is not its own, or on a node that is lost.
+pub(super) fn pending(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    brokers: &[Broker],
+    config: &RenderedConfig,
+) -> Vec<(BrokerId, RestartReason)> {
+    let reason = |broker: &Broker| restart_reason(observed.pods.get(&broker.id)?, broker.id, cluster, config);
+    let stays = |phase| {
+        use BrokerPhase::{ForeignVolume, NodeLost, Recovering, Stopping};
+        matches!(phase, Stopping | Recovering | ForeignVolume | NodeLost)
+    };
+    let movable = brokers.iter().filter(|broker| !stays(broker.phase));
+    movable.filter_map(|broker| Some((broker.id, reason(broker)?))).collect()
+}
+
+/// A single broker can always be evicted: refusing would only keep its node from being drained. Of several, one while
+/// nothing lacks a replica and no other is about to be restarted.
+pub(super) fn evictions(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    pending: &[(BrokerId, RestartReason)],
+) -> Evictions {
+    let whole = |view: &ClusterView| {
+        view.partitions.under_replicated == 0 && view.partitions.offline == 0 && view.grants.is_empty()
+    };
+    let calm = || pending.is_empty() && observed.controller().is_some_and(|(_, view)| whole(view));
+    if cluster.brokers.len() == 1 || calm() { Evictions::One } else { Evictions::None }
+}
+
+/// The next restart, or why it has to wait.
+pub(super) fn next(
+    observed: &Observed,
+    brokers: &[Broker],
+    pending: &[(BrokerId, RestartReason)],
+) -> Result<Step, String> {
+    let phase = |id: BrokerId| brokers.iter().find(|broker| broker.id == id).map(|broker| broker.phase);
+    let stuck = pending.iter().find(|(id, _)| phase(*id) == Some(BrokerPhase::Pending));
+    if let Some((id, reason)) = stuck {
+        return step(observed, *id, reason, None);
+    }
+    if let ([_], [(id, reason)]) = (brokers, pending) {
+        return step(observed, *id, reason, None);
+    }
+    if let Some(away) = brokers.iter().find(|broker| broker.phase != BrokerPhase::Running) {
+        return Err(format!("broker {} has to serve first", away.id));
+    }
+    let (controller, view) =
+        observed.controller().ok_or_else(|| "no active controller answers, which has to agree".to_owned())?;
+    let next = pending.iter().min_by_key(|(id, _)| (!view.grants.contains(&id.0), *id == controller, *id));
+    let (id, reason) = next.ok_or_else(|| "there is nothing to restart".to_owned())?;
+    if let Some(other) = view.grants.iter().find(|granted| **granted != id.0) {
+        return Err(format!("broker {other} was granted a restart that has not ended"));
+    }
+    let registered = view.brokers.iter().find(|broker| broker.id == id.0);
+    let registered = registered.filter(|broker| broker.state == RegisteredState::Unfenced);
+    let epoch = registered.ok_or_else(|| format!("the controller does not count on broker {id} yet"))?.epoch;
+    let grant = GrantCall::new(controller, observed.targets(), *id, epoch, reason.to_string());
+    step(observed, *id, reason, Some(grant))
+}
+
+fn step(
+    observed: &Observed,
+    broker: BrokerId,
+    reason: &RestartReason,
+    grant: Option<GrantCall>,
+) -> Result<Step, String> {
+    let pod = observed.pods.get(&broker).and_then(|pod| Some((pod.name_any(), pod.uid()?)));
+    let (pod, uid) = pod.ok_or_else(|| format!("broker {broker} has no pod"))?;
+    Ok(Step::Restart { broker, pod, uid, reason: reason.clone(), grant })
+}
+
+#[cfg(test)]
+#[path = "restarts_test.rs"]
+mod restarts_test;

@@ -1,0 +1,138 @@
+use protocol::types::BrokerId;
+use serde_json::json;
+
+use super::*;
+use crate::admin::BrokerState;
+use crate::crd::condition;
+use crate::plan::Plan;
+use crate::testing::{answer, elect, fall_silent, parsed, plan_of, running, running_three, settle};
+
+/// A cluster whose image was changed, with everything done but the restarts.
+fn changed() -> Observed {
+    let mut observed = running_three(json!({}));
+    observed.cluster.spec.image = Some("other:1".to_owned());
+    let plan = plan_of(&observed);
+    settle(&mut observed, &plan);
+    observed
+}
+
+fn restart(plan: &Plan) -> Option<(i32, Option<GrantCall>)> {
+    plan.steps.iter().find_map(|step| match step {
+        Step::Restart { broker, grant, .. } => Some((broker.0, grant.clone())),
+        _ => None,
+    })
+}
+
+fn message(plan: &Plan) -> String {
+    plan.status.condition(condition::READY).unwrap().message.clone()
+}
+
+fn budget(observed: &Observed, plan: &Plan) -> serde_json::Value {
+    let is_budget = |manifest: &&crate::manifest::Manifest| manifest.resource.kind == "PodDisruptionBudget";
+    let applied = plan.steps.iter().find_map(|step| match step {
+        Step::Apply(manifest) => Some(manifest).filter(is_budget),
+        _ => None,
+    });
+    let standing = || observed.standing.values().find(is_budget).unwrap();
+    applied.unwrap_or_else(standing).body["spec"]["maxUnavailable"].clone()
+}
+
+#[test]
+fn brokers_are_restarted_one_at_a_time_and_the_controller_last() {
+    let mut observed = changed();
+    for expected in [1, 2, 0] {
+        let plan = plan_of(&observed);
+        let (broker, grant) = restart(&plan).unwrap();
+        let grant = grant.unwrap();
+        assert_eq!((broker, grant.request.broker, grant.request.broker_epoch), (expected, expected, 100));
+        assert_eq!((grant.controller, grant.targets.len()), (BrokerId(0), 3));
+        assert_eq!(plan.status.condition(condition::READY).unwrap().status, "True");
+        let id = BrokerId(broker);
+        settle(&mut observed, &plan);
+        assert_eq!(restart(&plan_of(&observed)), None, "the next one waits until broker {broker} is back");
+        crate::testing::start_pods(&mut observed);
+        answer(&mut observed, id, BrokerState::Running);
+    }
+    let plan = plan_of(&observed);
+    assert_eq!((restart(&plan), plan.status.plan.len()), (None, 0));
+}
+
+#[test]
+fn a_restart_waits_and_says_what_for() {
+    let silent = |observed: &mut Observed| fall_silent(observed, BrokerId(1));
+    let leaderless = |observed: &mut Observed| observed.view_of = Some(BrokerId(2));
+    let fenced = |observed: &mut Observed| observed.view.as_mut().unwrap().brokers.clear();
+    let granted = |observed: &mut Observed| observed.view.as_mut().unwrap().grants = vec![7];
+    let cases: [(fn(&mut Observed), &str); 4] = [
+        (silent, "2 of 3 brokers ready. Broker 1: pod demo-1 starts."),
+        (leaderless, "It waits: no active controller answers, which has to agree."),
+        (fenced, "It waits: the controller does not count on broker 1 yet."),
+        (granted, "It waits: broker 7 was granted a restart that has not ended."),
+    ];
+    for (spoil, expected) in cases {
+        let mut observed = changed();
+        spoil(&mut observed);
+        let plan = plan_of(&observed);
+        assert_eq!(restart(&plan), None, "{expected}");
+        assert!(message(&plan).ends_with(expected), "{}", message(&plan));
+    }
+}
+
+#[test]
+fn a_restart_that_was_granted_is_finished_first() {
+    let mut observed = changed();
+    observed.view.as_mut().unwrap().grants = vec![2];
+    assert_eq!(restart(&plan_of(&observed)).unwrap().0, 2);
+}
+
+#[test]
+fn a_broker_that_cannot_start_is_restarted_without_asking() {
+    let mut observed = changed();
+    fall_silent(&mut observed, BrokerId(2));
+    observed.brokers.remove(&BrokerId(2));
+    let status = observed.pods.get_mut(&BrokerId(2)).unwrap().status.as_mut().unwrap();
+    status.container_statuses = Some(parsed(json!([{
+        "name": "broker", "image": "", "imageID": "", "ready": false, "restartCount": 3,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+    }])));
+    assert_eq!(restart(&plan_of(&observed)), Some((2, None)));
+}
+
+#[test]
+fn a_single_broker_has_nobody_to_ask() {
+    let mut observed = running(json!({}));
+    observed.cluster.spec.image = Some("other:1".to_owned());
+    let plan = plan_of(&observed);
+    settle(&mut observed, &plan);
+    assert_eq!(restart(&plan_of(&observed)), Some((0, None)));
+}
+
+#[test]
+fn eviction_is_allowed_while_one_more_broker_can_be_spared() {
+    let one = running(json!({}));
+    assert_eq!(budget(&one, &plan_of(&one)), 1);
+    let cases: [(fn(&mut Observed), i32); 6] = [
+        (|_| {}, 1),
+        (|observed| observed.view.as_mut().unwrap().partitions.under_replicated = 1, 0),
+        (|observed| observed.view.as_mut().unwrap().partitions.offline = 1, 0),
+        (|observed| observed.view.as_mut().unwrap().grants = vec![1], 0),
+        (|observed| observed.view_of = Some(BrokerId(2)), 0),
+        (|observed| observed.cluster.spec.image = Some("other:1".to_owned()), 0),
+    ];
+    for (index, (change, expected)) in cases.into_iter().enumerate() {
+        let mut observed = running_three(json!({}));
+        change(&mut observed);
+        assert_eq!(budget(&observed, &plan_of(&observed)), expected, "case {index}");
+    }
+}
+
+#[test]
+fn the_budget_is_closed_before_a_restart_is_asked_for() {
+    let mut observed = running_three(json!({}));
+    observed.cluster.spec.image = Some("other:1".to_owned());
+    let plan = plan_of(&observed);
+    assert_eq!((budget(&observed, &plan).as_i64(), restart(&plan)), (Some(0), None));
+    settle(&mut observed, &plan);
+    elect(&mut observed, 1);
+    assert_eq!(restart(&plan_of(&observed)).unwrap().0, 0, "broker 1 is the controller now");
+}
