@@ -12,6 +12,7 @@ mod init;
 mod layout;
 mod machine;
 mod node;
+mod outages;
 mod processes;
 mod provisioner;
 mod quantity;
@@ -140,7 +141,9 @@ impl LocalCluster {
     pub fn state(directory: &Path) -> Result<State> {
         let layout = Layout::new(directory)?;
         let Ok(description) = fs::read(layout.description()) else { return Ok(State::Absent) };
-        let Description { nodes, binaries, program } = serde_json::from_slice(&description)?;
+        let Ok(Description { nodes, binaries, program }) = serde_json::from_slice(&description) else {
+            return Ok(State::Broken { ended: vec![format!("what {} said", layout.description().display())] });
+        };
         let cluster = Self { layout, binaries: Binaries::at(binaries), program, nodes, started_here: false };
         let ended = cluster.dead_parts()?;
         Ok(if ended.is_empty() { State::Running(cluster) } else { State::Broken { ended } })
@@ -151,6 +154,11 @@ impl LocalCluster {
         host::require_root()?;
         let _lock = lock(directory)?;
         let layout = Layout::new(directory)?;
+        // The bridge and the routes may be those of a cluster in another directory.
+        if !layout.root().exists() {
+            progress.note(format_args!("no local Kubernetes in {}: nothing to take down", layout.root().display()));
+            return Ok(());
+        }
         progress.step("take the local Kubernetes down", Duration::from_secs(4), || clear(&layout))
     }
 
@@ -175,8 +183,7 @@ impl LocalCluster {
             binaries: self.binaries.directory().into(),
             program: self.program.clone(),
         };
-        fs::write(self.layout.description(), serde_json::to_string_pretty(&description)?)?;
-        Ok(())
+        layout::write_whole(&self.layout.description(), &serde_json::to_string_pretty(&description)?)
     }
 
     fn start_provisioner(&self) -> Result<()> {

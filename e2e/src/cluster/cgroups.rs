@@ -73,9 +73,8 @@ impl Cgroups {
     /// Makes the node's directories, and clears away the pods of its former life: a kubelet that finds them
     /// spends many seconds on containers that are gone.
     pub(super) fn create(&self, layout: &Layout, node: NodeId) -> Result<()> {
-        for hierarchy in &self.every_hierarchy {
-            remove_tree(&hierarchy.join(layout.name()).join(node.to_string()).join("kubepods"))?;
-        }
+        let pods = |hierarchy: &PathBuf| hierarchy.join(layout.name()).join(node.to_string()).join("kubepods");
+        self.remove_from_every_hierarchy("removal of the node's former pods", pods)?;
         for hierarchy in &self.hierarchies {
             let top = hierarchy.join(layout.name());
             let node = top.join(node.to_string());
@@ -112,11 +111,17 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Removes everything. Directories stay busy for a moment after their last process has died.
+    /// Removes everything.
     pub(super) fn remove(&self, layout: &Layout) -> Result<()> {
-        let tops = || self.every_hierarchy.iter().map(|hierarchy| hierarchy.join(layout.name()));
-        command::wait_for("removal of the nodes' cgroups", Duration::from_secs(10), || {
-            let removed: io::Result<()> = tops().try_for_each(|top| remove_tree(&top));
+        let top = |hierarchy: &PathBuf| hierarchy.join(layout.name());
+        self.remove_from_every_hierarchy("removal of the nodes' cgroups", top)
+    }
+
+    /// Directories stay busy for a moment after their last process has died.
+    fn remove_from_every_hierarchy(&self, what: &str, directory: impl Fn(&PathBuf) -> PathBuf) -> Result<()> {
+        command::wait_for(what, Duration::from_secs(10), || {
+            let removed: io::Result<()> =
+                self.every_hierarchy.iter().map(&directory).try_for_each(|directory| remove_tree(&directory));
             Ok(removed.is_ok().then_some(()))
         })
     }

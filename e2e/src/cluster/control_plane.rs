@@ -14,19 +14,30 @@ use super::addresses::{DNS_SERVICE, GATEWAY, SERVICES};
 use super::processes::{self, ProcessRecord};
 use crate::command;
 
+const API_SERVER: &str = "kube-apiserver";
 const BASE_OBJECTS: &str = include_str!("base.yaml");
 const READY_AT_MOST: Duration = Duration::from_mins(2);
 
 impl LocalCluster {
     pub(super) fn start_control_plane(&self) -> Result<()> {
         self.start_part("etcd", &etcd(self))?;
-        self.start_part("kube-apiserver", &api_server(self))?;
-        self.wait_for_api()?;
+        self.start_api_server()?;
         self.start_part("kube-controller-manager", &controller_manager(self))?;
         self.start_part("kube-scheduler", &scheduler(self))?;
         command::output_with_input(self.kubectl().args(["apply", "--filename", "-"]), &base_objects())?;
         fs::write(self.layout.corefile(), corefile(self))?;
         self.start_part("coredns", &[format!("-conf={}", self.layout.corefile().display())])
+    }
+
+    /// Until `start_api_server` nobody can read or change an object. What runs goes on.
+    pub fn kill_api_server(&self) -> Result<()> {
+        let record = ProcessRecord::read(&self.layout.record(API_SERVER))?;
+        record.context("the API server was never started")?.kill()
+    }
+
+    pub fn start_api_server(&self) -> Result<()> {
+        self.start_part(API_SERVER, &api_server(self))?;
+        self.wait_for_api()
     }
 
     fn start_part(&self, name: &str, arguments: &[String]) -> Result<()> {

@@ -144,6 +144,14 @@ impl Layout {
     }
 }
 
+/// The file appears whole or not at all.
+pub(super) fn write_whole(file: &Path, text: &str) -> Result<()> {
+    let unfinished = file.with_extension("unfinished");
+    fs::write(&unfinished, text)
+        .and_then(|()| fs::rename(&unfinished, file))
+        .with_context(|| format!("cannot write {}", file.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

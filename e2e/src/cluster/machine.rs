@@ -81,6 +81,13 @@ pub(super) fn connect_node(node: NodeId, init: i32) -> Result<()> {
     Ok(())
 }
 
+/// A veth goes with its namespace, some time after the last process in there.
+pub(super) fn wait_until_disconnected(node: NodeId) -> Result<()> {
+    command::wait_for(&format!("the end of {node}'s network"), Duration::from_secs(20), || {
+        Ok((!links()?.contains(&node.interface())).then_some(()))
+    })
+}
+
 pub(super) fn remove_network() -> Result<()> {
     // Veths go with their namespace, some time after its last process: a link may be gone before it is deleted.
     command::wait_for("removal of the cluster's network links", Duration::from_secs(10), || {

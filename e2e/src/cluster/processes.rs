@@ -13,6 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
+use super::layout::write_whole;
+
 /// How long a killed process may take to be gone. A node's init waits for everything inside the node.
 const DEATH_SECONDS_MAX: i64 = 20;
 
@@ -41,11 +43,7 @@ impl ProcessRecord {
 
     /// The record appears whole or not at all.
     pub(super) fn write(&self, file: &Path) -> Result<()> {
-        let text = serde_json::to_string(self)?;
-        let unfinished = file.with_extension("unfinished");
-        fs::write(&unfinished, text)
-            .and_then(|()| fs::rename(&unfinished, file))
-            .with_context(|| format!("cannot write {}", file.display()))
+        write_whole(file, &serde_json::to_string(self)?)
     }
 
     /// The recorded process, or nothing if there is no such record, or it cannot be one.
