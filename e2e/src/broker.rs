@@ -1,7 +1,7 @@
 //! One broker as a process of its own, on free ports of the loopback address: for tests, figures and soak.
 
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -53,6 +53,10 @@ impl Site {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
     pub fn bootstrap(&self) -> String {
@@ -107,9 +111,7 @@ impl Broker {
                 Err(error) if deadline <= Instant::now() => return Err(error).with_context(|| self.last_words()),
                 Err(_) => thread::sleep(CONNECT_PAUSE),
             }
-            if let Some(status) = self.child.try_wait()? {
-                bail!("the broker ended with {status}; {}", self.last_words());
-            }
+            self.check()?;
         }
     }
 
@@ -136,12 +138,34 @@ impl Broker {
         Ok(())
     }
 
-    pub fn last_words(&self) -> String {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<_> = log.lines().collect();
-        let last = lines.get(lines.len().saturating_sub(LOG_LINES_SHOWN)..).unwrap_or_default();
-        format!("the end of the broker's log:\n{}\n", last.join("\n"))
+    /// SIGSTOP.
+    pub(crate) fn pause(&self) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::STOP)?)
     }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&self) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::CONT)?)
+    }
+
+    /// Fails where the broker has ended.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("the broker ended with {status}; {}", self.last_words()),
+        }
+    }
+
+    pub fn last_words(&self) -> String {
+        end_of(&self.log)
+    }
+}
+
+pub(crate) fn end_of(log: &Path) -> String {
+    let log = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = log.lines().collect();
+    let last = lines.get(lines.len().saturating_sub(LOG_LINES_SHOWN)..).unwrap_or_default();
+    format!("the end of the broker's log:\n{}\n", last.join("\n"))
 }
 
 impl Drop for Broker {

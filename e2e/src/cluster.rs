@@ -13,7 +13,7 @@ mod layout;
 mod machine;
 mod node;
 mod outages;
-mod processes;
+pub(crate) mod processes;
 mod provisioner;
 mod quantity;
 mod volumes;

@@ -5,8 +5,9 @@ pub mod broker;
 pub mod images;
 pub mod kafka;
 pub mod kubernetes;
+pub mod replicated;
+pub mod row;
 
-mod connection;
 mod latency;
 mod librdkafka;
 mod load;
@@ -14,6 +15,39 @@ mod machine;
 mod phase;
 mod requests;
 mod samples;
+
+use clap::ValueEnum;
+
+/// What can be asked for alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Name {
+    /// From the start of the process to the first acknowledged produce
+    StartUp,
+    /// Resident memory of an idle broker
+    Idle,
+    /// CPU time of produce
+    Produce,
+    /// CPU time of consume
+    Consume,
+    /// CPU time of small produce requests
+    Requests,
+    /// From sending a record to reading it
+    Latency,
+    /// Resident memory of idle connections
+    Connections,
+    /// CPU time of both once more, through librdkafka; without a limit
+    Librdkafka,
+    /// What clients wait for when one of three brokers dies, hangs, is cut off or stops
+    Failover,
+    /// Until the metadata of 3,000 partitions are administered again
+    ControllerFailover,
+    /// CPU time of produce to three replicas
+    ReplicatedProduce,
+    /// From sending a record to reading it, of three replicas
+    ReplicatedLatency,
+    /// Resident memory and CPU time of three idle brokers
+    ReplicatedIdle,
+}
 
 /// One row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -40,6 +40,16 @@ pub const CLUSTER_TOOLS: &[Tool] = &[
     on_path("buildah", "buildah"),
 ];
 
+/// For brokers in network namespaces, on file systems of their own.
+pub const FLEET_TOOLS: &[Tool] = &[
+    on_path("ip", "iproute2"),
+    on_path("nft", "nftables"),
+    on_path("nsenter", "util-linux"),
+    on_path("mkfs.ext4", "e2fsprogs"),
+    on_path("xfs_io", "xfsprogs"),
+    on_path("losetup", "mount"),
+];
+
 pub const CLIENT_TOOLS: &[Tool] = &[on_path("kcat", "kcat")];
 
 pub const PIP: &[Tool] = &[on_path("pip3", "python3-pip")];

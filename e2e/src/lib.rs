@@ -12,6 +12,8 @@
 //! cluster                nodes as namespaces, control plane as processes, volumes as files
 //! programs               broker and operator, compiled by cargo
 //! broker                 one broker as a process
+//! connection, admin      one connection of a client; what an administrator asks
+//! fleet                  several brokers as processes, and what happens to machines
 //! images                 them as images
 //! clients                Kafka clients as users have them
 //! harness                what demo, figures and tests do with a cluster
@@ -19,13 +21,16 @@
 //! soak                   what looks for faults for a long time
 //! ```
 
+pub mod admin;
 pub mod binaries;
 pub mod broker;
 mod cache;
 pub mod clients;
 pub mod cluster;
 pub mod command;
+mod connection;
 pub mod figures;
+pub mod fleet;
 pub mod foreign;
 pub mod harness;
 mod hash;

@@ -1,18 +1,24 @@
 //! What takes too long for every test run: fuzzing, property tests with fresh seeds, a broker that is killed under
-//! load again and again. Each part counts as passed or failed; a failure does not stop the others.
+//! load again and again, three brokers to which happens what happens to machines. Each part counts as passed or failed;
+//! a failure does not stop the others.
 
+pub mod faults;
 pub mod fuzzing;
 pub mod history;
 pub mod kills;
+mod load;
+mod on_disk;
 pub mod properties;
 mod random;
+mod world;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
+use crate::programs::{Profile, Programs};
 use crate::progress::Progress;
 
 /// What can be asked for alone.
@@ -24,6 +30,10 @@ pub enum Part {
     Properties,
     /// SIGKILL at random moments under mixed load with readers
     Kills,
+    /// Three brokers under the same load, and what happens to machines
+    Faults,
+    /// Three brokers under the same load, one of which loses its power again and again
+    PowerCuts,
 }
 
 #[derive(Debug, Clone)]
@@ -32,8 +42,20 @@ pub struct Options {
     /// For each fuzz target.
     pub fuzz_for: Duration,
     pub kills: u32,
+    pub fault_runs: u32,
+    pub faults_for: Duration,
+    pub power_cuts: u32,
     /// What is killed instead of the broker of this checkout.
     pub broker: Option<PathBuf>,
+}
+
+impl Options {
+    fn program(&self, progress: &Progress) -> Result<PathBuf> {
+        match &self.broker {
+            Some(program) => program.canonicalize().with_context(|| format!("there is no {}", program.display())),
+            None => Ok(Programs::compile(Profile::Dev, progress)?.path("millrace-broker")?.to_owned()),
+        }
+    }
 }
 
 /// How many parts passed, and how many failed.
@@ -62,6 +84,8 @@ pub fn run(parts: &[Part], options: &Options, progress: &Progress) -> Tally {
         match part {
             Part::Fuzz => fuzzing::run(options, progress, &mut tally),
             Part::Properties => properties::run(options, progress, &mut tally),
+            Part::Faults => faults::run(options, progress, &mut tally),
+            Part::PowerCuts => faults::run_power_cuts(options, progress, &mut tally),
             Part::Kills => tally.run("SIGKILL under load", progress, || kills::run(options, progress)),
         }
     }

@@ -10,10 +10,10 @@ use e2e::figures::broker::build;
 use e2e::figures::kafka::{Comparison, Name, Options, compare};
 use e2e::progress::{Progress, show_progress};
 
-/// Measures Millrace against Apache Kafka 4.3.1 from Maven: one broker each, the same configuration and clients,
-/// interleaved
+/// Measures Millrace against Apache Kafka 4.3.1 from Maven: one broker each, or three, the same configuration and
+/// clients, interleaved
 ///
-/// It needs two quiet cores, 4 GB of memory and 20 GB of disk beside the program, and takes some hours in all; Java and
+/// It needs two quiet cores, 8 GB of memory and 20 GB of disk beside the program, and takes some hours in all; Java and
 /// Maven are installed if they are missing. A round during which the host or other work disturbed is taken again, as
 /// often as rounds were asked for.
 ///

@@ -6,22 +6,26 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, ValueEnum as _};
 use e2e::cluster::{Internal, LocalCluster, Options, directory};
-use e2e::figures::{self, Figure, broker};
+use e2e::figures::row::{Row, table};
+use e2e::figures::{self, Figure, Name, broker, replicated};
 use e2e::harness::Kubernetes;
 use e2e::images::{Destination, Images};
 use e2e::programs::Profile;
 use e2e::progress::{Progress, show_progress};
 
-/// Measures the broker alone, then on a real Kubernetes that is started on this machine, or runs there already
+/// Measures one broker, then three, then on a real Kubernetes that is started on this machine, or runs there already
 ///
-/// Exit codes: 0 if the broker's figures hold; 1 if one does not, or could not be measured.
+/// Exit codes: 0 if the brokers' figures hold; 1 if one does not, or could not be measured.
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(subcommand)]
     internal: Option<Internal>,
-    /// Only these figures of the broker, without Kubernetes
+    /// Only these figures of brokers, without Kubernetes
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    only: Vec<broker::Name>,
+    only: Vec<Name>,
+    /// How often each fault happens; fewer than 20 say little
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    samples: u16,
     /// A broker to measure instead of the release build of this checkout
     #[arg(long, value_name = "FILE", requires = "only")]
     broker: Option<PathBuf>,
@@ -47,7 +51,7 @@ fn main() -> ExitCode {
 /// Whether the figures hold.
 fn measure(cli: &Cli) -> Result<bool> {
     let progress = Progress::start();
-    let holds = measure_broker(cli, &progress)?;
+    let holds = measure_brokers(cli, &progress)?;
     if cli.only.is_empty() {
         measure_on_kubernetes(&progress)?;
     }
@@ -55,12 +59,14 @@ fn measure(cli: &Cli) -> Result<bool> {
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what the command was asked for")]
-fn measure_broker(cli: &Cli, progress: &Progress) -> Result<bool> {
+fn measure_brokers(cli: &Cli, progress: &Progress) -> Result<bool> {
     let program = cli.broker.clone().map_or_else(|| broker::build(progress), Ok)?;
-    let names = if cli.only.is_empty() { broker::Name::value_variants() } else { &cli.only };
-    let rows = broker::measure(&program, names, progress)?;
-    println!("{}\n", broker::table(&rows));
-    Ok(rows.iter().all(broker::Row::holds))
+    let names = if cli.only.is_empty() { Name::value_variants() } else { &cli.only };
+    let of_one = broker::measure(&program, names, progress)?;
+    let of_three = replicated::measure(&program, names, cli.samples.into(), progress)?;
+    let rows = [of_one, of_three].concat();
+    println!("{}\n", table(&rows));
+    Ok(rows.iter().all(Row::holds))
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what the command was asked for")]

@@ -8,7 +8,10 @@ use clap::{Parser, ValueEnum as _};
 use e2e::progress::{Progress, show_progress};
 use e2e::soak::{self, Options, Part};
 
-/// Fuzzes, repeats the property tests with other cases, and kills a broker under load, longer than a test run may
+/// Fuzzes, repeats the property tests with other cases, kills a broker under load, and lets three brokers meet what
+/// happens to machines, longer than a test run may
+///
+/// Faults and power cuts need root: each broker gets a network namespace and a file system of its own.
 ///
 /// Compiles the fuzz targets with instrumentation into target/soak, where inputs that it finds stay, too.
 #[derive(Debug, Parser)]
@@ -24,6 +27,15 @@ struct Cli {
     /// How often the broker is killed
     #[arg(long, value_name = "N", default_value_t = 50)]
     kills: u32,
+    /// How many runs three brokers have in which faults happen to them
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    fault_runs: u32,
+    /// How long faults happen in each of these runs
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    fault_seconds: u64,
+    /// How often one of three brokers loses its power
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    power_cuts: u32,
     /// A broker to kill instead of the one of this checkout
     #[arg(long, value_name = "FILE")]
     broker: Option<PathBuf>,
@@ -39,8 +51,15 @@ fn main() -> ExitCode {
     let progress = Progress::start();
     let seed = cli.seed.unwrap_or_else(seed_of_now);
     progress.note(format_args!("seed {seed}"));
-    let fuzz_for = Duration::from_secs(cli.fuzz_seconds);
-    let options = Options { seed, fuzz_for, kills: cli.kills, broker: cli.broker };
+    let options = Options {
+        seed,
+        fuzz_for: Duration::from_secs(cli.fuzz_seconds),
+        kills: cli.kills,
+        fault_runs: cli.fault_runs,
+        faults_for: Duration::from_secs(cli.fault_seconds),
+        power_cuts: cli.power_cuts,
+        broker: cli.broker,
+    };
     let parts = if cli.only.is_empty() { Part::value_variants() } else { &cli.only };
     let tally = soak::run(parts, &options, &progress);
     println!("{} passed, {} failed", tally.passed, tally.failed);

@@ -29,7 +29,7 @@ impl Boot {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ProcessRecord {
+pub(crate) struct ProcessRecord {
     pub pid: i32,
     boot: Boot,
     /// In clock ticks since the boot.
@@ -37,12 +37,12 @@ pub(super) struct ProcessRecord {
 }
 
 impl ProcessRecord {
-    pub(super) fn of(pid: i32) -> io::Result<Self> {
+    pub(crate) fn of(pid: i32) -> io::Result<Self> {
         Ok(Self { pid, boot: Boot::current()?, started_ticks: start_time(pid)? })
     }
 
     /// The record appears whole or not at all.
-    pub(super) fn write(&self, file: &Path) -> Result<()> {
+    pub(crate) fn write(&self, file: &Path) -> Result<()> {
         write_whole(file, &serde_json::to_string(self)?)
     }
 
@@ -59,7 +59,7 @@ impl ProcessRecord {
     }
 
     /// Kills the process and waits until it is gone. Nothing happens if it is gone already.
-    pub(super) fn kill(&self) -> Result<()> {
+    pub(crate) fn kill(&self) -> Result<()> {
         let Some(pid) = Pid::from_raw(self.pid) else { return Ok(()) };
         // The descriptor pins the process before its start time is compared.
         let descriptor = match pidfd_open(pid, PidfdFlags::empty()) {
@@ -119,7 +119,7 @@ pub(super) fn start(command: &mut Command, record: &Path) -> Result<Child> {
 }
 
 /// Every recorded process in a directory, by file; nothing for a file that is not a record.
-pub(super) fn recorded(directory: &Path) -> Result<Vec<(PathBuf, Option<ProcessRecord>)>> {
+pub(crate) fn recorded(directory: &Path) -> Result<Vec<(PathBuf, Option<ProcessRecord>)>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,

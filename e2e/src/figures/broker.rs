@@ -10,73 +10,14 @@ mod process;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use clap::ValueEnum;
 
-use super::samples::Samples;
+use super::Name;
+use super::row::Row;
 use crate::programs::{Profile, Programs};
 use crate::progress::Progress;
 use bench::{Bench, Client};
 
 const CPU_SAMPLES: usize = 5;
-
-/// What can be asked for alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Name {
-    /// From the start of the process to the first acknowledged produce
-    StartUp,
-    /// Resident memory of an idle broker
-    Idle,
-    /// CPU time of produce
-    Produce,
-    /// CPU time of consume
-    Consume,
-    /// CPU time of small produce requests
-    Requests,
-    /// From sending a record to reading it
-    Latency,
-    /// Resident memory of idle connections
-    Connections,
-    /// CPU time of both once more, through librdkafka; without a limit
-    Librdkafka,
-}
-
-/// One row of the table: what was measured, and what is promised.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Row {
-    what: &'static str,
-    unit: &'static str,
-    decimals: usize,
-    at_most: Option<f64>,
-    samples: Samples<f64>,
-}
-
-impl Row {
-    /// Whether the median is within the promise.
-    pub fn holds(&self) -> bool {
-        self.at_most.is_none_or(|limit| self.samples.median() <= limit)
-    }
-
-    fn cells(&self) -> [String; 4] {
-        let Self { unit, decimals, .. } = *self;
-        let [least, median, most] = [self.samples.least(), self.samples.median(), self.samples.most()];
-        let measured = format!("{median:.decimals$} {unit} ({least:.decimals$}–{most:.decimals$})");
-        let measured = match self.samples.disturbed {
-            0 => measured,
-            count => format!("{measured}, {count} of {} disturbed", self.samples.taken.len()),
-        };
-        let limit = self.at_most.map_or_else(|| "–".to_owned(), |limit| format!("{limit} {unit}"));
-        let verdict = self.at_most.map_or("–", |_| if self.holds() { "yes" } else { "no" });
-        [self.what.to_owned(), measured, limit, verdict.to_owned()]
-    }
-}
-
-/// A table in Markdown.
-pub fn table(rows: &[Row]) -> String {
-    let head = [["what", "measured (median, min–max)", "at most", "ok?"], ["---"; 4]];
-    let head = head.map(|cells| cells.map(str::to_owned));
-    let lines = head.into_iter().chain(rows.iter().map(Row::cells)).map(|cells| format!("| {} |", cells.join(" | ")));
-    lines.collect::<Vec<_>>().join("\n")
-}
 
 /// The release binary, freshly built.
 pub fn build(progress: &Progress) -> Result<PathBuf> {
@@ -130,28 +71,4 @@ pub fn measure(program: &Path, names: &[Name], progress: &Progress) -> Result<Ve
         rows.push(cpu("the same consume through librdkafka", None, both.map(|cost| cost.consume)));
     }
     Ok(rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_row_is_judged_by_its_median() {
-        let row = |taken, at_most| Row {
-            what: "x",
-            unit: "s",
-            decimals: 1,
-            at_most,
-            samples: Samples { taken, disturbed: 1 },
-        };
-        for (row, measured, limit, verdict) in [
-            (row(vec![3.0, 1.0, 2.0], Some(2.0)), "2.0 s (1.0–3.0), 1 of 3 disturbed", "2 s", "yes"),
-            (row(vec![0.5, 2.25], Some(1.3)), "1.4 s (0.5–2.2), 1 of 2 disturbed", "1.3 s", "no"),
-            (row(vec![9.0], None), "9.0 s (9.0–9.0), 1 of 1 disturbed", "–", "–"),
-        ] {
-            assert_eq!(row.cells(), ["x", measured, limit, verdict]);
-            assert_eq!(row.holds(), verdict != "no");
-        }
-    }
 }

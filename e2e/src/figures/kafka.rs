@@ -1,11 +1,11 @@
-//! Millrace against Apache Kafka on one machine, in one run, interleaved: one broker each, the same configuration, the
-//! same clients. What counts is the ratio of each pair of samples; absolute values belong to the machine.
+//! Millrace against Apache Kafka on one machine, in one run, interleaved: one broker each, or three, the same
+//! configuration, the same clients. What counts is the ratio of each pair of samples; absolute values belong to the machine.
 //!
 //! ```text
 //! contender          what is compared, and how it is run
 //! lab                programs, cores, directory, sizes; warming up
 //! probe              single records to any partition, and reading them back
-//! throughput, one_record, latency, start, loaded, many_partitions   one kind of measurement each
+//! throughput, one_record, latency, start, loaded, many_partitions, replicated   one kind of measurement each
 //! null_broker        the most that a client can do
 //! pairs, table       statistics, and how they are told
 //! ```
@@ -22,6 +22,7 @@ pub(super) mod null_broker;
 mod one_record;
 mod pairs;
 mod probe;
+mod replicated;
 mod start;
 mod table;
 mod throughput;
@@ -62,6 +63,10 @@ pub enum Name {
     FewerPartitions,
     /// 10,000 partitions: the same
     MorePartitions,
+    /// CPU time and speed of produce (acks=all) to three replicas on three brokers
+    ReplicatedThroughput,
+    /// What clients wait for when one of three brokers dies or stops
+    Failover,
 }
 
 #[derive(Debug, Clone)]
@@ -135,6 +140,12 @@ impl Lab<'_> {
             Name::FewerPartitions => self.rounds(name, fewer.measures(), |contender| fewer.sample(self, contender)),
             Name::MorePartitions => {
                 self.rounds(name, more.measures_with_limits(), |contender| more.sample(self, contender))
+            }
+            Name::ReplicatedThroughput => {
+                self.rounds(name, replicated::measures(), |contender| replicated::sample(self, contender))
+            }
+            Name::Failover => {
+                self.rounds(name, replicated::outages(), |contender| replicated::sample_outages(self, contender))
             }
         }
     }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use kafka_protocol::messages::TopicName;
 
-use super::connection::Connection;
 use super::load::{self, ProduceFrame, Sent, Shape};
+use crate::connection::Connection;
 
 const SHAPE: Shape = Shape { record_bytes: 1024, records_per_batch: 10, acks: -1, in_flight_max: 5 };
 const INTERVAL: Duration = Duration::from_micros(512);

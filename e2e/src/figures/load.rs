@@ -14,7 +14,7 @@ use protocol::batch::{BatchHeader, CRC_START, HEADER_LENGTH, crc32c};
 use protocol::batch_builder::BatchBuilder;
 use protocol::types::Timestamp;
 
-use super::connection::{Connection, PATIENCE, PRODUCE_VERSION, encode};
+use crate::connection::{Connection, PATIENCE, PRODUCE_VERSION, encode};
 
 /// With their lengths these stay below the largest batch that Kafka accepts by default, 1 MiB and 12 bytes.
 pub(super) const LARGE: Shape = Shape { record_bytes: 1024, records_per_batch: 1_000, acks: 1, in_flight_max: 4 };

@@ -101,10 +101,10 @@ impl ProcessTicks {
     }
 }
 
-/// User and system time of a process so far.
-pub(super) fn cpu_time(process: u32) -> Result<Duration> {
-    let ticks = u32::try_from(ProcessTicks::of(&process.to_string())?.own)?;
-    Ok(tick() * ticks)
+/// User and system time of processes so far.
+pub(super) fn cpu_time(processes: &[u32]) -> Result<Duration> {
+    let ticks = processes.iter().map(|process| ProcessTicks::of(&process.to_string()).map(|ticks| ticks.own));
+    Ok(tick() * u32::try_from(ticks.sum::<Result<u64>>()?)?)
 }
 
 fn tick() -> Duration {
@@ -125,14 +125,15 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// `broker`: the one that runs now. One that was waited for counts as a child.
-    pub(super) fn take(broker: Option<u32>) -> Result<Self> {
+    /// `brokers`: those that run now. One that was waited for counts as a child.
+    pub(super) fn take(brokers: &[u32]) -> Result<Self> {
         let cores = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
         let accounts = accounts_of_all_cores(&cores).context("/proc/stat does not begin with the sum of all cores")?;
         let [user, nice, system, .., stolen] = accounts;
         let this = ProcessTicks::of("self")?;
-        let broker = broker.map_or(Ok(0), |process| ProcessTicks::of(&process.to_string()).map(|ticks| ticks.own))?;
-        let accounted = this.own + this.children + broker + kernel_threads()?;
+        let ticks = brokers.iter().map(|process| ProcessTicks::of(&process.to_string()).map(|ticks| ticks.own));
+        let of_brokers = ticks.sum::<Result<u64>>()?;
+        let accounted = this.own + this.children + of_brokers + kernel_threads()?;
         Ok(Self {
             taken: Instant::now(),
             total_ticks: accounts.iter().sum(),

@@ -1,4 +1,4 @@
-//! One phase of a measurement: what a broker's process used while work was done with it, and what else went on.
+//! One phase of a measurement: what the brokers' processes used while work was done with it, and what else went on.
 
 use std::fs;
 use std::thread;
@@ -13,7 +13,7 @@ const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
 const SETTLED_CPU_MAX: Duration = Duration::from_millis(20);
 const SETTLE_ATTEMPTS: usize = 10;
 
-/// CPU of the broker, and time.
+/// CPU of the brokers, and time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Phase {
     pub(super) cpu: Duration,
@@ -32,26 +32,27 @@ impl Phase {
     }
 }
 
-/// Does the work between two moments at which the process rests.
-pub(super) fn phase<T>(process: u32, work: impl FnOnce() -> Result<T>) -> Result<(T, Phase)> {
-    let quiet = settled_cpu_time(process)?;
-    let before = Snapshot::take(Some(process))?;
+/// Does the work between two moments at which the processes rest.
+pub(super) fn phase<T>(processes: &[u32], work: impl FnOnce() -> Result<T>) -> Result<(T, Phase)> {
+    let quiet = settled_cpu_time(processes)?;
+    let before = Snapshot::take(processes)?;
     let began = Instant::now();
     let done = work()?;
     let elapsed = began.elapsed();
-    let after = Snapshot::take(Some(process))?;
-    let cpu = settled_cpu_time(process)?.saturating_sub(quiet);
+    let after = Snapshot::take(processes)?;
+    let cpu = settled_cpu_time(processes)?.saturating_sub(quiet);
     Ok((done, Phase { cpu, elapsed, noise: before.noise_until(&after) }))
 }
 
-/// CPU time once the process rests: what it puts off belongs to the work that caused it. One that never rests is not
-/// waited for.
-fn settled_cpu_time(process: u32) -> Result<Duration> {
-    let mut before = cpu_time(process)?;
+/// CPU time once the processes rest: what they put off belongs to the work that caused it. Those that never rest are
+/// not waited for.
+fn settled_cpu_time(processes: &[u32]) -> Result<Duration> {
+    let settled_cpu_max = SETTLED_CPU_MAX * u32::try_from(processes.len())?;
+    let mut before = cpu_time(processes)?;
     for _ in 0..SETTLE_ATTEMPTS {
         thread::sleep(SETTLE_INTERVAL);
-        let now = cpu_time(process)?;
-        if now <= before + SETTLED_CPU_MAX {
+        let now = cpu_time(processes)?;
+        if now <= before + settled_cpu_max {
             return Ok(now);
         }
         before = now;

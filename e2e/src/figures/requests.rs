@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::protocol::StrBytes;
 
-use super::connection::Connection;
 use super::load::{self, ONE_RECORD, ProduceFrame, Sent};
+use crate::connection::Connection;
 
 pub(super) const CONNECTIONS: u32 = 16;
 pub(super) const IN_FLIGHT: u32 = 5;

@@ -1,8 +1,10 @@
 //! What producers and readers have seen of one partition, and what must hold of it: acknowledged records stay, at
-//! their offsets; an offset never changes its value; the high watermark never goes back; an idempotent producer's
-//! records are there once and in order. Pure.
+//! their offsets; an offset never changes its value; the high watermark never goes back, and no answer about the end
+//! falls behind what was acknowledged; an idempotent producer's records are there once and in order; a reader gets
+//! every record, in order. Pure.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 const HEAD_BYTES: usize = 12;
 /// Values are between the head and this much longer.
@@ -52,8 +54,14 @@ pub enum Violation {
     Gap { offset: i64, end: i64 },
     #[error("producer {producer} sent {sent} records, all acknowledged, but record {number} is not there")]
     Missing { producer: u32, sent: u64, number: u64 },
+    #[error("{record:?} of an idempotent producer is at offset {first} and again at {second}")]
+    Duplicate { record: Record, first: i64, second: i64 },
     #[error("offset {offset}: {found:?} in place of record {expected} of its idempotent producer")]
     OutOfOrder { offset: i64, found: Record, expected: u64 },
+    #[error("a reader got offset {offset} after {expected} was due")]
+    Skipped { offset: i64, expected: i64 },
+    #[error("a reader got offset {offset} once more when {expected} was due")]
+    Repeated { offset: i64, expected: i64 },
 }
 
 /// How a producer may repeat itself.
@@ -61,6 +69,28 @@ pub enum Violation {
 pub enum Delivery {
     ExactlyOnce,
     AtLeastOnce,
+}
+
+/// How far a reader is that was assigned the partition, and is given every record.
+#[derive(Debug, Clone, Copy)]
+pub struct Position {
+    next: i64,
+}
+
+impl Position {
+    pub const fn at(offset: i64) -> Self {
+        Self { next: offset }
+    }
+
+    pub fn advance(&mut self, offset: i64) -> Result<(), Violation> {
+        let expected = self.next;
+        self.next = offset + 1;
+        match offset.cmp(&expected) {
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(Violation::Skipped { offset, expected }),
+            Ordering::Less => Err(Violation::Repeated { offset, expected }),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -83,9 +113,10 @@ impl History {
 
     pub fn acknowledge(&mut self, offset: i64, record: Record) -> Result<(), Violation> {
         match self.acknowledged.insert(offset, record) {
-            Some(before) if before != record => Err(Violation::Changed { offset, before, now: record }),
-            _ => Ok(()),
+            Some(before) if before != record => return Err(Violation::Changed { offset, before, now: record }),
+            _ => self.high_watermark = self.high_watermark.max(offset + 1),
         }
+        Ok(())
     }
 
     pub fn read(&mut self, offset: i64, record: Record) -> Result<(), Violation> {
@@ -105,7 +136,7 @@ impl History {
         Ok(())
     }
 
-    /// No answer may fall behind it, because a broker has told it, or has served the record before it.
+    /// No answer may fall behind it, because a broker has told it, or has acknowledged or served the record before it.
     pub fn high_watermark(&self) -> i64 {
         self.high_watermark
     }
@@ -135,13 +166,19 @@ impl History {
     }
 
     fn check_order(&self) -> Result<(), Violation> {
-        let mut next: BTreeMap<u32, u64> = BTreeMap::new();
+        // The offsets of each producer's records, which are numbered from 0 on.
+        let mut offsets: BTreeMap<u32, Vec<i64>> = BTreeMap::new();
         for (&offset, &found) in &self.read {
-            let next = next.entry(found.producer).or_default();
-            if found.number != *next {
-                return Err(Violation::OutOfOrder { offset, found, expected: *next });
+            let offsets = offsets.entry(found.producer).or_default();
+            let expected = u64::try_from(offsets.len()).unwrap_or(u64::MAX);
+            if found.number != expected {
+                let before = usize::try_from(found.number).ok().and_then(|number| offsets.get(number));
+                return Err(match before {
+                    Some(&first) => Violation::Duplicate { record: found, first, second: offset },
+                    None => Violation::OutOfOrder { offset, found, expected },
+                });
             }
-            *next += 1;
+            offsets.push(offset);
         }
         Ok(())
     }
@@ -149,7 +186,7 @@ impl History {
     fn check_presence(&self) -> Result<(), Violation> {
         for (&producer, &sent) in &self.sent {
             let numbers = self.read.values().filter(|record| record.producer == producer).map(|record| record.number);
-            let there: std::collections::BTreeSet<u64> = numbers.collect();
+            let there: BTreeSet<u64> = numbers.collect();
             if let Some(number) = (0..sent).find(|number| !there.contains(number)) {
                 return Err(Violation::Missing { producer, sent, number });
             }
@@ -200,6 +237,7 @@ mod tests {
         assert_eq!(sound().read(1, record(2)), Err(changed));
         assert_eq!(sound().see_high_watermark(3, 2), Err(Violation::WentBack { before: 3, now: 2 }));
 
+        // What a replica that was behind and became leader has done.
         let mut truncated = sound();
         truncated.read.remove(&2);
         truncated.high_watermark = 2;
@@ -221,7 +259,43 @@ mod tests {
         let mut repeated = sound();
         repeated.read(3, record(1)).unwrap();
         assert_eq!(repeated.conclude(Delivery::AtLeastOnce), Ok(()));
-        let violation = Violation::OutOfOrder { offset: 3, found: record(1), expected: 3 };
+        let violation = Violation::Duplicate { record: record(1), first: 1, second: 3 };
         assert_eq!(repeated.conclude(Delivery::ExactlyOnce), Err(violation));
+
+        let mut swapped = History::default();
+        let sent = [swapped.send(1), swapped.send(1)];
+        for (offset, record) in [(0, sent[1]), (1, sent[0])] {
+            swapped.acknowledge(offset, record).unwrap();
+            swapped.read(offset, record).unwrap();
+        }
+        assert_eq!(swapped.conclude(Delivery::AtLeastOnce), Ok(()));
+        let violation = Violation::OutOfOrder { offset: 0, found: record(1), expected: 0 };
+        assert_eq!(swapped.conclude(Delivery::ExactlyOnce), Err(violation));
+    }
+
+    #[test]
+    fn the_end_is_never_told_below_what_was_acknowledged() {
+        let mut history = History::default();
+        let record = history.send(1);
+        history.acknowledge(0, record).unwrap();
+        let asked_at = history.high_watermark();
+        assert_eq!(history.see_high_watermark(asked_at, 0), Err(Violation::WentBack { before: 1, now: 0 }));
+        assert_eq!(history.see_high_watermark(asked_at, 1), Ok(()));
+    }
+
+    #[test]
+    fn acknowledgements_of_two_records_at_one_offset_are_found() {
+        let mut history = sound();
+        let other = history.send(1);
+        let changed = Violation::Changed { offset: 2, before: record(2), now: other };
+        assert_eq!(history.acknowledge(2, other), Err(changed));
+    }
+
+    #[test]
+    fn a_reader_gets_every_record_in_order() {
+        let mut position = Position::at(5);
+        assert_eq!([5, 6].map(|offset| position.advance(offset)), [Ok(()), Ok(())]);
+        assert_eq!(position.advance(8), Err(Violation::Skipped { offset: 8, expected: 7 }));
+        assert_eq!(position.advance(8), Err(Violation::Repeated { offset: 8, expected: 9 }));
     }
 }

@@ -69,13 +69,13 @@ impl<'a> Bench<'a> {
     /// Milliseconds until one record is acknowledged.
     pub(super) fn start_up(&self) -> Result<Samples<f64>> {
         Samples::collect(START_UP_SAMPLES, || {
-            let before = Snapshot::take(None)?;
+            let before = Snapshot::take(&[])?;
             let (elapsed, cpu, noise) = self.broker()?.explained(|broker| {
                 let mut connection = broker.connect()?;
                 connection.create_topic(&topic())?;
                 let sent = load::produce(&mut connection, &topic(), ONE_RECORD, 1)?;
-                let (elapsed, cpu) = (broker.spawned().elapsed(), cpu_time(broker.id())?);
-                let noise = before.noise_until(&Snapshot::take(Some(broker.id()))?);
+                let (elapsed, cpu) = (broker.spawned().elapsed(), cpu_time(&[broker.id()])?);
+                let noise = before.noise_until(&Snapshot::take(&[broker.id()])?);
                 load::consume(&mut connection, &topic(), &sent)?;
                 Ok((elapsed, cpu, noise))
             })?;
@@ -132,7 +132,7 @@ impl<'a> Bench<'a> {
                 on_cores(&self.cores.client, || {
                     let mut clients = Clients::open(|| broker.connect())?;
                     clients.produce(REQUESTS_BEFORE)?;
-                    let (requests, phase) = phase(broker.id(), || clients.produce(REQUESTS))?;
+                    let (requests, phase) = phase(&[broker.id()], || clients.produce(REQUESTS))?;
                     clients.check()?;
                     let requests = f64::from(requests);
                     let micros = phase.cpu.as_secs_f64() * 1e6 / requests;
@@ -151,9 +151,9 @@ impl<'a> Bench<'a> {
             broker.explained(|broker| {
                 on_cores(&self.cores.client, || {
                     broker.connect()?.create_topic(&topic())?;
-                    let before = Snapshot::take(Some(broker.id()))?;
+                    let before = Snapshot::take(&[broker.id()])?;
                     let latency = Latency::measure(|| broker.connect(), &topic(), LATENCY_BATCHES)?;
-                    let noise = before.noise_until(&Snapshot::take(Some(broker.id()))?);
+                    let noise = before.noise_until(&Snapshot::take(&[broker.id()])?);
                     self.progress.note(format_args!("{latency}; {noise}"));
                     Ok((latency, noise))
                 })
@@ -198,15 +198,15 @@ impl<'a> Bench<'a> {
             match client {
                 Client::Raw => {
                     let produce = || load::produce(&mut connection, &topic(), LARGE, BATCHES);
-                    let (sent, produced): (Sent, _) = phase(broker.id(), produce)?;
-                    let ((), consumed) = phase(broker.id(), || load::consume(&mut connection, &topic(), &sent))?;
+                    let (sent, produced): (Sent, _) = phase(&[broker.id()], produce)?;
+                    let ((), consumed) = phase(&[broker.id()], || load::consume(&mut connection, &topic(), &sent))?;
                     Ok([produced, consumed])
                 }
                 Client::Librdkafka => {
                     let (bootstrap, records) = (broker.bootstrap(), BATCHES * LARGE.records_per_batch);
                     let stream = Stream { bootstrap: &bootstrap, topic: TOPIC, partitions: 1, records };
-                    let ((), produced) = phase(broker.id(), || librdkafka::produce(&stream, "1", Batches::Large))?;
-                    let ((), consumed) = phase(broker.id(), || librdkafka::consume(&stream, 0))?;
+                    let ((), produced) = phase(&[broker.id()], || librdkafka::produce(&stream, "1", Batches::Large))?;
+                    let ((), consumed) = phase(&[broker.id()], || librdkafka::consume(&stream, 0))?;
                     Ok([produced, consumed])
                 }
             }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use crate::broker::{self, Site};
-use crate::figures::connection::Connection;
+use crate::connection::Connection;
 
 /// Ends with this value, as does its directory.
 #[derive(Debug)]
@@ -40,6 +40,6 @@ impl Broker {
 
     /// Returns as soon as the broker listens.
     pub(super) fn connect(&mut self) -> Result<Connection> {
-        self.process.reach(|| Connection::open(self.site.port()))
+        self.process.reach(|| Connection::open(self.site.address()))
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,7 +10,8 @@ use tempfile::TempDir;
 use super::lab::Programs;
 use crate::broker::{Broker, free_ports};
 use crate::command;
-use crate::figures::connection::Connection;
+use crate::connection::Connection;
+use crate::fleet::Program;
 
 /// As Kafka ships it, but for ports and directory.
 const SERVER_PROPERTIES: &str = include_str!("../../../kafka-tools/server.properties");
@@ -22,18 +22,7 @@ const TUNED_PROPERTIES: &str =
 const START_PATIENCE: Duration = Duration::from_mins(10);
 /// Any; only its form matters.
 const CLUSTER_ID: &str = "bWlsbHJhY2UtYmVuY2htYQ";
-/// What the release's start script passes to the JVM, besides the heap and the place of the log of collections.
-const JVM_FLAGS: [&str; 9] = [
-    "-server",
-    "-XX:+UseG1GC",
-    "-XX:MaxGCPauseMillis=20",
-    "-XX:InitiatingHeapOccupancyPercent=35",
-    "-XX:+ExplicitGCInvokesConcurrent",
-    "-Djava.awt.headless=true",
-    "-Dcom.sun.management.jmxremote=true",
-    "-Dcom.sun.management.jmxremote.authenticate=false",
-    "-Dcom.sun.management.jmxremote.ssl=false",
-];
+/// As the release starts it.
 const HEAP: [&str; 2] = ["-Xmx1G", "-Xms1G"];
 const TUNED_HEAP: [&str; 2] = ["-Xmx512m", "-Xms128m"];
 
@@ -54,23 +43,37 @@ impl Contender {
             Self::TunedKafka => "tuned Kafka",
         }
     }
+
+    /// Over Kafka's defaults.
+    pub(super) fn settings(self) -> impl Iterator<Item = &'static str> {
+        let tuned = if self == Self::TunedKafka { TUNED_PROPERTIES } else { "" };
+        tuned.lines()
+    }
+
+    pub(super) fn program(self, programs: &Programs) -> Program {
+        let kafka = |heap| Program::Kafka { tools: programs.kafka.clone(), heap };
+        match self {
+            Self::Millrace => Program::Millrace(programs.millrace.clone()),
+            Self::Kafka => kafka(HEAP),
+            Self::TunedKafka => kafka(TUNED_HEAP),
+        }
+    }
 }
 
 /// A formatted directory and ports, which outlive the processes that use them.
 #[derive(Debug)]
-pub(super) struct Site<'a> {
-    contender: Contender,
-    programs: &'a Programs,
+pub(super) struct Site {
+    program: Program,
     directory: TempDir,
     port: u16,
 }
 
-impl<'a> Site<'a> {
+impl Site {
     /// Formats an empty directory below `parent`.
-    pub(super) fn new(programs: &'a Programs, contender: Contender, parent: &Path) -> Result<Self> {
+    pub(super) fn new(programs: &Programs, contender: Contender, parent: &Path) -> Result<Self> {
         let directory = tempfile::tempdir_in(parent).with_context(|| format!("cannot use {}", parent.display()))?;
         let [port, controller, _] = free_ports()?;
-        let site = Self { contender, programs, directory, port };
+        let site = Self { program: contender.program(programs), directory, port };
         let mut properties = SERVER_PROPERTIES
             .replace("{port}", &port.to_string())
             .replace("{controller}", &controller.to_string())
@@ -79,7 +82,8 @@ impl<'a> Site<'a> {
             properties = properties.replace("num.recovery.threads.per.data.dir=1\n", TUNED_PROPERTIES);
         }
         fs::write(site.properties(), properties)?;
-        command::output(&mut site.format())?;
+        let mut format = site.program.format(&site.properties());
+        command::output(format.args(["--standalone", "--cluster-id", CLUSTER_ID]))?;
         Ok(site)
     }
 
@@ -88,38 +92,12 @@ impl<'a> Site<'a> {
     }
 
     pub(super) fn spawn(&self) -> Result<Broker> {
-        let mut command = match self.contender {
-            Contender::Millrace => Command::new(&self.programs.millrace),
-            Contender::Kafka => self.kafka(HEAP),
-            Contender::TunedKafka => self.kafka(TUNED_HEAP),
-        };
-        match self.contender {
-            Contender::Millrace => command.arg("--config"),
-            Contender::Kafka | Contender::TunedKafka => &mut command,
-        };
-        command.arg(self.properties()).current_dir(self.directory.path());
-        Broker::spawn(command, self.path("broker.log"))
+        Broker::spawn(self.program.serve(&self.properties(), self.directory.path()), self.path("broker.log"))
     }
 
     /// Returns as soon as the broker listens.
     pub(super) fn connect(&self, broker: &mut Broker) -> Result<Connection> {
-        broker.reach_within(START_PATIENCE, || Connection::open(self.port))
-    }
-
-    fn format(&self) -> Command {
-        let mut command = match self.contender {
-            Contender::Millrace => Command::new(&self.programs.millrace),
-            Contender::Kafka | Contender::TunedKafka => self.programs.kafka.tool("kafka.tools.StorageTool"),
-        };
-        command.args(["format", "--standalone", "--cluster-id", CLUSTER_ID, "--config"]).arg(self.properties());
-        command
-    }
-
-    fn kafka(&self, heap: [&str; 2]) -> Command {
-        let collections = self.path("kafkaServer-gc.log");
-        let log = format!("-Xlog:gc*:file={}:time,tags:filecount=10,filesize=100M", collections.display());
-        let flags = heap.into_iter().chain(JVM_FLAGS).chain([log.as_str()]);
-        self.programs.kafka.server(flags, "kafka.Kafka")
+        broker.reach_within(START_PATIENCE, || Connection::open(([127, 0, 0, 1], self.port)))
     }
 
     fn properties(&self) -> PathBuf {

@@ -68,7 +68,7 @@ pub(super) struct Lab<'a> {
 }
 
 impl Lab<'_> {
-    pub(super) fn site(&self, contender: Contender) -> Result<Site<'_>> {
+    pub(super) fn site(&self, contender: Contender) -> Result<Site> {
         Site::new(&self.programs, contender, &self.directory)
     }
 
@@ -76,7 +76,7 @@ impl Lab<'_> {
     pub(super) fn pinned<T>(
         &self,
         contender: Contender,
-        work: impl FnOnce(&Site<'_>, &mut Broker) -> Result<T>,
+        work: impl FnOnce(&Site, &mut Broker) -> Result<T>,
     ) -> Result<T> {
         let site = self.site(contender)?;
         let mut broker = on_cores(&self.cores.broker, || site.spawn())?;

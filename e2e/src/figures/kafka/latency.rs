@@ -24,9 +24,9 @@ pub(super) fn sample(lab: &Lab<'_>, contender: Contender) -> Result<(Vec<Reading
         lab.warm_up(&site.bootstrap())?;
         let batches = lab.sizes.latency_seconds * BATCHES_PER_SECOND;
         lab.touch_pages(batches * RECORDS_PER_BATCH)?;
-        let before = Snapshot::take(Some(broker.id()))?;
+        let before = Snapshot::take(&[broker.id()])?;
         let latency = Latency::measure(|| site.connect(broker), &topic(TOPIC), batches)?;
-        let noise = before.noise_until(&Snapshot::take(Some(broker.id()))?);
+        let noise = before.noise_until(&Snapshot::take(&[broker.id()])?);
         Ok(([latency.p50, latency.p99, latency.p999].map(Reading::from).to_vec(), noise))
     })
 }

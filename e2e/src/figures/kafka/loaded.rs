@@ -54,7 +54,7 @@ pub(super) fn sample(lab: &Lab<'_>, contender: Contender) -> Result<(Vec<Reading
 }
 
 /// Resident memory after everything was produced.
-fn load(site: &Site<'_>, broker: &mut Broker, stream: &Stream<'_>) -> Result<f64> {
+fn load(site: &Site, broker: &mut Broker, stream: &Stream<'_>) -> Result<f64> {
     probe::create(&mut site.connect(broker)?, TOPIC, PARTITIONS.into())?;
     librdkafka::produce(stream, "all", Batches::Large)?;
     resident_mebibytes(broker.id())
@@ -68,8 +68,8 @@ struct Back {
 
 /// From the start of the process to records acknowledged behind all that was there, where each earlier start has left
 /// one in every partition.
-fn back(site: &Site<'_>, broker: &mut Broker, stream: &Stream<'_>, starts_before: i64) -> Result<Back> {
-    let before = Snapshot::take(Some(broker.id()))?;
+fn back(site: &Site, broker: &mut Broker, stream: &Stream<'_>, starts_before: i64) -> Result<Back> {
+    let before = Snapshot::take(&[broker.id()])?;
     let mut connection = site.connect(broker)?;
     let mut first = None;
     for partition in 0..PARTITIONS {
@@ -78,6 +78,6 @@ fn back(site: &Site<'_>, broker: &mut Broker, stream: &Stream<'_>, starts_before
         first.get_or_insert_with(|| broker.spawned.elapsed());
     }
     let all = broker.spawned.elapsed();
-    let noise = before.noise_until(&Snapshot::take(Some(broker.id()))?);
+    let noise = before.noise_until(&Snapshot::take(&[broker.id()])?);
     Ok(Back { first: first.unwrap_or(all), all, noise })
 }

@@ -10,7 +10,7 @@ use super::pairs::Reading;
 use super::probe;
 use super::table::Measure;
 use crate::broker::Broker;
-use crate::figures::connection::Connection;
+use crate::connection::Connection;
 use crate::figures::machine::{Noise, Snapshot};
 use crate::figures::phase::resident_mebibytes;
 
@@ -64,16 +64,16 @@ impl Partitions {
     }
 
     /// How long until all are served, and what the process occupies when each has a record.
-    fn create(self, site: &Site<'_>, broker: &mut Broker) -> Result<(Duration, f64, Noise)> {
+    fn create(self, site: &Site, broker: &mut Broker) -> Result<(Duration, f64, Noise)> {
         let mut connection = site.connect(broker)?;
-        let before = Snapshot::take(Some(broker.id()))?;
+        let before = Snapshot::take(&[broker.id()])?;
         let began = Instant::now();
         for (name, partitions) in self.topics() {
             probe::create(&mut connection, &name, partitions)?;
         }
         anyhow::ensure!(self.all_served(&mut connection, 0)?, "partitions are not served after {PATIENCE:?}");
         let created = began.elapsed();
-        let noise = before.noise_until(&Snapshot::take(Some(broker.id()))?);
+        let noise = before.noise_until(&Snapshot::take(&[broker.id()])?);
         for (name, partitions) in self.topics() {
             probe::produce_to_all(&mut connection, &name, partitions)?;
         }
@@ -81,12 +81,12 @@ impl Partitions {
     }
 
     /// From the start of the process until all are served; then reads what they hold.
-    fn back(self, site: &Site<'_>, broker: &mut Broker) -> Result<(Reading, Noise)> {
-        let before = Snapshot::take(Some(broker.id()))?;
+    fn back(self, site: &Site, broker: &mut Broker) -> Result<(Reading, Noise)> {
+        let before = Snapshot::take(&[broker.id()])?;
         let mut connection = site.connect(broker)?;
         let given_up = !self.all_served(&mut connection, 1)?;
         let reading = Reading { value: broker.spawned.elapsed().as_secs_f64(), given_up };
-        let noise = before.noise_until(&Snapshot::take(Some(broker.id()))?);
+        let noise = before.noise_until(&Snapshot::take(&[broker.id()])?);
         for (name, partitions) in self.topics().filter(|_| !given_up) {
             let partitions: Vec<_> = (0..partitions).collect();
             probe::check(&mut connection, &name, &partitions, 1)?;

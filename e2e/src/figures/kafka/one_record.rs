@@ -7,7 +7,7 @@ use super::lab::Lab;
 use super::null_broker::with_null_broker;
 use super::pairs::Reading;
 use super::table::Measure;
-use crate::figures::connection::Connection;
+use crate::connection::Connection;
 use crate::figures::machine::{Noise, on_cores};
 use crate::figures::phase::{Phase, phase};
 use crate::figures::requests::{CONNECTIONS, Clients, IN_FLIGHT};
@@ -25,7 +25,7 @@ pub(super) fn sample(lab: &Lab<'_>, contender: Contender) -> Result<(Vec<Reading
         let mut clients = Clients::open(|| site.connect(broker))?;
         lab.warm_up(&site.bootstrap())?;
         clients.produce(lab.sizes.warm_up_requests)?;
-        let (requests, phase) = phase(broker.id(), || clients.produce(lab.sizes.requests))?;
+        let (requests, phase) = phase(&[broker.id()], || clients.produce(lab.sizes.requests))?;
         clients.check()?;
         let cpu = phase.cpu.as_secs_f64() * 1e6 / f64::from(requests);
         Ok((vec![cpu.into(), per_second(phase, requests).into()], phase.noise))
@@ -36,8 +36,8 @@ pub(super) fn sample(lab: &Lab<'_>, contender: Contender) -> Result<(Vec<Reading
 pub(super) fn ceilings(lab: &Lab<'_>) -> Result<Vec<Option<f64>>> {
     with_null_broker(&lab.cores.broker, |port| {
         on_cores(&lab.cores.client, || {
-            let mut clients = Clients::open(|| Connection::open(port))?;
-            let (requests, phase) = phase(std::process::id(), || clients.produce(lab.sizes.requests))?;
+            let mut clients = Clients::open(|| Connection::open(([127, 0, 0, 1], port)))?;
+            let (requests, phase) = phase(&[std::process::id()], || clients.produce(lab.sizes.requests))?;
             Ok(vec![None, Some(per_second(phase, requests))])
         })
     })

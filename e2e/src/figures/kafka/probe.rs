@@ -14,7 +14,7 @@ use kafka_protocol::messages::{CreateTopicsRequest, FetchRequest, ListOffsetsReq
 use kafka_protocol::protocol::StrBytes;
 use protocol::batch_builder::BatchBuilder;
 
-use crate::figures::connection::{Connection, PATIENCE};
+use crate::connection::{Connection, PATIENCE};
 use crate::figures::load::TIMESTAMP;
 
 const CREATE_TOPICS_VERSION: i16 = 4;

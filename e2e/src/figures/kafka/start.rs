@@ -26,17 +26,17 @@ pub(super) fn measures() -> Vec<Measure> {
 
 pub(super) fn sample(lab: &Lab<'_>, contender: Contender) -> Result<(Vec<Reading>, Noise)> {
     let site = lab.site(contender)?;
-    let before = Snapshot::take(None)?;
+    let before = Snapshot::take(&[])?;
     let mut broker = site.spawn()?;
     first_start(&site, &mut broker, &before).with_context(|| broker.last_words())
 }
 
-fn first_start(site: &Site<'_>, broker: &mut Broker, before: &Snapshot) -> Result<(Vec<Reading>, Noise)> {
+fn first_start(site: &Site, broker: &mut Broker, before: &Snapshot) -> Result<(Vec<Reading>, Noise)> {
     let mut connection = site.connect(broker)?;
     connection.create_topic(&topic(TOPIC))?;
     probe::acknowledged(&mut connection, TOPIC, 0, 0)?;
     let elapsed = broker.spawned.elapsed();
-    let noise = before.noise_until(&Snapshot::take(Some(broker.id()))?);
+    let noise = before.noise_until(&Snapshot::take(&[broker.id()])?);
     probe::check(&mut connection, TOPIC, &[0], 1)?;
     drop(connection);
     thread::sleep(IDLE_FOR);

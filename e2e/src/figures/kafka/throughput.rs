@@ -57,9 +57,9 @@ pub(super) fn sample(lab: &Lab<'_>, contender: Contender) -> Result<(Vec<Reading
         for Writing { topic, acks, batches } in &WRITINGS {
             let stream = stream(lab, &bootstrap, topic);
             lab.touch_pages(lab.sizes.records)?;
-            let ((), written) = phase(broker.id(), || librdkafka::produce(&stream, acks, *batches))?;
+            let ((), written) = phase(&[broker.id()], || librdkafka::produce(&stream, acks, *batches))?;
             phases.push(written);
-            let ((), consumed) = phase(broker.id(), || librdkafka::consume(&stream, 0))?;
+            let ((), consumed) = phase(&[broker.id()], || librdkafka::consume(&stream, 0))?;
             read.get_or_insert(consumed);
         }
         phases.extend(read);
@@ -83,7 +83,7 @@ pub(super) fn ceilings(lab: &Lab<'_>) -> Result<Vec<Option<f64>>> {
         on_cores(&lab.cores.client, || {
             let bootstrap = format!("127.0.0.1:{port}");
             let speed = |work: &dyn Fn() -> Result<()>| {
-                let ((), phase) = phase(std::process::id(), work)?;
+                let ((), phase) = phase(&[std::process::id()], work)?;
                 anyhow::Ok(Some(phase.gigabytes_per_second(gigabytes(lab.sizes.records)) * MEGABYTES))
             };
             let mut ceilings = Vec::new();

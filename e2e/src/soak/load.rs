@@ -1,4 +1,4 @@
-//! The threads around the broker, all of them librdkafka's clients.
+//! The threads around the brokers, all of them librdkafka's clients.
 
 use std::sync::Arc;
 use std::thread::{self, Scope, ScopedJoinHandle};
@@ -13,39 +13,20 @@ use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::{PARTITIONS, TOPICS, Topic, World};
-use crate::broker::Site;
+use super::history::{Position, Record};
+use super::random::Random;
+use super::world::{Load, PARTITIONS, World};
 use crate::command::wait_for;
-use crate::soak::history::Record;
-use crate::soak::random::Random;
 
 /// For everything to be acknowledged, or read, once the last kill is over.
 const PATIENCE: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(100);
 const CALL_AT_MOST: Duration = Duration::from_millis(500);
 const BURST_MAX: u64 = 12;
-const PAUSE_MAX: Duration = Duration::from_millis(8);
+const QUEUE_PAUSE: Duration = Duration::from_millis(8);
 /// How many records a wandering reader reads before it goes elsewhere.
 const WANDERING_READS: usize = 300;
 const WATCH_EVERY: Duration = Duration::from_millis(10);
-
-/// A topic by its index, and what its producer is told.
-struct Load {
-    topic: usize,
-    settings: [(&'static str, &'static str); 3],
-}
-
-const LOADS: [Load; 5] = [
-    idempotent("none"),
-    idempotent("lz4"),
-    idempotent("zstd"),
-    Load { topic: 1, settings: [("compression.type", "gzip"), ("acks", "all"), ("enable.idempotence", "false")] },
-    Load { topic: 1, settings: [("compression.type", "snappy"), ("acks", "1"), ("enable.idempotence", "false")] },
-];
-
-const fn idempotent(codec: &'static str) -> Load {
-    Load { topic: 0, settings: [("compression.type", codec), ("acks", "all"), ("enable.idempotence", "true")] }
-}
 
 fn config(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -67,9 +48,9 @@ fn consumer(bootstrap: &str) -> Result<BaseConsumer> {
 }
 
 /// Topics come into being by being asked for.
-pub(super) fn create_topics(bootstrap: &str) -> Result<()> {
+pub(super) fn create_topics(bootstrap: &str, world: &World) -> Result<()> {
     let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> = config(bootstrap).create()?;
-    for topic in TOPICS {
+    for topic in world.workload.topics {
         wait_for(topic.name, PATIENCE, || {
             let metadata = producer.client().fetch_metadata(Some(topic.name), CALL_AT_MOST).ok();
             let partitions = metadata.and_then(|metadata| Some(metadata.topics().first()?.partitions().len()));
@@ -94,7 +75,7 @@ impl Recorder {
     fn record(&self, result: &DeliveryResult<'_>) -> Result<()> {
         let message = match result {
             Ok(message) => message,
-            Err((error, _)) => bail!("a record of {} was refused: {error}", TOPICS[self.topic].name),
+            Err((error, _)) => bail!("a record of {} was refused: {error}", self.world.topic(self.topic)),
         };
         let record = message.payload().and_then(Record::parse).context("another value was acknowledged than sent")?;
         // A duplicate may be acknowledged without its offset.
@@ -116,15 +97,15 @@ impl ProducerContext for Recorder {
 
 pub(super) fn start_producers<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
-    site: &'env Site,
+    bootstrap: &'env str,
     world: &'env Arc<World>,
     random: &mut Random,
 ) -> Vec<ScopedJoinHandle<'scope, ()>> {
     let start = |(number, load): (u32, &'static Load)| {
         let random = Random(random.next());
-        scope.spawn(move || world.expect(produce(&site.bootstrap(), world, load, number, random)))
+        scope.spawn(move || world.expect(produce(bootstrap, world, load, number, random)))
     };
-    (0..).zip(&LOADS).map(start).collect()
+    (0..).zip(world.workload.loads).map(start).collect()
 }
 
 /// Sends until it is enough, and returns when all is acknowledged.
@@ -142,7 +123,7 @@ fn produce(bootstrap: &str, world: &Arc<World>, load: &Load, number: u32, mut ra
         for _ in 0..random.below(BURST_MAX) {
             send(&producer, world, load.topic, partition, number)?;
         }
-        thread::sleep(random.between(Duration::ZERO, PAUSE_MAX));
+        thread::sleep(random.between(Duration::ZERO, world.workload.pause_max));
     }
     let deadline = Instant::now() + PATIENCE;
     while let Err(error) = producer.flush(POLL) {
@@ -156,7 +137,7 @@ fn produce(bootstrap: &str, world: &Arc<World>, load: &Load, number: u32, mut ra
 
 fn send(producer: &ThreadedProducer<Recorder>, world: &World, topic: usize, partition: i32, number: u32) -> Result<()> {
     let value = world.with(topic, partition, |history| history.send(number))?.value();
-    let mut record: BaseRecord<'_, (), [u8]> = BaseRecord::to(TOPICS[topic].name).partition(partition).payload(&value);
+    let mut record: BaseRecord<'_, (), [u8]> = BaseRecord::to(world.topic(topic)).partition(partition).payload(&value);
     while let Err((error, returned)) = producer.send(record) {
         if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
             return Err(error).with_context(|| format!("producer {number} cannot go on"));
@@ -164,7 +145,7 @@ fn send(producer: &ThreadedProducer<Recorder>, world: &World, topic: usize, part
         if world.is_over() {
             return Ok(());
         }
-        thread::sleep(PAUSE_MAX);
+        thread::sleep(QUEUE_PAUSE);
         record = returned;
     }
     Ok(())
@@ -173,23 +154,22 @@ fn send(producer: &ThreadedProducer<Recorder>, world: &World, topic: usize, part
 /// For each topic one that follows the end, one that wanders, and one that watches the high watermark.
 pub(super) fn start_readers<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
-    site: &'env Site,
+    bootstrap: &'env str,
     world: &'env Arc<World>,
     random: &mut Random,
 ) {
-    for topic in 0..TOPICS.len() {
+    for topic in 0..world.workload.topics.len() {
         let random = Random(random.next());
-        scope.spawn(move || world.expect(follow(&site.bootstrap(), world, topic)));
-        scope.spawn(move || world.expect(wander(&site.bootstrap(), world, topic, random)));
-        scope.spawn(move || world.expect(watch(&site.bootstrap(), world, topic)));
+        scope.spawn(move || world.expect(follow(bootstrap, world, topic)));
+        scope.spawn(move || world.expect(wander(bootstrap, world, topic, random)));
+        scope.spawn(move || world.expect(watch(bootstrap, world, topic)));
     }
 }
 
 fn follow(bootstrap: &str, world: &World, topic: usize) -> Result<()> {
-    let consumer = consumer(bootstrap)?;
-    assign(&consumer, topic, |_| Offset::Beginning)?;
+    let mut reader = Reader::open(bootstrap, world, topic, [0; PARTITIONS])?;
     while !world.is_over() {
-        read(&consumer, world, topic)?;
+        reader.read(world)?;
     }
     Ok(())
 }
@@ -197,16 +177,14 @@ fn follow(bootstrap: &str, world: &World, topic: usize) -> Result<()> {
 fn wander(bootstrap: &str, world: &World, topic: usize, mut random: Random) -> Result<()> {
     while !world.is_over() {
         // librdkafka fails an assertion of its own where an assignment replaces another while the broker is away.
-        let consumer = consumer(bootstrap)?;
-        let mut ends = [0; PARTITIONS];
-        for (partition, end) in (0..).zip(&mut ends) {
-            *end = world.with(topic, partition, |history| history.high_watermark())?;
+        let mut offsets = [0; PARTITIONS];
+        for (partition, offset) in (0..).zip(&mut offsets) {
+            let end = world.with(topic, partition, |history| history.high_watermark())?;
+            *offset = i64::try_from(random.below(end.unsigned_abs()))?;
         }
-        assign(&consumer, topic, |partition| {
-            Offset::Offset(random.below(ends[partition].unsigned_abs()).try_into().unwrap_or_default())
-        })?;
+        let mut reader = Reader::open(bootstrap, world, topic, offsets)?;
         for _ in 0..WANDERING_READS {
-            if world.is_over() || !read(&consumer, world, topic)? {
+            if world.is_over() || !reader.read(world)? {
                 break;
             }
         }
@@ -220,7 +198,7 @@ fn watch(bootstrap: &str, world: &World, topic: usize) -> Result<()> {
         for partition in 0..i32::try_from(PARTITIONS)? {
             let before = world.with(topic, partition, |history| history.high_watermark())?;
             // While the broker is away there is no answer.
-            if let Ok((_, now)) = consumer.fetch_watermarks(TOPICS[topic].name, partition, CALL_AT_MOST) {
+            if let Ok((_, now)) = consumer.fetch_watermarks(world.topic(topic), partition, CALL_AT_MOST) {
                 world.with(topic, partition, |history| history.see_high_watermark(before, now))??;
             }
         }
@@ -229,27 +207,41 @@ fn watch(bootstrap: &str, world: &World, topic: usize) -> Result<()> {
     Ok(())
 }
 
-fn assign(consumer: &BaseConsumer, topic: usize, mut from: impl FnMut(usize) -> Offset) -> Result<()> {
-    let mut assignment = TopicPartitionList::new();
-    for partition in 0..PARTITIONS {
-        assignment.add_partition_offset(TOPICS[topic].name, i32::try_from(partition)?, from(partition))?;
-    }
-    Ok(consumer.assign(&assignment)?)
+/// Is given every record of a topic, from some offsets on.
+struct Reader {
+    consumer: BaseConsumer,
+    topic: usize,
+    positions: [Position; PARTITIONS],
 }
 
-/// Whether there was a record.
-fn read(consumer: &BaseConsumer, world: &World, topic: usize) -> Result<bool> {
-    let message = match consumer.poll(POLL) {
-        None => return Ok(false),
-        Some(Ok(message)) => message,
-        Some(Err(KafkaError::MessageConsumption(code))) if is_away(code) => return Ok(false),
-        Some(Err(error)) => return Err(error).with_context(|| format!("cannot read {}", TOPICS[topic].name)),
-    };
-    let (partition, offset) = (message.partition(), message.offset());
-    let record = message.payload().and_then(Record::parse);
-    let record = record.with_context(|| format!("{partition} {offset}: a value that nobody sent"))?;
-    world.with(topic, partition, |history| history.read(offset, record))??;
-    Ok(true)
+impl Reader {
+    fn open(bootstrap: &str, world: &World, topic: usize, offsets: [i64; PARTITIONS]) -> Result<Self> {
+        let consumer = consumer(bootstrap)?;
+        let mut assignment = TopicPartitionList::new();
+        for (partition, offset) in (0..).zip(offsets) {
+            assignment.add_partition_offset(world.topic(topic), partition, Offset::Offset(offset))?;
+        }
+        consumer.assign(&assignment)?;
+        Ok(Self { consumer, topic, positions: offsets.map(Position::at) })
+    }
+
+    /// Whether there was a record.
+    fn read(&mut self, world: &World) -> Result<bool> {
+        let message = match self.consumer.poll(POLL) {
+            None => return Ok(false),
+            Some(Ok(message)) => message,
+            Some(Err(KafkaError::MessageConsumption(code))) if is_away(code) => return Ok(false),
+            Some(Err(error)) => return Err(error).with_context(|| format!("cannot read {}", world.topic(self.topic))),
+        };
+        let (partition, offset) = (message.partition(), message.offset());
+        let place = || format!("{}-{partition}, offset {offset}", world.topic(self.topic));
+        let record = message.payload().and_then(Record::parse);
+        let record = record.with_context(|| format!("{}: a value that nobody sent", place()))?;
+        let position = usize::try_from(partition).ok().and_then(|partition| self.positions.get_mut(partition));
+        position.with_context(place)?.advance(offset).with_context(place)?;
+        world.with(self.topic, partition, |history| history.read(offset, record))?.with_context(place)?;
+        Ok(true)
+    }
 }
 
 /// What a client says of a broker that was killed, or has not loaded everything yet.
@@ -268,7 +260,7 @@ fn is_away(code: RDKafkaErrorCode) -> bool {
 
 /// A last reader, from the beginning to the end.
 pub(super) fn read_to_the_end(bootstrap: &str, world: &World) -> Result<()> {
-    for (topic, Topic { name, .. }) in TOPICS.iter().enumerate() {
+    for (topic, name) in world.workload.topics.iter().map(|topic| topic.name).enumerate() {
         let consumer = consumer(bootstrap)?;
         let mut left = 0;
         for partition in 0..i32::try_from(PARTITIONS)? {
@@ -278,10 +270,10 @@ pub(super) fn read_to_the_end(bootstrap: &str, world: &World) -> Result<()> {
             world.with(topic, partition, |history| history.see_high_watermark(before, high))??;
             left += high;
         }
-        assign(&consumer, topic, |_| Offset::Beginning)?;
+        let mut reader = Reader::open(bootstrap, world, topic, [0; PARTITIONS])?;
         let deadline = Instant::now() + PATIENCE;
         while 0 < left {
-            left -= i64::from(read(&consumer, world, topic)?);
+            left -= i64::from(reader.read(world)?);
             ensure!(Instant::now() < deadline, "{left} records of {name} cannot be read");
         }
     }

@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use protocol::batch::{BatchHeader, HEADER_LENGTH};
 
-use crate::soak::random::Random;
+use super::random::Random;
 
 /// An epoch, and the offset of its first record.
 type Epochs = Vec<(i32, i64)>;
@@ -47,6 +47,65 @@ fn of_batches(directory: &Path) -> Result<(Epochs, i64)> {
         }
     }
     Ok((epochs, end))
+}
+
+/// Replicas of a log hold the same bytes up to this offset, in segments that may begin elsewhere, from where the last
+/// of them begins.
+pub(super) fn compare(replicas: &[PathBuf], end: i64) -> Result<()> {
+    let logs = replicas.iter().map(|replica| Ok((replica, read(replica)?))).collect::<Result<Vec<_>>>()?;
+    let begins = logs.iter().filter_map(|(_, bytes)| Some(first_batch(bytes)?.0.base_offset.0));
+    let begin = begins.max().unwrap_or_default();
+    let mut first: Option<(&PathBuf, &[u8])> = None;
+    for (replica, bytes) in &logs {
+        let bytes = between(bytes, begin, end).with_context(|| replica.display().to_string())?;
+        let Some((one, expected)) = first else {
+            first = Some((replica, bytes));
+            continue;
+        };
+        let differs = expected.iter().zip(bytes).position(|(one, other)| one != other);
+        let shorter = expected.len().min(bytes.len());
+        let differs = if expected.len() == bytes.len() { differs } else { differs.or(Some(shorter)) };
+        if let Some(position) = differs {
+            let batch = offset_at(expected, position);
+            let (one, other) = (one.display(), replica.display());
+            bail!("{one} and {other} differ below {end}, in the batch from offset {batch} on");
+        }
+    }
+    Ok(())
+}
+
+fn read(directory: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for segment in segments(directory)? {
+        bytes.extend(fs::read(&segment)?);
+    }
+    Ok(bytes)
+}
+
+/// The batches from one offset to another, neither of which is within one.
+fn between(bytes: &[u8], begin: i64, end: i64) -> Result<&[u8]> {
+    let (mut from, mut to, mut next) = (0, 0, begin);
+    while next < end {
+        let (header, batch) = first_batch(&bytes[to..]).with_context(|| format!("it ends at {next}, not at {end}"))?;
+        to += batch.len();
+        if header.base_offset.0 < begin {
+            from = to;
+        } else {
+            next = header.next_offset().0;
+        }
+    }
+    Ok(&bytes[from..to])
+}
+
+/// The base offset of the batch that has this byte.
+fn offset_at(mut bytes: &[u8], position: usize) -> i64 {
+    let (mut begin, mut offset) = (0, 0);
+    while let Some((header, batch)) = first_batch(bytes).filter(|_| begin <= position) {
+        offset = header.base_offset.0;
+        begin += batch.len();
+        bytes = &bytes[batch.len()..];
+    }
+    offset
 }
 
 /// Leaves at the log's end what a power cut may and SIGKILL does not: a batch that nobody was told of, cut off
@@ -116,6 +175,36 @@ mod tests {
             assert_eq!(check_epochs(directory.path()).is_ok(), sound, "{checkpoint:?}");
         }
     }
+
+    #[test]
+    fn replicas_that_differ_below_the_end_are_found() {
+        let batches: Vec<_> = (0..3).map(|offset| batch(offset, 0)).collect();
+        let mut other = batches[1].clone();
+        *other.last_mut().unwrap() ^= 1;
+        let replica = |segments: &[&[&[u8]]]| {
+            let directory = tempfile::tempdir().unwrap();
+            for (number, batches) in segments.iter().enumerate() {
+                fs::write(directory.path().join(format!("{number:020}.log")), batches.concat()).unwrap();
+            }
+            directory
+        };
+        let [a, b, c] = [&batches[0][..], &batches[1], &batches[2]];
+        for (segments, end, same) in [
+            (&[&[a, b, c][..]][..], 3, true),
+            (&[&[a, b], &[c]], 3, true), // rolled elsewhere
+            (&[&[a, b]], 2, true),       // behind, but not below the end
+            (&[&[a, b]], 3, false),
+            (&[&[a, &other, c]], 3, false),
+            (&[&[a, &other, c]], 1, true),
+            (&[&[b, c]], 3, true), // begins later
+            (&[&[&other, c]], 3, false),
+        ] {
+            let (one, two) = (replica(&[&[a], &[b, c]]), replica(segments));
+            let compared = compare(&[one.path().to_owned(), two.path().to_owned()], end);
+            assert_eq!(compared.is_ok(), same, "{segments:?} below {end}: {compared:?}");
+        }
+    }
+
     #[test]
     fn what_is_torn_follows_the_log_and_is_never_a_sound_batch() {
         let directory = tempfile::tempdir().unwrap();

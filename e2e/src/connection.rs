@@ -1,7 +1,7 @@
 //! One connection of a client that adds as little as possible to what the broker does.
 
-use std::io::{BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,43 +14,48 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
 
 /// For any one answer; far more than it takes.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The last version with names and without tagged fields, so that a request ends with its records.
-pub(super) const PRODUCE_VERSION: i16 = 8;
+pub(crate) const PRODUCE_VERSION: i16 = 8;
 const METADATA_VERSION: i16 = 8;
 const RETRY_PAUSE: Duration = Duration::from_micros(500);
 /// In a frame with its length: key and version come before it.
 const CORRELATION_ID: usize = 8;
 
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
     sent: i32,
     received: i32,
 }
 
 impl Connection {
-    pub(super) fn open(port: u16) -> Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+    pub(crate) fn open(address: impl Into<SocketAddr>) -> Result<Self> {
+        Self::open_within(address, PATIENCE)
+    }
+
+    /// Neither connecting nor any answer takes longer.
+    pub(crate) fn open_within(address: impl Into<SocketAddr>, patience: Duration) -> Result<Self> {
+        let stream = TcpStream::connect_timeout(&address.into(), patience)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         Ok(Self { stream: BufReader::new(stream), sent: 0, received: 0 })
     }
 
-    pub(super) fn call<R: Request>(&mut self, version: i16, request: &R) -> Result<R::Response> {
+    pub(crate) fn call<R: Request>(&mut self, version: i16, request: &R) -> Result<R::Response> {
         self.send(&mut encode(version, request)?)?;
         self.receive::<R>(version)
     }
 
     /// Sends a frame that `encode` made, under the next correlation id.
-    pub(super) fn send(&mut self, frame: &mut [u8]) -> Result<()> {
+    pub(crate) fn send(&mut self, frame: &mut [u8]) -> Result<()> {
         let length = frame.len();
         self.send_all(frame, length)
     }
 
     /// Sends frames of that length at once, each under its own correlation id.
-    pub(super) fn send_all(&mut self, frames: &mut [u8], length: usize) -> Result<()> {
+    pub(crate) fn send_all(&mut self, frames: &mut [u8], length: usize) -> Result<()> {
         for frame in frames.chunks_exact_mut(length) {
             self.sent += 1;
             let id = frame.get_mut(CORRELATION_ID..CORRELATION_ID + 4).context("a frame without a header")?;
@@ -59,8 +64,22 @@ impl Connection {
         self.stream.get_mut().write_all(frames).context("the broker does not take a request")
     }
 
+    /// Whether an answer begins to come in that time. Fails where the connection has ended.
+    pub(crate) fn is_answered_within(&mut self, time: Duration) -> Result<bool> {
+        let before = self.stream.get_ref().read_timeout()?;
+        self.stream.get_ref().set_read_timeout(Some(time))?;
+        let filled = self.stream.fill_buf().map(|bytes| !bytes.is_empty());
+        self.stream.get_ref().set_read_timeout(before)?;
+        match filled {
+            Ok(true) => Ok(true),
+            Ok(false) => bail!("the broker has closed the connection"),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The answer to the oldest request that has none yet.
-    pub(super) fn receive<R: Request>(&mut self, version: i16) -> Result<R::Response> {
+    pub(crate) fn receive<R: Request>(&mut self, version: i16) -> Result<R::Response> {
         self.received += 1;
         let mut length = [0; 4];
         self.stream.read_exact(&mut length).context("the broker does not answer")?;
@@ -77,7 +96,7 @@ impl Connection {
     }
 
     /// Returns when the topic, which comes into being by being asked for, has a leader.
-    pub(super) fn create_topic(&mut self, topic: &TopicName) -> Result<()> {
+    pub(crate) fn create_topic(&mut self, topic: &TopicName) -> Result<()> {
         let asked = MetadataRequestTopic::default().with_name(Some(topic.clone()));
         let request = MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(true);
         let deadline = Instant::now() + PATIENCE;
@@ -93,7 +112,7 @@ impl Connection {
     }
 
     /// The answer to the oldest Produce request that has none yet: the offset of its first record.
-    pub(super) fn receive_base_offset(&mut self) -> Result<i64> {
+    pub(crate) fn receive_base_offset(&mut self) -> Result<i64> {
         let response: ProduceResponse = self.receive::<ProduceRequest>(PRODUCE_VERSION)?;
         let mut partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
         let partition = partitions.next().context("a Produce response without a partition")?;
@@ -103,7 +122,7 @@ impl Connection {
 }
 
 /// A whole frame, its length included.
-pub(super) fn encode<R: Request>(version: i16, request: &R) -> Result<BytesMut> {
+pub(crate) fn encode<R: Request>(version: i16, request: &R) -> Result<BytesMut> {
     let key = ApiKey::try_from(R::KEY).map_err(|()| anyhow::anyhow!("no API has the key {}", R::KEY))?;
     let header = RequestHeader::default()
         .with_request_api_key(R::KEY)

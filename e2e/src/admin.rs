@@ -1,0 +1,189 @@
+//! What an administrator asks of a cluster, on one connection.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use kafka_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
+use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{
+    AddRaftVoterRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest, MetadataRequest,
+    MetadataResponse, RemoveRaftVoterRequest, TopicName, add_raft_voter_request,
+};
+use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
+
+use crate::connection::Connection;
+
+const CREATE_TOPICS_VERSION: i16 = 4;
+const DELETE_TOPICS_VERSION: i16 = 4;
+const DESCRIBE_QUORUM_VERSION: i16 = 2;
+const METADATA_VERSION: i16 = 8;
+const RAFT_VOTER_VERSION: i16 = 0;
+const TOPIC_ALREADY_EXISTS: i16 = 36;
+const METADATA_TOPIC: &str = "__cluster_metadata";
+
+#[derive(Debug)]
+pub struct Admin {
+    connection: Connection,
+    patience: Duration,
+}
+
+/// What the metadata say of one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    pub index: i32,
+    pub leader: Option<i32>,
+    pub replicas: Vec<i32>,
+    pub in_sync: BTreeSet<i32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quorum {
+    pub leader: Option<i32>,
+    pub epoch: i32,
+    pub high_watermark: i64,
+    pub voters: Vec<Replica>,
+    pub observers: Vec<Replica>,
+}
+
+/// Of the metadata log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replica {
+    pub id: i32,
+    pub directory_id: Uuid,
+    pub log_end_offset: i64,
+}
+
+pub fn topic_name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+impl Admin {
+    /// Nothing that is asked takes longer.
+    pub fn open(address: impl Into<SocketAddr>, patience: Duration) -> Result<Self> {
+        Ok(Self { connection: Connection::open_within(address, patience)?, patience })
+    }
+
+    /// Those that are not fenced.
+    pub fn brokers(&mut self) -> Result<BTreeSet<i32>> {
+        Ok(self.metadata(&[])?.brokers.iter().map(|broker| broker.node_id.0).collect())
+    }
+
+    /// In the order of their numbers; none for a topic that is not there.
+    pub fn partitions(&mut self, topic: &str) -> Result<Vec<Partition>> {
+        let ids = |ids: Vec<BrokerId>| ids.into_iter().map(|id| id.0);
+        let described = self.metadata(&[topic])?.topics.into_iter().flat_map(|topic| topic.partitions);
+        let mut partitions: Vec<_> = described
+            .map(|found| Partition {
+                index: found.partition_index,
+                leader: Some(found.leader_id.0).filter(|id| 0 <= *id),
+                replicas: ids(found.replica_nodes).collect(),
+                in_sync: ids(found.isr_nodes).collect(),
+            })
+            .collect();
+        partitions.sort_by_key(|partition| partition.index);
+        Ok(partitions)
+    }
+
+    pub fn quorum(&mut self) -> Result<Quorum> {
+        let partition = PartitionData::default().with_partition_index(0);
+        let topic = TopicData::default().with_topic_name(topic_name(METADATA_TOPIC)).with_partitions(vec![partition]);
+        let request = DescribeQuorumRequest::default().with_topics(vec![topic]);
+        let answer = self.connection.call(DESCRIBE_QUORUM_VERSION, &request)?;
+        ensure!(answer.error_code == 0, "DescribeQuorum failed with error {}", answer.error_code);
+        let described = answer.topics.into_iter().flat_map(|topic| topic.partitions).next();
+        let described = described.context("a DescribeQuorum response without a partition")?;
+        ensure!(described.error_code == 0, "DescribeQuorum failed with error {}", described.error_code);
+        let replica = |replica: &kafka_protocol::messages::describe_quorum_response::ReplicaState| Replica {
+            id: replica.replica_id.0,
+            directory_id: replica.replica_directory_id,
+            log_end_offset: replica.log_end_offset,
+        };
+        Ok(Quorum {
+            leader: Some(described.leader_id.0).filter(|id| 0 <= *id),
+            epoch: described.leader_epoch,
+            high_watermark: described.high_watermark,
+            voters: described.current_voters.iter().map(replica).collect(),
+            observers: described.observers.iter().map(replica).collect(),
+        })
+    }
+
+    /// A topic whose partitions have these replicas, the preferred leader first. One that is there stays as it is.
+    pub fn create_topic(&mut self, name: &str, replicas: &[Vec<i32>]) -> Result<()> {
+        let assignment = |(index, ids): (i32, &Vec<i32>)| {
+            let ids = ids.iter().copied().map(BrokerId).collect();
+            CreatableReplicaAssignment::default().with_partition_index(index).with_broker_ids(ids)
+        };
+        let topic = CreatableTopic::default()
+            .with_num_partitions(-1)
+            .with_replication_factor(-1)
+            .with_assignments((0..).zip(replicas).map(assignment).collect());
+        self.create(name, topic)
+    }
+
+    /// A topic with so many partitions of so many replicas each. One that is there stays as it is.
+    pub fn create_topic_of(&mut self, name: &str, partitions: i32, replicas: i16) -> Result<()> {
+        self.create(name, CreatableTopic::default().with_num_partitions(partitions).with_replication_factor(replicas))
+    }
+
+    fn create(&mut self, name: &str, topic: CreatableTopic) -> Result<()> {
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![topic.with_name(topic_name(name))])
+            .with_timeout_ms(i32::try_from(self.patience.as_millis())?);
+        let answer = self.connection.call(CREATE_TOPICS_VERSION, &request)?;
+        let created = answer.topics.first().context("a CreateTopics response without a topic")?;
+        let why = created.error_message.as_ref().map(ToString::to_string).unwrap_or_default();
+        let is_there = [0, TOPIC_ALREADY_EXISTS].contains(&created.error_code);
+        ensure!(is_there, "{name} was not created: error {} {why}", created.error_code);
+        Ok(())
+    }
+
+    pub fn delete_topic(&mut self, name: &str) -> Result<()> {
+        let request = DeleteTopicsRequest::default()
+            .with_topic_names(vec![topic_name(name)])
+            .with_timeout_ms(i32::try_from(self.patience.as_millis())?);
+        let answer = self.connection.call(DELETE_TOPICS_VERSION, &request)?;
+        let code = answer.responses.first().context("a DeleteTopics response without a topic")?.error_code;
+        ensure!(code == 0, "{name} was not deleted: error {code}");
+        Ok(())
+    }
+
+    pub fn remove_voter(&mut self, id: i32, directory_id: Uuid) -> Result<()> {
+        let request = RemoveRaftVoterRequest::default().with_voter_id(id).with_voter_directory_id(directory_id);
+        let answer = self.connection.call(RAFT_VOTER_VERSION, &request)?;
+        refused("RemoveRaftVoter", answer.error_code, answer.error_message.as_ref())
+    }
+
+    pub fn add_voter(&mut self, id: i32, directory_id: Uuid, controller: SocketAddr) -> Result<()> {
+        let listener = add_raft_voter_request::Listener::default()
+            .with_name(StrBytes::from_static_str("CONTROLLER"))
+            .with_host(StrBytes::from_string(controller.ip().to_string()))
+            .with_port(controller.port());
+        let request = AddRaftVoterRequest::default()
+            .with_timeout_ms(i32::try_from(self.patience.as_millis())?)
+            .with_voter_id(id)
+            .with_voter_directory_id(directory_id)
+            .with_listeners(vec![listener]);
+        let answer = self.connection.call(RAFT_VOTER_VERSION, &request)?;
+        refused("AddRaftVoter", answer.error_code, answer.error_message.as_ref())
+    }
+
+    fn metadata(&mut self, topics: &[&str]) -> Result<MetadataResponse> {
+        let asked = topics.iter().map(|name| MetadataRequestTopic::default().with_name(Some(topic_name(name))));
+        let request =
+            MetadataRequest::default().with_topics(Some(asked.collect())).with_allow_auto_topic_creation(false);
+        self.connection.call(METADATA_VERSION, &request)
+    }
+}
+
+fn refused(api: &str, code: i16, message: Option<&StrBytes>) -> Result<()> {
+    match code {
+        0 => Ok(()),
+        code => {
+            Err(anyhow!("{api} failed with error {code}: {}", message.map(ToString::to_string).unwrap_or_default()))
+        }
+    }
+}

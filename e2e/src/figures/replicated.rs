@@ -1,0 +1,173 @@
+//! Three brokers on this machine, replication factor 3, acks=all: what a fault costs a client, and what replication
+//! costs the brokers. Nothing is pinned: with three brokers a core of its own for each is not to be had.
+//!
+//! Failed records are those that a client gave up after two minutes.
+
+mod client;
+pub(super) mod failover;
+mod outage;
+mod steady;
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::Name;
+use super::row::Row;
+use super::samples::Samples;
+use crate::fleet::{Fleet, Place, Plan, Program};
+use crate::host;
+use crate::progress::Progress;
+use failover::{Client, Fault, Ground};
+use outage::Outage;
+
+const BROKERS: u8 = 3;
+const STEADY_SAMPLES: usize = 5;
+const MANY: [&str; 3] = ["many-1", "many-2", "many-3"];
+const MANY_PARTITIONS: i32 = 1_000;
+
+/// How much is produced.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    batches: u32,
+    latency_batches: u32,
+}
+
+const WHOLE: Size = Size { batches: 1_000, latency_batches: 18_000 };
+
+struct Bench<'a> {
+    plan: Plan,
+    /// Of every fault.
+    samples: usize,
+    progress: &'a Progress,
+}
+
+/// Milliseconds: of which time, what it is, and what is promised.
+type Promise = (Fault, &'static str, fn(&Outage) -> f64, f64);
+
+/// Links are cut only by root.
+const FAULTS: [Promise; 6] = [
+    (Fault::KillLeader, "SIGKILL of a leader that is not the controller to the next acknowledgement", recovered, 600.0),
+    (Fault::KillLeaderAndController, "the same where it is the controller", recovered, 1_500.0),
+    (Fault::KillFollower, "SIGKILL of a follower, longest gap", gap, 400.0),
+    (Fault::PauseLeader, "SIGSTOP of a leader to the next acknowledgement", recovered, 5_000.0),
+    (Fault::CutLeaderOff, "links of a leader cut to the next acknowledgement", recovered, 5_000.0),
+    (Fault::TerminateLeader, "SIGTERM of a leader, longest gap", gap, 150.0),
+];
+
+fn recovered(outage: &Outage) -> f64 {
+    outage.recovered_after.as_secs_f64() * 1e3
+}
+
+fn gap(outage: &Outage) -> f64 {
+    outage.longest_gap.as_secs_f64() * 1e3
+}
+
+/// Measures that program, with so many samples of every fault.
+pub fn measure(program: &Path, names: &[Name], samples: usize, progress: &Progress) -> Result<Vec<Row>> {
+    let plan = Plan::new(Program::Millrace(program.canonicalize()?), BROKERS);
+    let bench = Bench { plan, samples, progress };
+    let mut rows = Vec::new();
+    if names.contains(&Name::Failover) {
+        rows.extend(bench.failover()?);
+    }
+    if names.contains(&Name::ControllerFailover) {
+        rows.extend(bench.controller_failover()?);
+    }
+    if names.contains(&Name::ReplicatedProduce) {
+        let samples = Samples::collect(STEADY_SAMPLES, || {
+            let (cost, noise) = steady::cpu_per_gigabyte(&bench.plan, WHOLE)?;
+            progress.note(format_args!("produce to three replicas {cost:.2} CPU s/GB; {noise}"));
+            Ok((cost, noise))
+        })?;
+        let what = "produce, 1 KiB records in 1 MB batches, acks=all, three replicas, CPU of all brokers per GB";
+        rows.push(Row { what, unit: "s", decimals: 2, at_most: Some(4.0), samples });
+    }
+    if names.contains(&Name::ReplicatedLatency) {
+        let latency = Samples::collect(STEADY_SAMPLES, || {
+            let (latency, noise) = steady::latency(&bench.plan, WHOLE)?;
+            progress.note(format_args!("{latency}; {noise}"));
+            Ok((latency, noise))
+        })?;
+        let row = |what, at_most, samples| Row { what, unit: "ms", decimals: 2, at_most: Some(at_most), samples };
+        let what = "send to read, 20 MB/s in 10 KB batches, acks=all, three replicas, p99";
+        rows.push(row(what, 15.0, latency.map(|latency| latency.p99)));
+        rows.push(row("the same, p99.9", 40.0, latency.map(|latency| latency.p999)));
+    }
+    if names.contains(&Name::ReplicatedIdle) {
+        let idle = Samples::collect(STEADY_SAMPLES, || {
+            let (idle, noise) = steady::idle(&bench.plan)?;
+            progress.note(format_args!("idle {:.1} MiB, {:.2} % of a core", idle.mebibytes, idle.cpu_percent));
+            Ok((idle, noise))
+        })?;
+        let row = |what, unit, at_most, samples| Row { what, unit, decimals: 2, at_most: Some(at_most), samples };
+        let what = "broker resident, idle, the largest of three";
+        rows.push(row(what, "MiB", 24.0, idle.map(|idle| idle.mebibytes)));
+        rows.push(row("CPU of an idle broker, the busiest of three", "%", 1.0, idle.map(|idle| idle.cpu_percent)));
+    }
+    Ok(rows)
+}
+
+impl Bench<'_> {
+    /// Each fault through both clients; promises are about the one that does not back off.
+    fn failover(&self) -> Result<Vec<Row>> {
+        let place = if host::is_root() { Place::Namespaces } else { Place::Loopback };
+        if place == Place::Namespaces {
+            host::install(host::FLEET_TOOLS, self.progress)?;
+        }
+        let mut ground = Ground::new(Fleet::start(Plan { place, ..self.plan.clone() })?);
+        let mut rows = Vec::new();
+        for (fault, what, time, at_most) in FAULTS {
+            if fault == Fault::CutLeaderOff && place == Place::Loopback {
+                self.progress.note("NOT MEASURED without root: what cut links cost");
+                continue;
+            }
+            let raw = self.outages(&mut ground, fault, Client::WithoutBackOff)?;
+            let librdkafka = self.outages(&mut ground, fault, Client::Librdkafka)?;
+            let row = |what, at_most, samples| Row { what, unit: "ms", decimals: 0, at_most, samples };
+            rows.push(row(what, Some(at_most), raw.map(time)));
+            rows.push(row("  through librdkafka", None, librdkafka.map(time)));
+            let failed = raw.taken.iter().chain(&librdkafka.taken).map(|outage| outage.failed).sum::<usize>();
+            let failed = Samples { taken: vec![f64::from(u32::try_from(failed)?)], disturbed: 0 };
+            rows.push(Row { what: "  failed", unit: "records", decimals: 0, at_most: Some(0.0), samples: failed });
+        }
+        Ok(rows)
+    }
+
+    fn outages(&self, ground: &mut Ground, fault: Fault, client: Client) -> Result<Samples<Outage>> {
+        Samples::collect(self.samples, || {
+            let (outage, noise) = ground.outage(fault, client)?;
+            self.progress.note(format_args!(
+                "{fault:?}, {client:?}: acknowledged after {:.0} ms, longest gap {:.0} ms, {} failed; {noise}",
+                recovered(&outage),
+                gap(&outage),
+                outage.failed,
+            ));
+            Ok((outage, noise))
+        })
+    }
+
+    fn controller_failover(&self) -> Result<Vec<Row>> {
+        let mut ground = Ground::new(Fleet::start(self.plan.clone())?);
+        let what = "SIGKILL of the controller to the next topic created";
+        let alone = self.controller_outages(&mut ground, what, &[], 1_500.0)?;
+        failover::create_topics(&mut ground.fleet, &MANY, MANY_PARTITIONS)?;
+        let what = "the same with 3,000 partitions, all of them led again";
+        Ok(vec![alone, self.controller_outages(&mut ground, what, &MANY, 2_000.0)?])
+    }
+
+    fn controller_outages(
+        &self,
+        ground: &mut Ground,
+        what: &'static str,
+        topics: &[&str],
+        at_most: f64,
+    ) -> Result<Row> {
+        let samples = Samples::collect(self.samples, || {
+            let (outage, noise) = ground.controller_outage(topics)?;
+            self.progress.note(format_args!("controller failover {} ms; {noise}", outage.as_millis()));
+            Ok((outage.as_secs_f64() * 1e3, noise))
+        })?;
+        Ok(Row { what, unit: "ms", decimals: 0, at_most: Some(at_most), samples })
+    }
+}
