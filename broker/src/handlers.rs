@@ -14,10 +14,12 @@ mod configs;
 mod controller_registration;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
@@ -27,19 +29,29 @@ mod errors;
 mod fetch;
 mod fetch_response;
 mod find_coordinator;
+mod groups;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
 mod large_batches;
+mod leave_group;
 mod list_config_resources;
+mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod sync_group;
 mod topics;
 mod unregister_broker;
 mod update_features;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -55,6 +67,7 @@ use tokio::sync::Notify;
 
 use crate::config::{BrokerConfig, Listener};
 use crate::controller::{ControllerHandle, ProducerIdAllocator};
+use crate::coordinator::CoordinatorHandle;
 use crate::metadata::Image;
 use crate::metrics::{Metrics, RequestMetrics};
 use crate::replica::ReplicaManager;
@@ -80,6 +93,7 @@ pub(crate) struct Broker {
     pub(crate) replicas: Arc<ReplicaManager>,
     pub(crate) controller: ControllerHandle,
     pub(crate) producer_ids: ProducerIdAllocator,
+    pub(crate) groups: CoordinatorHandle,
     pub(crate) large_batches: LargeBatches,
 }
 
@@ -87,6 +101,8 @@ pub(crate) struct Broker {
 #[derive(Debug)]
 pub(crate) struct RequestContext {
     pub(crate) listener: Arc<Listener>,
+    /// Where the client is.
+    pub(crate) client: IpAddr,
     /// Asks a request that waits, as fetches do, to answer with what there is: the client is gone, or the broker stops.
     pub(crate) hurry: Notify,
     /// Of the reactor that serves it.
@@ -151,6 +167,8 @@ pub(crate) struct Request<'a> {
     api: &'static Api,
     version: i16,
     correlation_id: i32,
+    /// Only of who joins a group, which is known by it.
+    client_id: String,
     body: Bytes,
     context: &'a RequestContext,
 }
@@ -193,7 +211,19 @@ impl Broker {
             ApiKey::ApiVersions => self.api_versions(&mut request).and_then(|body| request.respond(&body)),
             ApiKey::CreateTopics => self.create_topics(&mut request).await.and_then(|body| request.respond(&body)),
             ApiKey::InitProducerId => self.init_producer_id(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::FindCoordinator => self.find_coordinator(&mut request).and_then(|body| request.respond(&body)),
+            ApiKey::FindCoordinator => {
+                self.find_coordinator(&mut request).await.and_then(|body| request.respond(&body))
+            }
+            ApiKey::JoinGroup => self.join_group(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::SyncGroup => self.sync_group(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::Heartbeat => self.heartbeat(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::LeaveGroup => self.leave_group(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::OffsetCommit => self.offset_commit(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::OffsetFetch => self.offset_fetch(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::OffsetDelete => self.offset_delete(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::DescribeGroups => self.describe_groups(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::ListGroups => self.list_groups(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::DeleteGroups => self.delete_groups(&mut request).await.and_then(|body| request.respond(&body)),
             ApiKey::DescribeConfigs => self.describe_configs(&mut request).and_then(|body| request.respond(&body)),
             ApiKey::AlterConfigs => self.alter_configs(&mut request).await.and_then(|body| request.respond(&body)),
             ApiKey::IncrementalAlterConfigs => {
@@ -268,7 +298,8 @@ fn admit<'a>(frame: &Bytes, context: &'a RequestContext) -> Result<Request<'a>, 
             fault,
         })?;
     }
-    Ok(Request { api, version, correlation_id, body, context })
+    let client_id = header.client_id.filter(|_| api.key() == ApiKey::JoinGroup).unwrap_or_default().to_owned();
+    Ok(Request { api, version, correlation_id, client_id, body, context })
 }
 
 impl Request<'_> {

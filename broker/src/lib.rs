@@ -12,6 +12,8 @@ mod metadata;
 )]
 mod peer;
 
+mod coordinator;
+
 mod replica;
 
 mod controller;

@@ -7,6 +7,7 @@
 
 pub(crate) mod catalogue;
 mod exposition;
+mod groups;
 mod histogram;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use protocol::api::{APIS, Api};
 
 pub(crate) use catalogue::Metric;
 pub(crate) use exposition::{Exposition, Number};
+pub(crate) use groups::{GroupMetrics, GroupNumbers};
 pub(crate) use histogram::{Latencies, LatencyHistogram};
 
 /// Counters of one reactor.
@@ -70,6 +72,7 @@ pub(crate) struct Metrics {
     /// Errors are rare, and not all of the APIs have them.
     errors: Mutex<BTreeMap<(&'static str, i16), u64>>,
     unanswered: AtomicU64,
+    pub(crate) groups: Arc<GroupMetrics>,
 }
 
 impl Metrics {
@@ -78,6 +81,7 @@ impl Metrics {
             reactors: (0..reactors).map(|_| Arc::new(RequestMetrics::new())).collect(),
             errors: Mutex::default(),
             unanswered: AtomicU64::new(0),
+            groups: Arc::default(),
         }
     }
 

@@ -5,6 +5,7 @@ mod deleter;
 mod deletion;
 mod flush_queue;
 mod flusher;
+mod group_logs;
 mod loader;
 mod manager;
 mod partition;
@@ -21,6 +22,7 @@ pub(crate) use access::{
 };
 pub(crate) use deleter::Deleter;
 pub(crate) use flusher::Flusher;
+pub(crate) use group_logs::OffsetsLogs;
 pub(crate) use loader::{Checkpoints, LoadProgress, LoaderError};
 pub(crate) use manager::{OfflineReplica, ReplicaManager};
 pub(crate) use partition::Partition;

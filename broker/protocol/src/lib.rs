@@ -6,6 +6,7 @@ pub mod api;
 pub mod batch;
 pub mod batch_builder;
 pub mod config;
+pub mod coordinator_records;
 pub mod frame;
 pub mod guard;
 pub mod metadata_records;

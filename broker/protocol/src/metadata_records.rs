@@ -12,7 +12,7 @@
 mod broker;
 pub mod control;
 mod partition;
-mod wire;
+pub(crate) mod wire;
 
 use wire::{Reader, Writer};
 
@@ -98,7 +98,7 @@ pub enum DecodeError {
 
 /// Kafka reads no longer string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a string of {length} bytes does not fit a metadata record: at most {}", wire::STRING_LENGTH_MAX)]
+#[error("a string of {length} bytes does not fit a record: at most {}", wire::STRING_LENGTH_MAX)]
 pub struct StringTooLong {
     pub length: usize,
 }

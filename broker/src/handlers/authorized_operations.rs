@@ -16,6 +16,10 @@ pub(super) fn of_topic() -> i32 {
     bits(&[READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS])
 }
 
+pub(super) fn of_group() -> i32 {
+    bits(&[READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS])
+}
+
 pub(super) fn of_cluster() -> i32 {
     bits(&[CREATE, ALTER, DESCRIBE, CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS, IDEMPOTENT_WRITE])
 }

@@ -11,6 +11,7 @@ use crate::controller::{
     CreatePartitionsError, CreateTopicError, DeleteTopicError, ElectionError, InvalidFeatureUpdate, ProducerIdError,
     ReassignmentError, RegistrationError,
 };
+use crate::coordinator::{GroupError, LogError, Unavailable};
 use crate::replica::{AccessError, DeleteRecordsError, FetchError, ProduceError};
 
 /// The code of Kafka's protocol for an error.
@@ -296,5 +297,56 @@ impl KafkaError for ControllerError {
             // Clients try it again.
             Self::NoSpace => ResponseError::KafkaStorageError,
         }
+    }
+}
+
+impl KafkaError for GroupError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::InvalidGroupId => ResponseError::InvalidGroupId,
+            Self::GroupNotFound => ResponseError::GroupIdNotFound,
+            Self::UnknownMember(_) | Self::UnknownInstance(_) => ResponseError::UnknownMemberId,
+            Self::FencedInstance { .. } => ResponseError::FencedInstanceId,
+            Self::IllegalGeneration { .. } => ResponseError::IllegalGeneration,
+            Self::RebalanceInProgress => ResponseError::RebalanceInProgress,
+            Self::MemberIdRequired(_) => ResponseError::MemberIdRequired,
+            Self::InconsistentProtocol => ResponseError::InconsistentGroupProtocol,
+            Self::InvalidSessionTimeout { .. } => ResponseError::InvalidSessionTimeout,
+            Self::GroupFull { .. } => ResponseError::GroupMaxSizeReached,
+            Self::NotEmpty => ResponseError::NonEmptyGroup,
+            Self::Subscribed(_) => ResponseError::GroupSubscribedToTopic,
+            Self::MetadataTooLarge { .. } => ResponseError::OffsetMetadataTooLarge,
+            Self::Unavailable(reason) => reason.kafka_error(),
+        }
+    }
+}
+
+impl KafkaError for Unavailable {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::Loading => ResponseError::CoordinatorLoadInProgress,
+            // Clients look for the coordinator anew.
+            Self::NotCoordinator | Self::Log(LogError::NotLeader | LogError::Storage(_)) => {
+                ResponseError::NotCoordinator
+            }
+            Self::NotCommittedInTime | Self::Log(LogError::NotEnoughReplicas) => ResponseError::CoordinatorNotAvailable,
+            Self::Log(LogError::TooLarge { .. }) => ResponseError::InvalidCommitOffsetSize,
+        }
+    }
+}
+
+/// A generation that the log does not take, where nobody commits an offset.
+pub(super) fn of_generation(error: &GroupError) -> ResponseError {
+    match error {
+        GroupError::Unavailable(Unavailable::Log(LogError::TooLarge { .. })) => ResponseError::UnknownServerError,
+        error => error.kafka_error(),
+    }
+}
+
+/// Older clients know a group that is not there only as one that is in another generation.
+pub(super) fn of_commit(error: &GroupError, version: i16) -> ResponseError {
+    match error {
+        GroupError::GroupNotFound if version < 9 => ResponseError::IllegalGeneration,
+        error => error.kafka_error(),
     }
 }

@@ -1,48 +1,107 @@
-//! FindCoordinator (KIP-699). A cluster of one broker has one coordinator for every group. What it does not announce
-//! yet are the APIs of groups, and that is what clients tell their users; a consumer that assigns its partitions
-//! itself asks for the coordinator all the same, and does well. librdkafka takes this API as the sign of LZ4 support.
+//! FindCoordinator (KIP-699): who leads the partition that a group belongs to. `__consumer_offsets` is made when it is
+//! asked for first.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
+use tracing::warn;
 
+use super::groups::text;
 use super::{Broker, Request, RequestError};
+use crate::controller::{CreateTopicError, TopicSpec};
+use crate::coordinator::{OFFSETS_TOPIC, coordinator_partition};
 
 /// Type of a coordinator's key, and what requests before version 1 mean.
 const GROUP: i8 = 0;
 const NO_TRANSACTIONS: &str = "transactions are not offered by this broker";
+const NOT_YET: &str = "no broker leads the group's partition of __consumer_offsets";
 
 impl Broker {
-    pub(super) fn find_coordinator(&self, request: &mut Request<'_>) -> Result<FindCoordinatorResponse, RequestError> {
+    pub(super) async fn find_coordinator(
+        &self,
+        request: &mut Request<'_>,
+    ) -> Result<FindCoordinatorResponse, RequestError> {
         let body: FindCoordinatorRequest = request.decode()?;
-        let found = if body.key_type == GROUP { self.here(request) } else { nowhere() };
-        if request.version < 4 {
-            return Ok(FindCoordinatorResponse::default()
-                .with_error_code(found.error_code)
-                .with_error_message(found.error_message.filter(|_| 1 <= request.version))
-                .with_node_id(found.node_id)
-                .with_host(found.host)
-                .with_port(found.port));
+        let is_single = request.version < 4;
+        let keys = if is_single { vec![body.key] } else { body.coordinator_keys };
+        if body.key_type == GROUP && self.image.load().topic(OFFSETS_TOPIC).is_none() {
+            self.create_offsets_topic().await;
         }
-        let coordinators = body.coordinator_keys.into_iter().map(|key| found.clone().with_key(key));
-        Ok(FindCoordinatorResponse::default().with_coordinators(coordinators.collect()))
+        let listener = &request.context.listener.name;
+        let find = |key: StrBytes| {
+            let found = if body.key_type == GROUP { self.coordinator_of(&key, listener) } else { no_transactions() };
+            found.with_key(key)
+        };
+        let mut coordinators: Vec<_> = keys.into_iter().map(find).collect();
+        if !is_single {
+            return Ok(FindCoordinatorResponse::default().with_coordinators(coordinators));
+        }
+        let found = coordinators.pop().unwrap_or_else(not_available);
+        Ok(FindCoordinatorResponse::default()
+            .with_error_code(found.error_code)
+            .with_error_message(found.error_message.filter(|_| 1 <= request.version))
+            .with_node_id(found.node_id)
+            .with_host(found.host)
+            .with_port(found.port))
     }
 
-    /// This broker, at the listener that the client asked on.
-    fn here(&self, request: &Request<'_>) -> Coordinator {
-        let endpoint = &request.context.listener.advertised;
+    fn coordinator_of(&self, group: &str, listener: &str) -> Coordinator {
+        let image = self.image.load();
+        let found = image.topic(OFFSETS_TOPIC).and_then(|topic| {
+            let partition = coordinator_partition(group, topic.partitions.len())?;
+            let leader = topic.partition(partition)?.leader?;
+            let endpoints = &image.brokers.get(&leader)?.endpoints;
+            Some((leader, endpoints.iter().find(|endpoint| endpoint.name == listener)?))
+        });
+        let Some((leader, endpoint)) = found else { return not_available() };
         Coordinator::default()
-            .with_node_id(BrokerId(self.config.broker_id.0))
-            .with_host(StrBytes::from_string(endpoint.host.clone()))
+            .with_node_id(BrokerId(leader.0))
+            .with_host(text(endpoint.host.clone()))
             .with_port(i32::from(endpoint.port))
+    }
+
+    /// With as many replicas as are configured: while there are fewer brokers, groups have to wait for them.
+    async fn create_offsets_topic(&self) {
+        let values = &self.config.values;
+        let configs = [
+            ("cleanup.policy", "compact".to_owned()),
+            ("compression.type", "producer".to_owned()),
+            ("segment.bytes", values.get_int("offsets.topic.segment.bytes").to_string()),
+        ];
+        let spec = TopicSpec {
+            partitions: Some(values.get_int("offsets.topic.num.partitions")),
+            replication_factor: i16::try_from(values.get_int("offsets.topic.replication.factor")).ok(),
+            configs: configs.map(|(name, value)| (name.to_owned(), value)).into(),
+            ..TopicSpec::with_defaults(OFFSETS_TOPIC.to_owned())
+        };
+        let created = self.controller.create_topics(vec![spec], false).await;
+        let failed = match created {
+            Ok(results) => results.into_iter().find_map(Result::err).map(|error| match error {
+                CreateTopicError::AlreadyExists { .. } => None,
+                error => Some(error.to_string()),
+            }),
+            Err(error) => Some(Some(error.to_string())),
+        };
+        if let Some(reason) = failed.flatten() {
+            warn!(reason, "groups wait for {OFFSETS_TOPIC}, which cannot be created");
+        }
     }
 }
 
-fn nowhere() -> Coordinator {
+fn no_transactions() -> Coordinator {
+    nowhere(ResponseError::InvalidRequest, NO_TRANSACTIONS)
+}
+
+/// Clients ask again.
+fn not_available() -> Coordinator {
+    nowhere(ResponseError::CoordinatorNotAvailable, NOT_YET)
+}
+
+fn nowhere(error: ResponseError, message: &'static str) -> Coordinator {
     Coordinator::default()
         .with_node_id(BrokerId(-1))
         .with_port(-1)
-        .with_error_code(ResponseError::InvalidRequest.code())
-        .with_error_message(Some(StrBytes::from_static_str(NO_TRANSACTIONS)))
+        .with_error_code(error.code())
+        .with_error_message(Some(StrBytes::from_static_str(message)))
 }

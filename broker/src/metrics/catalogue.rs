@@ -126,6 +126,34 @@ pub(crate) static SERIES_LEFT_OUT: Metric = gauge(
 pub(crate) static FLUSH_TIME: Metric =
     histogram("kafka_log_logflushstats_log_flush_time_seconds", &[], "Time that a flush of one log took");
 
+pub(crate) static GROUPS: Metric =
+    gauge("kafka_coordinator_group_groupmetadatamanager_num_groups", &["state"], "Groups coordinated here");
+pub(crate) static GROUP_MEMBERS: Metric = gauge("millrace_coordinator_group_members", &[], "Members of these groups");
+pub(crate) static GROUP_OFFSETS: Metric =
+    gauge("kafka_coordinator_group_groupmetadatamanager_num_offsets", &[], "Committed offsets of these groups");
+pub(crate) static REBALANCES: Metric = counter(
+    "kafka_server_group_coordinator_metrics_group_completed_rebalance",
+    &[],
+    "Generations of groups that began",
+);
+pub(crate) static OFFSET_COMMITS: Metric =
+    counter("kafka_server_group_coordinator_metrics_offset_commit", &[], "Offsets committed");
+pub(crate) static OFFSET_DELETIONS: Metric = counter(
+    "kafka_server_group_coordinator_metrics_offset_deletion",
+    &[],
+    "Offsets deleted: by request, with their group or topic, or because they were kept long enough",
+);
+pub(crate) static GROUP_RECORDS_SKIPPED: Metric = counter(
+    "millrace_coordinator_group_records_skipped",
+    &[],
+    "Records and batches of __consumer_offsets that could not be read when a coordinator loaded",
+);
+pub(crate) static GROUP_LOAD_TIME: Metric = histogram(
+    "kafka_server_group_coordinator_metrics_partition_load_time_seconds",
+    &[],
+    "Time to load one partition of __consumer_offsets",
+);
+
 pub(crate) static ACTIVE_CONTROLLER: Metric =
     gauge("kafka_controller_kafkacontroller_active_controller_count", &[], "1 on the active controller");
 pub(crate) static FENCED_BROKERS: Metric =
@@ -185,6 +213,14 @@ pub(crate) static CATALOGUE: &[&Metric] = &[
     &LOG_SEGMENTS,
     &SERIES_LEFT_OUT,
     &FLUSH_TIME,
+    &GROUPS,
+    &GROUP_MEMBERS,
+    &GROUP_OFFSETS,
+    &REBALANCES,
+    &OFFSET_COMMITS,
+    &OFFSET_DELETIONS,
+    &GROUP_RECORDS_SKIPPED,
+    &GROUP_LOAD_TIME,
     &ACTIVE_CONTROLLER,
     &ACTIVE_BROKERS,
     &FENCED_BROKERS,

@@ -14,8 +14,9 @@ use super::partition::Partition;
 use crate::metadata::Image;
 
 impl ReplicaManager {
-    /// Follows the metadata in what was deleted: those of `topics` that it no longer has.
+    /// Follows the metadata, once it is published, in what was deleted: those of `topics` that it no longer has.
     pub(crate) fn drop_deleted(&self, image: &Image, topics: &[TopicId]) {
+        self.metadata_waiters.wake_all();
         let gone: HashSet<_> = topics.iter().filter(|id| !image.topics.contains_key(*id)).collect();
         if gone.is_empty() {
             return;

@@ -21,6 +21,7 @@ use super::partition::{Leadership, Offline, Partition, Shared};
 use super::settings::TopicSettings;
 use super::space::DiskSpace;
 use super::topic_registry::TopicRegistry;
+use super::waiters::Waiters;
 use crate::clock;
 use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY, PartitionImage, TopicImage};
 use crate::metrics::LatencyHistogram;
@@ -59,6 +60,8 @@ pub(crate) struct ReplicaManager {
     /// Held while the checkpoint files are written.
     checkpointing: Mutex<()>,
     pub(super) shared: Arc<Shared>,
+    /// Those who follow the metadata, and with it who leads what. Woken once it is published.
+    pub(super) metadata_waiters: Waiters,
     checkpoint_due: AtomicBool,
     /// Why the data directory can no longer be used.
     failure: watch::Sender<Option<String>>,
@@ -74,6 +77,7 @@ impl ReplicaManager {
     ) -> Self {
         Self {
             shared: Arc::new(Shared { flushes: FlushQueue::default(), space }),
+            metadata_waiters: Waiters::default(),
             checkpoint_due: AtomicBool::new(false),
             broker_id,
             directory_id: directory.properties().directory_id,

@@ -195,12 +195,33 @@ impl Partition {
         acks: RequiredAcks,
         now: Timestamp,
     ) -> Result<Written, ProduceError> {
+        self.append(batch, acks, None, now)
+    }
+
+    /// Of one whose decision is worth nothing under a later leadership, as a coordinator's.
+    pub(super) fn append_in_epoch(
+        self: &Arc<Self>,
+        batch: &CheckedBatch,
+        epoch: LeaderEpoch,
+        now: Timestamp,
+    ) -> Result<Written, ProduceError> {
+        self.append(batch, RequiredAcks::All, Some(epoch), now)
+    }
+
+    fn append(
+        self: &Arc<Self>,
+        batch: &CheckedBatch,
+        acks: RequiredAcks,
+        epoch: Option<LeaderEpoch>,
+        now: Timestamp,
+    ) -> Result<Written, ProduceError> {
         if self.shared.space.is_low() {
             return Err(ProduceError::DiskFull { available: self.shared.space.available_bytes() });
         }
         let (written, committed) = {
             let mut state = self.state()?;
             let leadership = state.leadership.ok_or_else(|| AccessError::NotLeader(self.name.clone()))?;
+            self.check_leader_epoch(&state, epoch)?;
             let min_insync_replicas = self.settings.load().min_insync_replicas;
             if acks == RequiredAcks::All && leadership.isr_count < min_insync_replicas {
                 return Err(ProduceError::NotEnoughReplicas { isr_count: leadership.isr_count, min_insync_replicas });

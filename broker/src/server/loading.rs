@@ -14,13 +14,15 @@ use crate::controller::{
     Controller, ControllerContext, ControllerStartError, ControllerThread, ProducerIdAllocator, Registration,
     TopicDefaults, supported_features,
 };
+use crate::coordinator::{CoordinatorThread, GroupConfig};
 use crate::handlers::{Broker, Identity, LargeBatches};
 use crate::metrics::Metrics;
-use crate::replica::{Checkpoints, DiskSpace, LoadProgress, LoaderError, ReplicaManager, SpaceLimits};
+use crate::replica::{Checkpoints, DiskSpace, LoadProgress, LoaderError, OffsetsLogs, ReplicaManager, SpaceLimits};
 
 pub(super) struct Loaded {
     pub(super) broker: Arc<Broker>,
     pub(super) controller: ControllerThread,
+    pub(super) coordinator: CoordinatorThread,
     pub(super) registration: Registration,
 }
 
@@ -75,17 +77,23 @@ pub(super) fn load(
     let previous_epoch = replicas.directory().clean_shutdown().and_then(|clean| clean.broker_epoch);
     let registration = registration(&config, &identity, previous_epoch);
     let (handle, controller) = controller.start(replicas.clone(), image.clone())?;
+    let metrics = Arc::new(Metrics::new(config.network_threads));
+    let logs = OffsetsLogs::new(replicas.clone(), image.clone());
+    let group_config = GroupConfig::from_values(&config.values);
+    let spawned = CoordinatorThread::spawn(logs, group_config, metrics.groups.clone(), image.clone());
+    let (groups, coordinator) = spawned.map_err(|error| ServerError::start("the coordinator of groups", error))?;
     let broker = Broker {
         identity,
-        metrics: Arc::new(Metrics::new(config.network_threads)),
+        metrics,
         producer_ids: ProducerIdAllocator::new(handle.clone(), config.broker_id, image.clone()),
         image,
         replicas,
         controller: handle,
+        groups,
         large_batches: LargeBatches::new(),
         config,
     };
-    Ok(Loaded { broker: Arc::new(broker), controller, registration })
+    Ok(Loaded { broker: Arc::new(broker), controller, coordinator, registration })
 }
 
 /// On a volume that is nearly full the reserve is given up at once, so that the logs can be opened.

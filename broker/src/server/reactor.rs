@@ -185,7 +185,7 @@ impl Reactor {
         };
         let activity = Rc::new(Activity::new(self.shared.now()));
         let requests = self.shared.requests.clone();
-        let context = Rc::new(RequestContext { listener, hurry: Notify::new(), requests });
+        let context = Rc::new(RequestContext { listener, client: peer.ip(), hurry: Notify::new(), requests });
         let connection = Connection {
             stream,
             context: context.clone(),

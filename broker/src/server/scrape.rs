@@ -18,7 +18,7 @@ use super::management::{Management, Stage};
 use super::quotas::ListenerCounts;
 use crate::handlers::Broker;
 use crate::metadata::Image;
-use crate::metrics::{Exposition, Number, Traffic, catalogue as m};
+use crate::metrics::{Exposition, GroupMetrics, GroupNumbers, Number, Traffic, catalogue as m};
 use crate::replica::{LoadProgress, Partition};
 
 /// Topics and partitions beyond this many have no series of their own.
@@ -96,6 +96,7 @@ fn running(out: &mut Exposition<'_>, broker: &Broker) -> fmt::Result {
     replicas(out, broker, &image, &partitions)?;
     logs(out, &partitions)?;
     out.latencies(&m::FLUSH_TIME, &broker.replicas.flush_time.read())?;
+    groups(out, &broker.metrics.groups)?;
     controller(out, &image)
 }
 
@@ -196,6 +197,20 @@ fn logs(out: &mut Exposition<'_>, partitions: &[Arc<Partition>]) -> fmt::Result 
     out.numbers(&m::LOG_START, of(|sample| Number::Whole(sample.start)))?;
     out.numbers(&m::LOG_END, of(|sample| Number::Whole(sample.end)))?;
     out.numbers(&m::LOG_SEGMENTS, of(|sample| sample.segments.into()))
+}
+
+fn groups(out: &mut Exposition<'_>, metrics: &GroupMetrics) -> fmt::Result {
+    let GroupNumbers { groups, members, offsets, rebalances, offset_commits, offset_deletions, records_skipped } =
+        metrics.read();
+    let states = ["empty", "preparing_rebalance", "completing_rebalance", "stable"];
+    out.numbers(&m::GROUPS, states.into_iter().zip(groups).map(|(state, count)| ([state], count.into())))?;
+    out.number(&m::GROUP_MEMBERS, members)?;
+    out.number(&m::GROUP_OFFSETS, offsets)?;
+    out.number(&m::REBALANCES, rebalances)?;
+    out.number(&m::OFFSET_COMMITS, offset_commits)?;
+    out.number(&m::OFFSET_DELETIONS, offset_deletions)?;
+    out.number(&m::GROUP_RECORDS_SKIPPED, records_skipped)?;
+    out.latencies(&m::GROUP_LOAD_TIME, &metrics.load_time.read())
 }
 
 fn controller(out: &mut Exposition<'_>, image: &Image) -> fmt::Result {

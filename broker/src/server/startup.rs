@@ -30,6 +30,7 @@ use super::reactor::{self, ConnectionLimits};
 use crate::clock::Pulse;
 use crate::config::BrokerConfig;
 use crate::controller::{ControllerThread, FormatError, FormatPlan, Heartbeat, Voter, format_directory};
+use crate::coordinator::CoordinatorThread;
 use crate::handlers::Broker;
 use crate::replica::{Deleter, Flusher, LoadProgress};
 
@@ -188,7 +189,7 @@ impl Startup {
         let bound = self.config.listeners.iter().map(|listener| listen::bind(listener, &self.config.network));
         let sockets = bound.collect::<Result<Vec<_>, _>>().map_err(|error| ServerError::Start(error.to_string()))?;
         let network = &self.management.network;
-        let Loaded { broker, controller, registration } = loaded;
+        let Loaded { broker, controller, coordinator, registration } = loaded;
         let registered = broker.controller.register_broker(registration).await;
         let registered = registered.map_err(|error| ServerError::start("registration", error))?;
         let epoch = registered.map_err(|error| ServerError::start("registration", error))?;
@@ -223,7 +224,7 @@ impl Startup {
         }
         self.management.pulses.iter().for_each(|pulse| pulse.beat());
         self.management.stage.store(Arc::new(Stage::Running(broker.clone())));
-        Ok(Running { broker, controller, epoch, reactors, flusher, deleter, shutdown })
+        Ok(Running { broker, controller, coordinator, epoch, reactors, flusher, deleter, shutdown })
     }
 }
 
@@ -283,6 +284,7 @@ async fn serve_management(address: &str, management: Arc<Management>) -> Result<
 struct Running {
     broker: Arc<Broker>,
     controller: ControllerThread,
+    coordinator: CoordinatorThread,
     epoch: BrokerEpoch,
     reactors: Vec<JoinHandle<()>>,
     flusher: Flusher,
@@ -311,6 +313,9 @@ impl Running {
             tokio::task::spawn_blocking(move || self.reactors.into_iter().all(|reactor| reactor.join().is_ok()));
         if !joined.await.unwrap_or(false) {
             error!("a reactor panicked");
+        }
+        if !self.coordinator.stop() {
+            error!("the coordinator of groups panicked");
         }
         self.flusher.stop();
         self.deleter.stop();

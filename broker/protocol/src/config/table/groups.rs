@@ -4,20 +4,15 @@ use super::super::option::{ConfigOption, bool, int, list, long, short, string};
 use super::same;
 
 pub(super) const OPTIONS: &[ConfigOption] = &[
-    int("group.min.session.timeout.ms", "6000", "Shortest session timeout that a classic member may ask for.")
-        .min(0)
-        .later(),
-    int("group.max.session.timeout.ms", "1800000", "Longest session timeout that a classic member may ask for.")
-        .min(0)
-        .later(),
+    int("group.min.session.timeout.ms", "6000", "Shortest session timeout that a classic member may ask for.").min(0),
+    int("group.max.session.timeout.ms", "1800000", "Longest session timeout that a classic member may ask for.").min(0),
     int(
         "group.initial.rebalance.delay.ms",
         "3000",
         "How long the first rebalance of an empty group waits for more members.",
     )
-    .min(0)
-    .later(),
-    int("group.max.size", "2147483647", "Most members of a classic group.").min(1).later(),
+    .min(0),
+    int("group.max.size", "2147483647", "Most members of a classic group.").min(1),
     list("group.coordinator.rebalance.protocols", "classic,consumer,streams", "Group protocols that are offered.")
         .one_of(&["classic", "consumer", "share", "streams"])
         .ignored(),
@@ -25,19 +20,16 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     int("group.coordinator.append.linger.ms", "5", "How long the coordinator collects records before it writes them.")
         .min(-1)
         .ignored(),
-    int("offset.metadata.max.bytes", "4096", "Longest metadata string of a committed offset.").min(0).later(),
+    int("offset.metadata.max.bytes", "4096", "Longest metadata string of a committed offset.").min(0),
     int("offsets.load.buffer.size", "5242880", "Bytes read at a time when a coordinator loads.").min(1).ignored(),
-    int("offsets.retention.minutes", "10080", "How long the offsets of a group without members are kept.")
-        .min(1)
-        .later(),
-    long("offsets.retention.check.interval.ms", "600000", "How often expired offsets are looked for.").min(1).later(),
+    int("offsets.retention.minutes", "10080", "How long the offsets of a group without members are kept.").min(1),
+    long("offsets.retention.check.interval.ms", "600000", "How often expired offsets are looked for.").min(1),
     int("offsets.topic.num.partitions", "50", "Partitions of `__consumer_offsets`. Not to be changed once it exists.")
-        .min(1)
-        .later(),
-    int("offsets.topic.segment.bytes", "104857600", "Segment size of `__consumer_offsets`.").min(1).later(),
-    short("offsets.topic.replication.factor", "3", "Replicas of `__consumer_offsets`.").min(1).later(),
+        .min(1),
+    int("offsets.topic.segment.bytes", "104857600", "Segment size of `__consumer_offsets`.").min(1),
+    short("offsets.topic.replication.factor", "3", "Replicas of `__consumer_offsets`.").min(1),
     int("offsets.topic.compression.codec", "0", "Codec of its records.").min(0).max(4).ignored(),
-    int("offsets.commit.timeout.ms", "5000", "How long a commit may wait for its replicas.").min(1).later(),
+    int("offsets.commit.timeout.ms", "5000", "How long a commit may wait for its replicas.").min(1),
     int("group.consumer.session.timeout.ms", "45000", "Session timeout of consumer groups (KIP-848).").min(1).later(),
     int("group.consumer.min.session.timeout.ms", "45000", "Shortest session timeout a group may set.").min(1).later(),
     int("group.consumer.max.session.timeout.ms", "60000", "Longest session timeout a group may set.").min(1).later(),

@@ -1,0 +1,54 @@
+//! Consumer groups and their offsets: the classic protocol (KIP-62, 345, 394, 814).
+//!
+//! A group lives in the partition of `__consumer_offsets` that its name hashes to; whoever leads that partition
+//! coordinates it. Each partition is a [`shard::Shard`]: pure, time and ids are arguments, the log is a trait.
+//!
+//! ```text
+//! handlers ─► CoordinatorHandle ─► runtime, one thread ─► Shard ─► Group decides: records, answers
+//!                                       │                   append ─► replay ─► answers wait for the high watermark
+//!                                       └ follows who leads: loads and unloads shards
+//! ```
+//!
+//! What is in the log changes by replay alone, live and at load: committed offsets, and each generation with who was
+//! assigned what. Who is just joining, and when a session ends, is in memory only, as in Kafka: after a failover
+//! members find their generation again, and their sessions begin anew.
+//!
+//! An answer, of a read as of a write, is sent once all that was written to its group before is committed. So nobody
+//! is told of what may yet be lost, and there is one state, not a committed and an uncommitted one.
+
+mod answer;
+mod config;
+mod error;
+mod group;
+mod handle;
+mod load;
+mod log;
+mod member;
+mod offsets;
+mod request;
+mod runtime;
+mod shard;
+
+pub(crate) use config::GroupConfig;
+pub(crate) use error::{GroupError, Unavailable};
+pub(crate) use group::GroupState;
+pub(crate) use handle::{CoordinatorHandle, coordinator_partition};
+pub(crate) use log::{GroupLogs, LogError, LogRead, Term};
+pub(crate) use member::{Client, MemberId, Protocol};
+pub(crate) use request::{
+    CommitRequest, GroupDescription, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, MemberClaim,
+    MemberDescription, OffsetToCommit, SyncRequest, TopicOffsets,
+};
+pub(crate) use runtime::CoordinatorThread;
+
+#[cfg(test)]
+mod membership_test;
+#[cfg(test)]
+mod offsets_test;
+#[cfg(test)]
+mod simulation_test;
+#[cfg(test)]
+mod testing;
+
+/// Where groups and their offsets are written down.
+pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";

@@ -1,0 +1,233 @@
+//! Joining: new members, members that come back, and static members that come back as somebody else.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::answer::{Reply, Turn, tell};
+use super::super::config::GroupConfig;
+use super::super::error::GroupError;
+use super::super::member::{Member, MemberId, Protocol, milliseconds};
+use super::super::request::{JoinRequest, Joined, Moment};
+use super::{Group, Phase};
+
+/// A new member whose join is answered only then is taken for gone: while it waits it can send no heartbeat.
+const NEW_MEMBER_SESSION: Duration = Duration::from_mins(5);
+
+impl Group {
+    pub(in super::super) fn join(
+        &mut self,
+        request: JoinRequest,
+        reply: Reply<Joined>,
+        config: &GroupConfig,
+        now: Moment,
+        turn: &mut Turn,
+    ) {
+        if let Err(error) = self.check_join(&request, config) {
+            return tell(reply, Err(error));
+        }
+        if request.member.id.is_none() {
+            self.join_first(request, reply, config, now, turn);
+        } else {
+            self.join_again(request, reply, config, now, turn);
+        }
+    }
+
+    fn check_join(&self, request: &JoinRequest, config: &GroupConfig) -> Result<(), GroupError> {
+        let (asked, min, max) =
+            (request.session_timeout_ms, config.session_timeout_ms_min, config.session_timeout_ms_max);
+        if !(min..=max).contains(&asked) {
+            return Err(GroupError::InvalidSessionTimeout { asked, min, max });
+        }
+        if !self.has_room(&request.member.id, config.group_size_max) {
+            return Err(GroupError::GroupFull { size_max: config.group_size_max });
+        }
+        if self.agrees(request) { Ok(()) } else { Err(GroupError::InconsistentProtocol) }
+    }
+
+    /// While the group is rebalanced those count who wait for it: it may have had more members than it may have now.
+    fn has_room(&self, member: &MemberId, size_max: usize) -> bool {
+        let known = self.members.get(member);
+        match self.phase {
+            Phase::Empty => true,
+            Phase::Preparing { .. } => {
+                known.is_some_and(|known| known.join.is_some())
+                    || self.members.values().filter(|member| member.join.is_some()).count() < size_max
+            }
+            Phase::Completing | Phase::Stable => known.is_some() || self.members.len() < size_max,
+        }
+    }
+
+    /// One of its protocols is known to all members.
+    fn agrees(&self, request: &JoinRequest) -> bool {
+        if self.members.is_empty() {
+            return !request.protocol_type.is_empty() && !request.protocols.is_empty();
+        }
+        let is_common = |protocol: &Protocol| self.members.values().all(|member| member.knows(&protocol.name));
+        self.protocol_type() == request.protocol_type && request.protocols.iter().any(is_common)
+    }
+
+    fn join_first(
+        &mut self,
+        request: JoinRequest,
+        reply: Reply<Joined>,
+        config: &GroupConfig,
+        now: Moment,
+        turn: &mut Turn,
+    ) {
+        let prefix = request.member.instance.as_ref().unwrap_or(&request.client.id);
+        let id = MemberId::generated(prefix, request.fresh_id);
+        let former = request.member.instance.as_ref().and_then(|instance| self.instances.get(instance)).cloned();
+        match former {
+            Some(former) => self.replace(&former, id, request, reply, config, now, turn),
+            None if request.id_required && request.member.instance.is_none() => {
+                let until = now.elapsed + milliseconds(request.session_timeout_ms);
+                self.pending.insert(id.clone(), until);
+                self.wake_by(until);
+                tell(reply, Err(GroupError::MemberIdRequired(id)));
+            }
+            None => self.add(id, request, reply, config, now, turn),
+        }
+    }
+
+    fn join_again(
+        &mut self,
+        request: JoinRequest,
+        reply: Reply<Joined>,
+        config: &GroupConfig,
+        now: Moment,
+        turn: &mut Turn,
+    ) {
+        let id = request.member.id.clone();
+        if request.member.instance.is_none() && self.pending.remove(&id).is_some() {
+            return self.add(id, request, reply, config, now, turn);
+        }
+        if let Err(error) = self.check_member(&request.member) {
+            return tell(reply, Err(error));
+        }
+        let is_unchanged = self.members.get(&id).is_some_and(|member| member.protocols == request.protocols);
+        let has_answer = match self.phase {
+            Phase::Completing => is_unchanged,
+            // A leader joins again because something changed that no member's metadata tells, as the topics may.
+            Phase::Stable => is_unchanged && !self.leads(&id),
+            Phase::Empty | Phase::Preparing { .. } => false,
+        };
+        if has_answer {
+            // It has not got the answer the first time.
+            let joined = self.joined(&id);
+            return tell(reply, Ok(joined));
+        }
+        self.update(&id, &request);
+        if let Some(member) = self.members.get_mut(&id) {
+            member.wait_for_join(reply);
+        }
+        self.rebalance(config, now, turn);
+    }
+
+    fn add(
+        &mut self,
+        id: MemberId,
+        request: JoinRequest,
+        reply: Reply<Joined>,
+        config: &GroupConfig,
+        now: Moment,
+        turn: &mut Turn,
+    ) {
+        if self.members.is_empty() {
+            self.protocol_type = Some(request.protocol_type);
+        }
+        self.leader.get_or_insert_with(|| id.clone());
+        if let Some(instance) = &request.member.instance {
+            self.instances.insert(instance.clone(), id.clone());
+        }
+        let member = Member {
+            instance: request.member.instance,
+            client: request.client,
+            session_timeout: milliseconds(request.session_timeout_ms),
+            rebalance_timeout: milliseconds(request.rebalance_timeout_ms),
+            protocols: request.protocols,
+            assignment: Bytes::new(),
+            session_end: Duration::ZERO,
+            is_new: true,
+            has_synced: false,
+            join: Some(reply),
+            sync: None,
+        };
+        self.members.insert(id.clone(), member);
+        self.begin_session(&id, Some(NEW_MEMBER_SESSION), now);
+        if let Phase::Preparing { initial: Some(initial), .. } = &mut self.phase {
+            initial.member_added = true;
+        }
+        self.rebalance(config, now, turn);
+    }
+
+    fn update(&mut self, id: &MemberId, request: &JoinRequest) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        member.session_timeout = milliseconds(request.session_timeout_ms);
+        member.rebalance_timeout = milliseconds(request.rebalance_timeout_ms);
+        member.protocols.clone_from(&request.protocols);
+    }
+
+    /// A static member has begun a new life. Where nothing changes by it, the group stays as it is (KIP-345).
+    #[expect(clippy::too_many_arguments, reason = "the two ids, and what every join has")]
+    fn replace(
+        &mut self,
+        former: &MemberId,
+        id: MemberId,
+        request: JoinRequest,
+        reply: Reply<Joined>,
+        config: &GroupConfig,
+        now: Moment,
+        turn: &mut Turn,
+    ) {
+        self.update(former, &request);
+        let stays = matches!(self.phase, Phase::Stable) && self.choose_protocol() == self.protocol;
+        if stays {
+            let record = self.record_with_id(former, &id);
+            let joined = self.rejoined(former, id, request.can_skip_assignment);
+            self.begin_session(former, None, now);
+            turn.records.push(record);
+            return turn.answer(reply, joined);
+        }
+        self.rename(former, &id);
+        self.begin_session(&id, None, now);
+        if let Some(member) = self.members.get_mut(&id) {
+            member.wait_for_join(reply);
+        }
+        self.rebalance(config, now, turn);
+    }
+
+    /// What a member is told of a generation that has begun.
+    pub(super) fn joined(&self, id: &MemberId) -> Joined {
+        let protocol = self.protocol.as_deref().unwrap_or_default();
+        let members = if self.leads(id) {
+            self.members.iter().map(|(id, member)| member.joined(id, protocol)).collect()
+        } else {
+            Vec::new()
+        };
+        Joined {
+            generation: self.generation,
+            protocol_type: self.protocol_type.clone(),
+            protocol: self.protocol.clone(),
+            leader: self.leader.clone().unwrap_or_default(),
+            member: id.clone(),
+            members,
+            skip_assignment: false,
+        }
+    }
+
+    /// What a static member is told that comes back to a generation as `id`. A leader that cannot be told to leave the
+    /// assignment as it is gets its former id as the leader's, so that it assigns nothing.
+    fn rejoined(&self, former: &MemberId, id: MemberId, can_skip_assignment: bool) -> Joined {
+        let leads = self.leads(former);
+        if !(leads && can_skip_assignment) {
+            return Joined { member: id, members: Vec::new(), ..self.joined(former) };
+        }
+        let mut joined =
+            Joined { leader: id.clone(), member: id.clone(), skip_assignment: true, ..self.joined(former) };
+        for member in joined.members.iter_mut().filter(|member| member.id == *former) {
+            member.id = id.clone();
+        }
+        joined
+    }
+}

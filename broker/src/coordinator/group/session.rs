@@ -1,0 +1,102 @@
+//! Staying in, going, and being given up.
+
+use super::super::answer::Turn;
+use super::super::config::GroupConfig;
+use super::super::error::GroupError;
+use super::super::member::MemberId;
+use super::super::request::{HeartbeatRequest, Leaving, Moment};
+use super::{Group, Phase};
+
+impl Group {
+    pub(in super::super) fn heartbeat(&mut self, request: &HeartbeatRequest, now: Moment) -> Result<(), GroupError> {
+        self.check_member(&request.member)?;
+        self.check_generation(request.generation)?;
+        self.begin_session(&request.member.id, None, now);
+        match self.phase {
+            Phase::Empty => Err(GroupError::UnknownMember(request.member.id.clone())),
+            Phase::Preparing { .. } => Err(GroupError::RebalanceInProgress),
+            Phase::Completing | Phase::Stable => Ok(()),
+        }
+    }
+
+    /// What became of each.
+    pub(in super::super) fn leave(
+        &mut self,
+        leaving: &[Leaving],
+        config: &GroupConfig,
+        now: Moment,
+        turn: &mut Turn,
+    ) -> Vec<Result<(), GroupError>> {
+        let left: Vec<_> = leaving.iter().map(|leaving| self.remove(leaving)).collect();
+        if left.iter().any(Result::is_ok) {
+            self.follow_departures(config, now, turn);
+        }
+        left
+    }
+
+    fn remove(&mut self, leaving: &Leaving) -> Result<(), GroupError> {
+        if leaving.instance.is_none() && self.pending.remove(&leaving.id).is_some() {
+            return Ok(());
+        }
+        let id = match &leaving.instance {
+            // An administrator knows the static member by its name alone.
+            Some(instance) if leaving.id.is_none() => {
+                let current = self.instances.get(instance);
+                current.cloned().ok_or_else(|| GroupError::UnknownInstance(instance.clone()))?
+            }
+            _ => {
+                self.check_member(leaving)?;
+                leaving.id.clone()
+            }
+        };
+        self.forget(&id);
+        Ok(())
+    }
+
+    fn follow_departures(&mut self, config: &GroupConfig, now: Moment, turn: &mut Turn) {
+        if !matches!(self.phase, Phase::Empty) {
+            self.rebalance(config, now, turn);
+        }
+    }
+
+    /// A deadline may have passed.
+    pub(in super::super) fn wake(&mut self, config: &GroupConfig, now: Moment, turn: &mut Turn) {
+        let pending = self.pending.len();
+        self.pending.retain(|_, until| now.elapsed < *until);
+        let mut departed = self.pending.len() < pending;
+        for id in self.overdue(now) {
+            self.forget(&id);
+            departed = true;
+        }
+        if departed {
+            self.follow_departures(config, now, turn);
+        }
+        if let Phase::Preparing { until, .. } = self.phase
+            && until <= now.elapsed
+        {
+            self.end_preparing(config, now, turn);
+        }
+        self.wake_at = self.next_deadline();
+    }
+
+    /// Members that were silent for too long, or did not ask for their assignment.
+    fn overdue(&mut self, now: Moment) -> Vec<MemberId> {
+        let syncs_are_due = self.sync_until.is_some_and(|until| until <= now.elapsed);
+        if syncs_are_due {
+            self.sync_until = None;
+        }
+        let members = self.members.iter().filter(|(_, member)| {
+            (syncs_are_due && !member.has_synced) || (member.session_counts() && member.session_end <= now.elapsed)
+        });
+        members.map(|(id, _)| id.clone()).collect()
+    }
+
+    fn next_deadline(&self) -> Option<std::time::Duration> {
+        let sessions = self.members.values().filter(|member| member.session_counts()).map(|member| member.session_end);
+        let preparing = match self.phase {
+            Phase::Preparing { until, .. } => Some(until),
+            Phase::Empty | Phase::Completing | Phase::Stable => None,
+        };
+        sessions.chain(self.pending.values().copied()).chain(preparing).chain(self.sync_until).min()
+    }
+}

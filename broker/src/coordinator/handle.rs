@@ -1,0 +1,154 @@
+//! The coordinators of this broker, as far as they can be asked.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use protocol::types::PartitionId;
+use tokio::sync::{mpsc, oneshot};
+
+use super::OFFSETS_TOPIC;
+use super::answer::Reply;
+use super::error::{GroupError, Unavailable};
+use super::member::GroupId;
+use super::request::{
+    CommitRequest, DeletedOffsets, FetchedOffsets, GroupDescription, GroupRequest, HeartbeatRequest, JoinRequest,
+    Joined, LeaveRequest, ListedGroup, SyncRequest, Synced, TopicOffsets,
+};
+use crate::metadata::Image;
+
+/// Kafka's bound of a string in a record.
+const GROUP_ID_BYTES_MAX: usize = 0x7FFF;
+
+#[derive(Debug)]
+pub(super) enum Command {
+    Group { partition: PartitionId, id: GroupId, request: GroupRequest },
+    List(Reply<Vec<oneshot::Receiver<Result<Vec<ListedGroup>, GroupError>>>>),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct CoordinatorHandle {
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) image: Arc<ArcSwap<Image>>,
+}
+
+impl CoordinatorHandle {
+    pub(crate) async fn join(&self, group: &str, request: JoinRequest) -> Result<Joined, GroupError> {
+        self.ask(named(group)?, |reply| GroupRequest::Join(request, reply)).await
+    }
+
+    pub(crate) async fn sync(&self, group: &str, request: SyncRequest) -> Result<Synced, GroupError> {
+        self.ask(named(group)?, |reply| GroupRequest::Sync(request, reply)).await
+    }
+
+    pub(crate) async fn heartbeat(&self, group: &str, request: HeartbeatRequest) -> Result<(), GroupError> {
+        self.ask(named(group)?, |reply| GroupRequest::Heartbeat(request, reply)).await
+    }
+
+    /// What became of each that leaves.
+    pub(crate) async fn leave(
+        &self,
+        group: &str,
+        request: LeaveRequest,
+    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        self.ask(named(group)?, |reply| GroupRequest::Leave(request, reply)).await
+    }
+
+    /// What became of each offset. The group without a name is one to those who only commit, as in Kafka.
+    pub(crate) async fn commit_offsets(
+        &self,
+        group: &str,
+        request: CommitRequest,
+    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        self.ask(perhaps_nameless(group)?, |reply| GroupRequest::CommitOffsets(request, reply)).await
+    }
+
+    /// `None`: all there are.
+    pub(crate) async fn fetch_offsets(
+        &self,
+        group: &str,
+        wanted: Option<Vec<TopicOffsets<PartitionId>>>,
+    ) -> Result<FetchedOffsets, GroupError> {
+        self.ask(perhaps_nameless(group)?, |reply| GroupRequest::FetchOffsets(wanted, reply)).await
+    }
+
+    pub(crate) async fn delete_offsets(
+        &self,
+        group: &str,
+        wanted: Vec<(String, PartitionId)>,
+    ) -> Result<DeletedOffsets, GroupError> {
+        self.ask(named(group)?, |reply| GroupRequest::DeleteOffsets(wanted, reply)).await
+    }
+
+    pub(crate) async fn describe(&self, group: &str) -> Result<GroupDescription, GroupError> {
+        self.ask(perhaps_nameless(group)?, GroupRequest::Describe).await
+    }
+
+    pub(crate) async fn delete(&self, group: &str) -> Result<(), GroupError> {
+        self.ask(perhaps_nameless(group)?, GroupRequest::Delete).await
+    }
+
+    /// Those that this broker coordinates.
+    pub(crate) async fn list(&self) -> Result<Vec<ListedGroup>, GroupError> {
+        let mut listed = Vec::new();
+        for shard in self.send(Command::List).await? {
+            match shard.await {
+                Ok(Ok(groups)) => listed.extend(groups),
+                // They are another broker's by now.
+                Err(_) | Ok(Err(GroupError::Unavailable(Unavailable::NotCoordinator))) => {}
+                Ok(Err(error)) => return Err(error),
+            }
+        }
+        Ok(listed)
+    }
+
+    async fn ask<T>(&self, id: GroupId, request: impl FnOnce(Reply<T>) -> GroupRequest) -> Result<T, GroupError> {
+        let partitions = self.image.load().topic(OFFSETS_TOPIC).map_or(0, |topic| topic.partitions.len());
+        let partition = coordinator_partition(&id.0, partitions).ok_or(Unavailable::NotCoordinator)?;
+        self.send(|reply| Command::Group { partition, id, request: request(reply) }).await
+    }
+
+    /// Without an answer, the group is another broker's by now.
+    async fn send<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, GroupError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| Unavailable::NotCoordinator)?;
+        answer.await.unwrap_or(Err(GroupError::Unavailable(Unavailable::NotCoordinator)))
+    }
+}
+
+fn named(group: &str) -> Result<GroupId, GroupError> {
+    if group.is_empty() { Err(GroupError::InvalidGroupId) } else { perhaps_nameless(group) }
+}
+
+fn perhaps_nameless(group: &str) -> Result<GroupId, GroupError> {
+    if GROUP_ID_BYTES_MAX < group.len() { Err(GroupError::InvalidGroupId) } else { Ok(GroupId(group.into())) }
+}
+
+/// The partition of `__consumer_offsets` that a group belongs to: Java's hash of its name. `None`: there are none.
+pub(crate) fn coordinator_partition(group: &str, partitions: usize) -> Option<PartitionId> {
+    let partitions = i32::try_from(partitions).ok().filter(|count| 0 < *count)?;
+    let hash = group.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
+    Some(PartitionId(hash.checked_abs().unwrap_or(0) % partitions))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `Utils.abs("…".hashCode()) % n` has it.
+    #[test]
+    fn groups_are_spread_as_kafka_spreads_them() {
+        let table = [
+            ("", 50, 0),
+            ("a", 50, 47),
+            ("group", 50, 47),
+            ("console-consumer-12345", 50, 6),
+            // Its hash is the smallest number, which has no absolute value.
+            ("polygenelubricants", 50, 0),
+            ("Ω🦀", 7, 1),
+        ];
+        for (group, partitions, expected) in table {
+            assert_eq!(coordinator_partition(group, partitions), Some(PartitionId(expected)), "{group:?}");
+        }
+        assert_eq!(coordinator_partition("group", 0), None);
+    }
+}

@@ -1,0 +1,87 @@
+//! Reads a partition of `__consumer_offsets` into a shard. What is broken is skipped and counted: one bad record must
+//! not cost the others their groups.
+
+use protocol::batch::{BatchHeader, CRC_START, HEADER_LENGTH, crc32c};
+use protocol::coordinator_records::CoordinatorRecord;
+use protocol::records;
+use protocol::types::Offset;
+use tracing::warn;
+
+use super::log::{GroupLogs, LogError, LogRead, Term};
+use super::shard::Shard;
+use crate::metrics::GroupMetrics;
+
+/// Asked for at once; a larger batch comes all the same.
+const READ_BYTES: u32 = 1024 * 1024;
+/// What a compressed batch may hold.
+const OPENED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Returns the end of what was read. Later records are this coordinator's own.
+pub(super) fn load(
+    logs: &impl GroupLogs,
+    term: Term,
+    shard: &mut Shard,
+    metrics: &GroupMetrics,
+) -> Result<Offset, LogError> {
+    let (start, end) = logs.range(term)?;
+    let mut next = start;
+    while next < end {
+        let before = next;
+        match logs.read(term, next, READ_BYTES)? {
+            LogRead::Gap(after) => next = after,
+            LogRead::Batches(bytes) => replay(&bytes, &mut next, shard, metrics),
+        }
+        if next <= before {
+            return Err(LogError::Storage(format!("nothing can be read at offset {before}, before the end {end}")));
+        }
+    }
+    Ok(end)
+}
+
+fn replay(mut bytes: &[u8], next: &mut Offset, shard: &mut Shard, metrics: &GroupMetrics) {
+    while let Some(head) = bytes.first_chunk::<HEADER_LENGTH>() {
+        let header = BatchHeader::decode(head);
+        let Some((batch, rest)) = header.length().and_then(|length| bytes.split_at_checked(length)) else { return };
+        bytes = rest;
+        let first = std::mem::replace(next, header.next_offset());
+        if let Err(reason) = replay_batch(batch, &header, first, shard, metrics) {
+            metrics.record_skipped();
+            warn!(offset = %header.base_offset, reason, "a batch of groups and offsets cannot be read: skipped");
+        }
+    }
+}
+
+fn replay_batch(
+    batch: &[u8],
+    header: &BatchHeader,
+    first: Offset,
+    shard: &mut Shard,
+    metrics: &GroupMetrics,
+) -> Result<(), String> {
+    if crc32c(batch.get(CRC_START..).unwrap_or_default()) != header.crc {
+        return Err("wrong checksum".to_owned());
+    }
+    // Markers of transactions, which are not offered, and what those have written.
+    if header.attributes.is_control() {
+        return Ok(());
+    }
+    if header.attributes.is_transactional() {
+        return Err("it belongs to a transaction".to_owned());
+    }
+    let records = records::walk(batch, OPENED_BYTES_MAX).map_err(|error| error.to_string())?;
+    for record in &records {
+        let record = record.map_err(|error| error.to_string())?;
+        let offset = header.base_offset.advance(record.offset_delta.into());
+        if offset < first {
+            continue;
+        }
+        match CoordinatorRecord::decode(record.key, record.value) {
+            Ok(record) => shard.replay(record),
+            Err(error) => {
+                metrics.record_skipped();
+                warn!(%offset, %error, "a record of groups and offsets cannot be read: skipped");
+            }
+        }
+    }
+    Ok(())
+}

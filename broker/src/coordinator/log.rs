@@ -1,0 +1,64 @@
+//! What a coordinator sees of the log.
+
+use bytes::Bytes;
+use protocol::produce::CheckedBatch;
+use protocol::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId};
+
+/// Why the log does not take or give records.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LogError {
+    #[error("this broker does not lead the partition in that epoch")]
+    NotLeader,
+    #[error("too few replicas are in sync")]
+    NotEnoughReplicas,
+    #[error("{bytes} bytes: max.message.bytes of the topic is {bytes_max}")]
+    TooLarge { bytes: usize, bytes_max: usize },
+    #[error("the log cannot be read or written: {0}")]
+    Storage(String),
+}
+
+/// A partition of `__consumer_offsets`, and the leadership of it that a coordinator acts under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Term {
+    pub(crate) topic_id: TopicId,
+    pub(crate) partition: PartitionId,
+    pub(crate) epoch: LeaderEpoch,
+}
+
+/// `__consumer_offsets` on this broker. All but `read` is memory work and writes to the page cache. What is asked under
+/// a leadership that is over is refused.
+pub(crate) trait GroupLogs: Clone + Send + 'static {
+    /// What this broker leads.
+    fn led(&self) -> Vec<Term>;
+
+    /// Returns the log end after it.
+    fn append(&self, term: Term, batch: &CheckedBatch, now: Timestamp) -> Result<Offset, LogError>;
+
+    /// The largest batch that `append` takes.
+    fn batch_bytes_max(&self, term: Term) -> usize;
+
+    fn high_watermark(&self, term: Term) -> Result<Offset, LogError>;
+
+    /// First offset, and the end.
+    fn range(&self, term: Term) -> Result<(Offset, Offset), LogError>;
+
+    /// May wait for the disk.
+    fn read(&self, term: Term, from: Offset, bytes_max: u32) -> Result<LogRead, LogError>;
+
+    /// From now on [`Self::woken`] tells of changes of the metadata, and with it of leadership.
+    fn watch_metadata(&self);
+
+    /// From now on [`Self::woken`] tells when the high watermark moves.
+    fn watch(&self, term: Term);
+
+    /// Something that was watched has changed since the last call. Each has to be watched again.
+    fn woken(&self) -> impl Future<Output = ()> + Send;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LogRead {
+    /// Whole batches, the last perhaps cut off, of which the first contains the offset. Empty at the log's end.
+    Batches(Bytes),
+    /// Compaction has left nothing before this offset.
+    Gap(Offset),
+}

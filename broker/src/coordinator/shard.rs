@@ -1,0 +1,363 @@
+//! The groups of one partition of `__consumer_offsets`. What an event leads to is written, replayed, and then answered
+//! as soon as it is committed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::iter::Peekable;
+use std::sync::Arc;
+use std::time::Duration;
+use std::vec::IntoIter;
+
+use protocol::batch_builder::BatchBuilder;
+use protocol::coordinator_records::CoordinatorRecord;
+use protocol::metadata_records::StringTooLong;
+use protocol::produce::CheckedBatch;
+use protocol::types::{Offset, Timestamp};
+
+use super::answer::{Answer, Reply, Turn, tell};
+use super::config::GroupConfig;
+use super::error::{GroupError, Unavailable};
+use super::group::Group;
+use super::log::LogError;
+use super::member::GroupId;
+use super::request::{GroupRequest, ListedGroup, Moment};
+use crate::metrics::GroupMetrics;
+
+/// What a record takes in a batch besides key and value, at most.
+const RECORD_OVERHEAD_BYTES: usize = 23;
+
+/// The shard's own partition.
+pub(super) trait ShardLog {
+    /// Returns the log end after it.
+    fn append(&mut self, batch: &CheckedBatch, now: Timestamp) -> Result<Offset, LogError>;
+    fn batch_bytes_max(&self) -> usize;
+}
+
+pub(super) struct Shard {
+    config: Arc<GroupConfig>,
+    metrics: Arc<GroupMetrics>,
+    groups: HashMap<GroupId, Group>,
+    /// When to look at which group: each is in it once, at its earliest deadline.
+    alarms: BTreeSet<(Duration, GroupId)>,
+    next_expiry: Duration,
+    held: Vec<Held>,
+    /// Log end after the last record that was replayed.
+    written: Offset,
+    committed: Offset,
+    counts: GroupCounts,
+}
+
+/// An answer that waits for the high watermark. In the order of their deadlines.
+struct Held {
+    after: Offset,
+    deadline: Duration,
+    answer: Answer,
+}
+
+/// What there is, for the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct GroupCounts {
+    /// By state, in the order of [`super::GroupState`].
+    pub(super) groups: [usize; 4],
+    pub(super) members: usize,
+    pub(super) offsets: usize,
+}
+
+impl Shard {
+    pub(super) fn new(config: Arc<GroupConfig>, metrics: Arc<GroupMetrics>) -> Self {
+        Self {
+            config,
+            metrics,
+            groups: HashMap::new(),
+            alarms: BTreeSet::new(),
+            next_expiry: Duration::ZERO,
+            held: Vec::new(),
+            written: Offset(0),
+            committed: Offset(0),
+            counts: GroupCounts::default(),
+        }
+    }
+
+    pub(super) fn counts(&self) -> GroupCounts {
+        self.counts
+    }
+
+    pub(super) fn waits_for_commit(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    pub(super) fn handle(&mut self, id: GroupId, request: GroupRequest, now: Moment, log: &mut dyn ShardLog) {
+        self.with_group(&id, now, log, |group, config, turn| handle(group, request, config, now, turn));
+    }
+
+    pub(super) fn list(&mut self, reply: Reply<Vec<ListedGroup>>, now: Moment) {
+        let listed = self.groups.values().map(|group| ListedGroup {
+            id: group.id().to_string(),
+            protocol_type: group.protocol_type().to_owned(),
+            state: group.state(),
+        });
+        let listed = listed.collect();
+        let mut turn = Turn::default();
+        turn.answer(reply, listed);
+        self.hold(turn.answers, self.written, now);
+    }
+
+    /// Offsets in a topic that is gone are gone with it.
+    pub(super) fn topic_deleted(&mut self, topic: &str, now: Moment, log: &mut dyn ShardLog) {
+        let concerned = self.groups.values().filter(|group| group.offsets.has_topic(topic));
+        let concerned: Vec<_> = concerned.map(|group| group.id().clone()).collect();
+        for id in concerned {
+            self.with_group(&id, now, log, |group, _, turn| {
+                turn.records = group.offsets.deletions(group.id(), |of, _| of == topic);
+            });
+        }
+    }
+
+    /// The only place where records change anything.
+    pub(super) fn replay(&mut self, record: CoordinatorRecord) {
+        let name = record.group();
+        let id = self.groups.get_key_value(name).map_or_else(|| GroupId(name.into()), |(id, _)| id.clone());
+        let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id));
+        match record {
+            CoordinatorRecord::OffsetCommit { topic, partition, value, .. } => {
+                group.offsets.replay(topic, partition, value);
+            }
+            CoordinatorRecord::GroupMetadata { value, .. } => group.replay(value),
+        }
+    }
+
+    /// The log has been read up to `end`.
+    pub(super) fn loaded(&mut self, end: Offset, now: Moment, log: &mut dyn ShardLog) {
+        self.written = end;
+        self.next_expiry = now.elapsed + self.config.retention_check_interval;
+        let all = self.groups.values().map(GroupCounts::of);
+        self.counts = all.fold(GroupCounts::default(), GroupCounts::plus);
+        let ids: Vec<_> = self.groups.keys().cloned().collect();
+        for id in ids {
+            // What of it is uncommitted is not known: all of it may be.
+            self.with_group(&id, now, log, |group, config, turn| {
+                group.written = end;
+                group.loaded(config, now, turn);
+            });
+        }
+    }
+
+    /// Everything before `high_watermark` is committed: who waited for it is told.
+    pub(super) fn committed(&mut self, high_watermark: Offset) {
+        self.committed = self.committed.max(high_watermark);
+        let committed = self.committed;
+        for held in self.held.extract_if(.., |held| held.after <= committed) {
+            (held.answer)(Ok(()));
+        }
+    }
+
+    /// When [`Self::wake`] is due.
+    pub(super) fn next_deadline(&self) -> Duration {
+        let alarm = self.alarms.first().map(|(at, _)| *at);
+        let held = self.held.first().map(|held| held.deadline);
+        [alarm, held].into_iter().flatten().fold(self.next_expiry, Duration::min)
+    }
+
+    pub(super) fn wake(&mut self, now: Moment, log: &mut dyn ShardLog) {
+        while let Some((at, _)) = self.alarms.first()
+            && *at <= now.elapsed
+        {
+            let Some((_, id)) = self.alarms.pop_first() else { break };
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.alarm = None;
+            }
+            self.with_group(&id, now, log, |group, config, turn| group.wake(config, now, turn));
+        }
+        for late in self.held.extract_if(.., |held| held.deadline <= now.elapsed) {
+            (late.answer)(Err(Unavailable::NotCommittedInTime));
+        }
+        if self.next_expiry <= now.elapsed {
+            self.next_expiry = now.elapsed + self.config.retention_check_interval;
+            self.expire(now, log);
+        }
+    }
+
+    fn expire(&mut self, now: Moment, log: &mut dyn ShardLog) {
+        let ids: Vec<_> = self.groups.keys().cloned().collect();
+        for id in ids {
+            self.with_group(&id, now, log, |group, config, turn| turn.records = group.expire(config, now.wall));
+        }
+    }
+
+    /// One event of one group, from the decision to the answers.
+    fn with_group(
+        &mut self,
+        id: &GroupId,
+        now: Moment,
+        log: &mut dyn ShardLog,
+        decide: impl FnOnce(&mut Group, &GroupConfig, &mut Turn),
+    ) {
+        let mut turn = Turn::default();
+        let (config, metrics) = (self.config.clone(), self.metrics.clone());
+        let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id.clone()));
+        let (former_alarm, former_counts) = (group.alarm, GroupCounts::of(group));
+        decide(group, &config, &mut turn);
+        metrics.rebalanced(std::mem::take(&mut group.generations_begun));
+        let Turn { records, answers } = turn;
+        let written = self.write(id, records, now, log);
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let (after, is_void) = (group.written, group.is_void());
+        let alarm = group.wake_at.filter(|_| !is_void);
+        group.alarm = alarm;
+        self.counts = self.counts.plus(GroupCounts::of(group)).minus(former_counts);
+        if is_void {
+            self.groups.remove(id);
+        }
+        self.set_alarm(id, former_alarm, alarm);
+        match written {
+            Ok(()) => self.hold(answers, after, now),
+            Err(error) => answers.into_iter().for_each(|answer| answer(Err(error.clone().into()))),
+        }
+    }
+
+    fn set_alarm(&mut self, id: &GroupId, former: Option<Duration>, alarm: Option<Duration>) {
+        if former == alarm {
+            return;
+        }
+        if let Some(former) = former {
+            self.alarms.remove(&(former, id.clone()));
+        }
+        self.alarms.extend(alarm.map(|at| (at, id.clone())));
+    }
+
+    /// Appends, then replays. Where the records need several batches and one is refused, those before it stand.
+    fn write(
+        &mut self,
+        id: &GroupId,
+        records: Vec<CoordinatorRecord>,
+        now: Moment,
+        log: &mut dyn ShardLog,
+    ) -> Result<(), LogError> {
+        let mut records = records.into_iter().peekable();
+        while records.peek().is_some() {
+            let (batch, written) = next_batch(&mut records, log.batch_bytes_max(), now.wall)?;
+            self.written = log.append(&batch, now.wall)?;
+            for record in written {
+                self.count_offset(&record);
+                self.replay(record);
+            }
+            if let Some(group) = self.groups.get_mut(id) {
+                group.written = self.written;
+            }
+        }
+        Ok(())
+    }
+
+    fn count_offset(&self, record: &CoordinatorRecord) {
+        match record {
+            CoordinatorRecord::OffsetCommit { value: Some(_), .. } => self.metrics.offset_committed(),
+            CoordinatorRecord::OffsetCommit { value: None, .. } => self.metrics.offset_deleted(),
+            CoordinatorRecord::GroupMetadata { .. } => {}
+        }
+    }
+
+    fn hold(&mut self, answers: Vec<Answer>, after: Offset, now: Moment) {
+        let deadline = now.elapsed + self.config.commit_timeout;
+        for answer in answers {
+            if after <= self.committed {
+                answer(Ok(()));
+            } else {
+                self.held.push(Held { after, deadline, answer });
+            }
+        }
+    }
+}
+
+fn handle(group: &mut Group, request: GroupRequest, config: &GroupConfig, now: Moment, turn: &mut Turn) {
+    match request {
+        GroupRequest::Join(request, reply) => group.join(request, reply, config, now, turn),
+        GroupRequest::Sync(request, reply) => group.sync(request, reply, now, turn),
+        GroupRequest::Heartbeat(request, reply) => tell(reply, group.heartbeat(&request, now)),
+        GroupRequest::Leave(request, reply) => {
+            let left = group.leave(&request.members, config, now, turn);
+            turn.answer(reply, left);
+        }
+        GroupRequest::CommitOffsets(request, reply) => decided(reply, group.commit(request, config, now), turn),
+        GroupRequest::FetchOffsets(wanted, reply) => {
+            let fetched = wanted.map_or_else(|| group.offsets.fetch_all(), |wanted| group.offsets.fetch(wanted));
+            turn.answer(reply, fetched);
+        }
+        GroupRequest::DeleteOffsets(wanted, reply) => decided(reply, group.delete_offsets(&wanted), turn),
+        GroupRequest::Describe(reply) => {
+            decided(reply, group.describe().map(|described| (Vec::new(), described)), turn)
+        }
+        GroupRequest::Delete(reply) => decided(reply, group.delete().map(|records| (records, ())), turn),
+    }
+}
+
+/// The records, and what is answered once they are committed.
+fn decided<T: Send + 'static>(
+    reply: Reply<T>,
+    decided: Result<(Vec<CoordinatorRecord>, T), GroupError>,
+    turn: &mut Turn,
+) {
+    match decided {
+        Ok((records, value)) => {
+            turn.records.extend(records);
+            turn.answer(reply, value);
+        }
+        Err(error) => tell(reply, Err(error)),
+    }
+}
+
+/// As many of the records as fit one batch, at least one.
+fn next_batch(
+    records: &mut Peekable<IntoIter<CoordinatorRecord>>,
+    bytes_max: usize,
+    now: Timestamp,
+) -> Result<(CheckedBatch, Vec<CoordinatorRecord>), LogError> {
+    let mut builder = BatchBuilder::new(now);
+    let mut taken = Vec::new();
+    while let Some(record) = records.peek() {
+        let too_long = |error: StringTooLong| LogError::TooLarge { bytes: error.length, bytes_max };
+        let (key, value) = record.encode().map_err(too_long)?;
+        let length = key.len() + value.as_ref().map_or(0, Vec::len) + RECORD_OVERHEAD_BYTES;
+        if !taken.is_empty() && bytes_max < builder.length() + length {
+            break;
+        }
+        builder.push(Some(&key), value.as_deref());
+        taken.extend(records.next());
+    }
+    let bytes = builder.length();
+    if bytes_max < bytes {
+        return Err(LogError::TooLarge { bytes, bytes_max });
+    }
+    let batch = builder.build().map_err(|error| LogError::Storage(error.to_string()))?;
+    Ok((batch, taken))
+}
+
+impl GroupCounts {
+    fn of(group: &Group) -> Self {
+        let mut counts = Self::default();
+        if !group.is_void() {
+            counts.groups[group.state() as usize] = 1;
+            counts.members = group.member_count();
+            counts.offsets = group.offsets.len();
+        }
+        counts
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            groups: std::array::from_fn(|state| self.groups[state] + other.groups[state]),
+            members: self.members + other.members,
+            offsets: self.offsets + other.offsets,
+        }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self {
+            groups: std::array::from_fn(|state| self.groups[state] - other.groups[state]),
+            members: self.members - other.members,
+            offsets: self.offsets - other.offsets,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "shard_test.rs"]
+mod tests;

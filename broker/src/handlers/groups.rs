@@ -1,0 +1,46 @@
+//! What the requests about groups have in common.
+
+use bytes::Bytes;
+use kafka_protocol::protocol::StrBytes;
+
+use super::Request;
+use crate::coordinator::{GroupError, GroupState, MemberClaim, MemberId, Unavailable};
+
+/// −1 in a response: no generation.
+pub(super) const NO_GENERATION: i32 = -1;
+
+pub(super) fn claim(member: &StrBytes, instance: Option<&StrBytes>) -> MemberClaim {
+    MemberClaim { id: MemberId(member.to_string()), instance: instance.map(ToString::to_string) }
+}
+
+pub(super) fn text(text: String) -> StrBytes {
+    StrBytes::from_string(text)
+}
+
+/// What is kept of a request must not keep the whole of it.
+pub(super) fn copied(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
+pub(super) fn state_name(state: GroupState) -> &'static str {
+    match state {
+        GroupState::Empty => "Empty",
+        GroupState::PreparingRebalance => "PreparingRebalance",
+        GroupState::CompletingRebalance => "CompletingRebalance",
+        GroupState::Stable => "Stable",
+    }
+}
+
+impl Request<'_> {
+    /// As long as the client is there and the broker does not stop. Who is sent away looks for the coordinator anew.
+    pub(super) async fn answer_of<T>(
+        &self,
+        answer: impl Future<Output = Result<T, GroupError>>,
+    ) -> Result<T, GroupError> {
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = self.context.hurry.notified() => Err(GroupError::Unavailable(Unavailable::NotCoordinator)),
+        }
+    }
+}

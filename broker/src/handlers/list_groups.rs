@@ -1,0 +1,35 @@
+//! ListGroups: those that this broker coordinates.
+
+use kafka_protocol::messages::list_groups_response::ListedGroup;
+use kafka_protocol::messages::{GroupId, ListGroupsRequest, ListGroupsResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use super::errors::KafkaError as _;
+use super::groups::{state_name, text};
+use super::{Broker, Request, RequestError};
+
+const CLASSIC: &str = "classic";
+
+impl Broker {
+    pub(super) async fn list_groups(&self, request: &mut Request<'_>) -> Result<ListGroupsResponse, RequestError> {
+        let body: ListGroupsRequest = request.decode()?;
+        let listed = match request.answer_of(self.groups.list()).await {
+            Ok(listed) => listed,
+            Err(error) => return Ok(ListGroupsResponse::default().with_error_code(error.code())),
+        };
+        let passes = |filter: &[StrBytes], value: &str| {
+            filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
+        };
+        let groups = listed.into_iter().filter(|group| {
+            passes(&body.states_filter, state_name(group.state)) && passes(&body.types_filter, CLASSIC)
+        });
+        let groups = groups.map(|group| {
+            ListedGroup::default()
+                .with_group_id(GroupId(text(group.id)))
+                .with_protocol_type(text(group.protocol_type))
+                .with_group_state(StrBytes::from_static_str(state_name(group.state)))
+                .with_group_type(StrBytes::from_static_str(CLASSIC))
+        });
+        Ok(ListGroupsResponse::default().with_groups(groups.collect()))
+    }
+}

@@ -1,0 +1,77 @@
+//! OffsetCommit.
+
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
+use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use protocol::coordinator_records::GenerationId;
+use protocol::types::{Offset, PartitionId};
+
+use super::errors::KafkaError as _;
+use super::groups::claim;
+use super::topics::known_epoch;
+use super::{Broker, Request, RequestError, errors};
+use crate::coordinator::{CommitRequest, OffsetToCommit};
+use crate::metadata::{Image, TopicImage};
+
+impl Broker {
+    /// Offsets in partitions that do not exist are refused one by one, the others are committed.
+    pub(super) async fn offset_commit(&self, request: &mut Request<'_>) -> Result<OffsetCommitResponse, RequestError> {
+        let body: OffsetCommitRequest = request.decode()?;
+        let image = self.image.load_full();
+        let (offsets, known) = offsets(&image, &body);
+        let commit = CommitRequest {
+            member: claim(&body.member_id, body.group_instance_id.as_ref()),
+            generation: GenerationId(body.generation_id_or_member_epoch),
+            offsets,
+            // −1, and every version that cannot tell: as the broker keeps them.
+            retention: u64::try_from(body.retention_time_ms).ok().map(Duration::from_millis),
+        };
+        let committed = request.answer_of(self.groups.commit_offsets(&body.group_id, commit)).await;
+        let refused = committed.as_ref().err().map(|error| errors::of_commit(error, request.version).code());
+        let mut results = committed.unwrap_or_default().into_iter();
+        let mut known = known.into_iter();
+        let mut code = || match (known.next(), refused) {
+            (Some(true), Some(refused)) => refused,
+            (Some(true), None) => results.next().and_then(Result::err).map_or(0, |error| error.code()),
+            _ => ResponseError::UnknownTopicOrPartition.code(),
+        };
+        let topics = body.topics.into_iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|partition| {
+                OffsetCommitResponsePartition::default()
+                    .with_partition_index(partition.partition_index)
+                    .with_error_code(code())
+            });
+            let partitions = partitions.collect();
+            OffsetCommitResponseTopic::default().with_partitions(partitions).with_name(topic.name)
+        });
+        Ok(OffsetCommitResponse::default().with_topics(topics.collect()))
+    }
+}
+
+/// What is to be committed, and for every partition of the request whether it exists.
+fn offsets(image: &Image, body: &OffsetCommitRequest) -> (Vec<OffsetToCommit>, Vec<bool>) {
+    let (mut offsets, mut known) = (Vec::new(), Vec::new());
+    for topic in &body.topics {
+        let found = image.topic(&topic.name);
+        for partition in &topic.partitions {
+            let found = found.filter(|topic| topic.partition(PartitionId(partition.partition_index)).is_some());
+            known.push(found.is_some());
+            offsets.extend(found.map(|topic| offset(topic, partition)));
+        }
+    }
+    (offsets, known)
+}
+
+fn offset(topic: &TopicImage, wanted: &OffsetCommitRequestPartition) -> OffsetToCommit {
+    OffsetToCommit {
+        topic: topic.name.clone(),
+        topic_id: topic.id,
+        partition: PartitionId(wanted.partition_index),
+        offset: Offset(wanted.committed_offset),
+        leader_epoch: known_epoch(wanted.committed_leader_epoch),
+        metadata: wanted.committed_metadata.as_deref().unwrap_or_default().to_owned(),
+    }
+}

@@ -1,0 +1,120 @@
+//! `__consumer_offsets`, as the coordinators see it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use protocol::produce::CheckedBatch;
+use protocol::types::{Offset, Timestamp};
+use storage::{Log, LogSlice, ReadMode, ResolveError, UpTo};
+
+use super::access::{AccessError, ProduceError};
+use super::manager::ReplicaManager;
+use super::partition::Partition;
+use super::waiters::Waiter;
+use crate::coordinator::{GroupLogs, LogError, LogRead, OFFSETS_TOPIC, Term};
+use crate::metadata::Image;
+
+#[derive(Debug, Clone)]
+pub(crate) struct OffsetsLogs {
+    replicas: Arc<ReplicaManager>,
+    image: Arc<ArcSwap<Image>>,
+    waiter: Arc<Waiter>,
+}
+
+impl OffsetsLogs {
+    pub(crate) fn new(replicas: Arc<ReplicaManager>, image: Arc<ArcSwap<Image>>) -> Self {
+        Self { replicas, image, waiter: Arc::default() }
+    }
+
+    fn partition(&self, term: Term) -> Result<Arc<Partition>, LogError> {
+        self.replicas.partition(term.topic_id, term.partition).ok_or(LogError::NotLeader)
+    }
+
+    fn with_log<T>(&self, term: Term, read: impl FnOnce(&Log) -> T) -> Result<T, LogError> {
+        let partition = self.partition(term)?;
+        Ok(partition.with_leading_log(Some(term.epoch), |log, _| read(log))?)
+    }
+}
+
+impl GroupLogs for OffsetsLogs {
+    fn led(&self) -> Vec<Term> {
+        let image = self.image.load();
+        let Some(topic) = image.topic(OFFSETS_TOPIC) else { return Vec::new() };
+        let led = topic.partitions().filter_map(|(partition, _)| {
+            let hosted = self.replicas.partition(topic.id, partition)?;
+            let epoch = hosted.with_leading_log(None, |_, epoch| epoch).ok()?;
+            Some(Term { topic_id: topic.id, partition, epoch })
+        });
+        led.collect()
+    }
+
+    fn append(&self, term: Term, batch: &CheckedBatch, now: Timestamp) -> Result<Offset, LogError> {
+        let written = self.partition(term)?.append_in_epoch(batch, term.epoch, now)?;
+        Ok(written.appended.base_offset.advance(batch.header.records_count.into()))
+    }
+
+    fn batch_bytes_max(&self, term: Term) -> usize {
+        self.partition(term).map_or(0, |partition| partition.settings().rules.message_bytes_max)
+    }
+
+    fn high_watermark(&self, term: Term) -> Result<Offset, LogError> {
+        self.with_log(term, |log| log.high_watermark().offset)
+    }
+
+    fn range(&self, term: Term) -> Result<(Offset, Offset), LogError> {
+        self.with_log(term, |log| (log.log_start(), log.log_end().offset))
+    }
+
+    fn read(&self, term: Term, from: Offset, bytes_max: u32) -> Result<LogRead, LogError> {
+        let located = self.with_log(term, |log| log.locate(from, UpTo::LogEnd, bytes_max))?;
+        let located = located.map_err(|error| LogError::Storage(error.to_string()))?;
+        match located.resolve(ReadMode::Blocking, true) {
+            Ok(slice) => {
+                let bytes = slice.as_ref().map(LogSlice::read).transpose();
+                let bytes = bytes.map_err(|error| LogError::Storage(error.to_string()))?;
+                Ok(LogRead::Batches(bytes.map_or_else(Bytes::new, Bytes::from)))
+            }
+            Err(ResolveError::Gap { next }) => Ok(LogRead::Gap(next)),
+            Err(error) => Err(LogError::Storage(error.to_string())),
+        }
+    }
+
+    fn watch_metadata(&self) {
+        self.replicas.metadata_waiters.register(&self.waiter);
+    }
+
+    fn watch(&self, term: Term) {
+        if let Ok(partition) = self.partition(term) {
+            partition.register(&self.waiter);
+        }
+    }
+
+    async fn woken(&self) {
+        self.waiter.woken().await;
+    }
+}
+
+impl From<AccessError> for LogError {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::NotLeader(_)
+            | AccessError::FencedLeaderEpoch { .. }
+            | AccessError::UnknownLeaderEpoch { .. }
+            | AccessError::Deleted(_) => Self::NotLeader,
+            AccessError::Offline(_) => Self::Storage(error.to_string()),
+        }
+    }
+}
+
+impl From<ProduceError> for LogError {
+    fn from(error: ProduceError) -> Self {
+        match error {
+            ProduceError::Access(error) => error.into(),
+            ProduceError::NotEnoughReplicas { .. } => Self::NotEnoughReplicas,
+            ProduceError::DiskFull { .. } | ProduceError::NotSyncedInTime | ProduceError::Append(_) => {
+                Self::Storage(error.to_string())
+            }
+        }
+    }
+}
