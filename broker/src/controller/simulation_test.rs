@@ -29,8 +29,8 @@ use machine::{Committed, Machine, Process};
 
 const MACHINES: i32 = 5;
 const TOPICS: i32 = 3;
-const SEEDS: u64 = 150;
-const STEPS: usize = 500;
+const SEEDS: u64 = 200;
+const STEPS: usize = 1500;
 
 type Key = (TopicId, PartitionId);
 
@@ -108,24 +108,26 @@ impl Simulation {
 
     fn step(&mut self) {
         let machine = self.random.below(self.machines.len());
-        match self.random.below(100) {
-            0..=13 => self.heartbeat(machine),
-            14..=17 => (0..self.machines.len()).for_each(|machine| self.heartbeat(machine)),
-            18..=31 => self.catch_up(machine),
-            32..=41 => self.produce(machine),
-            42..=63 => self.fetch(machine),
-            64..=73 => self.propose(machine),
-            74..=83 => self.deliver(),
-            84..=86 => self.restart(machine),
-            87..=88 => self.begin_to_stop(machine),
-            89 => self.crash(machine),
-            90 => self.replace_volume(machine),
-            91..=92 => self.reassign(),
-            93 => self.elect(),
-            94 => self.grant(machine),
-            95 => self.unregister(machine),
-            96 => self.resign(),
-            97 => self.lose_connection(machine),
+        match self.random.below(200) {
+            0..=19 => self.heartbeat(machine),
+            20..=29 => (0..self.machines.len()).for_each(|machine| self.heartbeat(machine)),
+            30..=49 => self.catch_up(machine),
+            50..=54 => (0..self.machines.len()).for_each(|machine| self.catch_up(machine)),
+            55..=79 => self.produce(),
+            80..=134 => self.fetch(),
+            135..=154 => self.propose(),
+            155..=174 => self.deliver(),
+            175..=182 => self.restart(machine),
+            183..=184 => self.begin_to_stop(machine),
+            185 => self.crash(machine),
+            186 if self.random.below(2) == 0 => self.kill(machine),
+            187 => self.replace_volume(machine),
+            188..=189 => self.reassign(),
+            190 => self.elect(),
+            191..=192 => self.grant(machine),
+            193 => self.unregister(machine),
+            194 => self.resign(),
+            195..=197 => self.lose_connection(machine),
             _ => self.bench.now += Duration::from_millis(400),
         }
         self.probe();
@@ -232,6 +234,11 @@ impl Simulation {
         }
     }
 
+    /// The process ends, the machine does not: no record is lost, but who knows?
+    fn kill(&mut self, machine: usize) {
+        self.machines[machine].process = None;
+    }
+
     /// Any part of every log is lost.
     fn crash(&mut self, machine: usize) {
         let machine = &mut self.machines[machine];
@@ -321,15 +328,18 @@ impl Simulation {
         self.machines[machine].catch_up(&self.bench.image, &mut self.committed);
     }
 
-    fn produce(&mut self, machine: usize) {
+    /// To whoever takes it: several may think that they lead.
+    fn produce(&mut self) {
         let key = self.any_partition();
         self.next_value += 1;
-        self.machines[machine].produce(key, self.next_value);
+        let value = self.next_value;
+        self.machines.iter_mut().for_each(|machine| machine.produce(key, value));
     }
 
-    /// The machine follows one of its leaders, which learns how far it is.
-    fn fetch(&mut self, machine: usize) {
+    /// A replica follows who leads for all that it knows, and so tells how far it is.
+    fn fetch(&mut self) {
         let key = self.any_partition();
+        let machine = self.random.below(self.machines.len());
         let Some(leader) = self.machines[machine].leader_of(key) else { return };
         let leader = usize::try_from(leader.0).unwrap();
         if leader != machine {
@@ -338,10 +348,11 @@ impl Simulation {
         }
     }
 
-    fn propose(&mut self, machine: usize) {
+    fn propose(&mut self) {
         let key = self.any_partition();
-        let sent = self.machines[machine].propose(key, &mut self.random, &mut self.committed);
-        self.in_flight.extend(sent);
+        for machine in &mut self.machines {
+            self.in_flight.extend(machine.propose(key, &mut self.random, &mut self.committed));
+        }
         if 12 < self.in_flight.len() {
             let lost = self.random.below(self.in_flight.len());
             self.in_flight.swap_remove(lost);

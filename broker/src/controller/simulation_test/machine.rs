@@ -172,11 +172,12 @@ impl Machine {
                 (is_there && leading.start.max(leading.high_watermark) <= offset && !isr.contains(id)).then_some(*id)
             };
             match leading.replicas.iter().find_map(joins) {
-                Some(id) if random.below(4) != 0 => isr.push(id),
-                _ => {
+                Some(id) => isr.push(id),
+                None if random.below(8) == 0 => {
                     let leaver = isr[random.below(isr.len())];
                     isr.retain(|id| *id == self.id || *id != leaver);
                 }
+                None => return None,
             }
         } else {
             isr = vec![self.id];
