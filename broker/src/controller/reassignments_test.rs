@@ -1,3 +1,4 @@
+use protocol::metadata_records::{LeaderUpdate, PartitionChangeRecord};
 use protocol::types::{LeaderEpoch, TopicId};
 
 use super::super::configs;
@@ -63,6 +64,22 @@ fn new_replicas_join_beside_the_old_ones_until_it_is_finished_or_cancelled() {
     let partition = &image.topics[&topic].partitions[0];
     assert!(!partition.is_reassigning() && partition.isr == ids(&[0, 1]) && partition.leader == Some(BrokerId(0)));
     assert!(partition.brokers().eq(ids(&[1, 0])));
+}
+
+#[test]
+fn who_alone_has_everything_stays_whatever_becomes_of_the_reassignment() {
+    let (mut image, topic) = image(&[0, 1]);
+    reassign(&mut image, Some(&[2, 1])).unwrap();
+    let alone = PartitionChangeRecord {
+        isr: Some(ids(&[2])),
+        leader: LeaderUpdate::Broker(BrokerId(2)),
+        ..PartitionChangeRecord::new(topic, PartitionId(0))
+    };
+    apply(&mut image, &[MetadataRecord::PartitionChange(alone)]);
+    assert_eq!(reassign(&mut image, None), Err(ReassignmentError::CannotRevert));
+    reassign(&mut image, Some(&[3, 1])).unwrap();
+    let partition = &image.topics[&topic].partitions[0];
+    assert!(partition.brokers().eq(ids(&[3, 1, 2, 0])) && partition.isr == ids(&[2]), "{partition:?}");
 }
 
 #[test]

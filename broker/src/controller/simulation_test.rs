@@ -116,7 +116,8 @@ impl Simulation {
             55..=79 => self.produce(),
             80..=134 => self.fetch(),
             135..=154 => self.propose(),
-            155..=174 => self.deliver(),
+            155..=169 => self.deliver(),
+            170..=174 => self.bounce(),
             175..=182 => self.restart(machine),
             183..=184 => self.begin_to_stop(machine),
             185 => self.crash(machine),
@@ -245,6 +246,26 @@ impl Simulation {
         (machine.process, machine.clean) = (None, None);
         for log in machine.logs.values_mut() {
             log.truncate(self.random.below(log.len() + 1));
+        }
+    }
+
+    /// Whoever is to come into an in-sync set crashes and is back, with what is left, before the controller hears of it.
+    fn bounce(&mut self) {
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let Sent { request, .. } = &self.in_flight[self.random.below(self.in_flight.len())];
+        let Some((last, _)) = request.topics[0].1[0].isr.last().filter(|(last, _)| *last != request.broker) else {
+            return;
+        };
+        let machine = usize::try_from(last.0).unwrap();
+        self.crash(machine);
+        if self.random.below(2) == 0 {
+            self.restart(machine);
+            self.probe();
+            self.restart(machine);
+            self.catch_up(machine);
+            self.heartbeat(machine);
         }
     }
 
