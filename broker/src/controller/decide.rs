@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::alter_partition::{self, AlterPartition, AlteredPartitions};
 use super::brokers::{self, BrokerEpochError};
 use super::command::{Command, Reply, RestartWish};
-use super::decommission::{self, Decommission, DecommissionError};
+use super::decommission::{self, Decommission, DecommissionError, decommission_progress};
 use super::discards;
 use super::grants::{self, GrantError, GrantStatus, Grants};
 use super::group::Group;
@@ -204,7 +204,8 @@ impl Decider {
             Err(error) => Ok(Err(error)),
             Ok(records) => {
                 let added = group.add(&records);
-                added.map(|()| Ok(decommission::progress(&self.policy(&group.image), broker)))
+                let progress = decommission_progress(&group.image, broker);
+                added.map(|()| progress.ok_or(DecommissionError::NotBegun { broker }))
             }
         };
         group.answer(reply, begun);

@@ -64,13 +64,17 @@ pub(super) fn decommission(policy: &Policy<'_>, broker: BrokerId) -> Result<Vec<
     Ok(records)
 }
 
-pub(super) fn progress(policy: &Policy<'_>, broker: BrokerId) -> Decommission {
+/// `None`: none is in progress.
+pub(crate) fn decommission_progress(image: &Image, broker: BrokerId) -> Option<Decommission> {
+    if !is_cordoned(image, broker) {
+        return None;
+    }
     let (mut replicas_left, mut moving) = (0, 0);
-    for (_, _, state, _) in policy.partitions_on(broker) {
+    for (_, _, state) in image.partitions().filter(|(_, _, state)| state.replica_on(broker).is_some()) {
         replicas_left += 1;
         moving += usize::from(state.removing.contains(&broker));
     }
-    Decommission { broker, replicas_left, moving }
+    Some(Decommission { broker, replicas_left, moving })
 }
 
 /// What has not finished moving stays; what has does not come back.
