@@ -47,7 +47,8 @@ fn alter_from(
     let broker = BrokerId(sender);
     let epoch = image.brokers[&broker].epoch;
     let request = AlterPartition { broker, epoch, topics: vec![(topic, vec![proposed])] };
-    let (records, refusals) = alter_partitions(&with_minimum(image, MINIMUM), &request).unwrap();
+    let decided = alter_partitions(&with_minimum(image, MINIMUM), &request);
+    let (records, refusals) = decided.unwrap_or_else(|error| panic!("{error}"));
     apply(image, &records);
     answers(image, &request, &refusals).remove(0).1.remove(0).1
 }
@@ -172,8 +173,9 @@ fn a_leader_that_has_recovered_says_so_and_only_then_has_company() {
 
 #[test]
 fn a_reassignment_is_finished_when_all_of_its_targets_are_in_sync_and_not_before() {
-    // Target; sets in turn; who leads after the last, in which epoch.
-    let table: [(&[i32], &[&[i32]], i32); 2] = [(&[0, 3], &[&[0, 1, 2, 3]], 0), (&[3, 1], &[&[0, 3], &[0, 1, 3]], 3)];
+    /// Target; sets in turn; who leads after the last.
+    type Row<'a> = (&'a [i32], &'a [&'a [i32]], i32);
+    let table: [Row<'_>; 2] = [(&[0, 3], &[&[0, 1, 2, 3]], 0), (&[3, 1], &[&[0, 3], &[0, 1, 3]], 3)];
     for (target, steps, leader) in table {
         let (mut image, topic) = image();
         let wanted = vec![("t".to_owned(), vec![(PartitionId(0), Some(ids(target)))])];

@@ -75,7 +75,9 @@ fn what_is_cancelled_is_as_it_was() {
     assert!(image.partitions().all(|(_, _, state)| !state.is_reassigning()));
     let after: Vec<_> = image.partitions().map(|(_, _, state)| state.replicas.clone()).collect();
     let sorted = |mut all: Vec<Vec<crate::metadata::Replica>>| {
-        all.iter_mut().for_each(|replicas| replicas.sort_by_key(|replica| replica.broker));
+        for replicas in &mut all {
+            replicas.sort_by_key(|replica| replica.broker);
+        }
         all
     };
     assert_eq!(sorted(after), sorted(before));

@@ -77,7 +77,7 @@ fn a_copy_on_a_volume_that_is_gone_is_no_other_copy() {
 fn only_a_volume_that_is_known_under_its_broker_is_discarded() {
     let mut image = image(&[0, 1], &[]);
     let (directory, owner, broker) = (volume(0), BrokerId(0), BrokerId(1));
-    let owned = DiscardError::OwnedByOther { directory, owner, broker };
-    assert_eq!(discard_from(&mut image, 1, volume(0)), Err(owned));
+    let refused = DiscardError::OwnedByOther { directory, owner, broker };
+    assert_eq!(discard_from(&mut image, 1, volume(0)), Err(refused));
     assert_eq!(discard_from(&mut image, 1, volume(7)), Err(DiscardError::Unknown { directory: volume(7) }));
 }

@@ -112,8 +112,9 @@ fn what_does_not_exist_has_no_leader() {
 
 #[test]
 fn leadership_returns_to_preferred_leaders_that_are_in_sync() {
-    // ISR, leader, fenced, about to be restarted; who leads after it.
-    let table: [(&[i32], i32, &[i32], &[i32], i32); 5] = [
+    /// ISR, leader, fenced, about to be restarted; who leads after it.
+    type Row<'a> = (&'a [i32], i32, &'a [i32], &'a [i32], i32);
+    let table: [Row<'_>; 5] = [
         (&[0, 1, 2], 1, &[], &[], 0),
         (&[0, 1, 2], 0, &[], &[], 0),
         (&[1, 2], 1, &[], &[], 1),

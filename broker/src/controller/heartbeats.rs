@@ -57,11 +57,10 @@ pub(super) fn transition(
         (true, _) if heartbeat.wants_shutdown => Transition::Stop,
         // Who has begun to stop does not come back but as another process.
         (true, false) if !wants_fence && heartbeat.is_caught_up() => Transition::Unfence,
-        (true, _) => Transition::None,
         (false, _) if wants_fence => Transition::Fence,
         (false, false) if heartbeat.wants_shutdown => Transition::BeginShutdown,
         (false, true) if has_handed_over() => Transition::Stop,
-        (false, _) => Transition::None,
+        _ => Transition::None,
     }
 }
 

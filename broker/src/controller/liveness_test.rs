@@ -78,7 +78,7 @@ fn register(bench: &mut Bench, id: i32, directory: DirectoryId) -> Result<Broker
     let registration = Registration {
         id: BrokerId(id),
         cluster_id: CLUSTER.to_owned(),
-        incarnation: IncarnationId(Uuid::from_u128(u128::try_from(bench.image.end_offset.0).unwrap())),
+        incarnation: IncarnationId(Uuid::from_u128(bench.image.end_offset.0.unsigned_abs().into())),
         directory,
         previous_epoch: None,
         endpoints: Vec::new(),

@@ -102,12 +102,12 @@ mod tests {
     use super::*;
 
     fn candidates(racks: &[Option<&str>]) -> Vec<Candidate> {
-        let candidate = |(id, rack): (i32, &Option<&str>)| Candidate {
+        let candidate = |(id, rack): (i32, Option<&str>)| Candidate {
             id: BrokerId(id),
             rack: rack.map(str::to_owned),
             is_active: true,
         };
-        (0..).zip(racks).map(candidate).collect()
+        (0..).zip(racks.iter().copied()).map(candidate).collect()
     }
 
     #[test]

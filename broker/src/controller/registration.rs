@@ -75,7 +75,7 @@ fn check_features(image: &Image, ranges: &[FeatureRange]) -> Result<(), Registra
     for (name, level) in &image.features {
         let range = ranges.iter().find(|range| range.name == *name);
         if !range.is_some_and(|range| (range.min..=range.max).contains(level)) {
-            let supported = range.map_or("none".to_owned(), |range| format!("{} to {}", range.min, range.max));
+            let supported = range.map_or_else(|| "none".to_owned(), |range| format!("{} to {}", range.min, range.max));
             return Err(RegistrationError::UnsupportedFeature { name: name.clone(), level: *level, supported });
         }
     }
