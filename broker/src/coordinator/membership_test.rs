@@ -197,13 +197,13 @@ fn silence_ends_membership_and_waiting_does_not() {
     let mut long = bench.stable("long", 2);
     let first = long.remove(0);
     let mut waiting = bench.join("long", again(&first.member));
-    for _ in 0..5 {
+    for _ in 0..11 {
         bench.pass(SESSION / 2);
         let heartbeat = bench.heartbeat("long", claim(&long[0].member), first.generation);
         assert_eq!(heartbeat, Err(GroupError::RebalanceInProgress));
     }
     assert!(waits(&mut waiting));
-    bench.pass(REBALANCE);
+    bench.pass(SESSION / 2);
     let alone = told(&mut waiting).unwrap();
     assert_eq!(alone.members.len(), 1, "who does not join in time is out, however alive");
 }

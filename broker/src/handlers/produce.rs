@@ -20,7 +20,8 @@ use super::errors::KafkaError as _;
 use super::large_batches::{LARGE_BYTES_MAX, OPENED_BYTES_MAX};
 use super::{Broker, Outcome, Request, RequestError, topics};
 use crate::clock;
-use crate::metadata::Image;
+use crate::controller::is_internal_topic;
+use crate::metadata::{Image, TopicImage};
 use crate::replica::{Partition, ProduceError, RequiredAcks};
 
 /// First version that carries topic ids instead of names (KIP-516).
@@ -115,7 +116,8 @@ impl Broker {
         let mut unsynced = Vec::new();
         for data in topic.partition_data {
             let index = data.index;
-            let partition = found.and_then(|topic| self.hosted(topic, index)).and_then(|found| Ok((found, acks?)));
+            let partition = found.and_then(writable).and_then(|topic| self.hosted(topic, index));
+            let partition = partition.and_then(|found| Ok((found, acks?)));
             let written = match &partition {
                 Ok((partition, acks)) => self.produce_partition(partition, data, *acks, request).await,
                 Err(error) => Err(Refusal::Kafka(*error)),
@@ -175,6 +177,11 @@ impl Broker {
         let checked = self.large_batches.open(move || produce::check(records, &large, clock::wall())).await;
         Ok(checked.ok_or(Refusal::Kafka(ResponseError::UnknownServerError))??)
     }
+}
+
+/// What coordinators keep is theirs alone to write.
+fn writable(topic: &TopicImage) -> Result<&TopicImage, ResponseError> {
+    if is_internal_topic(&topic.name) { Err(ResponseError::InvalidTopicException) } else { Ok(topic) }
 }
 
 /// Others of the reactor go on meanwhile, and all of them share the syncs.

@@ -1,6 +1,7 @@
 //! Every version of every API that ApiVersions announces is answered in that version.
 
 mod administration;
+mod groups;
 
 use crate::harness::Site;
 use crate::harness::batches::produced;
@@ -80,7 +81,17 @@ fn every_announced_version_is_served() {
             | "DescribeLogDirs"
             | "AlterReplicaLogDirs"
             | "DescribeProducers"
-            | "DeleteRecords" => {}
+            | "DeleteRecords"
+            | "OffsetCommit"
+            | "OffsetFetch"
+            | "JoinGroup"
+            | "Heartbeat"
+            | "LeaveGroup"
+            | "SyncGroup"
+            | "DescribeGroups"
+            | "ListGroups"
+            | "DeleteGroups"
+            | "OffsetDelete" => {}
             "UnregisterBroker" => assert_eq!(api.versions.last, 0, "tested with the life of a broker"),
             other => panic!("{other} is served but not tested here"),
         }
@@ -93,6 +104,9 @@ fn every_announced_version_is_served() {
     client.metadata();
     client.init_producer_id();
     client.find_coordinator();
+    client.join_and_sync();
+    client.offsets_of_groups();
+    client.administer_groups();
     client.incremental_alter_configs();
     client.alter_configs();
     client.describe_configs();
@@ -317,8 +331,8 @@ impl Client {
         for version in versions("ListConfigResources") {
             let response = self.wire.call(version, &ListConfigResourcesRequest::default());
             let listed = response.config_resources.len();
-            // Of version 1: six topics, one broker, and its log levels.
-            assert_eq!((response.error_code, listed), (0, if version == 0 { 0 } else { 8 }), "version {version}");
+            // Of version 1: six topics and that of the offsets, one broker, and its log levels.
+            assert_eq!((response.error_code, listed), (0, if version == 0 { 0 } else { 9 }), "version {version}");
         }
     }
 

@@ -10,6 +10,7 @@ mod damage;
 mod deletion;
 mod every_version;
 mod full_disk;
+mod groups;
 mod harness;
 mod hostile;
 mod management_api;
