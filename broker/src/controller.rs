@@ -1,6 +1,9 @@
-//! The metadata quorum's leader on this node: decides on changes of the cluster, writes them down, tells the broker.
+//! The metadata on this node: the quorum that agrees on it, and the controller that decides on changes of the cluster
+//! where this node leads.
 
+mod active;
 mod alter_partition;
+mod batches;
 mod brokers;
 mod command;
 mod configs;
@@ -25,13 +28,18 @@ mod partitions;
 mod placement;
 mod policy;
 mod producer_ids;
+mod quorum;
 mod quorum_state;
 mod reassignments;
 mod registration;
+mod replayer;
 mod runtime;
 mod sessions;
 #[cfg(test)]
 mod simulation_test;
+mod snapshot;
+mod snapshots;
+mod start;
 #[cfg_attr(not(test), expect(dead_code, reason = "the management API and the dialling of brokers come next"))]
 mod suspicion;
 #[cfg(test)]
@@ -53,9 +61,11 @@ pub(crate) use partition_change::Election;
 pub(crate) use partitions::{CreatePartitionsError, PartitionsSpec};
 pub(crate) use placement::AssignmentError;
 pub(crate) use producer_ids::{AllocateError, ProducerIdAllocator, ProducerIdError};
+pub(crate) use quorum::{QuorumDescription, QuorumHandle};
 pub(crate) use reassignments::{FactorChange, ReassignmentError};
 pub(crate) use registration::{Registration, RegistrationError};
-pub(crate) use runtime::{Controller, ControllerContext, ControllerStartError, ControllerThread};
+pub(crate) use runtime::ControllerContext;
+pub(crate) use start::{ControllerSite, ControllerStartError, ControllerThread, start};
 pub(crate) use topic_deletion::{DeleteTopicError, DeletedTopic, TopicDeletion, TopicSelector};
 pub(crate) use topics::{
     CreateTopicError, CreatedTopic, TopicDefaults, TopicSpec, is_internal_topic, is_legal_topic_name,

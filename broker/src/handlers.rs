@@ -1,6 +1,7 @@
 //! Requests in, responses out: one file per API. The only place, with [`crate::server`]'s frames, that knows Kafka's
 //! message types.
 
+mod add_raft_voter;
 mod allocate_producer_ids;
 mod alter_configs;
 mod alter_partition;
@@ -8,6 +9,7 @@ mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
 mod api_versions;
 mod authorized_operations;
+mod begin_quorum_epoch;
 mod broker_heartbeat;
 mod broker_registration;
 mod configs;
@@ -25,9 +27,12 @@ mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
+mod end_quorum_epoch;
 mod errors;
 mod fetch;
+mod fetch_metadata;
 mod fetch_response;
+mod fetch_snapshot;
 mod find_coordinator;
 mod groups;
 mod heartbeat;
@@ -46,10 +51,14 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod quorum;
+mod remove_raft_voter;
 mod sync_group;
 mod topics;
 mod unregister_broker;
 mod update_features;
+mod update_raft_voter;
+mod vote;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -65,8 +74,8 @@ use protocol::types::{ClusterId, DirectoryId, IncarnationId};
 use storage::LogSlice;
 use tokio::sync::Notify;
 
-use crate::config::{BrokerConfig, Listener};
-use crate::controller::{ControllerHandle, ProducerIdAllocator};
+use crate::config::{BrokerConfig, Listener, ListenerKind};
+use crate::controller::{ControllerHandle, ProducerIdAllocator, QuorumHandle};
 use crate::coordinator::CoordinatorHandle;
 use crate::metadata::Image;
 use crate::metrics::{Metrics, RequestMetrics};
@@ -92,6 +101,7 @@ pub(crate) struct Broker {
     pub(crate) image: Arc<ArcSwap<Image>>,
     pub(crate) replicas: Arc<ReplicaManager>,
     pub(crate) controller: ControllerHandle,
+    pub(crate) raft: QuorumHandle,
     pub(crate) producer_ids: ProducerIdAllocator,
     pub(crate) groups: CoordinatorHandle,
     pub(crate) large_batches: LargeBatches,
@@ -151,6 +161,8 @@ pub(crate) enum RequestError {
     Header(#[from] HeaderError),
     #[error("{api} is not served on listener {listener}")]
     WrongListener { api: &'static str, listener: String },
+    #[error("{api}: the quorum on this node has stopped")]
+    QuorumStopped { api: &'static str },
     #[error("{0} is in the API table but has no handler")]
     NoHandler(&'static str),
     #[error("{api} version {version}: {fault}")]
@@ -205,6 +217,9 @@ impl Broker {
     async fn dispatch(&self, mut request: Request<'_>) -> Result<Outcome, RequestError> {
         match request.api.key() {
             ApiKey::Produce => self.produce(request).await,
+            ApiKey::Fetch if request.context.listener.kind == ListenerKind::Controller => {
+                self.fetch_metadata(&mut request).await.and_then(|body| request.respond(&body))
+            }
             ApiKey::Fetch => self.fetch(request).await,
             ApiKey::ListOffsets => self.list_offsets(&mut request).await.and_then(|body| request.respond(&body)),
             ApiKey::Metadata => self.metadata(&mut request).await.and_then(|body| request.respond(&body)),
@@ -243,7 +258,20 @@ impl Broker {
             ApiKey::ListPartitionReassignments => {
                 self.list_partition_reassignments(&mut request).and_then(|body| request.respond(&body))
             }
-            ApiKey::DescribeQuorum => self.describe_quorum(&mut request).and_then(|body| request.respond(&body)),
+            ApiKey::Vote => self.vote(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::BeginQuorumEpoch => {
+                self.begin_quorum_epoch(&mut request).await.and_then(|body| request.respond(&body))
+            }
+            ApiKey::EndQuorumEpoch => self.end_quorum_epoch(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::FetchSnapshot => self.fetch_snapshot(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::AddRaftVoter => self.add_raft_voter(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::RemoveRaftVoter => {
+                self.remove_raft_voter(&mut request).await.and_then(|body| request.respond(&body))
+            }
+            ApiKey::UpdateRaftVoter => {
+                self.update_raft_voter(&mut request).await.and_then(|body| request.respond(&body))
+            }
+            ApiKey::DescribeQuorum => self.describe_quorum(&mut request).await.and_then(|body| request.respond(&body)),
             ApiKey::AlterPartition => self.alter_partition(&mut request).await.and_then(|body| request.respond(&body)),
             ApiKey::BrokerRegistration => {
                 self.broker_registration(&mut request).await.and_then(|body| request.respond(&body))

@@ -30,6 +30,7 @@ pub struct FormatOptions {
     pub cluster_id: String,
     pub standalone: bool,
     pub initial_controllers: Vec<String>,
+    pub no_initial_controllers: bool,
     pub ignore_formatted: bool,
 }
 
@@ -183,20 +184,25 @@ pub fn write_reference(directory: &Path) -> Result<(), BrokerError> {
     pages.iter().try_for_each(|(name, page)| std::fs::write(directory.join(name), page)).map_err(failed)
 }
 
+/// None on a node that joins a cluster.
 fn initial_voters(
     config: &BrokerConfig,
     options: &FormatOptions,
     directory_id: DirectoryId,
 ) -> Result<Vec<Voter>, BrokerError> {
+    if options.no_initial_controllers {
+        return Ok(Vec::new());
+    }
     if !options.initial_controllers.is_empty() {
         let parsed = options.initial_controllers.iter().map(|text| text.parse::<Voter>());
         return Ok(parsed.collect::<Result<_, _>>().map_err(FormatError::from)?);
     }
-    let listed = !config.values.get_list("controller.quorum.voters").is_empty();
-    if options.standalone || listed {
+    let listed = config.values.get_list("controller.quorum.voters").len();
+    if options.standalone || listed == 1 {
         return Ok(vec![own_voter(config, directory_id)]);
     }
-    let reason = "add --standalone for the only controller of a new cluster, or --initial-controllers";
+    let reason = "add --standalone for the only controller of a new cluster, --initial-controllers where there are \
+                  several, or --no-initial-controllers for a node that joins a cluster";
     Err(FormatError::Voters(reason.to_owned()).into())
 }
 

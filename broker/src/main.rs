@@ -82,6 +82,9 @@ struct FormatArgs {
     /// The controllers of a new cluster: ID@HOST:PORT:DIRECTORY-ID.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     initial_controllers: Vec<String>,
+    /// The node joins a cluster, and learns of its controllers there.
+    #[arg(long, conflicts_with_all = ["standalone", "initial_controllers"])]
+    no_initial_controllers: bool,
     /// Leave a directory that is formatted already as it is.
     #[arg(long)]
     ignore_formatted: bool,
@@ -136,6 +139,7 @@ fn format_options(args: &FormatArgs) -> FormatOptions {
         cluster_id: args.cluster_id.clone(),
         standalone: args.standalone,
         initial_controllers: args.initial_controllers.clone(),
+        no_initial_controllers: args.no_initial_controllers,
         ignore_formatted: args.ignore_formatted,
     }
 }

@@ -2,6 +2,7 @@
 
 mod image;
 mod quorum_view;
+mod records;
 mod replay;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -13,5 +14,5 @@ pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
 pub(crate) const METADATA_DIRECTORY: &str = "__cluster_metadata-0";
 
 pub(crate) use image::{BrokerImage, ConfigResource, Image, PartitionImage, Replica, TopicImage, UnknownPartition};
-pub(crate) use quorum_view::{QuorumLeader, QuorumView};
+pub(crate) use quorum_view::{QuorumLeader, QuorumView, VoterProgress};
 pub(crate) use replay::{ReplayError, replay};

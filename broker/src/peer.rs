@@ -7,6 +7,7 @@ mod forwarding;
 mod frames;
 mod membership;
 mod producer_ids;
+mod quorum;
 #[cfg(test)]
 mod testing;
 
@@ -18,3 +19,4 @@ pub(crate) use membership::{
     Heartbeat, HeartbeatAnswer, NodeDescription, Refusal, register_broker, register_controller, send_heartbeat,
 };
 pub(crate) use producer_ids::{ProducerIdAllocator, ProducerIdError};
+pub(crate) use quorum::{METADATA_TOPIC_ID, QuorumAnswer, QuorumCallError, call as call_quorum};

@@ -16,6 +16,7 @@ mod cluster;
 mod configs;
 mod data;
 mod groups;
+mod quorum;
 mod responses;
 mod security;
 mod topics;
@@ -32,6 +33,7 @@ pub use cluster::*;
 pub use configs::*;
 pub use data::*;
 pub use groups::*;
+pub use quorum::*;
 pub use responses::*;
 pub use security::*;
 pub use topics::*;
@@ -83,10 +85,14 @@ pub static REQUESTS: &[&Request] = &[
     &ALTER_CLIENT_QUOTAS,
     &DESCRIBE_USER_SCRAM_CREDENTIALS,
     &ALTER_USER_SCRAM_CREDENTIALS,
+    &VOTE,
+    &BEGIN_QUORUM_EPOCH,
+    &END_QUORUM_EPOCH,
     &DESCRIBE_QUORUM,
     &ALTER_PARTITION,
     &UPDATE_FEATURES,
     &ENVELOPE,
+    &FETCH_SNAPSHOT,
     &DESCRIBE_CLUSTER,
     &DESCRIBE_PRODUCERS,
     &BROKER_REGISTRATION,
@@ -98,6 +104,9 @@ pub static REQUESTS: &[&Request] = &[
     &CONTROLLER_REGISTRATION,
     &LIST_CONFIG_RESOURCES,
     &DESCRIBE_TOPIC_PARTITIONS,
+    &ADD_RAFT_VOTER,
+    &REMOVE_RAFT_VOTER,
+    &UPDATE_RAFT_VOTER,
 ];
 
 /// Versions `first` to `last`, both included; none where `last < first`.

@@ -137,7 +137,6 @@ pub(super) enum Command {
         directory: DirectoryId,
         reply: Reply<Result<(), DiscardError>>,
     },
-    Stop,
 }
 
 /// Somebody wants to restart a broker.

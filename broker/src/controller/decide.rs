@@ -143,7 +143,6 @@ impl Decider {
                 info!(%broker, %directory, refused = discarded.is_err(), "a volume is to be discarded");
                 group.answer_after(reply, fallible(discarded.map(|records| (records, ()))));
             }
-            Command::Stop => {}
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! bootstrap.checkpoint                                             the feature levels that the log begins with
-//! __cluster_metadata-0/00000000000000000000-0000000000.checkpoint  kraft.version and the first voters (KIP-853)
+//! __cluster_metadata-0/00000000000000000000-0000000000.checkpoint  kraft.version and the first voters (KIP-853);
+//!                                                                  none on a node that joins a cluster
 //! meta.properties                                                  written last: with it the directory is formatted
 //! ```
 
@@ -10,23 +11,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use protocol::batch::{BatchHeader, HEADER_LENGTH};
+use protocol::metadata_records::MetadataRecord;
 use protocol::metadata_records::control::{ControlRecord, Voter as VoterRecord, VoterEndpoint};
-use protocol::metadata_records::{DecodeError, MetadataRecord};
-use protocol::produce::CheckedBatch;
-use protocol::records::{self, RecordError};
-use protocol::types::{ClusterId, DirectoryId, Timestamp};
+use protocol::types::{ClusterId, DirectoryId, LeaderEpoch, Offset, Timestamp};
+use raft::SnapshotId;
 use storage::{Disk, MetaProperties, directory};
 
+use super::batches::Record;
 use super::features;
-use super::metadata_log::{EncodeError, encode_control, encode_records};
+use super::metadata_log::{EncodeError, encode_records};
+use super::snapshot::{self, SnapshotFault, SnapshotWriter};
 use super::voter::{InvalidVoter, Voter};
 use crate::clock;
 use crate::config::{BrokerConfig, ListenerKind};
 use crate::metadata::METADATA_DIRECTORY;
 
 const BOOTSTRAP_FILE: &str = "bootstrap.checkpoint";
-const FIRST_SNAPSHOT_FILE: &str = "00000000000000000000-0000000000.checkpoint";
+/// Of the voters that a cluster begins with.
+const FIRST_SNAPSHOT: SnapshotId = SnapshotId { end_offset: Offset(0), epoch: LeaderEpoch(0) };
 const BOOTSTRAP_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Who the directory will belong to.
@@ -34,6 +36,7 @@ const BOOTSTRAP_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub(crate) struct FormatPlan {
     pub(crate) cluster_id: ClusterId,
     pub(crate) directory_id: DirectoryId,
+    /// Empty: the node joins a cluster, and learns of its voters there.
     pub(crate) voters: Vec<Voter>,
 }
 
@@ -72,8 +75,8 @@ impl From<InvalidVoter> for FormatError {
 pub(crate) enum BootstrapError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("{}: {reason}", path.display())]
-    Malformed { path: PathBuf, reason: String },
+    #[error("{}: {source}", path.display())]
+    Malformed { path: PathBuf, source: SnapshotFault },
 }
 
 /// Leaves a directory that is formatted, in use or has something else in it as it is.
@@ -94,7 +97,9 @@ pub(crate) fn format_directory(
         storage::replace_file(&**disk, path, &bytes).map_err(|source| FormatError::Io { path: path.to_owned(), source })
     };
     write(&root.join(BOOTSTRAP_FILE), bootstrap_snapshot(now)?)?;
-    write(&metadata.join(FIRST_SNAPSHOT_FILE), voters_snapshot(config, plan, now)?)?;
+    if !plan.voters.is_empty() {
+        write(&snapshot::path(&metadata, FIRST_SNAPSHOT), voters_snapshot(config, plan, now)?)?;
+    }
     let properties = MetaProperties {
         cluster_id: plan.cluster_id.clone(),
         node_id: config.broker_id,
@@ -116,21 +121,35 @@ fn check_unused(disk: &dyn Disk, root: &Path) -> Result<(), FormatError> {
     }
 }
 
-/// One voter, and it is this node with this directory.
+/// Where there are voters this node is one of them, with this directory; no id and no directory stands there twice.
 fn check_voters(config: &BrokerConfig, plan: &FormatPlan) -> Result<(), FormatError> {
-    match plan.voters.as_slice() {
-        [voter] if voter.id == config.broker_id && voter.directory_id == plan.directory_id => Ok(()),
-        [voter] => Err(FormatError::Voters(format!(
-            "the only voter must be node {} with directory {}, not node {} with directory {}",
-            config.broker_id, plan.directory_id, voter.id, voter.directory_id
+    let (id, directory_id) = (config.broker_id, plan.directory_id);
+    let mut seen: Vec<&Voter> = Vec::new();
+    for voter in &plan.voters {
+        if seen.iter().any(|other| other.id == voter.id || other.directory_id == voter.directory_id) {
+            let reason = format!("node {} or its directory {} stands there twice", voter.id, voter.directory_id);
+            return Err(FormatError::Voters(reason));
+        }
+        seen.push(voter);
+    }
+    match plan.voters.iter().find(|voter| voter.id == id) {
+        None if plan.voters.is_empty() => Ok(()),
+        Some(own) if own.directory_id == directory_id => Ok(()),
+        Some(own) => Err(FormatError::Voters(format!(
+            "node {id} is a voter with directory {}, but its directory is to be {directory_id}",
+            own.directory_id
         ))),
-        voters => Err(FormatError::Voters(format!("{} voters: a cluster of one node has one", voters.len()))),
+        None => Err(FormatError::Voters(format!(
+            "node {id} is none of the voters: a node that joins a cluster is formatted without any"
+        ))),
     }
 }
 
 fn bootstrap_snapshot(now: Timestamp) -> Result<Vec<u8>, EncodeError> {
     let levels = features::INITIAL.map(|(name, level)| MetadataRecord::FeatureLevel { name: name.to_owned(), level });
-    snapshot(now, encode_records(&levels, now)?)
+    let mut writer = SnapshotWriter::begin(FIRST_SNAPSHOT.epoch, now, Vec::new(), now)?;
+    writer.push(encode_records(&levels, now)?);
+    writer.finish(now)
 }
 
 fn voters_snapshot(config: &BrokerConfig, plan: &FormatPlan, now: Timestamp) -> Result<Vec<u8>, EncodeError> {
@@ -144,72 +163,22 @@ fn voters_snapshot(config: &BrokerConfig, plan: &FormatPlan, now: Timestamp) -> 
         kraft_version_max: features::KRAFT_VERSION_LEVEL,
     };
     let voters = ControlRecord::KRaftVoters(plan.voters.iter().map(voter).collect());
-    snapshot(now, encode_control(&[ControlRecord::KRaftVersion(features::KRAFT_VERSION_LEVEL), voters], now)?)
+    let control = vec![ControlRecord::KRaftVersion(features::KRAFT_VERSION_LEVEL), voters];
+    SnapshotWriter::begin(FIRST_SNAPSHOT.epoch, now, control, now)?.finish(now)
 }
 
-/// A snapshot is a sequence of batches between a header and a footer, with offsets from 0.
-fn snapshot(now: Timestamp, content: CheckedBatch) -> Result<Vec<u8>, EncodeError> {
-    let header = encode_control(&[ControlRecord::SnapshotHeader { last_contained_log_timestamp: now }], now)?;
-    let footer = encode_control(&[ControlRecord::SnapshotFooter], now)?;
-    let mut bytes = Vec::new();
-    let mut base_offset = protocol::types::Offset(0);
-    for batch in [header, content, footer] {
-        let leader_epoch = protocol::types::LeaderEpoch(0);
-        let stamped = BatchHeader { base_offset, leader_epoch, ..batch.header };
-        base_offset = stamped.next_offset();
-        bytes.extend_from_slice(&stamped.encode());
-        bytes.extend_from_slice(batch.bytes.get(HEADER_LENGTH..).unwrap_or_default());
-    }
-    Ok(bytes)
-}
-
-/// What a new metadata log begins with.
-#[derive(Debug, Default)]
-pub(super) struct Bootstrap {
-    /// `kraft.version` and the voters.
-    pub(super) control: Vec<ControlRecord>,
-    /// The feature levels.
-    pub(super) metadata: Vec<MetadataRecord>,
-}
-
-pub(super) fn read_bootstrap(disk: &dyn Disk, root: &Path) -> Result<Bootstrap, BootstrapError> {
-    let mut bootstrap = Bootstrap::default();
-    for path in [root.join(METADATA_DIRECTORY).join(FIRST_SNAPSHOT_FILE), root.join(BOOTSTRAP_FILE)] {
-        let bytes = storage::read_file(disk, &path, BOOTSTRAP_BYTES_MAX)
-            .map_err(|source| BootstrapError::Io { path: path.clone(), source })?;
-        bootstrap.parse_snapshot(&bytes).map_err(|reason| BootstrapError::Malformed { path, reason })?;
-    }
-    Ok(bootstrap)
-}
-
-impl Bootstrap {
-    fn parse_snapshot(&mut self, mut bytes: &[u8]) -> Result<(), String> {
-        while !bytes.is_empty() {
-            let head = bytes.first_chunk::<HEADER_LENGTH>().ok_or("it ends within a batch header")?;
-            let header = BatchHeader::decode(head);
-            let length = header.length().filter(|length| *length <= bytes.len()).ok_or("it ends within a batch")?;
-            let (batch, rest) = bytes.split_at(length);
-            self.parse_batch(batch, header.attributes.is_control())?;
-            bytes = rest;
+/// The feature levels that a new metadata log begins with.
+pub(super) fn read_bootstrap(disk: &dyn Disk, root: &Path) -> Result<Vec<MetadataRecord>, BootstrapError> {
+    let path = root.join(BOOTSTRAP_FILE);
+    let read = storage::read_file(disk, &path, BOOTSTRAP_BYTES_MAX);
+    let bytes = read.map_err(|source| BootstrapError::Io { path: path.clone(), source })?;
+    let mut records = Vec::new();
+    let visited = snapshot::visit(&bytes, |record| {
+        if let Record::Metadata(record) = record {
+            records.push(record);
         }
         Ok(())
-    }
-
-    fn parse_batch(&mut self, batch: &[u8], is_control: bool) -> Result<(), String> {
-        let opened = records::walk(batch, 0).map_err(|error: RecordError| error.to_string())?;
-        for record in &opened {
-            let record = record.map_err(|error| error.to_string())?;
-            let (key, value) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
-            let described = |error: DecodeError| error.to_string();
-            if !is_control {
-                self.metadata.push(MetadataRecord::decode(value).map_err(described)?);
-                continue;
-            }
-            match ControlRecord::decode(key, value).map_err(described)? {
-                ControlRecord::SnapshotHeader { .. } | ControlRecord::SnapshotFooter => {}
-                record => self.control.push(record),
-            }
-        }
-        Ok(())
-    }
+    });
+    visited.map_err(|source| BootstrapError::Malformed { path, source })?;
+    Ok(records)
 }

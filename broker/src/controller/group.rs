@@ -7,10 +7,11 @@ use protocol::types::TopicId;
 use super::command::Reply;
 use super::handle::ControllerError;
 use super::metadata_log::encode_records;
+use super::replayer::Delta;
 use crate::clock;
 use crate::metadata::{ConfigResource, Image, replay};
 
-/// An answer that waits for the sync, and is told whether what it says came to be.
+/// An answer that waits for the commit, and is told whether what it says came to be.
 pub(super) type Answer = Box<dyn FnOnce(Result<(), ControllerError>) + Send>;
 
 pub(super) struct Group {
@@ -26,10 +27,7 @@ pub(super) struct Batch {
     pub(super) records: CheckedBatch,
     /// The image that follows it.
     pub(super) image: Image,
-    /// Topics that it creates, changes or deletes.
-    pub(super) topics: Vec<TopicId>,
-    /// What it configures.
-    pub(super) configured: Vec<ConfigResource>,
+    pub(super) delta: Delta,
 }
 
 impl Group {
@@ -48,10 +46,9 @@ impl Group {
             assert!(replayed.is_ok(), "the controller decided on what its image cannot replay: {replayed:?}");
         }
         self.image.end_offset = self.image.end_offset.advance(batch.header.records_count.into());
-        let mut topics: Vec<_> = records.iter().filter_map(topic_of).collect();
-        topics.dedup();
-        let configured = records.iter().filter_map(configured_by).collect();
-        self.batches.push(Batch { records: batch, image: self.image.clone(), topics, configured });
+        let mut delta = Delta::default();
+        records.iter().for_each(|record| delta.add(record));
+        self.batches.push(Batch { records: batch, image: self.image.clone(), delta });
         Ok(())
     }
 
@@ -62,7 +59,7 @@ impl Group {
         self.answer(reply, written);
     }
 
-    /// Sent after the sync. Who asked may be gone: that is no concern of the log's.
+    /// Sent after the commit. Who asked may be gone: that is no concern of the log's.
     pub(super) fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, result: Result<T, ControllerError>) {
         let send = move |committed: Result<(), ControllerError>| {
             let _gone = reply.send(committed.and(result));
@@ -72,7 +69,7 @@ impl Group {
 }
 
 /// The topic whose partitions a record is about.
-fn topic_of(record: &MetadataRecord) -> Option<TopicId> {
+pub(super) fn topic_of(record: &MetadataRecord) -> Option<TopicId> {
     match record {
         MetadataRecord::Partition(partition) => Some(partition.topic_id),
         MetadataRecord::PartitionChange(change) => Some(change.topic_id),
@@ -81,7 +78,7 @@ fn topic_of(record: &MetadataRecord) -> Option<TopicId> {
     }
 }
 
-fn configured_by(record: &MetadataRecord) -> Option<ConfigResource> {
+pub(super) fn configured_by(record: &MetadataRecord) -> Option<ConfigResource> {
     match record {
         MetadataRecord::Config { resource_type, resource_name, .. } => {
             Some(ConfigResource { kind: *resource_type, name: resource_name.clone() })

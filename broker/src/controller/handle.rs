@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use protocol::metadata_records::RegisterControllerRecord;
-use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, PartitionId};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, PartitionId};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::alter_partition::{AlterPartition, AlteredPartitions};
 use super::brokers::BrokerEpochError;
@@ -28,6 +28,7 @@ use super::suspicion::{Probe, ProbeOutcome};
 use super::topic_deletion::{TopicDeletion, TopicSelector};
 use super::topics::TopicSpec;
 use crate::clock;
+use crate::metadata::QuorumView;
 
 /// Commands that wait for the controller; whoever sends one more waits.
 const COMMANDS_QUEUED_MAX: usize = 1024;
@@ -39,10 +40,19 @@ const PROBES_QUEUED_MAX: usize = 64;
 pub(crate) enum ControllerError {
     #[error("the controller has stopped")]
     Stopped,
+    #[error("this node is not the active controller; {}", leader_of(*leader, *epoch))]
+    NotController { leader: Option<BrokerId>, epoch: LeaderEpoch },
     #[error("the request cannot be written to the metadata log: {0}")]
     Encode(#[from] EncodeError),
-    #[error("no space left for the metadata log: nothing was changed")]
+    #[error("no space left for the metadata log: what was asked for waits, and may still come to be")]
     NoSpace,
+}
+
+fn leader_of(leader: Option<BrokerId>, epoch: LeaderEpoch) -> String {
+    match leader {
+        Some(leader) => format!("in epoch {epoch} node {leader} is"),
+        None => format!("in epoch {epoch} none is known yet"),
+    }
 }
 
 /// Where the rest of the broker sends commands.
@@ -51,6 +61,7 @@ pub(crate) struct ControllerHandle {
     commands: mpsc::Sender<Command>,
     heard: Arc<Heard>,
     probes: Arc<Mutex<mpsc::Receiver<Probe>>>,
+    view: watch::Receiver<QuorumView>,
 }
 
 /// The other end of a [`ControllerHandle`].
@@ -68,12 +79,12 @@ pub(super) struct Outside {
 }
 
 impl ControllerHandle {
-    pub(super) fn new() -> (Self, Inbox) {
+    pub(super) fn new(view: watch::Receiver<QuorumView>) -> (Self, Inbox) {
         let (commands, receiver) = mpsc::channel(COMMANDS_QUEUED_MAX);
         let (probes, wanted) = mpsc::channel(PROBES_QUEUED_MAX);
         let heard = Arc::new(Heard::default());
         let inbox = Inbox { commands: receiver, outside: Outside { heard: heard.clone(), probes } };
-        (Self { commands, heard, probes: Arc::new(Mutex::new(wanted)) }, inbox)
+        (Self { commands, heard, probes: Arc::new(Mutex::new(wanted)), view }, inbox)
     }
 
     pub(crate) async fn create_topics(
@@ -244,18 +255,19 @@ impl ControllerHandle {
         self.ask(|reply| Command::Discard { broker, directory, reply }).await
     }
 
-    /// False: the controller has ended by itself.
-    pub(super) async fn stop(&self) -> bool {
-        self.tell(Command::Stop).await.is_ok()
-    }
-
     async fn tell(&self, command: Command) -> Result<(), ControllerError> {
         self.commands.send(command).await.map_err(|_| ControllerError::Stopped)
     }
 
+    /// A command that nobody answers came to a node that does not decide, or does no longer.
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ControllerError> {
         let (reply, answer) = oneshot::channel();
         self.tell(command(reply)).await?;
-        answer.await.map_err(|_| ControllerError::Stopped)?
+        answer.await.map_err(|_| self.not_controller())?
+    }
+
+    fn not_controller(&self) -> ControllerError {
+        let view = self.view.borrow();
+        ControllerError::NotController { leader: view.leader.as_ref().map(|leader| leader.id), epoch: view.epoch }
     }
 }

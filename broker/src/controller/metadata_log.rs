@@ -1,64 +1,109 @@
-//! The metadata log, `__cluster_metadata-0`: an ordinary log whose records are metadata records and control records.
+//! The metadata log, `__cluster_metadata-0`, and its snapshots: an ordinary log whose records are metadata records and
+//! control records. Used by one thread, see [`super::quorum`].
+//!
+//! ```text
+//! log start = end of the oldest snapshot   end of the latest   recovery point   log end
+//!        │ kept for followers that lag             │ replayed at the start           │
+//! ```
 
-use std::path::Path;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use protocol::batch::{BatchHeader, CRC_START, HEADER_LENGTH, crc32c};
+use bytes::{Buf as _, Bytes};
 use protocol::batch_builder::{BatchBuilder, BuildError};
+use protocol::config::Values;
 use protocol::metadata_records::control::ControlRecord;
-use protocol::metadata_records::{DecodeError, MetadataRecord, StringTooLong};
+use protocol::metadata_records::{MetadataRecord, StringTooLong};
 use protocol::produce::CheckedBatch;
-use protocol::records::{self, RecordError};
-use protocol::types::{LeaderEpoch, Offset, Timestamp, TopicId};
+use protocol::types::{LeaderEpoch, Offset, Timestamp};
+use raft::SnapshotId;
 use storage::{
-    AppendError, FilePool, FlushError, LoadError, LoadOptions, Log, LogConfig, OpenMode, ReadMode, ResolveError, UpTo,
+    AppendError, DeletionError, FetchedBatches, FilePool, FlushError, LoadError, LoadOptions, Log, LogConfig, OpenMode,
+    ReadMode, ReplicateError, ResolveError, Retention, TruncateError, UnsoundBatch, UpTo,
 };
-use uuid::Uuid;
+use tracing::{info, warn};
 
-use super::features;
-use crate::metadata::{Image, METADATA_DIRECTORY, ReplayError, replay};
+use super::batches::{BadBatch, BatchFault, Batches};
+use super::snapshot::{self, SNAPSHOT_BYTES_MAX, SnapshotFault};
+use crate::metadata::{Image, METADATA_DIRECTORY};
+use crate::peer::METADATA_TOPIC_ID;
 
-/// Kafka's fixed id of the metadata topic.
-const TOPIC_ID: TopicId = TopicId(Uuid::from_u128(1));
-/// Bytes read at once during replay.
+/// Bytes read at once.
 const READ_BYTES: u32 = 4 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct MetadataLog {
     log: Log,
-    epoch: LeaderEpoch,
+    pool: Arc<FilePool>,
+    directory: PathBuf,
+    /// Oldest first, with their sizes. Never empty but in the log of a node that has heard of no voter yet.
+    snapshots: Vec<(SnapshotId, u64)>,
+    /// `metadata.max.retention.bytes`
+    bytes_max: Option<u64>,
+}
+
+/// What a node begins with.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) log: MetadataLog,
+    /// Of the latest snapshot.
+    pub(super) image: Image,
+    pub(super) snapshot: Option<SnapshotId>,
+    /// Those that follow the snapshot, with the offset of each.
+    pub(super) control: Vec<(Offset, ControlRecord)>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MetadataLogError {
     #[error("the metadata log cannot be created: {0}")]
-    Create(std::io::Error),
+    Create(io::Error),
+    #[error("{}: {source}", path.display())]
+    Snapshot { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    Malformed { path: PathBuf, source: SnapshotFault },
+    #[error("the metadata log begins at offset {log_start}, but the latest whole snapshot ends at {snapshot_end}")]
+    Gap { log_start: Offset, snapshot_end: Offset },
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
     Read(#[from] ResolveError),
     #[error("the metadata log cannot be read: {0}")]
-    Io(std::io::Error),
-    #[error("metadata log, batch at offset {offset}: {source}")]
-    Batch { offset: Offset, source: BatchFault },
+    Io(io::Error),
+    #[error("the metadata log has no offset {0}")]
+    OutOfRange(Offset),
+    #[error("metadata log, {0}")]
+    Batch(#[from] BadBatch),
+    #[error(transparent)]
+    Unsound(#[from] UnsoundBatch),
+    #[error(transparent)]
+    Replicate(#[from] ReplicateError),
+    #[error(transparent)]
+    Truncate(#[from] TruncateError),
     #[error(transparent)]
     Append(#[from] AppendError),
     #[error(transparent)]
     Flush(#[from] FlushError),
+    #[error(transparent)]
+    Delete(#[from] DeletionError),
 }
 
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BatchFault {
-    #[error("it is cut off")]
-    Truncated,
-    #[error("its checksum is wrong")]
-    Checksum,
-    #[error(transparent)]
-    Records(#[from] RecordError),
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    #[error(transparent)]
-    Replay(#[from] ReplayError),
+impl MetadataLogError {
+    /// Something ran out: what was tried may be tried again.
+    pub(super) fn is_shortage(&self) -> bool {
+        match self {
+            Self::Append(error) | Self::Replicate(ReplicateError::Append(error)) => {
+                matches!(error, AppendError::NoSpace { .. } | AppendError::NoDescriptors { .. })
+            }
+            Self::Truncate(TruncateError::Write(error)) => {
+                matches!(error, AppendError::NoSpace { .. } | AppendError::NoDescriptors { .. })
+            }
+            Self::Snapshot { source, .. } => storage::is_shortage(source),
+            Self::Flush(FlushError::Postponed { .. }) => true,
+            _ => false,
+        }
+    }
 }
 
 /// Records that cannot be written down.
@@ -72,124 +117,269 @@ pub(crate) enum EncodeError {
 
 impl MetadataLog {
     /// The log below `root`, made if this is the node's first start.
-    /// What was synced must be there and whole: damage below `recovery_point` is no torn tail.
+    /// What was committed must be there and whole: damage below `recovery_point` is no torn tail.
     pub(super) fn open(
         pool: &Arc<FilePool>,
         root: &Path,
+        values: &Values,
         recovery_point: Offset,
         now: Timestamp,
-    ) -> Result<Self, MetadataLogError> {
+    ) -> Result<Opened, MetadataLogError> {
         let directory = root.join(METADATA_DIRECTORY);
-        let config = LogConfig::default();
-        let start = Offset(0);
+        let (image, snapshots) = latest_snapshot(pool, &directory)?;
+        let log_start = snapshots.first().map_or(Offset(0), |(id, _)| id.end_offset);
         let log = if is_partition(pool, &directory) {
-            let options = LoadOptions { clean: false, recovery_point, log_start: start, high_watermark: start, now };
-            Log::load(pool, &directory, config, &options, &mut |_| {})?
+            let recovery_point = recovery_point.max(log_start);
+            let high_watermark = log_start;
+            let options = LoadOptions { clean: false, recovery_point, log_start, high_watermark, now };
+            Log::load(pool, &directory, log_config(values), &options, &mut |_| {})?
         } else {
-            Log::create(pool, &directory, TOPIC_ID, config, start, now).map_err(MetadataLogError::Create)?
+            Log::create(pool, &directory, METADATA_TOPIC_ID, log_config(values), log_start, now)
+                .map_err(MetadataLogError::Create)?
         };
-        let epoch = log.leader_epochs().latest().unwrap_or(LeaderEpoch(0));
-        Ok(Self { log, epoch })
+        let mut log = Self { log, pool: pool.clone(), directory, snapshots, bytes_max: bytes_max(values) };
+        let snapshot = log.latest();
+        let snapshot_end = image.end_offset;
+        if snapshot_end < log.start_offset() {
+            return Err(MetadataLogError::Gap { log_start: log.start_offset(), snapshot_end });
+        }
+        if log.end_offset() < snapshot_end {
+            log.restart_at(snapshot_end, now)?;
+        }
+        // What a killed process left was perhaps never synced, and counts from now on.
+        log.sync(now)?;
+        let control = log.control_records(snapshot_end)?;
+        Ok(Opened { log, image, snapshot, control })
+    }
+
+    pub(super) fn latest(&self) -> Option<SnapshotId> {
+        self.snapshots.last().map(|(id, _)| *id)
+    }
+
+    pub(super) fn start_offset(&self) -> Offset {
+        self.log.log_start()
     }
 
     pub(super) fn end_offset(&self) -> Offset {
         self.log.log_end().offset
     }
 
-    /// Epoch of the last record, 0 in an empty log.
-    pub(super) fn epoch(&self) -> LeaderEpoch {
-        self.epoch
+    /// Where each epoch begins.
+    pub(super) fn epochs(&self) -> Vec<(LeaderEpoch, Offset)> {
+        self.log.leader_epochs().entries().iter().map(|entry| (entry.epoch, entry.start_offset)).collect()
     }
 
-    /// The image that all records add up to.
-    pub(super) fn replay(&self) -> Result<Image, MetadataLogError> {
-        let mut image = Image::empty();
-        while image.end_offset < self.end_offset() {
-            let located = self.log.locate(image.end_offset, UpTo::LogEnd, READ_BYTES);
-            let slice = match located {
-                Ok(located) => located.resolve(ReadMode::Blocking, true)?,
-                Err(_) => None,
-            };
-            let truncated = MetadataLogError::Batch { offset: image.end_offset, source: BatchFault::Truncated };
-            let slice = slice.ok_or(truncated)?;
-            let bytes = slice.read().map_err(MetadataLogError::Io)?;
-            replay_batches(&mut image, &bytes)?;
+    /// Whole batches of a range that begins with one, each checked; none at the log end.
+    pub(super) fn read(&self, range: &Range<Offset>, bytes_max: u32) -> Result<Bytes, MetadataLogError> {
+        let located = self.log.locate(range.start, UpTo::LogEnd, bytes_max);
+        let located = located.map_err(|_| MetadataLogError::OutOfRange(range.start))?;
+        let Some(slice) = located.resolve(ReadMode::Blocking, true)? else { return Ok(Bytes::new()) };
+        let mut bytes = slice.read().map_err(MetadataLogError::Io)?;
+        let (mut whole, mut is_whole) = (0, false);
+        for batch in Batches::new(&bytes) {
+            let batch = batch?;
+            is_whole = true;
+            if range.end < batch.header.next_offset() {
+                break;
+            }
+            whole += batch.bytes.len();
         }
-        Ok(image)
+        if !is_whole {
+            return Err(BadBatch { offset: range.start, fault: BatchFault::Truncated }.into());
+        }
+        bytes.truncate(whole);
+        Ok(bytes.into())
     }
 
-    /// Not durable before [`Self::sync`].
-    pub(super) fn append(&mut self, batch: &CheckedBatch, now: Timestamp) -> Result<Offset, MetadataLogError> {
-        Ok(self.log.append_as_leader(batch, self.epoch, now)?.base_offset)
+    /// Whole batches with their offsets and epochs. Not durable before [`Self::sync`]. After a shortage the same ones
+    /// may be tried again, though some of them may be there.
+    pub(super) fn append(&mut self, batches: &Bytes, now: Timestamp) -> Result<(), MetadataLogError> {
+        let mut missing = batches.clone();
+        while let Some(batch) = Batches::new(&missing).next().transpose()?
+            && batch.header.base_offset < self.end_offset()
+        {
+            let length = batch.bytes.len();
+            missing.advance(length);
+        }
+        let checked = FetchedBatches::check(missing)?;
+        let Some(last) = checked.headers().last() else { return Ok(()) };
+        let epoch = last.leader_epoch;
+        self.log.append_as_follower(&checked, epoch, now)?;
+        Ok(())
     }
 
-    pub(super) fn begin_epoch(&mut self, epoch: LeaderEpoch) {
-        assert!(self.epoch < epoch, "an epoch begins once");
-        self.epoch = epoch;
+    /// Durable at once. The recovery point on disk never lies beyond the high watermark, and nothing before that is
+    /// ever truncated: so there is nothing to prepare.
+    pub(super) fn truncate_to(&mut self, offset: Offset, now: Timestamp) -> Result<(), MetadataLogError> {
+        info!(%offset, log_end = %self.end_offset(), "metadata log truncated: the quorum has other records there");
+        if self.log.prepare_truncation(offset) {
+            self.log.truncation_prepared();
+        }
+        self.log.truncate_to(offset, now)?;
+        Ok(())
+    }
+
+    /// Drops everything, and begins at the end of a snapshot that is on disk.
+    pub(super) fn restart_at(&mut self, offset: Offset, now: Timestamp) -> Result<(), MetadataLogError> {
+        info!(%offset, log_end = %self.end_offset(), "metadata log begun anew at the end of a snapshot");
+        if self.log.prepare_truncation(offset) {
+            self.log.truncation_prepared();
+        }
+        self.log.restart_at(offset, now)?;
+        let older = self.snapshots.iter().filter(|(id, _)| id.end_offset < offset).count();
+        self.forget(older)
     }
 
     pub(super) fn sync(&mut self, now: Timestamp) -> Result<(), MetadataLogError> {
         let flushed = self.log.start_flush(now).run()?;
         self.log.finish_flush(flushed);
-        self.log.set_high_watermark(self.log.log_end());
         Ok(())
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Puts a snapshot in its place, durably.
+    pub(super) fn write_snapshot(&mut self, id: SnapshotId, bytes: &[u8]) -> Result<(), MetadataLogError> {
+        let path = snapshot::path(&self.directory, id);
+        storage::replace_file(&**self.pool.disk(), &path, bytes)
+            .map_err(|source| MetadataLogError::Snapshot { path, source })?;
+        self.add_snapshot(id, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    /// It is in its place.
+    pub(super) fn add_snapshot(&mut self, id: SnapshotId, length: u64) {
+        self.snapshots.retain(|(other, _)| *other != id);
+        self.snapshots.push((id, length));
+    }
+
+    /// Bytes of a snapshot from a position on, and its size. `None`: there is no such snapshot.
+    pub(super) fn read_snapshot(
+        &self,
+        id: SnapshotId,
+        position: u64,
+        bytes_max: usize,
+    ) -> Result<Option<(Bytes, u64)>, MetadataLogError> {
+        let Some((_, size)) = self.snapshots.iter().find(|(known, _)| *known == id) else { return Ok(None) };
+        let path = snapshot::path(&self.directory, id);
+        let fault = |source| MetadataLogError::Snapshot { path: path.clone(), source };
+        let file = self.pool.disk().open(&path, OpenMode::Read).map_err(fault)?;
+        let mut bytes = vec![0; bytes_max.min(usize::try_from(size.saturating_sub(position)).unwrap_or(0))];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            let read = file.read_at(&mut bytes[filled..], position + u64::try_from(filled).unwrap_or(0));
+            match read.map_err(fault)? {
+                0 => return Err(fault(io::ErrorKind::UnexpectedEof.into())),
+                read => filled += read,
+            }
+        }
+        Ok(Some((bytes.into(), *size)))
+    }
+
+    /// Lets go of what exceeds the retention of metadata: old snapshots, and the log before the oldest that stays, but
+    /// nothing from `log_start_max` on. The latest snapshot stays in any case.
+    pub(super) fn clean(&mut self, log_start_max: Offset, now: Timestamp) -> Result<(), MetadataLogError> {
+        // Only what is committed gets into a snapshot, so nothing else of the log can go with one.
+        let end = self.log.log_end();
+        self.log.set_high_watermark(end);
+        let mut total = self.snapshots.iter().map(|(_, length)| length).sum::<u64>() + self.log.size();
+        let mut count = 0;
+        while let [(_, oldest), (next, _), ..] = &self.snapshots[count..]
+            && next.end_offset <= log_start_max
+            && self.bytes_max.is_some_and(|max| max < total)
+        {
+            total = total.saturating_sub(*oldest);
+            count += 1;
+        }
+        self.forget(count)?;
+        if let Some(deletion) = self.log.delete_old_segments(&Retention::default(), now)? {
+            let renamed = deletion.run()?;
+            for path in renamed {
+                self.remove(&path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest snapshots, and moves the log start to the end of the first that stays.
+    fn forget(&mut self, count: usize) -> Result<(), MetadataLogError> {
+        let forgotten: Vec<_> = self.snapshots.drain(..count).collect();
+        if let Some((oldest, _)) = self.snapshots.first() {
+            self.log
+                .advance_log_start(oldest.end_offset)
+                .map_err(|_| MetadataLogError::OutOfRange(oldest.end_offset))?;
+        }
+        for (id, _) in forgotten {
+            self.remove(&snapshot::path(&self.directory, id));
+        }
+        Ok(())
+    }
+
+    /// One that stays is removed another time.
+    fn remove(&self, path: &Path) {
+        if let Err(error) = self.pool.disk().remove_file(path) {
+            warn!(path = %path.display(), %error, "old metadata not removed");
+        }
     }
 
     pub(super) fn close_clean(&mut self, now: Timestamp) -> Result<(), MetadataLogError> {
         self.log.close_clean(now)?;
         Ok(())
     }
+
+    fn control_records(&self, from: Offset) -> Result<Vec<(Offset, ControlRecord)>, MetadataLogError> {
+        let (mut next, mut found) = (from, Vec::new());
+        while next < self.end_offset() {
+            let bytes = self.read(&(next..self.end_offset()), READ_BYTES)?;
+            for batch in Batches::new(&bytes) {
+                let batch = batch?;
+                let records = batch.control_records()?;
+                found.extend((batch.header.base_offset.0..).map(Offset).zip(records));
+                next = batch.header.next_offset();
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn log_config(values: &Values) -> LogConfig {
+    let segment_bytes = u64::try_from(values.get_int("metadata.log.segment.bytes")).unwrap_or(u64::MAX);
+    LogConfig { segment_bytes, segment_ms: values.get_long("metadata.log.segment.ms"), ..LogConfig::default() }
+}
+
+/// `None`: no limit.
+fn bytes_max(values: &Values) -> Option<u64> {
+    u64::try_from(values.get_long("metadata.max.retention.bytes")).ok()
+}
+
+/// The image of the latest whole snapshot, an empty one where there is none, and what snapshots there are. Those that
+/// are not whole and later than it were never finished: they go.
+fn latest_snapshot(pool: &FilePool, directory: &Path) -> Result<(Image, Vec<(SnapshotId, u64)>), MetadataLogError> {
+    let disk = &**pool.disk();
+    let fault = |path: &Path, source| MetadataLogError::Snapshot { path: path.to_owned(), source };
+    let mut found = match snapshot::list(disk, directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        listed => listed.map_err(|source| fault(directory, source))?,
+    };
+    while let Some((id, _)) = found.last() {
+        let path = snapshot::path(directory, *id);
+        let bytes = storage::read_file(disk, &path, SNAPSHOT_BYTES_MAX).map_err(|source| fault(&path, source))?;
+        match snapshot::decode(&bytes, *id) {
+            Ok(image) => return Ok((image, found)),
+            // What formatting laid down was whole before the directory counted as formatted.
+            Err(source) if id.end_offset == Offset(0) => return Err(MetadataLogError::Malformed { path, source }),
+            Err(error) => warn!(path = %path.display(), %error, "not a whole snapshot: removed"),
+        }
+        disk.remove_file(&path).map_err(|source| fault(&path, source))?;
+        found.pop();
+    }
+    Ok((Image::empty(), found))
 }
 
 fn is_partition(pool: &FilePool, directory: &Path) -> bool {
     pool.disk().open(&directory.join("partition.metadata"), OpenMode::Read).is_ok()
-}
-
-/// Whole batches only; a last one that is cut off is left for the next read.
-fn replay_batches(image: &mut Image, mut bytes: &[u8]) -> Result<(), MetadataLogError> {
-    let begin = image.end_offset;
-    while let Some(head) = bytes.first_chunk::<HEADER_LENGTH>() {
-        let header = BatchHeader::decode(head);
-        let at = |source: BatchFault| MetadataLogError::Batch { offset: header.base_offset, source };
-        let length = header.length().ok_or_else(|| at(BatchFault::Truncated))?;
-        let Some(batch) = bytes.get(..length) else { break };
-        replay_batch(image, &header, batch).map_err(at)?;
-        bytes = bytes.get(length..).unwrap_or_default();
-    }
-    if image.end_offset == begin {
-        return Err(MetadataLogError::Batch { offset: begin, source: BatchFault::Truncated });
-    }
-    Ok(())
-}
-
-fn replay_batch(image: &mut Image, header: &BatchHeader, batch: &[u8]) -> Result<(), BatchFault> {
-    if crc32c(batch.get(CRC_START..).unwrap_or_default()) != header.crc {
-        return Err(BatchFault::Checksum);
-    }
-    let opened = records::walk(batch, 0)?;
-    for record in &opened {
-        let record = record?;
-        if header.attributes.is_control() {
-            let (key, value) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
-            replay_control(image, &ControlRecord::decode(key, value)?);
-        } else {
-            replay(image, &MetadataRecord::decode(record.value.unwrap_or_default())?)?;
-        }
-    }
-    image.end_offset = header.next_offset();
-    image.epoch = header.leader_epoch;
-    Ok(())
-}
-
-/// What the quorum says of itself: of that, its feature level and its voters are metadata.
-pub(super) fn replay_control(image: &mut Image, record: &ControlRecord) {
-    match record {
-        ControlRecord::KRaftVersion(level) => {
-            image.features.insert(features::KRAFT_VERSION.to_owned(), *level);
-        }
-        ControlRecord::KRaftVoters(voters) => image.voters = voters.as_slice().into(),
-        ControlRecord::LeaderChange { .. } | ControlRecord::SnapshotHeader { .. } | ControlRecord::SnapshotFooter => {}
-    }
 }
 
 /// One atomic batch.

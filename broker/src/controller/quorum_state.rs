@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::types::{BrokerId, DirectoryId, LeaderEpoch};
+use raft::{ElectionState, ReplicaKey};
 use serde::{Deserialize, Serialize};
 use storage::Disk;
 
@@ -14,19 +15,19 @@ const DATA_VERSION: i16 = 1;
 const LENGTH_MAX: u64 = 4096;
 const NOBODY: i32 = -1;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct QuorumState {
-    pub(super) leader_epoch: LeaderEpoch,
-    pub(super) leader: Option<BrokerId>,
-    pub(super) voted: Option<(BrokerId, DirectoryId)>,
-}
-
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum QuorumStateError {
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
     #[error("{path} is not a quorum-state file of version {DATA_VERSION}: {reason}")]
     Malformed { path: PathBuf, reason: String },
+}
+
+impl QuorumStateError {
+    /// Something ran out: what was tried may be tried again.
+    pub(super) fn is_shortage(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if storage::is_shortage(source))
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,7 +53,7 @@ impl QuorumStateFile {
     }
 
     /// `None`: this node was in no epoch yet.
-    pub(super) fn read(&self) -> Result<Option<QuorumState>, QuorumStateError> {
+    pub(super) fn read(&self) -> Result<Option<ElectionState>, QuorumStateError> {
         let bytes = match storage::read_file(&*self.disk, &self.path, LENGTH_MAX) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|source| QuorumStateError::Io { path: self.path.clone(), source })?,
@@ -61,25 +62,26 @@ impl QuorumStateFile {
         Ok(Some(state))
     }
 
-    pub(super) fn write(&self, state: &QuorumState) -> Result<(), QuorumStateError> {
+    pub(super) fn write(&self, state: &ElectionState) -> Result<(), QuorumStateError> {
         storage::replace_file(&*self.disk, &self.path, encode(state).as_bytes())
             .map_err(|source| QuorumStateError::Io { path: self.path.clone(), source })
     }
 }
 
-fn encode(state: &QuorumState) -> String {
-    let (voted_id, voted_directory) = state.voted.unwrap_or_else(|| (BrokerId(NOBODY), DirectoryId::default()));
+fn encode(state: &ElectionState) -> String {
+    let nobody = ReplicaKey { id: BrokerId(NOBODY), directory_id: DirectoryId::default() };
+    let voted = state.voted.unwrap_or(nobody);
     let data = Data {
         leader_id: state.leader.map_or(NOBODY, |leader| leader.0),
-        leader_epoch: state.leader_epoch.0,
-        voted_id: voted_id.0,
-        voted_directory_id: voted_directory.to_string(),
+        leader_epoch: state.epoch.0,
+        voted_id: voted.id.0,
+        voted_directory_id: voted.directory_id.to_string(),
         version: DATA_VERSION,
     };
     serde_json::json!(data).to_string()
 }
 
-fn decode(bytes: &[u8]) -> Result<QuorumState, String> {
+fn decode(bytes: &[u8]) -> Result<ElectionState, String> {
     let data: Data = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if data.version != DATA_VERSION {
         return Err(format!("it has version {}", data.version));
@@ -87,11 +89,11 @@ fn decode(bytes: &[u8]) -> Result<QuorumState, String> {
     if data.leader_epoch < 0 {
         return Err(format!("it has epoch {}", data.leader_epoch));
     }
-    let directory = data.voted_directory_id.parse().map_err(|error| format!("{error}"))?;
-    Ok(QuorumState {
-        leader_epoch: LeaderEpoch(data.leader_epoch),
+    let directory_id = data.voted_directory_id.parse().map_err(|error| format!("{error}"))?;
+    Ok(ElectionState {
+        epoch: LeaderEpoch(data.leader_epoch),
         leader: (0 <= data.leader_id).then_some(BrokerId(data.leader_id)),
-        voted: (0 <= data.voted_id).then_some((BrokerId(data.voted_id), directory)),
+        voted: (0 <= data.voted_id).then_some(ReplicaKey { id: BrokerId(data.voted_id), directory_id }),
     })
 }
 
@@ -101,11 +103,11 @@ mod tests {
 
     #[test]
     fn survives_the_round_trip_and_reads_what_kafka_writes() {
-        let directory: DirectoryId = "MkU3OEVBNTcwNTJENDM2Qg".parse().unwrap();
-        let state = QuorumState {
-            leader_epoch: LeaderEpoch(3),
+        let directory_id: DirectoryId = "MkU3OEVBNTcwNTJENDM2Qg".parse().unwrap();
+        let state = ElectionState {
+            epoch: LeaderEpoch(3),
             leader: Some(BrokerId(1)),
-            voted: Some((BrokerId(1), directory)),
+            voted: Some(ReplicaKey { id: BrokerId(1), directory_id }),
         };
         assert_eq!(decode(encode(&state).as_bytes()), Ok(state));
         let kafka = r#"{"leaderId":1,"leaderEpoch":3,"votedId":1,"votedDirectoryId":"MkU3OEVBNTcwNTJENDM2Qg","data_version":1}"#;

@@ -1,52 +1,42 @@
-//! The controller's thread: it owns the metadata log and the image. Commands that wait together are decided one
-//! after the other on a speculative image, appended, synced once, published, and only then answered.
+//! The control thread. It turns at whatever comes first: what the disk reports, what other nodes answer and ask, the
+//! time, and commands to the controller, which are decided only where this node is the active one.
 //!
-//! With a single voter a record is committed when it is on this disk.
+//! ```text
+//! commands ─ decide on a speculative image ─ append ─┐
+//! other nodes ─ raft ─ append, answer, …             ├─ committed ─ replay ─ publish ─ answer
+//! disk ─ persisted ──────────────────────────────────┘
+//! ```
 
-use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use protocol::config::Values;
 use protocol::metadata_records::MetadataRecord;
-use protocol::metadata_records::control::ControlRecord;
-use protocol::types::{BrokerId, ClusterId, DirectoryId, IncarnationId, LeaderEpoch, Offset};
-use storage::directory::LogDirectory;
-use storage::{AppendError, Disk, FilePool};
-use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use protocol::types::{BrokerId, ClusterId, DirectoryId, IncarnationId, LeaderEpoch};
+use raft::Event;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
 
+use super::active::Active;
 use super::command::Command;
 use super::decide::Decider;
-use super::format::{Bootstrap, read_bootstrap};
-use super::group::{Batch, Group};
-use super::handle::{ControllerError, ControllerHandle, Inbox};
-use super::metadata_log::{MetadataLog, MetadataLogError, encode_control, replay_control};
-use super::quorum_state::{QuorumState, QuorumStateError, QuorumStateFile};
+use super::group::Group;
+use super::handle::ControllerError;
+use super::quorum::{Happening, Message, Node, QuorumDescription, Reply, Report};
+use super::replayer::Replayer;
+use super::snapshots::Snapshots;
 use super::topics::TopicDefaults;
 use super::{features, min_insync_replicas};
 use crate::clock;
-use crate::metadata::{Image, METADATA_DIRECTORY};
+use crate::metadata::{QuorumLeader, QuorumView, VoterProgress};
 use crate::replica::ReplicaManager;
 
-/// Commands that share one sync.
-const COMMANDS_PER_SYNC_MAX: usize = 256;
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ControllerStartError {
-    #[error(transparent)]
-    Log(#[from] MetadataLogError),
-    #[error(transparent)]
-    QuorumState(#[from] QuorumStateError),
-    #[error(transparent)]
-    Bootstrap(#[from] super::format::BootstrapError),
-    #[error("the thread of the controller cannot start: {0}")]
-    Thread(std::io::Error),
-    #[error(transparent)]
-    Controller(#[from] ControllerError),
-}
+/// Commands that are decided together.
+const COMMANDS_AT_ONCE_MAX: usize = 256;
+/// A leader that stops waits no longer for the others to hear of it.
+const FAREWELL_MAX: Duration = Duration::from_millis(500);
+/// Where nothing is due: often enough for a loop to be seen turning.
+const IDLE_MAX: Duration = Duration::from_secs(1);
 
 /// What the controller decides with.
 #[derive(Debug, Clone)]
@@ -69,193 +59,330 @@ impl ControllerContext {
     }
 }
 
-/// The metadata as the disk has it, before the node acts on it.
+pub(super) struct Runtime {
+    pub(super) context: ControllerContext,
+    pub(super) node: Node,
+    pub(super) replayer: Replayer,
+    pub(super) decider: Decider,
+    pub(super) snapshots: Snapshots,
+    pub(super) view: watch::Sender<QuorumView>,
+    /// Of the first metadata log of a cluster.
+    pub(super) bootstrap: Vec<MetadataRecord>,
+    pub(super) active: Option<Active>,
+    /// This node leads, and decides as soon as it has replayed everything that is committed.
+    pub(super) activating: Option<LeaderEpoch>,
+    pub(super) is_reading: bool,
+    /// The disk has no room for the metadata log.
+    pub(super) is_short: bool,
+    /// Told when what is committed has been replayed for the first time.
+    pub(super) caught_up: Option<oneshot::Sender<()>>,
+    pub(super) watch: Option<PanicWatch>,
+    pub(super) stop_by: Option<Duration>,
+    /// When the controller looks again, where it is active.
+    pub(super) tick_at: Duration,
+    /// `controller.quorum.fetch.timeout.ms`
+    pub(super) fetch_timeout: Duration,
+}
+
+/// Where things come from.
+pub(super) struct Inlets {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) messages: mpsc::Receiver<Message>,
+    pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) replies: mpsc::Receiver<Reply>,
+}
+
+/// Why the thread ends before it is told to.
+pub(super) type Failure = String;
+
+/// Without its control thread a broker is of no use: a panic ends the process.
 #[derive(Debug)]
-pub(crate) struct Controller {
-    context: ControllerContext,
-    log: MetadataLog,
-    image: Image,
-}
-
-impl Controller {
-    /// Replays the log, of which everything before `recovery_point` must be there, and begins an epoch of its own: with one voter, every start is an election won.
-    pub(crate) fn open(
-        context: ControllerContext,
-        pool: &Arc<FilePool>,
-        directory: &LogDirectory,
-        recovery_point: Offset,
-    ) -> Result<Self, ControllerStartError> {
-        let root = directory.path();
-        let mut log = MetadataLog::open(pool, root, recovery_point, clock::wall())?;
-        let image = log.replay()?;
-        let state_file = QuorumStateFile::new(pool.disk().clone(), &root.join(METADATA_DIRECTORY));
-        let former = state_file.read()?.map_or(LeaderEpoch(0), |state| state.leader_epoch);
-        let epoch = LeaderEpoch(former.max(log.epoch()).0.saturating_add(1));
-        let voted = Some((context.id, context.directory_id));
-        state_file.write(&QuorumState { leader_epoch: epoch, leader: Some(context.id), voted })?;
-        log.begin_epoch(epoch);
-        let mut controller = Self { context, log, image };
-        controller.lead(&**pool.disk(), root)?;
-        info!(%epoch, end_offset = %controller.image.end_offset, "metadata replayed");
-        Ok(controller)
-    }
-
-    pub(crate) fn image(&self) -> &Image {
-        &self.image
-    }
-
-    /// The first records of the epoch: who leads it, and in a new log what formatting laid down.
-    fn lead(&mut self, disk: &dyn Disk, root: &Path) -> Result<(), ControllerStartError> {
-        let id = self.context.id;
-        let leader = ControlRecord::LeaderChange { leader_id: id, voters: vec![id], granting_voters: vec![id] };
-        let has = |feature| self.image.features.contains_key(feature);
-        let (has_voters, has_features) = (has(features::KRAFT_VERSION), has(features::METADATA_VERSION));
-        let bootstrap = if has_voters && has_features { Bootstrap::default() } else { read_bootstrap(disk, root)? };
-        let mut records = vec![leader];
-        if !has_voters {
-            records.extend(bootstrap.control);
-        }
-        let now = clock::wall();
-        self.log.append(&encode_control(&records, now).map_err(ControllerError::Encode)?, now)?;
-        self.log.sync(now)?;
-        for record in &records {
-            replay_control(&mut self.image, record);
-        }
-        self.image.end_offset = self.log.end_offset();
-        self.image.epoch = self.log.epoch();
-        let mut metadata = if has_features { Vec::new() } else { bootstrap.metadata };
-        metadata.extend(min_insync_replicas::missing_cluster_values(&self.image, &self.context.file_values));
-        self.commit(&metadata)?;
-        if let Some((file, cluster)) = min_insync_replicas::overruled(&self.image, &self.context.file_values) {
-            warn!(file, cluster, "min.insync.replicas is the cluster's; kafka-configs --entity-default changes it");
-        }
-        Ok(())
-    }
-
-    /// Appends, syncs and replays records before the thread runs.
-    fn commit(&mut self, records: &[MetadataRecord]) -> Result<(), ControllerStartError> {
-        let mut group = Group::new(&self.image);
-        group.add(records)?;
-        if self.append(&group.batches)? < group.batches.len() { Err(ControllerError::NoSpace.into()) } else { Ok(()) }
-    }
-
-    /// How many batches of the group are committed: all, or as many as there was space for. The image follows them.
-    fn append(&mut self, batches: &[Batch]) -> Result<usize, MetadataLogError> {
-        let now = clock::wall();
-        let mut committed = 0;
-        for batch in batches {
-            match self.log.append(&batch.records, now) {
-                Ok(_) => self.image = batch.image.clone(),
-                Err(MetadataLogError::Append(AppendError::NoSpace { .. } | AppendError::NoDescriptors { .. })) => break,
-                Err(error) => return Err(error),
-            }
-            committed += 1;
-        }
-        self.log.sync(now)?;
-        assert_eq!(self.log.end_offset(), self.image.end_offset, "every record has one offset");
-        Ok(committed)
-    }
-
-    /// Takes commands from now on. `published` always holds the committed image.
-    pub(crate) fn start(
-        self,
-        replicas: Arc<ReplicaManager>,
-        published: Arc<ArcSwap<Image>>,
-    ) -> Result<(ControllerHandle, ControllerThread), ControllerStartError> {
-        let (handle, Inbox { commands, outside }) = ControllerHandle::new();
-        let timer = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let timer = timer.map_err(ControllerStartError::Thread)?;
-        replicas.set_metadata_recovery_point(self.log.end_offset());
-        let thread = std::thread::Builder::new()
-            .name("controller".to_owned())
-            .spawn(move || {
-                let _watch = PanicWatch(replicas.clone());
-                let decider = Decider::new(self.context.clone(), outside);
-                timer.block_on(Runtime { controller: self, decider, replicas, published }.run(commands))
-            })
-            .map_err(ControllerStartError::Thread)?;
-        Ok((handle.clone(), ControllerThread { handle, thread }))
-    }
-}
-
-/// Without its controller a broker is of no use: a panic of the thread ends the process.
-struct PanicWatch(Arc<ReplicaManager>);
+pub(super) struct PanicWatch(Arc<ReplicaManager>);
 
 impl Drop for PanicWatch {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.directory_failed("the controller panicked");
+            self.0.directory_failed("the control thread panicked");
         }
     }
-}
-
-/// The running thread, for who stops it.
-#[derive(Debug)]
-pub(crate) struct ControllerThread {
-    handle: ControllerHandle,
-    thread: JoinHandle<bool>,
-}
-
-impl ControllerThread {
-    /// Closes the metadata log. False: that did not succeed.
-    pub(crate) async fn stop(self) -> bool {
-        let stopping = self.handle.stop().await;
-        self.thread.join().is_ok_and(|closed| closed && stopping)
-    }
-}
-
-struct Runtime {
-    controller: Controller,
-    decider: Decider,
-    replicas: Arc<ReplicaManager>,
-    published: Arc<ArcSwap<Image>>,
 }
 
 impl Runtime {
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> bool {
-        let mut waiting = Vec::with_capacity(COMMANDS_PER_SYNC_MAX);
-        self.decider.activated(&self.controller.image, clock::monotonic());
-        let (mut stopping, mut deadline) = (false, Duration::ZERO);
-        while !stopping {
-            let pause = deadline.saturating_sub(clock::monotonic());
-            let received = tokio::time::timeout(pause, commands.recv_many(&mut waiting, COMMANDS_PER_SYNC_MAX)).await;
-            if received == Ok(0) {
-                break;
-            }
-            self.decider.volume_is_full = self.replicas.space().is_exhausted();
+    /// Until it is told to stop.
+    pub(super) async fn run(&mut self, inlets: &mut Inlets) -> Result<(), Failure> {
+        let mut waiting = Vec::with_capacity(COMMANDS_AT_ONCE_MAX);
+        // What there is to do at the start is done with the first event.
+        let happenings = self.node.step(Event::Timer).await;
+        self.settle(happenings).await?;
+        while !self.is_done() {
             let now = clock::monotonic();
-            let mut group = Group::new(&self.controller.image);
-            for command in waiting.drain(..) {
-                stopping |= matches!(command, Command::Stop);
-                self.decider.decide(&mut group, command, now);
+            if self.node.next_timer().is_some_and(|due| due <= now) {
+                let happenings = self.node.step(Event::Timer).await;
+                self.settle(happenings).await?;
             }
-            deadline = self.decider.tick(&mut group, now);
-            if let Err(error) = self.finish(group) {
-                self.replicas.directory_failed(&error.to_string());
-                return false;
+            if self.tick_at <= now {
+                self.tick(now).await?;
             }
-        }
-        let closed = self.controller.log.close_clean(clock::wall());
-        if let Err(error) = &closed {
-            error!(%error, "the metadata log could not be closed");
-        }
-        closed.is_ok()
-    }
-
-    /// Writes what was decided, lets the broker follow, answers.
-    fn finish(&mut self, group: Group) -> Result<(), MetadataLogError> {
-        let committed = if group.batches.is_empty() { 0 } else { self.controller.append(&group.batches)? };
-        self.replicas.set_metadata_recovery_point(self.controller.image.end_offset);
-        for Batch { image, topics, configured, .. } in group.batches.into_iter().take(committed) {
-            self.replicas.configure(&image, &configured);
-            // New partitions serve before they are seen; deleted ones are not seen any more when they stop.
-            self.replicas.apply(&image, &topics);
-            self.published.store(Arc::new(image.clone()));
-            self.replicas.drop_deleted(&image, &topics);
-        }
-        for (relies_on, answer) in group.answers {
-            answer(if relies_on <= committed { Ok(()) } else { Err(ControllerError::NoSpace) });
+            let pause = self.next_due().saturating_sub(now);
+            let takes_commands = self.active.as_ref().is_none_or(Active::has_room);
+            let happenings = tokio::select! {
+                biased;
+                report = inlets.reports.recv() => match report {
+                    Some(report) => self.node.reported(report).await,
+                    None => return Err("the thread that writes the metadata log has ended".to_owned()),
+                },
+                Some(reply) = inlets.replies.recv() => self.node.replied(reply).await,
+                Some(message) = inlets.messages.recv() => self.take(message).await,
+                taken = self.snapshots.taken() => match taken {
+                    Ok(taken) => self.node.snapshot_written(taken.id, taken.length).await,
+                    Err(error) if self.snapshots.postpone(&error, now) => Vec::new(),
+                    Err(error) => return Err(error.to_string()),
+                },
+                1.. = inlets.commands.recv_many(&mut waiting, COMMANDS_AT_ONCE_MAX), if takes_commands => {
+                    self.decide(&mut waiting).await
+                }
+                () = tokio::time::sleep(pause) => Vec::new(),
+            };
+            self.settle(happenings).await?;
         }
         Ok(())
     }
+
+    fn is_done(&self) -> bool {
+        self.stop_by.is_some_and(|by| self.node.is_quiet() || by <= clock::monotonic())
+    }
+
+    fn next_due(&self) -> Duration {
+        let idle = clock::monotonic() + IDLE_MAX;
+        let due = [self.node.next_timer(), self.stop_by, self.snapshots.next_at(self.replayer.image())];
+        due.into_iter().flatten().chain([idle, self.tick_at]).min().unwrap_or(idle)
+    }
+
+    async fn take(&mut self, message: Message) -> Vec<Happening> {
+        match message {
+            Message::Call(call) => self.node.call(call).await,
+            Message::Describe(reply) => {
+                // Who asked may be gone.
+                let _gone = reply.send(self.describe());
+                Vec::new()
+            }
+            Message::Attach(replicas) => {
+                self.watch = Some(PanicWatch(replicas.clone()));
+                self.replayer.attach(replicas);
+                Vec::new()
+            }
+            Message::Stop => {
+                self.stop_by = Some(clock::monotonic() + FAREWELL_MAX);
+                self.node.step(Event::Resign).await
+            }
+        }
+    }
+
+    /// Where this node does not decide, nobody answers: [`super::ControllerHandle`] says why.
+    async fn decide(&mut self, waiting: &mut Vec<Command>) -> Vec<Happening> {
+        let Some(active) = &self.active else {
+            waiting.clear();
+            return Vec::new();
+        };
+        if self.is_short {
+            waiting.clear();
+            return Vec::new();
+        }
+        let mut group = Group::new(active.image());
+        let now = clock::monotonic();
+        self.decider.volume_is_full = self.replayer.replicas().is_some_and(|replicas| replicas.space().is_exhausted());
+        for command in waiting.drain(..) {
+            self.decider.decide(&mut group, command, now);
+        }
+        self.append(group).await
+    }
+
+    async fn tick(&mut self, now: Duration) -> Result<(), Failure> {
+        let Some(active) = &self.active else {
+            self.tick_at = now + IDLE_MAX;
+            return Ok(());
+        };
+        let mut group = Group::new(active.image());
+        self.tick_at = self.decider.tick(&mut group, now);
+        let happenings = self.append(group).await;
+        self.settle(happenings).await
+    }
+
+    async fn append(&mut self, group: Group) -> Vec<Happening> {
+        let Some(active) = &mut self.active else { return Vec::new() };
+        if group.batches.is_empty() {
+            active.appended(group);
+            return Vec::new();
+        }
+        let batches: Vec<_> = group.batches.iter().map(|batch| batch.records.clone()).collect();
+        match self.node.append(active.epoch, &batches).await {
+            Ok((end_offset, happenings)) => {
+                assert_eq!(group.image.end_offset, end_offset, "every record has one offset");
+                active.appended(group);
+                happenings
+            }
+            // It has resigned, and will be told so: what was decided falls with it.
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Until everything that has happened has had its effect.
+    async fn settle(&mut self, happenings: Vec<Happening>) -> Result<(), Failure> {
+        for happening in happenings {
+            self.happened(happening)?;
+        }
+        self.replay().await?;
+        if let Some(group) = self.activate() {
+            let happenings = self.append(group).await;
+            return Box::pin(self.settle(happenings)).await;
+        }
+        self.publish();
+        let image = self.replayer.image();
+        let now = clock::monotonic();
+        if self.snapshots.is_due(image, self.replayer.bytes(), now) {
+            self.snapshots.begin(image.clone(), self.replayer.last_timestamp(), now);
+            self.replayer.snapshot_taken();
+        }
+        Ok(())
+    }
+
+    fn happened(&mut self, happening: Happening) -> Result<(), Failure> {
+        match happening {
+            Happening::HighWatermark(offset) => self.replayer.committed(offset),
+            Happening::ControlAppended { records, end_offset } => {
+                if let Some(active) = &mut self.active {
+                    active.control_appended(&records, end_offset, clock::wall());
+                }
+            }
+            Happening::ReadForReplay(bytes) => {
+                self.is_reading = false;
+                if self.active.is_none() {
+                    self.replayer.replay(&bytes).map_err(|error| error.to_string())?;
+                }
+            }
+            Happening::Restarted(image) => self.replayer.restart(*image),
+            Happening::Activated(epoch) => self.activating = Some(epoch),
+            Happening::Resigned => self.resign(),
+            Happening::LeaderChanged => {}
+            Happening::Short(is_short) => self.is_short = is_short,
+            Happening::Failed(reason) => return Err(reason),
+        }
+        Ok(())
+    }
+
+    /// Who waits for an answer learns that this node is not the controller any more.
+    fn resign(&mut self) {
+        self.activating = None;
+        if let Some(active) = self.active.take() {
+            info!(epoch = %active.epoch, "no longer the active controller");
+            self.decider.resigned();
+        }
+    }
+
+    /// What is committed, as far as it is at hand.
+    async fn replay(&mut self) -> Result<(), Failure> {
+        if let Some(active) = &mut self.active {
+            let committed = self.replayer.missing(self.node.raft().log_end()).end;
+            active.committed(committed, &mut self.replayer);
+            return Ok(());
+        }
+        while !self.is_reading {
+            let missing = self.replayer.missing(self.node.raft().log_end());
+            if missing.is_empty() {
+                break;
+            }
+            match self.node.read(missing).await {
+                Some(bytes) => self.replayer.replay(&bytes).map_err(|error| error.to_string())?,
+                None => self.is_reading = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to decide, once nothing in the log is unknown. Returns what comes first in a new cluster.
+    fn activate(&mut self) -> Option<Group> {
+        let image = self.replayer.image();
+        let epoch = self.activating.filter(|_| image.end_offset == self.node.raft().log_end())?;
+        self.activating = None;
+        info!(%epoch, end_offset = %image.end_offset, "active controller");
+        let active = Active::new(epoch, image.clone());
+        self.decider.activated(active.image(), clock::monotonic());
+        self.tick_at = Duration::ZERO;
+        let mut group = Group::new(active.image());
+        let file_values = &self.context.file_values;
+        if let Some((file, cluster)) = min_insync_replicas::overruled(active.image(), file_values) {
+            warn!(file, cluster, "min.insync.replicas is the cluster's; kafka-configs --entity-default changes it");
+        }
+        let is_new = !active.image().features.contains_key(features::METADATA_VERSION);
+        let mut records = if is_new { std::mem::take(&mut self.bootstrap) } else { Vec::new() };
+        records.extend(min_insync_replicas::missing_cluster_values(active.image(), file_values));
+        self.active = Some(active);
+        group.add(&records).err().map(|error| warn!(%error, "the first records of the cluster cannot be written"));
+        Some(group)
+    }
+
+    /// Lets the broker follow, then answers.
+    fn publish(&mut self) {
+        let has_published = self.replayer.publish();
+        let end_offset = self.replayer.image().end_offset;
+        if let Some(replicas) = self.replayer.replicas() {
+            // Nothing of what is committed is ever truncated.
+            replicas.set_metadata_recovery_point(end_offset.min(self.node.persisted()));
+        }
+        if let Some(active) = &mut self.active {
+            active.answer(end_offset);
+            if self.is_short {
+                active.give_up_waiting(&ControllerError::NoSpace);
+            }
+        }
+        let view = self.quorum_view();
+        self.view.send_if_modified(|current| {
+            // How far the voters are changes all the time: that wakes nobody.
+            let is_new = QuorumView { voters: Vec::new(), ..view.clone() }
+                != QuorumView { voters: Vec::new(), ..current.clone() };
+            *current = view;
+            is_new
+        });
+        if has_published && let Some(caught_up) = self.caught_up.take() {
+            // Whoever started the thread may have given up.
+            let _gone = caught_up.send(());
+        }
+    }
+
+    fn quorum_view(&self) -> QuorumView {
+        let raft = self.node.raft();
+        let leader = raft.leader();
+        let address = leader.leader.zip(leader.address);
+        let now = clock::monotonic();
+        let is_recent = |at: Duration| now.saturating_sub(at) <= self.fetch_timeout;
+        let voters = raft.replicas().into_iter().filter(|replica| replica.is_voter).map(|replica| VoterProgress {
+            id: replica.key.id,
+            directory: replica.key.directory_id,
+            log_end: replica.log_end_offset,
+            is_caught_up: replica.key.id == self.context.id || replica.last_caught_up.is_some_and(is_recent),
+        });
+        QuorumView {
+            epoch: leader.epoch,
+            leader: address.map(|(id, address)| QuorumLeader { id, host: address.host, port: address.port }),
+            is_active: self.active.is_some(),
+            high_watermark: raft.high_watermark(),
+            published: self.replayer.published(),
+            voters: voters.collect(),
+        }
+    }
+
+    fn describe(&self) -> Option<QuorumDescription> {
+        let raft = self.node.raft();
+        let leading = raft.leading()?;
+        Some(QuorumDescription {
+            epoch: leading.epoch,
+            high_watermark: raft.high_watermark(),
+            replicas: raft.replicas(),
+            voters: raft.voters().clone(),
+        })
+    }
 }
+
+#[cfg(test)]
+#[path = "runtime_test.rs"]
+mod tests;

@@ -4,6 +4,7 @@ use kafka_protocol::ResponseError;
 use protocol::config::ConfigError;
 use protocol::produce::{BatchError, RecordRefusal};
 use protocol::records::RecordError;
+use raft::{Refusal, VoterChangeError};
 use storage::{AppendError, BatchDefect, ProducerError, ResolveError};
 
 use crate::controller::{
@@ -240,6 +241,20 @@ impl KafkaError for BrokerEpochError {
     }
 }
 
+impl KafkaError for Refusal {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::FencedLeaderEpoch => ResponseError::FencedLeaderEpoch,
+            Self::UnknownLeaderEpoch => ResponseError::UnknownLeaderEpoch,
+            Self::NotLeader => ResponseError::NotLeaderOrFollower,
+            Self::InvalidVoterKey => ResponseError::InvalidVoterKey,
+            Self::InvalidRequest(_) => ResponseError::InvalidRequest,
+            Self::SnapshotNotFound => ResponseError::SnapshotNotFound,
+            Self::PositionOutOfRange => ResponseError::PositionOutOfRange,
+        }
+    }
+}
+
 impl KafkaError for RegistrationError {
     fn kafka_error(&self) -> ResponseError {
         match self {
@@ -289,10 +304,26 @@ impl KafkaError for ProducerIdError {
     }
 }
 
+impl KafkaError for VoterChangeError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::NotLeader => ResponseError::NotLeaderOrFollower,
+            Self::FencedLeaderEpoch => ResponseError::FencedLeaderEpoch,
+            Self::UnknownLeaderEpoch => ResponseError::UnknownLeaderEpoch,
+            // Clients try it again.
+            Self::NotActivated | Self::ChangePending | Self::TimedOut => ResponseError::RequestTimedOut,
+            Self::UnsupportedVersion => ResponseError::UnsupportedVersion,
+            Self::DuplicateVoter => ResponseError::DuplicateVoter,
+            Self::VoterNotFound => ResponseError::VoterNotFound,
+            Self::LastVoter | Self::InvalidRequest(_) => ResponseError::InvalidRequest,
+        }
+    }
+}
+
 impl KafkaError for ControllerError {
     fn kafka_error(&self) -> ResponseError {
         match self {
-            Self::Stopped => ResponseError::NotController,
+            Self::Stopped | Self::NotController { .. } => ResponseError::NotController,
             Self::Encode(_) => ResponseError::InvalidRequest,
             // Clients try it again.
             Self::NoSpace => ResponseError::KafkaStorageError,

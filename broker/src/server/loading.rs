@@ -11,11 +11,12 @@ use uuid::Uuid;
 use super::startup::ServerError;
 use crate::config::{BrokerConfig, ListenerKind};
 use crate::controller::{
-    Controller, ControllerContext, ControllerStartError, ControllerThread, ProducerIdAllocator, Registration,
+    self, ControllerContext, ControllerSite, ControllerStartError, ControllerThread, ProducerIdAllocator, Registration,
     TopicDefaults, supported_features,
 };
 use crate::coordinator::{CoordinatorThread, GroupConfig};
 use crate::handlers::{Broker, Identity, LargeBatches};
+use crate::metadata::Image;
 use crate::metrics::Metrics;
 use crate::replica::{Checkpoints, DiskSpace, LoadProgress, LoaderError, OffsetsLogs, ReplicaManager, SpaceLimits};
 
@@ -67,16 +68,23 @@ pub(super) fn load(
         file_values: config.values.clone(),
     };
     let checkpoints = Checkpoints::read(&directory);
-    let system_pool = FilePool::new(reserved, PoolLimits::default());
-    let controller = Controller::open(context, &system_pool, &directory, checkpoints.metadata_recovery_point())?;
+    let image = Arc::new(ArcSwap::from_pointee(Image::empty()));
+    let starting = controller::start(ControllerSite {
+        context,
+        config: &config,
+        pool: &FilePool::new(reserved, PoolLimits::default()),
+        directory: &directory,
+        recovery_point: checkpoints.metadata_recovery_point(),
+        published: image.clone(),
+    })?;
+    let (handle, quorum, controller) = starting.wait()?;
     let directory = Arc::new(directory);
     let replicas = ReplicaManager::new(config.broker_id, pool, directory, config.values.clone(), space);
     let replicas = Arc::new(replicas);
-    replicas.load(controller.image(), &checkpoints, progress)?;
-    let image = Arc::new(ArcSwap::from_pointee(controller.image().clone()));
+    replicas.load(&image.load(), &checkpoints, progress)?;
     let previous_epoch = replicas.directory().clean_shutdown().and_then(|clean| clean.broker_epoch);
     let registration = registration(&config, &identity, previous_epoch);
-    let (handle, controller) = controller.start(replicas.clone(), image.clone())?;
+    quorum.attach(replicas.clone()).map_err(|error| ServerError::start("the quorum", error))?;
     let metrics = Arc::new(Metrics::new(config.network_threads));
     let logs = OffsetsLogs::new(replicas.clone(), image.clone());
     let group_config = GroupConfig::from_values(&config.values);
@@ -90,6 +98,7 @@ pub(super) fn load(
         replicas,
         controller: handle,
         groups,
+        raft: quorum,
         large_batches: LargeBatches::new(),
         config,
     };

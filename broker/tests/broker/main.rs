@@ -16,5 +16,7 @@ mod hostile;
 mod management_api;
 mod many_partitions;
 mod network;
+mod nodes;
 mod positions;
 mod produce_rules;
+mod quorum;

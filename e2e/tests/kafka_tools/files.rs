@@ -80,3 +80,38 @@ pub(crate) fn topics_are_in_the_metadata_log_as_kafka_writes_it() {
     let bootstrap = metadata(&site.data(""));
     assert_eq!(kinds(&bootstrap["bootstrap.checkpoint"]), ["SnapshotHeader", "FEATURE_LEVEL_RECORD", "SnapshotFooter"]);
 }
+
+pub(crate) fn snapshots_of_the_metadata_are_as_kafka_writes_them() {
+    let site = Site::new(&["metadata.log.max.record.bytes.between.snapshots=500"]);
+    let broker = site.start();
+    site.run("kafka-topics --create --topic orders --partitions 2 --config segment.bytes=2097152");
+    let latest = || {
+        let files = fs::read_dir(site.data("__cluster_metadata-0")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".checkpoint")).max().unwrap()
+    };
+    let has_topic = || {
+        let files = metadata(&site.data("__cluster_metadata-0"));
+        let snapshot = files[&latest()].clone();
+        Ok(snapshot.iter().any(|(kind, _)| kind == "PARTITION_RECORD").then_some(snapshot))
+    };
+    // Each is taken once there is enough behind the last one.
+    let snapshot = command::wait_for("a snapshot with the topic", DEADLINE, || {
+        site.run("kafka-configs --alter --topic orders --add-config segment.bytes=4194304");
+        has_topic()
+    });
+    broker.stop().unwrap();
+    let expected = [
+        "SnapshotHeader",
+        "KRaftVersion",
+        "KRaftVoters",
+        "FEATURE_LEVEL_RECORD",
+        "REGISTER_BROKER_RECORD",
+        "TOPIC_RECORD",
+        "PARTITION_RECORD",
+        "CONFIG_RECORD",
+        "SnapshotFooter",
+    ];
+    assert_eq!(kinds(&snapshot.unwrap()), expected);
+    site.start().stop().unwrap();
+}

@@ -59,6 +59,10 @@ fn main() -> ExitCode {
         ("segments_of_every_codec_are_as_kafka_writes_them", files::segments_of_every_codec_are_as_kafka_writes_them),
         ("sigkill_under_load_leaves_files_that_kafka_reads", files::sigkill_under_load_leaves_files_that_kafka_reads),
         ("topics_are_in_the_metadata_log_as_kafka_writes_it", files::topics_are_in_the_metadata_log_as_kafka_writes_it),
+        (
+            "snapshots_of_the_metadata_are_as_kafka_writes_them",
+            files::snapshots_of_the_metadata_are_as_kafka_writes_them,
+        ),
     ];
     let ended = packages::run(KafkaTools::needs().unwrap(), &tests);
     Site::end_shared();

@@ -1,7 +1,6 @@
 //! The connection and the cluster: ApiVersions, SASL, Metadata and its relatives.
 
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::describe_topic_partitions_request::TopicRequest;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 
@@ -26,14 +25,6 @@ pub static METADATA: Request = Request {
         bool("IncludeClusterAuthorizedOperations").between(8, 10),
         bool("IncludeTopicAuthorizedOperations").since(8),
     ],
-};
-
-pub static DESCRIBE_QUORUM: Request = Request {
-    key: ApiKey::DescribeQuorum,
-    versions: Versions::between(0, 2),
-    flexible: Versions::since(0),
-    fields: &[structs::<TopicData>("Topics")
-        .of(&[string("TopicName"), structs::<PartitionData>("Partitions").of(&[int32("PartitionIndex")])])],
 };
 
 pub static DESCRIBE_CLUSTER: Request = Request {

@@ -9,22 +9,17 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "Controllers as `id@host:port,…`. The voters themselves stand in the metadata log; this \
          list only says where to look for them.",
     ),
-    list("controller.quorum.bootstrap.servers", "", "Controllers as `host:port,…`, to find the quorum at the start.")
-        .later(),
+    list("controller.quorum.bootstrap.servers", "", "Controllers as `host:port,…`, to find the quorum at the start."),
     int("controller.quorum.election.timeout.ms", "1000", "How long a candidate waits for votes before it tries again.")
-        .min(1)
-        .later(),
+        .min(1),
     int(
         "controller.quorum.fetch.timeout.ms",
         "2000",
         "How long a voter waits for the leader before it campaigns, and the leader for a majority \
          of voters before it resigns (half as long again).",
     )
-    .min(1)
-    .later(),
-    int("controller.quorum.election.backoff.max.ms", "1000", "Longest random pause before the next candidacy.")
-        .min(0)
-        .later(),
+    .min(1),
+    int("controller.quorum.election.backoff.max.ms", "1000", "Longest random pause before the next candidacy.").min(0),
     int(
         "controller.quorum.append.linger.ms",
         "5",
@@ -32,7 +27,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     )
     .min(0)
     .later(),
-    int("controller.quorum.request.timeout.ms", "2000", "How long a request to another voter may take.").min(1).later(),
+    int("controller.quorum.request.timeout.ms", "2000", "How long a request to another voter may take.").min(1),
     int("controller.quorum.retry.backoff.ms", "20", "Pause before a request to another voter is repeated.")
         .min(0)
         .later(),
@@ -59,18 +54,14 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     unset("metadata.log.dir", Kind::String, "Another directory for the metadata log. Unset: the data directory.")
         .refused("the metadata log lies in the data directory"),
     int("metadata.log.segment.bytes", "1073741824", "Size at which a new segment of the metadata log begins.")
-        .min(8_388_608)
-        .later(),
-    long("metadata.log.segment.ms", "604800000", "Age at which a new segment of the metadata log begins.")
-        .min(1)
-        .later(),
+        .min(8_388_608),
+    long("metadata.log.segment.ms", "604800000", "Age at which a new segment of the metadata log begins.").min(1),
     long(
         "metadata.max.retention.bytes",
         "104857600",
         "Metadata log and snapshots beyond this size are deleted, up to the latest snapshot; \
          negative: no limit.",
-    )
-    .later(),
+    ),
     long(
         "metadata.max.retention.ms",
         "604800000",
@@ -90,15 +81,13 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "20971520",
         "Bytes of new records after which a snapshot is taken.",
     )
-    .min(1)
-    .later(),
+    .min(1),
     long(
         "metadata.log.max.snapshot.interval.ms",
         "3600000",
         "Time after which a snapshot is taken if there are new records; 0: no limit.",
     )
-    .min(0)
-    .later(),
+    .min(0),
     string("sasl.mechanism.controller.protocol", "GSSAPI", "SASL towards the controllers.")
         .refused("SASL is not implemented"),
 ];

@@ -1,0 +1,93 @@
+//! What the active controller has decided on, but the quorum not committed yet. Dropped when it resigns: whoever leads
+//! next knows what became of it.
+
+use std::collections::VecDeque;
+
+use protocol::metadata_records::control::ControlRecord;
+use protocol::types::{LeaderEpoch, Offset, Timestamp};
+
+use super::batches::replay_control;
+use super::group::{Answer, Batch, Group};
+use super::handle::ControllerError;
+use super::replayer::{Delta, Replayer};
+use crate::metadata::Image;
+
+/// Batches that wait to be committed; more commands wait until there are fewer.
+const BATCHES_WAITING_MAX: usize = 1024;
+
+pub(super) struct Active {
+    pub(super) epoch: LeaderEpoch,
+    /// As it will be when all is committed.
+    image: Image,
+    written: VecDeque<Written>,
+    /// Each with the end of what it relies on.
+    answers: VecDeque<(Offset, Answer)>,
+}
+
+/// A batch in the log.
+struct Written {
+    /// That follows it.
+    image: Image,
+    delta: Delta,
+    bytes: u64,
+    timestamp: Timestamp,
+}
+
+impl Active {
+    /// `image`: everything in the log, all of it committed.
+    pub(super) fn new(epoch: LeaderEpoch, image: Image) -> Self {
+        let image = Image { epoch, ..image };
+        Self { epoch, image, written: VecDeque::new(), answers: VecDeque::new() }
+    }
+
+    pub(super) fn image(&self) -> &Image {
+        &self.image
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.written.len() < BATCHES_WAITING_MAX
+    }
+
+    /// The group is in the log.
+    pub(super) fn appended(&mut self, group: Group) {
+        let Group { image, batches, answers } = group;
+        let first = self.image.end_offset;
+        let ends: Vec<_> = batches.iter().map(|batch| batch.image.end_offset).collect();
+        for Batch { records, image, delta } in batches {
+            let bytes = u64::try_from(records.bytes.len()).unwrap_or(u64::MAX);
+            self.written.push_back(Written { image, delta, bytes, timestamp: records.header.max_timestamp });
+        }
+        for (relies_on, answer) in answers {
+            let end = relies_on.checked_sub(1).and_then(|last| ends.get(last)).copied().unwrap_or(first);
+            self.answers.push_back((end, answer));
+        }
+        self.image = image;
+    }
+
+    /// The quorum has appended records of its own.
+    pub(super) fn control_appended(&mut self, records: &[ControlRecord], end_offset: Offset, timestamp: Timestamp) {
+        records.iter().for_each(|record| replay_control(&mut self.image, record));
+        self.image.end_offset = end_offset;
+        let (image, delta) = (self.image.clone(), Delta::default());
+        self.written.push_back(Written { image, delta, bytes: 0, timestamp });
+    }
+
+    pub(super) fn committed(&mut self, end_offset: Offset, replayer: &mut Replayer) {
+        while let Some(first) = self.written.pop_front_if(|first| first.image.end_offset <= end_offset) {
+            let Written { image, delta, bytes, timestamp } = first;
+            replayer.take_over(image, delta, bytes, timestamp);
+        }
+    }
+
+    /// Tells those that rely on nothing beyond the offset.
+    pub(super) fn answer(&mut self, end_offset: Offset) {
+        while let Some((_, answer)) = self.answers.pop_front_if(|(relies_on, _)| *relies_on <= end_offset) {
+            answer(Ok(()));
+        }
+    }
+
+    /// Nobody knows when what is written can be committed. It stays, and may be in the end.
+    pub(super) fn give_up_waiting(&mut self, error: &ControllerError) {
+        self.answers.drain(..).for_each(|(_, answer)| answer(Err(error.clone())));
+    }
+}

@@ -1,0 +1,379 @@
+//! Raft, with what carries out its actions: the thread that writes, the links to other nodes, and whoever waits for an
+//! answer.
+//!
+//! Actions are carried out in their order. Behind a change of the election state they wait until it is on disk: so no
+//! vote is given, asked for or counted that a power cut could take back.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::batch::{BatchHeader, HEADER_LENGTH};
+use protocol::metadata_records::control::ControlRecord;
+use protocol::produce::CheckedBatch;
+use protocol::types::{LeaderEpoch, Offset};
+use raft::{
+    Action, Answer, Event, FetchResponse, FetchSnapshotResponse, Moment, Raft, Refusal, Request, Response, SnapshotId,
+    Token,
+};
+use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::control_records::{quorum_of, to_log};
+use super::fetched::{appendable, response_of};
+use super::io_thread::{Purpose, Report, Task};
+use super::links::{Links, Reply};
+use super::tail::Tail;
+use crate::clock;
+use crate::controller::metadata_log::{EncodeError, encode_control};
+use crate::metadata::Image;
+use crate::peer::QuorumAnswer;
+
+/// Read at once to be replayed.
+const REPLAY_BYTES: u32 = 1 << 20;
+
+#[derive(Debug)]
+pub(in crate::controller) struct Node {
+    raft: Raft,
+    tasks: mpsc::Sender<Task>,
+    links: Links,
+    tail: Tail,
+    /// Each with the bytes that came with its event.
+    actions: VecDeque<(Action, Bytes)>,
+    /// The election state is on its way to the disk.
+    is_persisting: bool,
+    calls: HashMap<Token, Call>,
+    tokens: u64,
+    /// What a snapshot of the leader's holds, until the log is begun anew behind it.
+    installed: Option<(SnapshotId, Box<Image>)>,
+    happenings: Vec<Happening>,
+    /// Where the log on disk ended at the last report.
+    persisted: Offset,
+}
+
+/// Another node, or an administrator, who waits for an answer.
+#[derive(Debug)]
+pub(in crate::controller) struct Call {
+    pub(in crate::controller) request: Request,
+    /// Of records or of a snapshot, that the answer may bring.
+    pub(in crate::controller) bytes_max: usize,
+    pub(in crate::controller) reply: oneshot::Sender<QuorumAnswer>,
+}
+
+/// What concerns the controller.
+#[derive(Debug)]
+pub(in crate::controller) enum Happening {
+    HighWatermark(Offset),
+    /// At the end of the log, not by the controller.
+    ControlAppended {
+        records: Vec<ControlRecord>,
+        end_offset: Offset,
+    },
+    /// What [`Node::read`] could not give at once.
+    ReadForReplay(Bytes),
+    /// The log begins anew with this state.
+    Restarted(Box<Image>),
+    Activated(LeaderEpoch),
+    Resigned,
+    /// Another epoch, leader or voter set, perhaps.
+    LeaderChanged,
+    Short(bool),
+    Failed(String),
+}
+
+/// Records of a leader that is none any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::controller) struct NotLeading;
+
+impl Node {
+    /// The first actions are carried out with the first event.
+    pub(in crate::controller) fn new(
+        config: raft::Config,
+        restored: raft::Restored,
+        tasks: mpsc::Sender<Task>,
+        links: Links,
+    ) -> Self {
+        let persisted = restored.log.end_offset;
+        let (raft, actions) = Raft::start(config, restored, moment());
+        // What the snapshot has is in the image already; how much more is committed only the quorum can tell.
+        let news = actions.into_iter().filter(|action| !matches!(action, Action::HighWatermark(_)));
+        Self {
+            raft,
+            tasks,
+            links,
+            tail: Tail::default(),
+            actions: news.map(|action| (action, Bytes::new())).collect(),
+            is_persisting: false,
+            calls: HashMap::new(),
+            tokens: 0,
+            installed: None,
+            happenings: Vec::new(),
+            persisted,
+        }
+    }
+
+    pub(in crate::controller) fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// Where the log on disk ends.
+    pub(in crate::controller) fn persisted(&self) -> Offset {
+        self.persisted
+    }
+
+    /// No request is on its way to another node, but for fetches.
+    pub(in crate::controller) fn is_quiet(&self) -> bool {
+        self.links.are_quiet()
+    }
+
+    /// When [`Event::Timer`] is due, on [`clock::monotonic`].
+    pub(in crate::controller) fn next_timer(&self) -> Option<Duration> {
+        self.raft.next_timer()
+    }
+
+    pub(in crate::controller) async fn step(&mut self, event: Event) -> Vec<Happening> {
+        self.step_with(event, &Bytes::new()).await
+    }
+
+    pub(in crate::controller) async fn call(&mut self, call: Call) -> Vec<Happening> {
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        let request = call.request.clone();
+        self.calls.insert(token, call);
+        self.step(Event::Request { token, request }).await
+    }
+
+    pub(in crate::controller) async fn replied(&mut self, reply: Reply) -> Vec<Happening> {
+        let Reply { id, result } = reply;
+        self.links.answered(id);
+        let failure = match result {
+            Ok(answer) => match response_of(answer) {
+                Ok((response, bytes)) => {
+                    let tells_commits =
+                        matches!(&response, Response::Fetch { response, .. } if response.error.is_none());
+                    let mut happenings = self.step_with(Event::Response { id, response }, &bytes).await;
+                    if tells_commits {
+                        happenings.push(Happening::HighWatermark(self.raft.high_watermark()));
+                    }
+                    return happenings;
+                }
+                Err(error) => {
+                    warn!(%error, "another node's records are damaged");
+                    raft::SendFailure::Unusable
+                }
+            },
+            Err(error) => error.failure(),
+        };
+        self.step(Event::RequestFailed { id, failure }).await
+    }
+
+    pub(in crate::controller) async fn reported(&mut self, report: Report) -> Vec<Happening> {
+        let event = match report {
+            Report::Persisted { end_offset, generation } => {
+                self.persisted = end_offset;
+                Event::Persisted { end_offset, generation }
+            }
+            Report::SnapshotFinished { id, image } => {
+                let quorum = quorum_of(&image);
+                self.installed = Some((id, image));
+                Event::SnapshotFinished { id, quorum }
+            }
+            Report::SnapshotDamaged(id) => Event::SnapshotDamaged { id },
+            Report::LogStart(offset) => Event::LogStartAdvanced { offset },
+            Report::StateWritten => {
+                self.is_persisting = false;
+                return self.carry_on().await;
+            }
+            Report::Read { bytes, purpose: Purpose::Replay } => return vec![Happening::ReadForReplay(bytes)],
+            Report::Read { bytes, purpose: Purpose::Answer { token, response } } => {
+                self.answer(token, QuorumAnswer::Fetch { response: *response, records: bytes });
+                return Vec::new();
+            }
+            Report::SnapshotRead { piece, token, response } => {
+                self.answer(token, snapshot_answer(*response, piece));
+                return Vec::new();
+            }
+            Report::Short(is_short) => return vec![Happening::Short(is_short)],
+            Report::Failed(reason) => return vec![Happening::Failed(reason)],
+        };
+        self.step(event).await
+    }
+
+    /// As the active controller of an epoch: where the log ends after them.
+    pub(in crate::controller) async fn append(
+        &mut self,
+        epoch: LeaderEpoch,
+        batches: &[CheckedBatch],
+    ) -> Result<(Offset, Vec<Happening>), NotLeading> {
+        let leading = self.raft.leading().filter(|leading| leading.epoch == epoch && leading.is_activated);
+        // Behind what still waits nothing can be written: it would stand before it in the log.
+        let leading = leading.filter(|_| self.actions.is_empty());
+        let mut end_offset = leading.ok_or(NotLeading)?.base_offset;
+        for batch in batches {
+            end_offset = self.write(batch, end_offset, epoch).await;
+        }
+        Ok((end_offset, self.step(Event::Appended { end_offset }).await))
+    }
+
+    /// The log from an offset up to another, as far as it is at hand. `None`: [`Happening::ReadForReplay`] follows.
+    pub(in crate::controller) async fn read(&mut self, range: Range<Offset>) -> Option<Bytes> {
+        let found = self.tail.read(&range, REPLAY_BYTES as usize);
+        if found.is_none() {
+            self.hand_over(Task::Read { range, bytes_max: REPLAY_BYTES, purpose: Purpose::Replay }).await;
+        }
+        found
+    }
+
+    /// A snapshot of this node's own is on disk.
+    pub(in crate::controller) async fn snapshot_written(&mut self, id: SnapshotId, length: u64) -> Vec<Happening> {
+        let happenings = self.step(Event::SnapshotWritten { id }).await;
+        let log_start_max = self.raft.log_start_max();
+        self.hand_over(Task::AddSnapshot { id, length, log_start_max }).await;
+        happenings
+    }
+
+    async fn step_with(&mut self, event: Event, bytes: &Bytes) -> Vec<Happening> {
+        let actions = self.raft.step(event, moment());
+        self.actions.extend(actions.into_iter().map(|action| (action, bytes.clone())));
+        self.carry_on().await
+    }
+
+    async fn carry_on(&mut self) -> Vec<Happening> {
+        while !self.is_persisting
+            && let Some((action, bytes)) = self.actions.pop_front()
+        {
+            self.carry_out(action, &bytes).await;
+        }
+        std::mem::take(&mut self.happenings)
+    }
+
+    async fn carry_out(&mut self, action: Action, bytes: &Bytes) {
+        match action {
+            Action::PersistElection(state) => {
+                self.is_persisting = true;
+                self.hand_over(Task::WriteState(state)).await;
+            }
+            Action::AppendControl { base_offset, epoch, records } => {
+                self.append_control(base_offset, epoch, &records).await;
+            }
+            Action::AppendFetched { base_offset, end_offset } => {
+                self.append_fetched(base_offset..end_offset, bytes).await;
+            }
+            Action::Truncate { end_offset, generation } => {
+                self.tail.truncate(end_offset);
+                self.hand_over(Task::Truncate { end_offset, generation }).await;
+            }
+            Action::WriteSnapshot { id, position } => {
+                self.hand_over(Task::CollectSnapshot { id, position, bytes: bytes.clone() }).await;
+            }
+            Action::FinishSnapshot { id } => self.hand_over(Task::FinishSnapshot(id)).await,
+            Action::RestartLog { id, generation } => {
+                self.tail.clear();
+                self.hand_over(Task::RestartLog { id, generation }).await;
+                let installed = self.installed.take().filter(|(known, _)| *known == id);
+                self.happenings.extend(installed.map(|(_, image)| Happening::Restarted(image)));
+            }
+            Action::Send { id, to, request } => self.links.send(id, to, request),
+            Action::Answer { token, answer } => self.give(token, answer).await,
+            Action::HighWatermark(offset) => self.happenings.push(Happening::HighWatermark(offset)),
+            Action::LeaderChanged(_) => self.happenings.push(Happening::LeaderChanged),
+            Action::Activated { epoch } => self.happenings.push(Happening::Activated(epoch)),
+            Action::Resigned { .. } => self.happenings.push(Happening::Resigned),
+            Action::Report(report) => warn!(%report, "the quorum disagrees"),
+        }
+    }
+
+    async fn append_control(&mut self, base_offset: Offset, epoch: LeaderEpoch, records: &[raft::ControlRecord]) {
+        let records: Vec<_> = records.iter().map(to_log).collect();
+        let end_offset = match encode_control(&records, clock::wall()) {
+            Ok(batch) => self.write(&batch, base_offset, epoch).await,
+            Err(error) => return self.happenings.push(Happening::Failed(unwritable(&error))),
+        };
+        self.happenings.push(Happening::ControlAppended { records, end_offset });
+    }
+
+    async fn append_fetched(&mut self, offsets: Range<Offset>, bytes: &Bytes) {
+        let batches = appendable(bytes, &offsets);
+        for (offsets, batch) in &batches {
+            self.tail.push(offsets.clone(), batch.clone());
+        }
+        for (_, batch) in batches {
+            self.hand_over(Task::Append(batch)).await;
+        }
+    }
+
+    /// Where the log ends after it.
+    async fn write(&mut self, batch: &CheckedBatch, base_offset: Offset, epoch: LeaderEpoch) -> Offset {
+        let header = BatchHeader { base_offset, leader_epoch: epoch, ..batch.header };
+        let records = batch.bytes.get(HEADER_LENGTH..).unwrap_or_default();
+        let bytes = Bytes::from([&header.encode(), records].concat());
+        self.tail.push(base_offset..header.next_offset(), bytes.clone());
+        self.hand_over(Task::Append(bytes)).await;
+        header.next_offset()
+    }
+
+    async fn give(&mut self, token: Token, answer: Answer) {
+        let bytes_max = self.calls.get(&token).map_or(0, |call| call.bytes_max);
+        let answer = match answer {
+            Answer::Vote(response) => QuorumAnswer::Vote(response),
+            Answer::BeginQuorumEpoch(response) => QuorumAnswer::BeginQuorumEpoch(response),
+            Answer::EndQuorumEpoch(response) => QuorumAnswer::EndQuorumEpoch(response),
+            Answer::AddVoter(response) | Answer::RemoveVoter(response) | Answer::UpdateVoter(response) => {
+                QuorumAnswer::VoterChange(response)
+            }
+            Answer::Fetch { response, records } => match self.tail.read(&records, bytes_max) {
+                Some(records) => QuorumAnswer::Fetch { response, records },
+                None => return self.read_for(token, response, records, bytes_max).await,
+            },
+            Answer::FetchSnapshot(response) if response.error.is_none() => {
+                let (id, position) = (response.id, response.position);
+                let response = Box::new(response);
+                return self.hand_over(Task::ReadSnapshot { id, position, bytes_max, token, response }).await;
+            }
+            Answer::FetchSnapshot(response) => snapshot_answer(response, Some((Bytes::new(), 0))),
+        };
+        self.answer(token, answer);
+    }
+
+    async fn read_for(&mut self, token: Token, response: FetchResponse, records: Range<Offset>, bytes_max: usize) {
+        let purpose = Purpose::Answer { token, response: Box::new(response) };
+        let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
+        self.hand_over(Task::Read { range: records, bytes_max, purpose }).await;
+    }
+
+    /// Who asked may be gone.
+    fn answer(&mut self, token: Token, answer: QuorumAnswer) {
+        let _gone = self.calls.remove(&token).map(|call| call.reply.send(answer));
+    }
+
+    /// A thread that has failed has said so.
+    async fn hand_over(&self, task: Task) {
+        let _failed = self.tasks.send(task).await;
+    }
+}
+
+fn moment() -> Moment {
+    Moment { now: clock::monotonic(), random: Uuid::new_v4().as_u64_pair().0 }
+}
+
+fn unwritable(error: &EncodeError) -> String {
+    format!("the quorum's own records cannot be written: {error}")
+}
+
+fn snapshot_answer(response: FetchSnapshotResponse, piece: Option<(Bytes, u64)>) -> QuorumAnswer {
+    let found = piece.map(|(bytes, size)| (bytes, i64::try_from(size).unwrap_or(i64::MAX)));
+    let outside = |size: i64| !(0..size).contains(&response.position);
+    let error = match (&response.error, &found) {
+        (Some(error), _) => Some(*error),
+        (None, None) => Some(Refusal::SnapshotNotFound),
+        (None, Some((_, size))) => outside(*size).then_some(Refusal::PositionOutOfRange),
+    };
+    let (bytes, size) = found.unwrap_or_default();
+    QuorumAnswer::FetchSnapshot { response: FetchSnapshotResponse { error, ..response }, size, bytes }
+}
+
+#[cfg(test)]
+#[path = "node_test.rs"]
+mod tests;

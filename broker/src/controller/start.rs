@@ -1,0 +1,179 @@
+//! From a data directory to a running control thread.
+//!
+//! Nobody knows at the start which records at the log's end are committed: so the partitions wait until the quorum has
+//! said so, and follow from then on.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use protocol::types::Offset;
+use raft::{LogSummary, Restored};
+use storage::FilePool;
+use storage::directory::LogDirectory;
+use tokio::sync::{oneshot, watch};
+use tracing::info;
+
+use super::decide::Decider;
+use super::format::{BootstrapError, read_bootstrap};
+use super::handle::{ControllerHandle, Inbox};
+use super::metadata_log::{MetadataLog, MetadataLogError, Opened};
+use super::quorum::{self, InvalidController, Io, IoThread, Links, Node, QuorumHandle};
+use super::quorum_state::{QuorumStateError, QuorumStateFile};
+use super::replayer::Replayer;
+use super::runtime::{ControllerContext, Failure, Inlets, Runtime};
+use super::snapshots::Snapshots;
+use crate::clock;
+use crate::config::BrokerConfig;
+use crate::metadata::{Image, METADATA_DIRECTORY, QuorumView};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ControllerStartError {
+    #[error(transparent)]
+    Log(#[from] MetadataLogError),
+    #[error(transparent)]
+    QuorumState(#[from] QuorumStateError),
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    #[error(transparent)]
+    Config(#[from] InvalidController),
+    #[error("a thread of the controller cannot start: {0}")]
+    Thread(std::io::Error),
+    #[error("the control thread has ended: {0}")]
+    Ended(String),
+}
+
+/// What the control thread works on.
+#[derive(Debug)]
+pub(crate) struct ControllerSite<'a> {
+    pub(crate) context: ControllerContext,
+    pub(crate) config: &'a BrokerConfig,
+    pub(crate) pool: &'a Arc<FilePool>,
+    pub(crate) directory: &'a LogDirectory,
+    /// Everything before it must be in the log.
+    pub(crate) recovery_point: Offset,
+    /// Will always hold committed metadata.
+    pub(crate) published: Arc<ArcSwap<Image>>,
+}
+
+/// The running thread, for who stops it.
+#[derive(Debug)]
+pub(crate) struct ControllerThread {
+    quorum: QuorumHandle,
+    thread: JoinHandle<Result<(), Failure>>,
+}
+
+/// A control thread that has not heard yet what is committed.
+#[derive(Debug)]
+pub(crate) struct Starting {
+    pub(crate) handle: ControllerHandle,
+    pub(crate) quorum: QuorumHandle,
+    caught_up: oneshot::Receiver<()>,
+    thread: JoinHandle<Result<(), Failure>>,
+}
+
+impl Starting {
+    /// Blocks until this node has replayed what is committed. The sole voter of a quorum has to ask nobody.
+    pub(crate) fn wait(self) -> Result<(ControllerHandle, QuorumHandle, ControllerThread), ControllerStartError> {
+        let Self { handle, quorum, caught_up, thread } = self;
+        if caught_up.blocking_recv().is_err() {
+            return Err(ControllerStartError::Ended(match thread.join() {
+                Ok(Ok(())) => "it was told to stop".to_owned(),
+                Ok(Err(reason)) => reason,
+                Err(_) => "it panicked".to_owned(),
+            }));
+        }
+        {
+            let view = quorum.view();
+            let view = view.borrow();
+            info!(epoch = %view.epoch, end_offset = %view.published, "metadata replayed");
+        }
+        Ok((handle, quorum.clone(), ControllerThread { quorum, thread }))
+    }
+}
+
+impl ControllerThread {
+    /// Hands over, and closes the metadata log. False: that did not succeed.
+    pub(crate) async fn stop(self) -> bool {
+        self.quorum.stop().await;
+        let joined = tokio::task::spawn_blocking(move || self.thread.join().is_ok_and(|ended| ended.is_ok()));
+        joined.await.unwrap_or(false)
+    }
+}
+
+pub(crate) fn start(site: ControllerSite<'_>) -> Result<Starting, ControllerStartError> {
+    let (root, disk) = (site.directory.path(), site.pool.disk());
+    let raft_config = quorum::raft_config(site.config, site.context.directory_id)?;
+    let fetch_timeout = raft_config.timing.fetch_timeout;
+    let values = &site.config.values;
+    let state_file = QuorumStateFile::new(disk.clone(), &root.join(METADATA_DIRECTORY));
+    let opened = MetadataLog::open(site.pool, root, values, site.recovery_point, clock::wall())?;
+    let election = state_file.read()?.unwrap_or_default();
+    let restored = Restored { election, log: summary(&opened) };
+    let Opened { log, image, .. } = opened;
+    // Only a log that nothing was ever written to begins with it.
+    let bootstrap = if log.end_offset() == Offset(0) { read_bootstrap(&**disk, root)? } else { Vec::new() };
+    info!(log_start = %log.start_offset(), log_end = %log.end_offset(), snapshot = %image.end_offset, "metadata log");
+
+    let snapshots = Snapshots::new(disk.clone(), log.directory().to_owned(), values, image.end_offset);
+    let io = IoThread::spawn(log, state_file).map_err(ControllerStartError::Thread)?;
+    let (view, views) = watch::channel(QuorumView::default());
+    let (quorum, messages) = QuorumHandle::new(views.clone());
+    let (handle, inbox) = ControllerHandle::new(views);
+    let Inbox { commands, outside } = inbox;
+    let (caught_up_sender, caught_up) = oneshot::channel();
+    let client_id = format!("quorum-{}", site.context.id);
+    let (links, replies) = Links::new(site.context.cluster_id.clone(), client_id, quorum::request_timeout(values));
+    let Io { tasks, reports, thread: io_thread } = io;
+    let inlets = Inlets { commands, messages, reports, replies };
+    let runtime = Runtime {
+        decider: Decider::new(site.context.clone(), outside),
+        context: site.context,
+        node: Node::new(raft_config, restored, tasks, links),
+        replayer: Replayer::new(image, site.published),
+        snapshots,
+        view,
+        bootstrap,
+        active: None,
+        activating: None,
+        is_reading: false,
+        is_short: false,
+        caught_up: Some(caught_up_sender),
+        watch: None,
+        stop_by: None,
+        tick_at: Duration::ZERO,
+        fetch_timeout,
+    };
+    let thread = std::thread::Builder::new()
+        .name("controller".to_owned())
+        .spawn(move || run(runtime, inlets, io_thread))
+        .map_err(ControllerStartError::Thread)?;
+    Ok(Starting { handle, quorum, caught_up, thread })
+}
+
+/// The control thread, from its first action to a closed log.
+fn run(mut runtime: Runtime, mut inlets: Inlets, io_thread: JoinHandle<bool>) -> Result<(), Failure> {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
+    let executor = executor.map_err(|error| error.to_string())?;
+    let ended = executor.block_on(runtime.run(&mut inlets));
+    if let (Err(reason), Some(replicas)) = (&ended, runtime.replayer.replicas()) {
+        replicas.directory_failed(reason);
+    }
+    drop((runtime, inlets));
+    executor.shutdown_background();
+    let closed = io_thread.join().unwrap_or(false);
+    ended.and(if closed { Ok(()) } else { Err("the metadata log was not closed".to_owned()) })
+}
+
+fn summary(opened: &Opened) -> LogSummary {
+    let Opened { log, image, snapshot, control } = opened;
+    LogSummary {
+        start_offset: log.start_offset(),
+        end_offset: log.end_offset(),
+        epochs: log.epochs(),
+        snapshot: *snapshot,
+        snapshot_quorum: quorum::quorum_of(image),
+        control: control.iter().filter_map(|(offset, record)| Some((*offset, quorum::from_log(record)?))).collect(),
+    }
+}

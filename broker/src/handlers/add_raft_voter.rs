@@ -1,0 +1,45 @@
+//! AddRaftVoter (KIP-853): a node that follows the metadata log gets a vote, once it has caught up.
+
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::{AddRaftVoterRequest, AddRaftVoterResponse};
+use kafka_protocol::protocol::StrBytes;
+use raft::{KRaftVersion, Voter};
+
+use super::errors::KafkaError as _;
+use super::quorum::{endpoint, key, voter_change};
+use super::{Broker, Request, RequestError};
+
+impl Broker {
+    pub(super) async fn add_raft_voter(&self, request: &mut Request<'_>) -> Result<AddRaftVoterResponse, RequestError> {
+        let body: AddRaftVoterRequest = request.decode()?;
+        let refused = |error: ResponseError, message: &str| {
+            let message = Some(StrBytes::from_string(message.to_owned()));
+            Ok(AddRaftVoterResponse::default().with_error_code(error.code()).with_error_message(message))
+        };
+        if let Err(error) = self.check_cluster(body.cluster_id.as_ref()) {
+            return refused(error, "the request is for another cluster");
+        }
+        if body.voter_id < 0 || body.voter_directory_id.is_nil() {
+            return refused(ResponseError::InvalidRequest, "a voter has a node id and a directory id");
+        }
+        if body.listeners.is_empty() {
+            return refused(ResponseError::InvalidRequest, "a voter has a controller listener");
+        }
+        let listeners = body.listeners.iter();
+        let voter = Voter {
+            key: key(body.voter_id, body.voter_directory_id),
+            endpoints: listeners.map(|told| endpoint(&told.name, &told.host, told.port)).collect(),
+            kraft_version_min: KRaftVersion(0),
+            kraft_version_max: KRaftVersion::DYNAMIC_VOTERS,
+        };
+        let timeout = Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0));
+        let wanted = raft::Request::AddVoter(raft::AddVoterRequest { voter, timeout });
+        let answer = self.ask_quorum(request, wanted, 0, voter_change).await?;
+        match answer.error {
+            None => Ok(AddRaftVoterResponse::default()),
+            Some(error) => refused(error.kafka_error(), &error.to_string()),
+        }
+    }
+}

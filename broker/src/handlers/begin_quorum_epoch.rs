@@ -1,0 +1,54 @@
+//! BeginQuorumEpoch (KIP-595, KIP-853): a new leader makes itself known.
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::begin_quorum_epoch_response::{NodeEndpoint, PartitionData, TopicData};
+use kafka_protocol::messages::{BeginQuorumEpochRequest, BeginQuorumEpochResponse};
+use protocol::types::{BrokerId, LeaderEpoch};
+
+use super::errors::KafkaError as _;
+use super::quorum::{endpoint, leader_endpoint, leader_id, only_partition, topic_name};
+use super::{Broker, Request, RequestError};
+use crate::peer::QuorumAnswer;
+
+/// First version that tells where the leader is.
+const VERSION_WITH_ENDPOINTS: i16 = 1;
+
+impl Broker {
+    pub(super) async fn begin_quorum_epoch(
+        &self,
+        request: &mut Request<'_>,
+    ) -> Result<BeginQuorumEpochResponse, RequestError> {
+        let body: BeginQuorumEpochRequest = request.decode()?;
+        let refused = |error: ResponseError| Ok(BeginQuorumEpochResponse::default().with_error_code(error.code()));
+        if let Err(error) = self.check_cluster(body.cluster_id.as_ref()) {
+            return refused(error);
+        }
+        let found =
+            only_partition(&body.topics, |topic| (topic.topic_name.as_str(), &topic.partitions), |p| p.partition_index);
+        let Some(partition) = found else { return refused(ResponseError::InvalidRequest) };
+        let endpoints = body.leader_endpoints.iter();
+        let wanted = raft::Request::BeginQuorumEpoch(raft::BeginQuorumEpochRequest {
+            voter: self.addressee(body.voter_id.0, partition.voter_directory_id),
+            leader: BrokerId(partition.leader_id.0),
+            epoch: LeaderEpoch(partition.leader_epoch),
+            endpoints: endpoints.map(|told| endpoint(&told.name, &told.host, told.port)).collect(),
+        });
+        let answer = self.ask_quorum(request, wanted, 0, |answer| match answer {
+            QuorumAnswer::BeginQuorumEpoch(response) => Some(response),
+            _ => None,
+        });
+        Ok(response(&answer.await?, request.version))
+    }
+}
+
+fn response(answer: &raft::QuorumResponse, version: i16) -> BeginQuorumEpochResponse {
+    let partition = PartitionData::default()
+        .with_error_code(answer.error.map_or(0, |error| error.code()))
+        .with_leader_id(leader_id(&answer.leader))
+        .with_leader_epoch(answer.leader.epoch.0);
+    let topic = TopicData::default().with_topic_name(topic_name()).with_partitions(vec![partition]);
+    let endpoints = leader_endpoint(&answer.leader, VERSION_WITH_ENDPOINTS <= version, |id, host, port| {
+        NodeEndpoint::default().with_node_id(id).with_host(host).with_port(port)
+    });
+    BeginQuorumEpochResponse::default().with_topics(vec![topic]).with_node_endpoints(endpoints)
+}
