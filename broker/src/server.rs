@@ -5,6 +5,8 @@ mod activity;
 mod budget;
 mod buffers;
 mod connection;
+#[cfg_attr(not(test), expect(dead_code, reason = "sessions with the controller follow"))]
+mod life_cycle;
 mod listen;
 mod loading;
 mod management;
