@@ -2,6 +2,7 @@
 //! each module in the form that it needs.
 
 mod listener;
+mod membership;
 mod network;
 mod rack;
 mod source;
@@ -14,12 +15,14 @@ use protocol::config::Values;
 use protocol::types::BrokerId;
 
 pub(crate) use listener::{Listener, ListenerError, ListenerKind};
+pub(crate) use membership::{MembershipConfig, Roles};
 pub(crate) use network::{ConnectionConfig, NetworkConfig, OverrideError};
 pub(crate) use source::{SettingsError, dev_settings, load};
 
 #[derive(Debug)]
 pub(crate) struct BrokerConfig {
     pub(crate) broker_id: BrokerId,
+    pub(crate) membership: MembershipConfig,
     pub(crate) log_directory: PathBuf,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) rack: Option<String>,
@@ -48,8 +51,13 @@ pub(crate) struct BrokerConfig {
 pub(crate) enum ConfigurationError {
     #[error("node.id is not set: every node of a cluster needs a number of its own, from 0")]
     NoNodeId,
-    #[error("process.roles={0}: set process.roles=broker,controller; nodes with a single role are not supported")]
-    Roles(String),
+    #[error("process.roles is not set: a node is a broker, a controller or both (process.roles=broker,controller)")]
+    NoRoles,
+    #[error(
+        "neither controller.quorum.bootstrap.servers nor controller.quorum.voters is set: a node that is a broker only \
+         needs to know where the controllers are"
+    )]
+    NoControllers,
     #[error("log.dirs names no directory")]
     NoLogDirectory,
     #[error("default.replication.factor={0} is not between 1 and 32767")]
@@ -65,9 +73,10 @@ pub(crate) enum ConfigurationError {
 impl BrokerConfig {
     /// Checks what concerns several options. `hostname` is what a listener without a host advertises.
     pub(crate) fn from_values(values: Values, hostname: &str) -> Result<Self, ConfigurationError> {
-        let roles = values.get_list("process.roles");
-        if !(roles.iter().any(|role| role == "broker") && roles.iter().any(|role| role == "controller")) {
-            return Err(ConfigurationError::Roles(roles.join(",")));
+        let roles = Roles::from_values(&values).ok_or(ConfigurationError::NoRoles)?;
+        let controllers = ["controller.quorum.bootstrap.servers", "controller.quorum.voters"];
+        if roles == Roles::Broker && controllers.iter().all(|name| values.get_list(name).is_empty()) {
+            return Err(ConfigurationError::NoControllers);
         }
         let management_address = text(&values, "millrace.management.listener").map(str::to_owned);
         let format_awaited = text(&values, "millrace.format") == Some("await");
@@ -76,8 +85,9 @@ impl BrokerConfig {
         }
         Ok(Self {
             broker_id: node_id(&values)?,
+            membership: MembershipConfig::new(roles, &values),
             log_directory: log_directory(&values)?,
-            listeners: Listener::from_values(&values, hostname)?.into_iter().map(Arc::new).collect(),
+            listeners: Listener::from_values(&values, roles, hostname)?.into_iter().map(Arc::new).collect(),
             rack: text(&values, "broker.rack").map(str::to_owned),
             rack_file: text(&values, "millrace.rack.file").map(PathBuf::from),
             network_threads: network_threads(&values),
@@ -101,6 +111,18 @@ impl BrokerConfig {
         if let (None, Some(file)) = (&self.rack, &self.rack_file) {
             self.rack = rack::awaited(file);
         }
+    }
+}
+
+impl BrokerConfig {
+    /// For the listeners of clients and brokers.
+    pub(crate) fn client_reactors(&self) -> usize {
+        if self.membership.roles.has_broker() { self.network_threads } else { 0 }
+    }
+
+    /// For the listeners of controllers.
+    pub(crate) fn controller_reactors(&self) -> usize {
+        usize::from(self.membership.roles.has_controller())
     }
 }
 

@@ -13,10 +13,8 @@ mod discards;
 mod elections;
 pub(crate) mod features;
 mod format;
-#[cfg_attr(not(test), expect(dead_code, reason = "the management API and the dialling of brokers come next"))]
 mod grants;
 mod group;
-#[expect(dead_code, reason = "the management API and the dialling of brokers come next")]
 mod handle;
 mod heard;
 mod heartbeats;
@@ -40,7 +38,6 @@ mod simulation_test;
 mod snapshot;
 mod snapshots;
 mod start;
-#[cfg_attr(not(test), expect(dead_code, reason = "the management API and the dialling of brokers come next"))]
 mod suspicion;
 #[cfg(test)]
 mod testing;
@@ -51,21 +48,26 @@ mod voter;
 
 pub(crate) use alter_partition::{AlterPartition, AlterPartitionError, AlteredPartition, ProposedIsr};
 pub(crate) use brokers::BrokerEpochError;
+pub(crate) use command::RestartWish;
 pub(crate) use configs::{AlterConfigError, ConfigChange, ConfigEdit, Others, check_existence, scope_of};
+pub(crate) use decommission::{Decommission, DecommissionError, decommission_progress};
+pub(crate) use discards::DiscardError;
 pub(crate) use elections::ElectionError;
 pub(crate) use features::{Direction, FeatureUpdate, InvalidFeatureUpdate, supported_features};
 pub(crate) use format::{FormatError, FormatPlan, format_directory};
+pub(crate) use grants::{GrantError, GrantStatus};
 pub(crate) use handle::{ControllerError, ControllerHandle};
 pub(crate) use heartbeats::Heartbeat;
 pub(crate) use partition_change::Election;
 pub(crate) use partitions::{CreatePartitionsError, PartitionsSpec};
 pub(crate) use placement::AssignmentError;
-pub(crate) use producer_ids::{AllocateError, ProducerIdAllocator, ProducerIdError};
+pub(crate) use producer_ids::AllocateError;
 pub(crate) use quorum::{QuorumDescription, QuorumHandle};
 pub(crate) use reassignments::{FactorChange, ReassignmentError};
 pub(crate) use registration::{Registration, RegistrationError};
 pub(crate) use runtime::ControllerContext;
-pub(crate) use start::{ControllerSite, ControllerStartError, ControllerThread, start};
+pub(crate) use start::{ControllerSite, ControllerStartError, ControllerThread, Starting, start};
+pub(crate) use suspicion::{Probe, ProbeOutcome};
 pub(crate) use topic_deletion::{DeleteTopicError, DeletedTopic, TopicDeletion, TopicSelector};
 pub(crate) use topics::{
     CreateTopicError, CreatedTopic, TopicDefaults, TopicSpec, is_internal_topic, is_legal_topic_name,

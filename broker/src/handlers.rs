@@ -28,12 +28,14 @@ mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
 mod end_quorum_epoch;
+mod envelope;
 mod errors;
 mod fetch;
 mod fetch_metadata;
 mod fetch_response;
 mod fetch_snapshot;
 mod find_coordinator;
+mod forwarding;
 mod groups;
 mod heartbeat;
 mod incremental_alter_configs;
@@ -61,7 +63,7 @@ mod update_raft_voter;
 mod vote;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -70,15 +72,17 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 use protocol::api::Api;
 use protocol::frame::{self, HeaderError, RequestHeader};
 use protocol::guard::{self, GuardError};
-use protocol::types::{ClusterId, DirectoryId, IncarnationId};
+use protocol::types::{BrokerEpoch, BrokerId, ClusterId, DirectoryId, IncarnationId};
 use storage::LogSlice;
 use tokio::sync::Notify;
+use tracing::debug;
 
 use crate::config::{BrokerConfig, Listener, ListenerKind};
-use crate::controller::{ControllerHandle, ProducerIdAllocator, QuorumHandle};
+use crate::controller::{ControllerHandle, QuorumHandle};
 use crate::coordinator::CoordinatorHandle;
 use crate::metadata::Image;
 use crate::metrics::{Metrics, RequestMetrics};
+use crate::peer::{ControllerChannel, ForwardError, ProducerIdAllocator};
 use crate::replica::ReplicaManager;
 
 pub(crate) use large_batches::LargeBatches;
@@ -102,6 +106,8 @@ pub(crate) struct Broker {
     pub(crate) replicas: Arc<ReplicaManager>,
     pub(crate) controller: ControllerHandle,
     pub(crate) raft: QuorumHandle,
+    /// For requests of clients that the active controller decides.
+    pub(crate) forwarding: ControllerChannel,
     pub(crate) producer_ids: ProducerIdAllocator,
     pub(crate) groups: CoordinatorHandle,
     pub(crate) large_batches: LargeBatches,
@@ -117,6 +123,22 @@ pub(crate) struct RequestContext {
     pub(crate) hurry: Notify,
     /// Of the reactor that serves it.
     pub(crate) requests: Arc<RequestMetrics>,
+    /// The broker whose heartbeats come over it.
+    session: Mutex<Option<(BrokerId, BrokerEpoch)>>,
+}
+
+impl RequestContext {
+    pub(crate) fn new(listener: Arc<Listener>, client: IpAddr, requests: Arc<RequestMetrics>) -> Self {
+        Self { listener, client, hurry: Notify::new(), requests, session: Mutex::new(None) }
+    }
+
+    fn carries_session(&self, broker: BrokerId, epoch: BrokerEpoch) {
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some((broker, epoch));
+    }
+
+    fn session(&self) -> Option<(BrokerId, BrokerEpoch)> {
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A piece of a response: built in memory, or to be sent from a segment.
@@ -165,6 +187,12 @@ pub(crate) enum RequestError {
     QuorumStopped { api: &'static str },
     #[error("{0} is in the API table but has no handler")]
     NoHandler(&'static str),
+    #[error("{0} is not for the controller to answer")]
+    NotForwarded(&'static str),
+    #[error("{api} may have been carried out: {error}")]
+    Forward { api: &'static str, error: ForwardError },
+    #[error("{0} is with the controller, and nobody waits for it any more")]
+    Abandoned(&'static str),
     #[error("{api} version {version}: {fault}")]
     Guard { api: &'static str, version: i16, fault: GuardError },
     #[error("{api} version {version} cannot be decoded: {reason}")]
@@ -196,6 +224,14 @@ impl Broker {
         }
     }
 
+    /// The other side has closed a connection: if it was a broker's session, the broker may be gone.
+    pub(crate) async fn disconnected(&self, context: &RequestContext) {
+        let Some((broker, epoch)) = context.session() else { return };
+        if let Err(error) = self.controller.connection_lost(broker, epoch).await {
+            debug!(%broker, %error, "nobody wants to know that its connection is lost");
+        }
+    }
+
     /// The metadata that this broker has replayed has it unfenced. Losing the controller changes nothing of it.
     pub(crate) fn is_unfenced(&self) -> bool {
         let image = self.image.load();
@@ -205,12 +241,18 @@ impl Broker {
 
     async fn answer(&self, frame: Bytes, context: &RequestContext) -> Result<(&'static Api, Outcome), RequestError> {
         let request = admit(&frame, context)?;
-        drop(frame);
         let api = request.api;
         if !api.serves(request.version) {
             return Ok((api, api_versions::unsupported_version(request)?));
         }
-        // In a box, so that an idle connection is not as large as the largest of the requests.
+        // In boxes, so that an idle connection is not as large as the largest of the requests.
+        if self.is_for_controller(&request) {
+            if let Some(outcome) = Box::pin(self.forward(&request, frame)).await? {
+                return Ok((api, outcome));
+            }
+        } else {
+            drop(frame);
+        }
         Ok((api, Box::pin(self.dispatch(request)).await?))
     }
 
@@ -289,6 +331,7 @@ impl Broker {
                 self.controller_registration(&mut request).await.and_then(|body| request.respond(&body))
             }
             ApiKey::UpdateFeatures => self.update_features(&mut request).await.and_then(|body| request.respond(&body)),
+            ApiKey::Envelope => self.envelope(&mut request).await.and_then(|body| request.respond(&body)),
             ApiKey::DescribeCluster => self.describe_cluster(&mut request).and_then(|body| request.respond(&body)),
             ApiKey::DescribeTopicPartitions => {
                 self.describe_topic_partitions(&mut request).and_then(|body| request.respond(&body))
@@ -309,25 +352,32 @@ impl Broker {
     }
 }
 
-/// Reads the header, finds the API, and walks the body before anything of it is decoded. A version of ApiVersions
-/// that is not served passes with an empty body.
+/// Reads the header, finds the API, and walks the body before anything of it is decoded.
 fn admit<'a>(frame: &Bytes, context: &'a RequestContext) -> Result<Request<'a>, RequestError> {
     let header = RequestHeader::decode(frame)?;
-    let (api, version, correlation_id) = (header.api, header.api_version, header.correlation_id);
+    let api = header.api;
     if !api.listeners.contains(&context.listener.kind) {
         return Err(RequestError::WrongListener { api: api.name, listener: context.listener.name.clone() });
     }
-    let mut body = Bytes::new();
-    if api.serves(version) {
-        body = frame.slice(header.body_offset..);
-        guard::check(api.request, version, &body).map_err(|fault| RequestError::Guard {
-            api: api.name,
-            version,
-            fault,
-        })?;
+    Request::checked(header, frame, context)
+}
+
+impl<'a> Request<'a> {
+    /// A version of ApiVersions that is not served passes with an empty body.
+    fn checked(header: RequestHeader<'_>, frame: &Bytes, context: &'a RequestContext) -> Result<Self, RequestError> {
+        let (api, version, correlation_id) = (header.api, header.api_version, header.correlation_id);
+        let mut body = Bytes::new();
+        if api.serves(version) {
+            body = frame.slice(header.body_offset..);
+            guard::check(api.request, version, &body).map_err(|fault| RequestError::Guard {
+                api: api.name,
+                version,
+                fault,
+            })?;
+        }
+        let client_id = header.client_id.filter(|_| api.key() == ApiKey::JoinGroup).unwrap_or_default().to_owned();
+        Ok(Self { api, version, correlation_id, client_id, body, context })
     }
-    let client_id = header.client_id.filter(|_| api.key() == ApiKey::JoinGroup).unwrap_or_default().to_owned();
-    Ok(Request { api, version, correlation_id, client_id, body, context })
 }
 
 impl Request<'_> {

@@ -6,10 +6,6 @@ mod metrics;
 mod config;
 mod metadata;
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "its users follow: quorum, replication, registration")
-)]
 mod peer;
 
 mod coordinator;

@@ -12,8 +12,8 @@ mod quorum;
 mod testing;
 
 pub(crate) use connection::{CLIENT_SOFTWARE, Connection, INCARNATION_TAG};
-pub(crate) use controller_channel::{ChannelError, ControllerChannel, ControllerRequest, ControllerRoute};
-pub(crate) use error::{AnswerFault, PeerError, PeerFailure};
+pub(crate) use controller_channel::{ControllerChannel, ControllerRoute};
+pub(crate) use error::{PeerError, PeerFailure};
 pub(crate) use forwarding::ForwardError;
 pub(crate) use membership::{
     Heartbeat, HeartbeatAnswer, NodeDescription, Refusal, register_broker, register_controller, send_heartbeat,

@@ -5,16 +5,20 @@ mod activity;
 mod budget;
 mod buffers;
 mod connection;
-#[cfg_attr(not(test), expect(dead_code, reason = "sessions with the controller follow"))]
+mod decisions;
 mod life_cycle;
 mod listen;
 mod loading;
 mod management;
 mod memory;
 mod network;
+mod plane;
+mod probes;
 mod quotas;
 mod reactor;
+mod running;
 mod scrape;
+mod session;
 mod startup;
 mod status;
 

@@ -1,14 +1,9 @@
-//! Producer ids: the controller hands out blocks (KIP-730), a broker hands out the ids of its block.
+//! Producer ids: the controller hands them out to brokers in blocks (KIP-730).
 
-use std::sync::Arc;
-
-use arc_swap::ArcSwap;
 use protocol::metadata_records::MetadataRecord;
 use protocol::types::{BrokerEpoch, BrokerId, ProducerId};
-use tokio::sync::Mutex;
 
 use super::brokers::{BrokerEpochError, check_epoch};
-use super::{ControllerError, ControllerHandle};
 use crate::metadata::Image;
 
 const BLOCK_LENGTH: i64 = 1000;
@@ -16,7 +11,7 @@ const BLOCK_LENGTH: i64 = 1000;
 /// Ids that no other broker has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProducerIdBlock {
-    next: ProducerId,
+    start: ProducerId,
     end: ProducerId,
 }
 
@@ -28,33 +23,13 @@ pub(crate) enum AllocateError {
     UsedUp,
 }
 
-/// Why there is no id for a producer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ProducerIdError {
-    #[error(transparent)]
-    Controller(#[from] ControllerError),
-    #[error(transparent)]
-    Refused(#[from] AllocateError),
-}
-
 impl ProducerIdBlock {
-    const EMPTY: Self = Self { next: ProducerId(0), end: ProducerId(0) };
-
     pub(crate) fn start(&self) -> ProducerId {
-        self.next
+        self.start
     }
 
     pub(crate) fn length(&self) -> i32 {
-        i32::try_from(self.end.0 - self.next.0).unwrap_or(i32::MAX)
-    }
-
-    fn take(&mut self) -> Option<ProducerId> {
-        let id = self.next;
-        if self.end <= id {
-            return None;
-        }
-        self.next = ProducerId(id.0 + 1);
-        Some(id)
+        i32::try_from(self.end.0 - self.start.0).unwrap_or(i32::MAX)
     }
 }
 
@@ -68,35 +43,7 @@ pub(super) fn allocate(
     let first = image.next_producer_id;
     let end = ProducerId(first.0.checked_add(BLOCK_LENGTH).ok_or(AllocateError::UsedUp)?);
     let record = MetadataRecord::ProducerIds { broker_id: broker, broker_epoch: epoch, next_producer_id: end };
-    Ok((record, ProducerIdBlock { next: first, end }))
-}
-
-/// The broker's end.
-#[derive(Debug)]
-pub(crate) struct ProducerIdAllocator {
-    controller: ControllerHandle,
-    broker: BrokerId,
-    image: Arc<ArcSwap<Image>>,
-    block: Mutex<ProducerIdBlock>,
-}
-
-impl ProducerIdAllocator {
-    pub(crate) fn new(controller: ControllerHandle, broker: BrokerId, image: Arc<ArcSwap<Image>>) -> Self {
-        Self { controller, broker, image, block: Mutex::new(ProducerIdBlock::EMPTY) }
-    }
-
-    /// Whoever comes while a block is on its way waits for that block.
-    pub(crate) async fn next(&self) -> Result<ProducerId, ProducerIdError> {
-        let mut block = self.block.lock().await;
-        loop {
-            if let Some(id) = block.take() {
-                return Ok(id);
-            }
-            let registered = self.image.load().brokers.get(&self.broker).map(|broker| broker.epoch);
-            let epoch = registered.unwrap_or(BrokerEpoch(-1));
-            *block = self.controller.allocate_producer_ids(self.broker, epoch).await??;
-        }
-    }
+    Ok((record, ProducerIdBlock { start: first, end }))
 }
 
 #[cfg(test)]
@@ -108,11 +55,11 @@ mod tests {
     fn no_id_is_in_two_blocks() {
         let mut image = cluster(2);
         let epochs = [0, 1].map(|id| image.brokers[&BrokerId(id)].epoch);
-        let (record, mut first) = allocate(&image, BrokerId(0), epochs[0]).unwrap();
+        let (record, first) = allocate(&image, BrokerId(0), epochs[0]).unwrap();
         apply(&mut image, &[record]);
-        let (_, mut second) = allocate(&image, BrokerId(1), epochs[1]).unwrap();
-        let ids: Vec<_> = std::iter::from_fn(|| first.take()).chain(std::iter::from_fn(|| second.take())).collect();
-        assert_eq!(ids, (0..2 * BLOCK_LENGTH).map(ProducerId).collect::<Vec<_>>());
+        let (_, second) = allocate(&image, BrokerId(1), epochs[1]).unwrap();
+        assert_eq!((first.start(), second.start()), (ProducerId(0), ProducerId(BLOCK_LENGTH)));
+        assert_eq!((i64::from(first.length()), i64::from(second.length())), (BLOCK_LENGTH, BLOCK_LENGTH));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! ApiVersions (KIP-35, KIP-511, KIP-584): what this broker serves, and the cluster's feature levels.
 
+use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
@@ -8,6 +9,7 @@ use protocol::api::{self, Api};
 
 use super::{Broker, Outcome, Request, RequestError};
 use crate::controller::features;
+use crate::peer::{CLIENT_SOFTWARE, INCARNATION_TAG};
 
 impl Broker {
     pub(super) fn api_versions(&self, request: &mut Request<'_>) -> Result<ApiVersionsResponse, RequestError> {
@@ -26,11 +28,16 @@ impl Broker {
                 .with_min_version_level(*level)
                 .with_max_version_level(*level)
         });
-        Ok(ApiVersionsResponse::default()
+        let mut response = ApiVersionsResponse::default()
             .with_api_keys(api_keys)
             .with_supported_features(supported_features(request.version))
             .with_finalized_features_epoch(image.end_offset.0)
-            .with_finalized_features(finalized.collect()))
+            .with_finalized_features(finalized.collect());
+        if body.client_software_name.as_str() == CLIENT_SOFTWARE {
+            let incarnation = Bytes::copy_from_slice(self.identity.incarnation_id.0.as_bytes());
+            response.unknown_tagged_fields.insert(INCARNATION_TAG, incarnation);
+        }
+        Ok(response)
     }
 }
 

@@ -23,10 +23,13 @@ impl Broker {
         };
         let response = BrokerHeartbeatResponse::default();
         Ok(match self.controller.heartbeat(heartbeat).await {
-            Ok(Ok(answer)) => response
-                .with_is_caught_up(answer.is_caught_up)
-                .with_is_fenced(answer.is_fenced)
-                .with_should_shut_down(answer.should_shut_down),
+            Ok(Ok(answer)) => {
+                request.context.carries_session(BrokerId(body.broker_id.0), BrokerEpoch(body.broker_epoch));
+                response
+                    .with_is_caught_up(answer.is_caught_up)
+                    .with_is_fenced(answer.is_fenced)
+                    .with_should_shut_down(answer.should_shut_down)
+            }
             Ok(Err(error)) => response.with_error_code(error.code()),
             Err(error) => response.with_error_code(error.code()),
         })

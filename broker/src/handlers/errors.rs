@@ -9,10 +9,11 @@ use storage::{AppendError, BatchDefect, ProducerError, ResolveError};
 
 use crate::controller::{
     AllocateError, AlterConfigError, AlterPartitionError, AssignmentError, BrokerEpochError, ControllerError,
-    CreatePartitionsError, CreateTopicError, DeleteTopicError, ElectionError, InvalidFeatureUpdate, ProducerIdError,
-    ReassignmentError, RegistrationError,
+    CreatePartitionsError, CreateTopicError, DeleteTopicError, ElectionError, InvalidFeatureUpdate, ReassignmentError,
+    RegistrationError,
 };
 use crate::coordinator::{GroupError, LogError, Unavailable};
+use crate::peer::ProducerIdError;
 use crate::replica::{AccessError, DeleteRecordsError, FetchError, ProduceError};
 
 /// The code of Kafka's protocol for an error.
@@ -298,8 +299,8 @@ impl KafkaError for AllocateError {
 impl KafkaError for ProducerIdError {
     fn kafka_error(&self) -> ResponseError {
         match self {
-            Self::Controller(error) => error.kafka_error(),
-            Self::Refused(error) => error.kafka_error(),
+            // As in Kafka: clients try it again.
+            Self::Channel(_) | Self::Refused(_) => ResponseError::CoordinatorLoadInProgress,
         }
     }
 }

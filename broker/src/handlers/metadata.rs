@@ -13,7 +13,7 @@ use kafka_protocol::protocol::StrBytes;
 use protocol::types::{BrokerId, PartitionId, TopicId};
 
 use super::errors::KafkaError as _;
-use super::{Broker, Request, RequestError, authorized_operations, topics};
+use super::{Broker, Request, RequestContext, RequestError, authorized_operations, topics};
 use crate::controller::{CreateTopicError, CreatedTopic, TopicSpec, is_internal_topic};
 use crate::metadata::{BrokerImage, Image, PartitionImage, TopicImage};
 
@@ -26,7 +26,7 @@ impl Broker {
         };
         let may_create = self.config.auto_create_topics && (request.version < 4 || body.allow_auto_topic_creation);
         let refused = match &wanted {
-            Some(topics) if may_create => self.create_missing(topics).await,
+            Some(topics) if may_create => self.create_missing(topics, request.context).await,
             _ => HashMap::new(),
         };
         let image = self.image.load_full();
@@ -63,17 +63,24 @@ impl Broker {
     }
 
     /// Creates the named topics that do not exist. Returns the error of each that could not be.
-    async fn create_missing(&self, topics: &[MetadataRequestTopic]) -> HashMap<String, ResponseError> {
+    async fn create_missing(
+        &self,
+        topics: &[MetadataRequestTopic],
+        context: &RequestContext,
+    ) -> HashMap<String, ResponseError> {
         let image = self.image.load_full();
         // Internal topics are for their coordinators to make, with options of their own.
         let missing = distinct(topics)
             .filter_map(|topic| topic.name.as_ref())
             .filter(|name| image.topic(name).is_none() && !is_internal_topic(name));
-        let specs: Vec<_> = missing.map(|name| TopicSpec::with_defaults(name.to_string())).collect();
-        if specs.is_empty() {
+        let names: Vec<_> = missing.map(|name| name.to_string()).collect();
+        if names.is_empty() {
             return HashMap::new();
         }
-        let names: Vec<_> = specs.iter().map(|spec| spec.name.clone()).collect();
+        if !self.is_active_controller() {
+            return self.create_by_controller(names, context).await;
+        }
+        let specs = names.iter().cloned().map(TopicSpec::with_defaults).collect();
         match self.controller.create_topics(specs, false).await {
             Ok(created) => {
                 let failed = |(name, result): (String, Result<CreatedTopic, CreateTopicError>)| match result {

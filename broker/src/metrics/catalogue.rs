@@ -41,7 +41,7 @@ pub(crate) static DESCRIPTORS_MAX: Metric = gauge("process_max_fds", &[], "Descr
 pub(crate) static BROKER_STATE: Metric = gauge(
     "kafka_server_kafkaserver_broker_state",
     &[],
-    "As in Kafka: 1 starting, 2 recovering, 3 running, 6 stopping; and 0 waiting to be formatted",
+    "As in Kafka: 1 starting, 2 recovering, 3 running, 6 handing over, 7 stopping; and 0 waiting to be formatted",
 );
 pub(crate) static LOGS_TO_LOAD: Metric =
     gauge("kafka_log_logmanager_remaining_logs_to_recover", &[], "Logs that are still to be opened at this start");

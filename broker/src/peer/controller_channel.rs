@@ -178,8 +178,9 @@ fn is_for_another(error_code: i16) -> bool {
 
 /// Returns when somebody else is known to lead.
 async fn overtaken(quorum: &mut watch::Receiver<QuorumView>, leader: &QuorumLeader) {
-    let other = quorum.wait_for(|view| view.leader.as_ref().is_some_and(|now| now != leader)).await;
-    if other.is_err() {
+    let is_other = |view: &QuorumView| view.leader.as_ref().is_some_and(|now| now != leader);
+    let has_stopped = quorum.wait_for(is_other).await.is_err();
+    if has_stopped {
         // The node stops: the attempt has its deadline.
         std::future::pending::<()>().await;
     }

@@ -1,7 +1,6 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::peer::ChannelError;
 
 const INTERVAL: Duration = Duration::from_millis(500);
 const SESSION: Duration = Duration::from_secs(3);
@@ -30,7 +29,7 @@ fn heartbeat(metadata_offset: i64, wants_fence: bool, wants_shutdown: bool) -> S
 }
 
 fn unreachable() -> Refusal {
-    Refusal::Unreachable(ChannelError::NotReached(None))
+    Refusal::Other(8)
 }
 
 /// Registered and unfenced at 2 ms, with controller 7; the next heartbeat is due at 502 ms.

@@ -93,13 +93,18 @@ mod tests {
     use protocol::config::{Scope, Values};
 
     use super::*;
+    use crate::config::Roles;
 
     fn listener(host: &str, port: u16) -> Listener {
         let entry = format!("A://{host}:{port}");
-        let settings = [("listeners", entry.as_str()), ("advertised.listeners", "A://localhost:1")];
+        let settings = [
+            ("listeners", entry.as_str()),
+            ("advertised.listeners", "A://localhost:1"),
+            ("controller.listener.names", "C"),
+        ];
         let (values, errors) = Values::parse(Scope::Broker, settings);
         assert!(errors.is_empty(), "{errors:?}");
-        Listener::from_values(&values, "machine").unwrap().remove(0)
+        Listener::from_values(&values, Roles::Broker, "machine").unwrap().remove(0)
     }
 
     fn config() -> NetworkConfig {

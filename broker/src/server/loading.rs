@@ -1,30 +1,39 @@
-//! From a locked data directory to a broker that could serve: metadata replayed, logs open.
+//! From a locked data directory to a running quorum, and from committed metadata to open logs.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use protocol::types::{BrokerEpoch, IncarnationId};
+use protocol::types::IncarnationId;
 use storage::directory::LogDirectory;
 use storage::{Disk, FilePool, PoolLimits, Reserve, ReservedDisk};
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use super::life_cycle::LifeCycleConfig;
+use super::session::Session;
 use super::startup::ServerError;
+use crate::clock::Pulse;
 use crate::config::{BrokerConfig, ListenerKind};
 use crate::controller::{
-    self, ControllerContext, ControllerSite, ControllerStartError, ControllerThread, ProducerIdAllocator, Registration,
-    TopicDefaults, supported_features,
+    self, ControllerContext, ControllerSite, ControllerStartError, Starting, TopicDefaults, supported_features,
 };
 use crate::coordinator::{CoordinatorThread, GroupConfig};
 use crate::handlers::{Broker, Identity, LargeBatches};
-use crate::metadata::Image;
+use crate::metadata::{Image, QuorumLeader};
 use crate::metrics::Metrics;
+use crate::peer::{ControllerChannel, ControllerRoute, NodeDescription, ProducerIdAllocator};
 use crate::replica::{Checkpoints, DiskSpace, LoadProgress, LoaderError, OffsetsLogs, ReplicaManager, SpaceLimits};
 
-pub(super) struct Loaded {
+/// A node whose quorum runs. It does not know yet what is committed, and so not what it hosts.
+pub(super) struct Opened {
     pub(super) broker: Arc<Broker>,
-    pub(super) controller: ControllerThread,
+    pub(super) starting: Starting,
+    pub(super) checkpoints: Checkpoints,
     pub(super) coordinator: CoordinatorThread,
-    pub(super) registration: Registration,
+    /// Of a broker.
+    pub(super) session: Option<Session>,
+    /// Of a controller: what others are told of it, and the way there.
+    pub(super) announcement: Option<(ControllerChannel, NodeDescription)>,
 }
 
 impl From<ControllerStartError> for ServerError {
@@ -39,12 +48,11 @@ impl From<LoaderError> for ServerError {
     }
 }
 
-pub(super) fn load(
+pub(super) fn open(
     config: Arc<BrokerConfig>,
     disk: Arc<dyn Disk>,
     directory: LogDirectory,
-    progress: &LoadProgress,
-) -> Result<Loaded, ServerError> {
+) -> Result<Opened, ServerError> {
     let space = open_space(&config, &disk, &directory)?;
     // From here on: what has to be written on a full volume, too.
     let reserved: Arc<dyn Disk> = Arc::new(ReservedDisk::new(disk.clone(), space.reserve().clone()));
@@ -55,37 +63,57 @@ pub(super) fn load(
         directory_id: properties.directory_id,
         incarnation_id: IncarnationId(Uuid::new_v4()),
     };
-    let pool = FilePool::new(disk, PoolLimits::default());
-    let context = ControllerContext {
-        id: config.broker_id,
-        directory_id: identity.directory_id,
-        cluster_id: identity.cluster_id.clone(),
-        incarnation: identity.incarnation_id,
-        topic_defaults: TopicDefaults {
-            partitions: config.topic_partitions_default,
-            replication_factor: config.replication_factor_default,
-        },
-        file_values: config.values.clone(),
-    };
     let checkpoints = Checkpoints::read(&directory);
     let image = Arc::new(ArcSwap::from_pointee(Image::empty()));
     let starting = controller::start(ControllerSite {
-        context,
+        context: ControllerContext {
+            id: config.broker_id,
+            directory_id: identity.directory_id,
+            cluster_id: identity.cluster_id.clone(),
+            incarnation: identity.incarnation_id,
+            topic_defaults: TopicDefaults {
+                partitions: config.topic_partitions_default,
+                replication_factor: config.replication_factor_default,
+            },
+            file_values: config.values.clone(),
+        },
         config: &config,
         pool: &FilePool::new(reserved, PoolLimits::default()),
         directory: &directory,
         recovery_point: checkpoints.metadata_recovery_point(),
         published: image.clone(),
     })?;
-    let (handle, quorum, controller) = starting.wait()?;
-    let directory = Arc::new(directory);
-    let replicas = ReplicaManager::new(config.broker_id, pool, directory, config.values.clone(), space);
+    let quorum = starting.quorum.view();
+    let pool = FilePool::new(disk, PoolLimits::default());
+    let replicas = ReplicaManager::new(config.broker_id, pool, Arc::new(directory), config.values.clone(), space);
+    let route = ControllerRoute {
+        quorum: quorum.clone(),
+        own: own_controller(&config),
+        client_id: format!("broker-{}", config.broker_id),
+        runtime: Handle::current(),
+    };
+    let channel = || ControllerChannel::new(route.clone());
+    let membership = &config.membership;
+    let session = membership.roles.has_broker().then(|| Session {
+        node: describe(&config, &identity, |kind| kind != ListenerKind::Controller),
+        channel: channel(),
+        config: LifeCycleConfig {
+            heartbeat_interval: membership.heartbeat_interval,
+            session_timeout: membership.session_timeout,
+            registration_max: membership.registration_max,
+        },
+        previous_epoch: replicas.directory().clean_shutdown().and_then(|clean| clean.broker_epoch),
+        image: image.clone(),
+        quorum,
+        // A leader that has heard no controller for so long may have been replaced.
+        contact: Arc::new(Pulse::new(membership.session_timeout * 2)),
+    });
+    let announcement = membership
+        .roles
+        .has_controller()
+        .then(|| (channel(), describe(&config, &identity, |kind| kind == ListenerKind::Controller)));
     let replicas = Arc::new(replicas);
-    replicas.load(&image.load(), &checkpoints, progress)?;
-    let previous_epoch = replicas.directory().clean_shutdown().and_then(|clean| clean.broker_epoch);
-    let registration = registration(&config, &identity, previous_epoch);
-    quorum.attach(replicas.clone()).map_err(|error| ServerError::start("the quorum", error))?;
-    let metrics = Arc::new(Metrics::new(config.network_threads));
+    let metrics = Arc::new(Metrics::new(config.client_reactors() + config.controller_reactors()));
     let logs = OffsetsLogs::new(replicas.clone(), image.clone());
     let group_config = GroupConfig::from_values(&config.values);
     let spawned = CoordinatorThread::spawn(logs, group_config, metrics.groups.clone(), image.clone());
@@ -93,16 +121,23 @@ pub(super) fn load(
     let broker = Broker {
         identity,
         metrics,
-        producer_ids: ProducerIdAllocator::new(handle.clone(), config.broker_id, image.clone()),
+        forwarding: channel(),
+        producer_ids: ProducerIdAllocator::new(config.broker_id, image.clone(), channel()),
         image,
         replicas,
-        controller: handle,
+        controller: starting.handle.clone(),
+        raft: starting.quorum.clone(),
         groups,
-        raft: quorum,
         large_batches: LargeBatches::new(),
         config,
     };
-    Ok(Loaded { broker: Arc::new(broker), controller, coordinator, registration })
+    Ok(Opened { broker: Arc::new(broker), starting, checkpoints, coordinator, session, announcement })
+}
+
+/// Opens what the committed metadata says that this node hosts, which follows the metadata from then on.
+pub(super) fn load(broker: &Broker, checkpoints: &Checkpoints, progress: &LoadProgress) -> Result<(), ServerError> {
+    broker.replicas.load(&broker.image.load(), checkpoints, progress)?;
+    broker.raft.attach(broker.replicas.clone()).map_err(|error| ServerError::start("the quorum", error))
 }
 
 /// On a volume that is nearly full the reserve is given up at once, so that the logs can be opened.
@@ -118,17 +153,27 @@ fn open_space(config: &BrokerConfig, disk: &Arc<dyn Disk>, directory: &LogDirect
     Ok(space)
 }
 
-/// Controllers are reached at the voters' addresses, so their listener is not told.
-fn registration(config: &BrokerConfig, identity: &Identity, previous_epoch: Option<BrokerEpoch>) -> Registration {
-    let told = config.listeners.iter().filter(|listener| listener.kind != ListenerKind::Controller);
-    Registration {
+/// The node with those of its listeners that others are told of.
+fn describe(config: &BrokerConfig, identity: &Identity, is_told: impl Fn(ListenerKind) -> bool) -> NodeDescription {
+    let told = config.listeners.iter().filter(|listener| is_told(listener.kind));
+    NodeDescription {
         id: config.broker_id,
-        cluster_id: identity.cluster_id.to_string(),
+        cluster_id: identity.cluster_id.clone(),
         incarnation: identity.incarnation_id,
         directory: identity.directory_id,
-        previous_epoch,
-        endpoints: told.map(|listener| listener.advertised.clone()).collect(),
-        features: supported_features(),
         rack: config.rack.clone(),
+        features: supported_features(),
+        endpoints: told.map(|listener| listener.advertised.clone()).collect(),
     }
+}
+
+/// Where this node reaches its own controller, whatever others are told.
+fn own_controller(config: &BrokerConfig) -> Option<QuorumLeader> {
+    let listener = config.listeners.iter().find(|listener| listener.kind == ListenerKind::Controller)?;
+    let host = match listener.host.as_str() {
+        "" | "0.0.0.0" => "127.0.0.1",
+        "::" => "::1",
+        host => host,
+    };
+    Some(QuorumLeader { id: config.broker_id, host: host.to_owned(), port: listener.port })
 }

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use protocol::types::BrokerId;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use tokio::sync::{mpsc, oneshot};
 
+use super::decisions;
 use super::network::Network;
 use super::scrape;
 use super::status::{BrokerStatus, RecoveryStatus, cluster_status, running_status};
@@ -32,7 +33,11 @@ pub(crate) enum Stage {
     /// Waits for `POST /v1/format`.
     Unformatted(mpsc::Sender<FormatCall>),
     Recovering(Arc<LoadProgress>),
+    /// Known to its controllers, not yet to its clients.
+    Registering(Arc<Broker>),
     Running(Arc<Broker>),
+    /// Serves until its leaders are moved away.
+    Leaving(Arc<Broker>),
     Stopping,
 }
 
@@ -92,13 +97,30 @@ struct Problem {
     detail: String,
 }
 
+pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
+
 type Shared = State<Arc<Management>>;
+
+/// What a caller sends as JSON.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        match Json::from_request(request, state).await {
+            Ok(Json(body)) => Ok(Self(body)),
+            Err(rejection) => Err(problem(rejection.status(), rejection.body_text())),
+        }
+    }
+}
 
 pub(crate) fn router(management: Arc<Management>) -> Router {
     let guarded = Router::new()
         .route("/format", post(format))
         .route("/broker", get(broker))
         .route("/cluster", get(cluster))
+        .merge(decisions::routes())
         .layer(middleware::from_fn_with_state(management.clone(), require_token));
     Router::new()
         .route("/livez", get(livez))
@@ -112,7 +134,7 @@ pub(crate) fn router(management: Arc<Management>) -> Router {
 async fn livez(State(management): Shared) -> Response {
     let silent = match &**management.stage.load() {
         Stage::Recovering(progress) => (!progress.pulse.is_alive()).then_some("recovery has not moved for 5 minutes"),
-        Stage::Running(_) if !management.pulses.iter().all(|pulse| pulse.is_alive()) => {
+        stage if stage.broker().is_some() && !management.pulses.iter().all(|pulse| pulse.is_alive()) => {
             Some("a loop of the data plane has not turned for 10 s")
         }
         _ => None,
@@ -136,11 +158,7 @@ async fn metrics(State(management): Shared) -> Response {
     }
 }
 
-async fn format(State(management): Shared, request: Result<Json<FormatRequest>, JsonRejection>) -> Response {
-    let request = match request {
-        Ok(Json(request)) => request,
-        Err(rejection) => return problem(rejection.status(), rejection.body_text()),
-    };
+async fn format(State(management): Shared, Body(request): Body<FormatRequest>) -> Response {
     let stage = management.stage.load_full();
     let Stage::Unformatted(calls) = &*stage else {
         return problem(StatusCode::CONFLICT, FormatRefusal::AlreadyFormatted.to_string());
@@ -164,17 +182,15 @@ async fn broker(State(management): Shared) -> Response {
         Stage::Recovering(progress) => Some(RecoveryStatus::of(progress)),
         _ => None,
     };
-    let running = match &*stage {
-        Stage::Running(broker) => Some(running_status(broker)),
-        _ => None,
-    };
+    let running = stage.broker().map(|broker| running_status(broker));
     Json(BrokerStatus { state: stage.name(), broker_id: management.broker_id.0, recovery, running }).into_response()
 }
 
 async fn cluster(State(management): Shared) -> Response {
-    match &**management.stage.load() {
-        Stage::Running(broker) => Json(cluster_status(broker)).into_response(),
-        stage => problem(StatusCode::SERVICE_UNAVAILABLE, format!("state {}", stage.name())),
+    let stage = management.stage.load();
+    match stage.broker() {
+        Some(broker) => Json(cluster_status(broker)).into_response(),
+        None => problem(StatusCode::SERVICE_UNAVAILABLE, format!("state {}", stage.name())),
     }
 }
 
@@ -202,30 +218,41 @@ fn is_accepted(given: &str, tokens: &str) -> bool {
     tokens.lines().map(str::trim).filter(|token| !token.is_empty()).any(matches)
 }
 
-fn problem(status: StatusCode, detail: impl Into<String>) -> Response {
+pub(super) fn problem(status: StatusCode, detail: impl Into<String>) -> Response {
     let title = status.canonical_reason().unwrap_or("error");
     let body = Json(Problem { title, status: status.as_u16(), detail: detail.into() });
-    (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+    (status, [(header::CONTENT_TYPE, PROBLEM_TYPE)], body).into_response()
 }
 
 impl Stage {
+    /// From when it has its metadata to when it closes it.
+    pub(super) fn broker(&self) -> Option<&Arc<Broker>> {
+        match self {
+            Self::Registering(broker) | Self::Running(broker) | Self::Leaving(broker) => Some(broker),
+            Self::Starting | Self::Unformatted(_) | Self::Recovering(_) | Self::Stopping => None,
+        }
+    }
+
     /// Kafka's number of the state.
     pub(super) fn number(&self) -> usize {
         match self {
             Self::Unformatted(_) => 0,
-            Self::Starting => 1,
+            Self::Starting | Self::Registering(_) => 1,
             Self::Recovering(_) => 2,
             Self::Running(_) => 3,
-            Self::Stopping => 6,
+            Self::Leaving(_) => 6,
+            Self::Stopping => 7,
         }
     }
 
-    fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Starting => "Starting",
             Self::Unformatted(_) => "Unformatted",
             Self::Recovering(_) => "Recovering",
+            Self::Registering(_) => "Registering",
             Self::Running(_) => "Running",
+            Self::Leaving(_) => "Leaving",
             Self::Stopping => "Stopping",
         }
     }

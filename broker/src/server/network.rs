@@ -20,6 +20,8 @@ const DESCRIPTORS_QUARTERS: u64 = 3;
 #[derive(Debug)]
 pub(super) struct Network {
     pub(super) budget: Arc<InFlightBudget>,
+    /// Apart, so that requests of clients cannot use up the controllers' share.
+    pub(super) controllers_budget: Arc<InFlightBudget>,
     pub(super) quotas: Arc<ConnectionQuotas>,
 }
 
@@ -28,7 +30,11 @@ impl Network {
         let memory = memory::limit_bytes();
         let in_flight_bytes_max = config.network.in_flight_bytes_max.unwrap_or(memory / IN_FLIGHT_SHARE);
         let quotas = ConnectionQuotas::new(&config.network.connections, &config.listeners, connections_max(memory));
-        Self { budget: Arc::new(InFlightBudget::new(in_flight_bytes_max)), quotas: Arc::new(quotas) }
+        Self {
+            budget: Arc::new(InFlightBudget::new(in_flight_bytes_max)),
+            controllers_budget: Arc::new(InFlightBudget::new(in_flight_bytes_max)),
+            quotas: Arc::new(quotas),
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A connection over a limit is closed at once, so that its client hears it and tries elsewhere or later. (Kafka leaves
 //! it in the kernel's queue when `max.connections` is reached, where its client waits for an answer until it gives up.)
-//! `max.connections` does not hold for the listeners of brokers and controllers: clients cannot lock them out.
+//! `max.connections` does not hold for the listeners of brokers and controllers: clients cannot lock them out. No limit
+//! per address holds for that of controllers, where a node reaches itself, too.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -93,7 +94,7 @@ impl ConnectionQuotas {
         let address = address.to_canonical();
         let is_client = kind == ListenerKind::Client;
         let mut counts = self.counts();
-        let outcome = self.refusal(&counts, address, is_client).map_or(Ok(()), Err);
+        let outcome = self.refusal(&counts, address, kind).map_or(Ok(()), Err);
         if let Some(listener) = counts.listeners.get_mut(index) {
             listener.open += usize::from(outcome.is_ok());
             listener.accepted += u64::from(outcome.is_ok());
@@ -106,13 +107,13 @@ impl ConnectionQuotas {
         Ok(Place { quotas: self.clone(), address, listener: index, is_client })
     }
 
-    fn refusal(&self, counts: &Counts, address: IpAddr, is_client: bool) -> Option<Refusal> {
-        if (is_client && self.clients_max <= counts.clients) || self.total_max <= counts.total {
+    fn refusal(&self, counts: &Counts, address: IpAddr, kind: ListenerKind) -> Option<Refusal> {
+        if (kind == ListenerKind::Client && self.clients_max <= counts.clients) || self.total_max <= counts.total {
             return Some(Refusal::Total(counts.total));
         }
         let of_address = counts.addresses.get(&address).copied().unwrap_or(0);
         let address_max = self.overrides.get(&address).copied().unwrap_or(self.per_address_max);
-        (address_max <= of_address).then_some(Refusal::Address(of_address))
+        (kind != ListenerKind::Controller && address_max <= of_address).then_some(Refusal::Address(of_address))
     }
 
     /// How long to wait before the next connection is accepted, after one at `now`.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::runtime;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, LocalSet};
 use tokio::time::{Instant, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -185,7 +185,7 @@ impl Reactor {
         };
         let activity = Rc::new(Activity::new(self.shared.now()));
         let requests = self.shared.requests.clone();
-        let context = Rc::new(RequestContext { listener, client: peer.ip(), hurry: Notify::new(), requests });
+        let context = Rc::new(RequestContext::new(listener, peer.ip(), requests));
         let connection = Connection {
             stream,
             context: context.clone(),
@@ -195,10 +195,14 @@ impl Reactor {
             received: BytesMut::new(),
             answers: BytesMut::new(),
         };
+        let (shared, ended) = (self.shared.clone(), context.clone());
         let task = tokio::task::spawn_local(async move {
             let _counted = (place, seat);
             if let Err(error) = connection.serve().await {
                 debug!(%peer, %error, "connection closed");
+            }
+            if !shared.is_stopping() {
+                shared.broker.disconnected(&ended).await;
             }
         });
         self.connections.push(Entry { peer, activity, context, task: task.abort_handle() });

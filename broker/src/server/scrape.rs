@@ -43,8 +43,7 @@ impl Collector for Scrape {
         network(&mut out, &self.0)?;
         match &**self.0.stage.load() {
             Stage::Recovering(progress) => recovery(&mut out, progress),
-            Stage::Running(broker) => running(&mut out, broker),
-            Stage::Starting | Stage::Unformatted(_) | Stage::Stopping => Ok(()),
+            stage => stage.broker().map_or(Ok(()), |broker| running(&mut out, broker)),
         }
     }
 }
@@ -97,7 +96,7 @@ fn running(out: &mut Exposition<'_>, broker: &Broker) -> fmt::Result {
     logs(out, &partitions)?;
     out.latencies(&m::FLUSH_TIME, &broker.replicas.flush_time.read())?;
     groups(out, &broker.metrics.groups)?;
-    controller(out, &image)
+    controller(out, &image, broker.is_active_controller())
 }
 
 fn requests(out: &mut Exposition<'_>, broker: &Broker) -> fmt::Result {
@@ -213,15 +212,14 @@ fn groups(out: &mut Exposition<'_>, metrics: &GroupMetrics) -> fmt::Result {
     out.latencies(&m::GROUP_LOAD_TIME, &metrics.load_time.read())
 }
 
-fn controller(out: &mut Exposition<'_>, image: &Image) -> fmt::Result {
+fn controller(out: &mut Exposition<'_>, image: &Image, is_active: bool) -> fmt::Result {
     let active = image.active_brokers().count();
     let (mut partitions, mut offline) = (0_usize, 0_usize);
     for (_, partition) in image.topics.values().flat_map(|topic| topic.partitions()) {
         partitions += 1;
         offline += usize::from(partition.leader.is_none());
     }
-    // The only node is the active controller.
-    out.number(&m::ACTIVE_CONTROLLER, 1_usize)?;
+    out.number(&m::ACTIVE_CONTROLLER, usize::from(is_active))?;
     out.number(&m::ACTIVE_BROKERS, active)?;
     out.number(&m::FENCED_BROKERS, image.brokers.len().saturating_sub(active))?;
     out.number(&m::GLOBAL_TOPICS, image.topics.len())?;

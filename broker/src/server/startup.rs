@@ -3,36 +3,32 @@
 //! 1. management API, so that probes see what follows
 //! 2. data directory: lock, identity, or wait to be formatted
 //! 3. metadata log replayed, logs of the partitions loaded
-//! 4. sockets bound, broker registered and unfenced, connections served
-//! 5. at SIGTERM: not ready, requests in progress finished, logs synced and closed, clean-shutdown file, exit 0
+//! 4. sockets bound, controllers served, broker registered and unfenced, clients served
+//! 5. at SIGTERM: not ready, leaders moved away, requests in progress finished, logs synced and closed,
+//!    clean-shutdown file, exit 0
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use protocol::metadata_records::Endpoint;
-use protocol::types::{BrokerEpoch, InvalidClusterId, InvalidUuid};
+use protocol::types::{InvalidClusterId, InvalidUuid};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use storage::Disk;
 use storage::directory::{ExpectedOwner, LogDirectory, OpenError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::acceptor::Acceptor;
-use super::listen;
-use super::loading::{Loaded, load};
+use super::loading::open;
 use super::management::{self, FormatCall, FormatRefusal, FormatRequest, Management, Stage};
 use super::network::Network;
-use super::reactor::{self, ConnectionLimits};
+use super::reactor;
+use super::running::Running;
 use crate::clock::Pulse;
 use crate::config::BrokerConfig;
-use crate::controller::{ControllerThread, FormatError, FormatPlan, Heartbeat, Voter, format_directory};
-use crate::coordinator::CoordinatorThread;
-use crate::handlers::Broker;
-use crate::replica::{Deleter, Flusher, LoadProgress};
+use crate::controller::{FormatError, FormatPlan, Voter, format_directory};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
@@ -102,7 +98,8 @@ struct Startup {
 
 impl Startup {
     fn new(config: BrokerConfig, disk: Arc<dyn Disk>) -> Self {
-        let pulses = (0..config.network_threads).map(|_| Arc::new(Pulse::new(reactor::SILENCE_MAX))).collect();
+        let reactors = config.client_reactors() + config.controller_reactors();
+        let pulses = (0..reactors).map(|_| Arc::new(Pulse::new(reactor::SILENCE_MAX))).collect();
         let management = Arc::new(Management {
             broker_id: config.broker_id,
             began: SystemTime::now(),
@@ -119,15 +116,19 @@ impl Startup {
             serve_management(address, self.management.clone()).await?;
         }
         let Some(directory) = self.open_directory(&stop).await? else { return Ok(()) };
-        let loaded = tokio::select! {
-            loaded = self.load(directory) => loaded?,
-            () = stop.cancelled() => return Ok(()),
+        let (config, disk) = (self.config.clone(), self.disk.clone());
+        let opened = spawn_blocking(move || open(config, disk, directory)).await;
+        let opened = opened.map_err(|error| ServerError::start("opening", error))??;
+        let started = Running::start(&self.config, &self.management, opened, &stop).await?;
+        let Some((mut running, reason)) = started else { return Ok(()) };
+        let reason = match reason {
+            Some(reason) => reason,
+            None => {
+                info!(took_ms = self.began.elapsed().as_millis(), "serving");
+                running.until(&stop).await
+            }
         };
-        let running = self.serve(loaded).await?;
-        info!(took_ms = self.began.elapsed().as_millis(), "serving");
-        let failure = running.until(&stop).await;
-        self.management.stage.store(Arc::new(Stage::Stopping));
-        running.stop(failure).await
+        running.stop(&self.management, reason).await
     }
 
     /// `None`: told to stop while waiting to be formatted.
@@ -175,81 +176,6 @@ impl Startup {
         info!(cluster = %plan.cluster_id, directory = %plan.directory_id, "formatted");
         Ok(())
     }
-
-    /// On a blocking thread, so that the management API tells how far it is.
-    async fn load(&self, directory: LogDirectory) -> Result<Loaded, ServerError> {
-        let progress = Arc::new(LoadProgress::new());
-        self.management.stage.store(Arc::new(Stage::Recovering(progress.clone())));
-        let (config, disk) = (self.config.clone(), self.disk.clone());
-        let loading = tokio::task::spawn_blocking(move || load(config, disk, directory, &progress));
-        loading.await.map_err(|error| ServerError::start("loading", error))?
-    }
-
-    async fn serve(&self, loaded: Loaded) -> Result<Running, ServerError> {
-        let bound = self.config.listeners.iter().map(|listener| listen::bind(listener, &self.config.network));
-        let sockets = bound.collect::<Result<Vec<_>, _>>().map_err(|error| ServerError::Start(error.to_string()))?;
-        let network = &self.management.network;
-        let Loaded { broker, controller, coordinator, registration } = loaded;
-        let registered = broker.controller.register_broker(registration).await;
-        let registered = registered.map_err(|error| ServerError::start("registration", error))?;
-        let epoch = registered.map_err(|error| ServerError::start("registration", error))?;
-        let shutdown = CancellationToken::new();
-        let limits = ConnectionLimits {
-            frame_bytes_max: self.config.request_bytes_max,
-            idle_max: self.config.connection_idle_max,
-            budget: network.budget.clone(),
-        };
-        let (mut inlets, mut reactors) = (Vec::new(), Vec::new());
-        for (index, pulse) in self.management.pulses.iter().enumerate() {
-            let (inlet, thread) =
-                reactor::spawn(index, broker.clone(), limits.clone(), pulse.clone(), shutdown.clone())
-                    .map_err(|error| ServerError::start("reactor", error))?;
-            inlets.push(inlet);
-            reactors.push(thread);
-        }
-        let flusher = Flusher::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("flusher", error))?;
-        let deleter = Deleter::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("deleter", error))?;
-        let interval =
-            Duration::from_millis(self.config.values.get_int("broker.heartbeat.interval.ms").unsigned_abs().into());
-        heartbeat(&broker, epoch).await.map_err(|error| ServerError::start("unfencing", error))?;
-        tokio::spawn(keep_alive(broker.clone(), epoch, interval, shutdown.clone()));
-        for (index, (listener, sockets)) in self.config.listeners.iter().zip(sockets).enumerate() {
-            let Endpoint { host, port, .. } = &listener.advertised;
-            info!(%listener, advertised = format!("{host}:{port}"), "listening");
-            for socket in sockets {
-                let (listener, quotas, shutdown) = (listener.clone(), network.quotas.clone(), shutdown.clone());
-                let acceptor = Acceptor { socket, listener, index, quotas, inlets: inlets.clone(), shutdown };
-                tokio::spawn(acceptor.run());
-            }
-        }
-        self.management.pulses.iter().for_each(|pulse| pulse.beat());
-        self.management.stage.store(Arc::new(Stage::Running(broker.clone())));
-        Ok(Running { broker, controller, coordinator, epoch, reactors, flusher, deleter, shutdown })
-    }
-}
-
-async fn heartbeat(broker: &Broker, epoch: BrokerEpoch) -> Result<(), String> {
-    let heartbeat = Heartbeat {
-        id: broker.config.broker_id,
-        epoch,
-        metadata_offset: broker.image.load().end_offset.advance(-1),
-        wants_fence: false,
-        wants_shutdown: false,
-        offline_directories: Vec::new(),
-    };
-    match broker.controller.heartbeat(heartbeat).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-async fn keep_alive(broker: Arc<Broker>, epoch: BrokerEpoch, interval: Duration, shutdown: CancellationToken) {
-    while shutdown.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
-        if let Err(error) = heartbeat(&broker, epoch).await {
-            warn!(error, "the controller does not hear this broker");
-        }
-    }
 }
 
 fn plan(request: &FormatRequest, config: &BrokerConfig) -> Result<FormatPlan, FormatRefusal> {
@@ -278,53 +204,4 @@ async fn serve_management(address: &str, management: Arc<Management>) -> Result<
         }
     });
     Ok(())
-}
-
-/// A broker that serves.
-struct Running {
-    broker: Arc<Broker>,
-    controller: ControllerThread,
-    coordinator: CoordinatorThread,
-    epoch: BrokerEpoch,
-    reactors: Vec<JoinHandle<()>>,
-    flusher: Flusher,
-    deleter: Deleter,
-    shutdown: CancellationToken,
-}
-
-impl Running {
-    /// Returns why the data directory failed, or nothing when told to stop.
-    async fn until(&self, stop: &CancellationToken) -> Option<String> {
-        tokio::select! {
-            () = stop.cancelled() => None,
-            reason = self.broker.replicas.failed() => Some(reason),
-        }
-    }
-
-    /// After a failure nothing is closed: what is on disk is for recovery to judge.
-    async fn stop(self, failure: Option<String>) -> Result<(), ServerError> {
-        let began = Instant::now();
-        if let Some(reason) = failure {
-            return Err(ServerError::DirectoryFailed(reason));
-        }
-        info!("stopping");
-        self.shutdown.cancel();
-        let joined =
-            tokio::task::spawn_blocking(move || self.reactors.into_iter().all(|reactor| reactor.join().is_ok()));
-        if !joined.await.unwrap_or(false) {
-            error!("a reactor panicked");
-        }
-        if !self.coordinator.stop() {
-            error!("the coordinator of groups panicked");
-        }
-        self.flusher.stop();
-        self.deleter.stop();
-        let metadata_closed = self.controller.stop().await;
-        if metadata_closed && self.broker.replicas.close() {
-            let directory = self.broker.replicas.directory();
-            directory.write_clean_shutdown(self.epoch).map_err(|error| ServerError::start("clean shutdown", error))?;
-        }
-        info!(took_ms = began.elapsed().as_millis(), "stopped");
-        Ok(())
-    }
 }

@@ -1,8 +1,10 @@
 //! What the management API tells of the broker and of its cluster.
 
+use protocol::metadata_records::control::Voter;
 use serde::Serialize;
 
 use crate::handlers::Broker;
+use crate::metadata::QuorumView;
 use crate::replica::{LoadProgress, OfflineReplica};
 
 #[derive(Debug, Serialize)]
@@ -61,6 +63,7 @@ struct OfflineStatus {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ClusterStatus {
     cluster_id: String,
+    /// −1: nobody is known to be.
     controller_id: i32,
     controller_epoch: i32,
     voters: Vec<VoterStatus>,
@@ -73,7 +76,7 @@ pub(super) struct ClusterStatus {
 struct VoterStatus {
     id: i32,
     directory_id: String,
-    /// Records behind the active controller.
+    /// Committed records that it lacks; −1: not known here, where another node is the controller, or not yet.
     lag: i64,
 }
 
@@ -83,7 +86,9 @@ struct ClusterBrokerStatus {
     id: i32,
     epoch: i64,
     state: &'static str,
-    directory_id: String,
+    directories: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rack: Option<String>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -136,8 +141,13 @@ pub(super) fn cluster_status(broker: &Broker) -> ClusterStatus {
     let brokers = image.brokers.iter().map(|(id, registered)| ClusterBrokerStatus {
         id: id.0,
         epoch: registered.epoch.0,
-        state: if registered.fenced { "Fenced" } else { "Unfenced" },
-        directory_id: registered.directories.first().map(ToString::to_string).unwrap_or_default(),
+        state: match (registered.fenced, registered.in_controlled_shutdown) {
+            (_, true) => "ControlledShutdown",
+            (true, false) => "Fenced",
+            (false, false) => "Unfenced",
+        },
+        directories: registered.directories.iter().map(ToString::to_string).collect(),
+        rack: registered.rack.clone(),
     });
     let mut partitions = PartitionCounts::default();
     for topic in image.topics.values() {
@@ -148,16 +158,25 @@ pub(super) fn cluster_status(broker: &Broker) -> ClusterStatus {
             partitions.offline += usize::from(partition.leader.is_none());
         }
     }
+    let view = broker.raft.view().borrow().clone();
     ClusterStatus {
         cluster_id: broker.identity.cluster_id.to_string(),
-        controller_id: broker.config.broker_id.0,
-        controller_epoch: image.epoch.0,
-        voters: vec![VoterStatus {
-            id: broker.config.broker_id.0,
-            directory_id: broker.identity.directory_id.to_string(),
-            lag: 0,
-        }],
+        controller_id: view.leader.as_ref().map_or(-1, |leader| leader.id.0),
+        controller_epoch: view.epoch.0,
+        voters: image.voters.iter().map(|voter| VoterStatus::of(voter, &view)).collect(),
         brokers: brokers.collect(),
         partitions,
+    }
+}
+
+impl VoterStatus {
+    fn of(voter: &Voter, view: &QuorumView) -> Self {
+        let progress = view.voters.iter().find(|progress| progress.directory == voter.directory_id);
+        let log_end = progress.and_then(|progress| progress.log_end);
+        Self {
+            id: voter.voter_id.0,
+            directory_id: voter.directory_id.to_string(),
+            lag: log_end.map_or(-1, |log_end| (view.high_watermark.0 - log_end.0).max(0)),
+        }
     }
 }

@@ -121,7 +121,11 @@ fn faults_of_the_configuration_are_told_all_at_once_and_by_name() {
     let table = [
         ("num.partitions=1", "num.partitions=x", "num.partitions: \"x\" is not a 32-bit integer"),
         ("node.id=1\n", "", "node.id is not set"),
-        ("process.roles=broker,controller", "process.roles=broker", "set process.roles=broker,controller"),
+        (
+            "process.roles=broker,controller",
+            "process.roles=broker",
+            "with process.roles=broker this node is no controller",
+        ),
         ("PLAINTEXT://:", "SSL://:", "only PLAINTEXT listeners are implemented"),
         ("num.io.threads=8", "authorizer.class.name=a.B", "authorizer.class.name"),
     ];

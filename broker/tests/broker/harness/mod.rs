@@ -148,6 +148,11 @@ impl Broker {
         self.log.lock().unwrap().clone()
     }
 
+    /// Outlives the process.
+    pub(crate) fn log_of(&self) -> Arc<Mutex<String>> {
+        self.log.clone()
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

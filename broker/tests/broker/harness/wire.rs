@@ -42,11 +42,15 @@ impl Wire {
     /// A whole frame, its length included.
     pub(crate) fn encode<R: Request>(&mut self, version: i16, request: &R) -> Vec<u8> {
         self.correlation_id += 1;
+        Self::encode_alone(self.correlation_id, version, request)
+    }
+
+    pub(crate) fn encode_alone<R: Request>(correlation_id: i32, version: i16, request: &R) -> Vec<u8> {
         let key = ApiKey::try_from(R::KEY).unwrap();
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)
             .with_request_api_version(version)
-            .with_correlation_id(self.correlation_id)
+            .with_correlation_id(correlation_id)
             .with_client_id(Some(StrBytes::from_static_str("test")));
         let mut body = BytesMut::new();
         header.encode(&mut body, key.request_header_version(version)).unwrap();

@@ -37,7 +37,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "Whether a stopping broker hands over its partitions first. Millrace always does.",
     )
     .ignored(),
-    int("request.timeout.ms", "30000", "How long a request to another node may take.").min(1).later(),
+    int("request.timeout.ms", "30000", "How long a request to another node may take.").min(1),
     long("socket.connection.setup.timeout.ms", "10000", "How long connecting to another node may take.").min(1).later(),
     long("socket.connection.setup.timeout.max.ms", "30000", "Upper end of Kafka's growing connection timeout.")
         .ignored(),
@@ -48,8 +48,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "60000",
         "How long a starting broker tries to register before it gives up and exits.",
     )
-    .min(1)
-    .later(),
+    .min(1),
     long("server.max.startup.time.ms", "9223372036854775807", "Longest time for the whole start.").min(0).ignored(),
     string("security.inter.broker.protocol", "PLAINTEXT", "Security of the connections between brokers.")
         .refused("only PLAINTEXT is implemented"),

@@ -1,0 +1,90 @@
+//! Reactors and the listeners that feed them. Clients and brokers have one plane, controllers another, so that no
+//! load of clients holds up the quorum.
+
+use std::net::TcpListener;
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use protocol::metadata_records::Endpoint;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::acceptor::Acceptor;
+use super::listen;
+use super::quotas::ConnectionQuotas;
+use super::reactor::{self, ConnectionLimits, Inlet};
+use super::startup::ServerError;
+use crate::clock::Pulse;
+use crate::config::{BrokerConfig, Listener, ListenerKind};
+use crate::handlers::Broker;
+
+/// A listener whose sockets are bound: whoever connects waits until it is accepted.
+#[derive(Debug)]
+pub(super) struct Bound {
+    listener: Arc<Listener>,
+    /// The listener's place in the configuration.
+    index: usize,
+    sockets: Vec<TcpListener>,
+}
+
+/// Those of controllers, and the others.
+pub(super) fn bind(config: &BrokerConfig) -> Result<(Vec<Bound>, Vec<Bound>), ServerError> {
+    let bound = config.listeners.iter().enumerate().map(|(index, listener)| {
+        let sockets = listen::bind(listener, &config.network);
+        let sockets = sockets.map_err(|error| ServerError::Start(error.to_string()))?;
+        Ok(Bound { listener: listener.clone(), index, sockets })
+    });
+    let bound: Vec<_> = bound.collect::<Result<_, ServerError>>()?;
+    Ok(bound.into_iter().partition(|bound| bound.listener.kind == ListenerKind::Controller))
+}
+
+#[derive(Debug)]
+pub(super) struct Plane {
+    inlets: Vec<Inlet>,
+    reactors: Vec<JoinHandle<()>>,
+    shutdown: CancellationToken,
+}
+
+impl Plane {
+    /// Reactors with these numbers.
+    pub(super) fn spawn(
+        numbers: Range<usize>,
+        broker: &Arc<Broker>,
+        limits: &ConnectionLimits,
+        pulses: &[Arc<Pulse>],
+    ) -> Result<Self, ServerError> {
+        let shutdown = CancellationToken::new();
+        let (mut inlets, mut reactors) = (Vec::new(), Vec::new());
+        for (index, pulse) in pulses.iter().enumerate().skip(numbers.start).take(numbers.len()) {
+            let spawned = reactor::spawn(index, broker.clone(), limits.clone(), pulse.clone(), shutdown.clone());
+            let (inlet, thread) = spawned.map_err(|error| ServerError::start("reactor", error))?;
+            inlets.push(inlet);
+            reactors.push(thread);
+            pulse.beat();
+        }
+        Ok(Self { inlets, reactors, shutdown })
+    }
+
+    pub(super) fn accept(&self, bound: Vec<Bound>, quotas: &Arc<ConnectionQuotas>) {
+        for Bound { listener, index, sockets } in bound {
+            let Endpoint { host, port, .. } = &listener.advertised;
+            info!(%listener, advertised = format!("{host}:{port}"), "listening");
+            for socket in sockets {
+                let (listener, quotas, shutdown) = (listener.clone(), quotas.clone(), self.shutdown.clone());
+                let acceptor = Acceptor { socket, listener, index, quotas, inlets: self.inlets.clone(), shutdown };
+                tokio::spawn(acceptor.run());
+            }
+        }
+    }
+
+    /// Nobody else is accepted, requests in progress are finished.
+    pub(super) async fn stop(self) {
+        self.shutdown.cancel();
+        let reactors = self.reactors;
+        let joined = tokio::task::spawn_blocking(move || reactors.into_iter().all(|reactor| reactor.join().is_ok()));
+        if !joined.await.unwrap_or(false) {
+            error!("a reactor panicked");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Dials brokers that seem gone, for the controller: whoever answers, or refuses, says more than silence does.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use crate::controller::{ControllerHandle, Probe, ProbeOutcome};
+use crate::peer::{Connection, PeerFailure};
+
+/// For the whole of it: a busy process takes longer to answer than to refuse.
+const PROBE_MAX: Duration = Duration::from_millis(300);
+/// A process that is just being replaced refuses once.
+const SECOND_LOOK: Duration = Duration::from_millis(25);
+
+/// Until the controller ends.
+pub(super) async fn make_probes(controller: ControllerHandle, inter_broker: Option<String>) {
+    while let Ok(probe) = controller.next_probe().await {
+        let (controller, inter_broker) = (controller.clone(), inter_broker.clone());
+        tokio::spawn(async move {
+            let outcome = make(&probe, inter_broker.as_deref()).await;
+            info!(broker = %probe.broker, epoch = %probe.epoch, ?outcome, "looked after a broker that seems gone");
+            if let Err(error) = controller.probed(probe.broker, probe.epoch, outcome).await {
+                warn!(%error, "nobody wants to know what came of it");
+            }
+        });
+    }
+}
+
+async fn make(probe: &Probe, inter_broker: Option<&str>) -> ProbeOutcome {
+    let named = probe.endpoints.iter().find(|endpoint| Some(endpoint.name.as_str()) == inter_broker);
+    let Some(endpoint) = named.or_else(|| probe.endpoints.first()) else { return ProbeOutcome::Silent };
+    let deadline = Instant::now() + PROBE_MAX;
+    let dial = || Connection::connect(&endpoint.host, endpoint.port, "controller", deadline);
+    let mut answer = dial().await;
+    if answer.as_ref().is_err_and(|error| is_absence(&error.failure)) {
+        sleep(SECOND_LOOK).await;
+        answer = dial().await;
+    }
+    match answer {
+        Ok(connection) => match connection.incarnation() {
+            Some(incarnation) if incarnation == probe.incarnation => ProbeOutcome::Alive,
+            Some(_) => ProbeOutcome::OtherIncarnation,
+            None => ProbeOutcome::Silent,
+        },
+        Err(error) if error.failure == PeerFailure::Refused => ProbeOutcome::Refused,
+        Err(_) => ProbeOutcome::Silent,
+    }
+}
+
+/// Nobody listens, or who did is just going.
+fn is_absence(failure: &PeerFailure) -> bool {
+    matches!(failure, PeerFailure::Refused | PeerFailure::Reset)
+}

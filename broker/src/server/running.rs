@@ -1,0 +1,200 @@
+//! A node that serves, from the first socket that accepts to the last file that is closed.
+//!
+//! Start: controllers' listener; logs, as soon as the quorum says what is committed; registration; and when this broker
+//! has replayed that it is unfenced, its clients.
+//! Stop: not ready; leaders moved away while it serves; clients' sockets; controller; files.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use protocol::types::BrokerEpoch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::budget::InFlightBudget;
+use super::life_cycle::Departure;
+use super::loading::{self, Opened};
+use super::management::{Management, Stage};
+use super::plane::{self, Plane};
+use super::probes::make_probes;
+use super::reactor::ConnectionLimits;
+use super::session::{Ended, announce_controller};
+use super::startup::ServerError;
+use crate::config::BrokerConfig;
+use crate::controller::{ControllerThread, Starting};
+use crate::coordinator::CoordinatorThread;
+use crate::handlers::Broker;
+use crate::replica::{Checkpoints, Deleter, Flusher, LoadProgress};
+
+/// On the wire: not registered.
+const NO_EPOCH: BrokerEpoch = BrokerEpoch(-1);
+
+#[derive(Debug)]
+pub(super) struct Running {
+    broker: Arc<Broker>,
+    controller: ControllerThread,
+    coordinator: CoordinatorThread,
+    /// Of a broker.
+    session: Option<JoinHandle<Ended>>,
+    leave: CancellationToken,
+    controllers: Plane,
+    clients: Plane,
+    flusher: Flusher,
+    deleter: Deleter,
+}
+
+/// Why a node does not go on.
+#[derive(Debug)]
+pub(super) enum Reason {
+    Told,
+    DirectoryFailed(String),
+    /// The broker's session has ended, for a reason of its own.
+    Session(Ended),
+}
+
+impl Running {
+    /// Serves controllers at once, clients as soon as the broker is unfenced. Where something else comes first, says
+    /// what. `None`: told to stop before there was anything to close.
+    pub(super) async fn start(
+        config: &BrokerConfig,
+        management: &Management,
+        opened: Opened,
+        stop: &CancellationToken,
+    ) -> Result<Option<(Self, Option<Reason>)>, ServerError> {
+        let (controller_sockets, client_sockets) = plane::bind(config)?;
+        let Opened { broker, starting, checkpoints, coordinator, session, announcement } = opened;
+        let network = &management.network;
+        let limits = |budget: &Arc<InFlightBudget>| ConnectionLimits {
+            frame_bytes_max: config.request_bytes_max,
+            idle_max: config.connection_idle_max,
+            budget: budget.clone(),
+        };
+        let (clients_end, end) = (config.client_reactors(), config.client_reactors() + config.controller_reactors());
+        let pulses = &management.pulses;
+        let controllers = Plane::spawn(clients_end..end, &broker, &limits(&network.controllers_budget), pulses)?;
+        controllers.accept(controller_sockets, &network.quotas);
+        let controller = tokio::select! {
+            loaded = load(&broker, starting, checkpoints, management) => loaded?,
+            () = stop.cancelled() => return Ok(None),
+        };
+        let leave = CancellationToken::new();
+        let session = session.map(|session| tokio::spawn(session.run(leave.clone())));
+        if let Some((channel, node)) = announcement {
+            tokio::spawn(announce_controller(channel, node, config.membership.request_timeout));
+        }
+        let inter_broker = config.values.get_string("inter.broker.listener.name").map(str::to_owned);
+        tokio::spawn(make_probes(broker.controller.clone(), inter_broker));
+        let clients = Plane::spawn(0..clients_end, &broker, &limits(&network.budget), pulses)?;
+        let flusher = Flusher::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("flusher", error))?;
+        let deleter = Deleter::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("deleter", error))?;
+        management.stage.store(Arc::new(Stage::Registering(broker.clone())));
+        let mut running =
+            Self { broker, controller, coordinator, session, leave, controllers, clients, flusher, deleter };
+        let reason = running.until_unfenced(stop).await;
+        if reason.is_none() {
+            running.clients.accept(client_sockets, &network.quotas);
+            management.stage.store(Arc::new(Stage::Running(running.broker.clone())));
+        }
+        Ok(Some((running, reason)))
+    }
+
+    /// Or until something else comes first.
+    async fn until_unfenced(&mut self, stop: &CancellationToken) -> Option<Reason> {
+        self.session.as_ref()?;
+        let (broker, mut quorum) = (self.broker.clone(), self.broker.raft.view());
+        tokio::select! {
+            _unfenced = quorum.wait_for(|_| broker.is_unfenced()) => None,
+            reason = self.until(stop) => Some(reason),
+        }
+    }
+
+    pub(super) async fn until(&mut self, stop: &CancellationToken) -> Reason {
+        tokio::select! {
+            () = stop.cancelled() => Reason::Told,
+            reason = self.broker.replicas.failed() => Reason::DirectoryFailed(reason),
+            ended = ended(&mut self.session) => Reason::Session(ended),
+        }
+    }
+
+    /// After a failure of the directory nothing is closed: what is on disk is for recovery to judge.
+    pub(super) async fn stop(mut self, management: &Management, reason: Reason) -> Result<(), ServerError> {
+        let began = Instant::now();
+        let ended = match reason {
+            Reason::DirectoryFailed(reason) => return Err(ServerError::DirectoryFailed(reason)),
+            Reason::Session(ended) => Some(ended),
+            Reason::Told => {
+                info!("stopping");
+                management.stage.store(Arc::new(Stage::Leaving(self.broker.clone())));
+                self.leave().await?
+            }
+        };
+        management.stage.store(Arc::new(Stage::Stopping));
+        let (mut failure, mut epoch) = (None, None);
+        if let Some(ended) = ended {
+            epoch = ended.epoch;
+            match ended.departure {
+                Departure::Granted => {
+                    info!(took_ms = began.elapsed().as_millis(), "the controller lets this broker go")
+                }
+                Departure::NotGranted(reason) => warn!(reason, "this broker leaves without the controller's consent"),
+                Departure::Failed(error) => failure = Some(ServerError::start("registration", error)),
+            }
+        }
+        self.close(epoch.unwrap_or(NO_EPOCH)).await?;
+        info!(took_ms = began.elapsed().as_millis(), "stopped");
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Serves on until the controller lets the broker go.
+    async fn leave(&mut self) -> Result<Option<Ended>, ServerError> {
+        self.leave.cancel();
+        if self.session.is_none() {
+            return Ok(None);
+        }
+        tokio::select! {
+            ended = ended(&mut self.session) => Ok(Some(ended)),
+            reason = self.broker.replicas.failed() => Err(ServerError::DirectoryFailed(reason)),
+        }
+    }
+
+    async fn close(self, epoch: BrokerEpoch) -> Result<(), ServerError> {
+        self.clients.stop().await;
+        if !self.coordinator.stop() {
+            error!("the coordinator of groups panicked");
+        }
+        self.flusher.stop();
+        self.deleter.stop();
+        let metadata_closed = self.controller.stop().await;
+        self.controllers.stop().await;
+        if metadata_closed && self.broker.replicas.close() {
+            let directory = self.broker.replicas.directory();
+            directory.write_clean_shutdown(epoch).map_err(|error| ServerError::start("clean shutdown", error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits for the quorum, and opens the logs. On blocking threads, so that the management API tells how far it is.
+async fn load(
+    broker: &Arc<Broker>,
+    starting: Starting,
+    checkpoints: Checkpoints,
+    management: &Management,
+) -> Result<ControllerThread, ServerError> {
+    let ended = |error| ServerError::start("loading", error);
+    let (_, _, controller) = spawn_blocking(|| starting.wait()).await.map_err(ended)??;
+    let progress = Arc::new(LoadProgress::new());
+    management.stage.store(Arc::new(Stage::Recovering(progress.clone())));
+    let broker = broker.clone();
+    spawn_blocking(move || loading::load(&broker, &checkpoints, &progress)).await.map_err(ended)??;
+    Ok(controller)
+}
+
+/// Never returns where there is no session.
+async fn ended(session: &mut Option<JoinHandle<Ended>>) -> Ended {
+    let Some(running) = session else { return std::future::pending().await };
+    let outcome = running.await;
+    *session = None;
+    outcome.unwrap_or(Ended { departure: Departure::NotGranted("its session panicked"), epoch: None })
+}

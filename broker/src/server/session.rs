@@ -1,0 +1,115 @@
+//! What a node owes the controller: a broker lives its [`LifeCycle`], a controller is registered once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use protocol::types::BrokerEpoch;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::life_cycle::{Departure, LifeCycle, LifeCycleConfig, Observed, Step};
+use crate::clock::Pulse;
+use crate::metadata::{Image, QuorumView};
+use crate::peer::{ControllerChannel, NodeDescription, Refusal, register_broker, register_controller, send_heartbeat};
+
+/// Before a controller is registered again.
+const CONTROLLER_PAUSE: Duration = Duration::from_secs(1);
+
+/// A broker's session with whoever is the active controller.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) node: NodeDescription,
+    pub(super) channel: ControllerChannel,
+    pub(super) config: LifeCycleConfig,
+    /// What a clean stop has left.
+    pub(super) previous_epoch: Option<BrokerEpoch>,
+    pub(super) image: Arc<ArcSwap<Image>>,
+    pub(super) quorum: watch::Receiver<QuorumView>,
+    /// Beats whenever a controller answers.
+    pub(super) contact: Arc<Pulse>,
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) departure: Departure,
+    /// For the mark of a clean stop.
+    pub(super) epoch: Option<BrokerEpoch>,
+}
+
+impl Session {
+    /// Until the controller lets the broker go, after `leave`, or the broker cannot go on.
+    pub(super) async fn run(mut self, leave: CancellationToken) -> Ended {
+        let origin = Instant::now();
+        let mut life = LifeCycle::new(self.config, self.node.incarnation, self.previous_epoch, Duration::ZERO);
+        loop {
+            life.observe(self.observed(), origin.elapsed());
+            let is_leaving = life.is_leaving();
+            match life.next(origin.elapsed()) {
+                Step::Leave(departure) => return Ended { departure, epoch: life.epoch() },
+                step => tokio::select! {
+                    () = self.take(step, &mut life, origin) => {}
+                    // Whatever was under way may be repeated.
+                    () = leave.cancelled(), if !is_leaving => {}
+                },
+            }
+            if leave.is_cancelled() {
+                life.leave(origin.elapsed());
+            }
+        }
+    }
+
+    async fn take(&mut self, step: Step, life: &mut LifeCycle, origin: Instant) {
+        let deadline = Instant::now() + self.config.session_timeout / 2;
+        match step {
+            Step::Register { previous_epoch } => {
+                let outcome = register_broker(&self.channel, &self.node, previous_epoch, deadline).await;
+                match &outcome {
+                    Ok(epoch) => info!(%epoch, "registered"),
+                    Err(refusal) => info!(%refusal, "not registered yet"),
+                }
+                life.registered(outcome, origin.elapsed());
+            }
+            Step::Heartbeat(heartbeat) => {
+                let outcome = send_heartbeat(&self.channel, self.node.id, heartbeat, deadline).await;
+                match &outcome {
+                    Ok(_) => self.contact.beat(),
+                    Err(Refusal::NotRegistered) => warn!("the controller does not know this broker; registering again"),
+                    Err(refusal) => debug!(%refusal, "heartbeat"),
+                }
+                life.answered(&outcome, origin.elapsed());
+            }
+            Step::WaitUntil(due) => tokio::select! {
+                () = sleep_until(origin + due) => {}
+                changed = self.quorum.changed() => if changed.is_err() {
+                    // The control thread has ended, and with it soon the process.
+                    sleep_until(origin + due).await;
+                },
+            },
+            Step::Leave(_) => {}
+        }
+    }
+
+    fn observed(&mut self) -> Observed {
+        let view = self.quorum.borrow_and_update();
+        let controller = view.leader.as_ref().map(|leader| (leader.id, view.epoch));
+        let image = self.image.load();
+        let registered = image.brokers.get(&self.node.id);
+        Observed {
+            registered: registered.map(|registered| (registered.epoch, registered.incarnation)),
+            metadata_end: image.end_offset,
+            controller,
+        }
+    }
+}
+
+/// Until it is done. Nothing waits for it: it tells others what this node's controller can do.
+pub(super) async fn announce_controller(channel: ControllerChannel, node: NodeDescription, patience: Duration) {
+    while let Err(refusal) = register_controller(&channel, &node, Instant::now() + patience).await {
+        debug!(%refusal, "the controller is not registered yet");
+        sleep(CONTROLLER_PAUSE).await;
+    }
+}
