@@ -77,6 +77,7 @@ use storage::LogSlice;
 use tokio::sync::Notify;
 use tracing::debug;
 
+use crate::clock::Pulse;
 use crate::config::{BrokerConfig, Listener, ListenerKind};
 use crate::controller::{ControllerHandle, QuorumHandle};
 use crate::coordinator::CoordinatorHandle;
@@ -106,6 +107,8 @@ pub(crate) struct Broker {
     pub(crate) replicas: Arc<ReplicaManager>,
     pub(crate) controller: ControllerHandle,
     pub(crate) raft: QuorumHandle,
+    /// Beats when the controller answers this broker; a leader without it may have a successor.
+    pub(crate) contact: Arc<Pulse>,
     /// For requests of clients that the active controller decides.
     pub(crate) forwarding: ControllerChannel,
     pub(crate) producer_ids: ProducerIdAllocator,

@@ -116,8 +116,8 @@ impl Broker {
         let mut unsynced = Vec::new();
         for data in topic.partition_data {
             let index = data.index;
-            let partition = found.and_then(writable).and_then(|topic| self.hosted(topic, index));
-            let partition = partition.and_then(|found| Ok((found, acks?)));
+            let partition = found.and_then(writable);
+            let partition = partition.and_then(|topic| Ok((self.hosted_for(topic, index, acks?)?, acks?)));
             let written = match &partition {
                 Ok((partition, acks)) => self.produce_partition(partition, data, *acks, request).await,
                 Err(error) => Err(Refusal::Kafka(*error)),

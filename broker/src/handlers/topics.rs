@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Broker;
 use crate::metadata::{Image, PartitionImage, Replica, TopicImage};
-use crate::replica::Partition;
+use crate::replica::{Partition, RequiredAcks};
 
 /// `by_id`: the version of the request carries ids instead of names.
 pub(super) fn find<'a>(image: &'a Image, name: &str, id: Uuid, by_id: bool) -> Result<&'a TopicImage, ResponseError> {
@@ -38,7 +38,27 @@ pub(super) fn offline_replicas(
     partition.replicas.iter().filter(move |replica| !is_online(replica)).map(|replica| replica.broker)
 }
 
+/// A leader that has long heard no controller may have a successor among the others of its ISR. What waits for them is
+/// safe; what does not would be lost.
+fn may_be_superseded(partition: &PartitionImage, own: BrokerId) -> bool {
+    partition.isr.iter().any(|member| *member != own)
+}
+
 impl Broker {
+    /// As [`Self::hosted`], to write to with these acknowledgements.
+    pub(super) fn hosted_for(
+        &self,
+        topic: &TopicImage,
+        index: i32,
+        acks: RequiredAcks,
+    ) -> Result<Arc<Partition>, ResponseError> {
+        let hosted = self.hosted(topic, index)?;
+        let waits = acks == RequiredAcks::All;
+        let state = topic.partition(PartitionId(index));
+        let superseded = state.is_some_and(|state| may_be_superseded(state, self.config.broker_id));
+        if !waits && superseded && !self.contact.is_alive() { Err(ResponseError::NotLeaderOrFollower) } else { Ok(hosted) }
+    }
+
     /// A partition that this broker hosts. One that only others host has its leader elsewhere.
     pub(super) fn hosted(&self, topic: &TopicImage, index: i32) -> Result<Arc<Partition>, ResponseError> {
         let id = PartitionId(index);
@@ -49,5 +69,21 @@ impl Broker {
     pub(super) fn named_partition(&self, topic: &str, index: i32) -> Result<Arc<Partition>, ResponseError> {
         let image = self.image.load();
         self.hosted(find(&image, topic, Uuid::nil(), false)?, index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::testing::{add_topic, cluster};
+
+    #[test]
+    fn only_a_leader_with_others_in_its_isr_may_be_superseded() {
+        let mut image = cluster(3);
+        for (replicas, own, expected) in [(&[0, 1, 2][..], 0, true), (&[0], 0, false), (&[1], 0, true)] {
+            let id = add_topic(&mut image, &format!("t{replicas:?}"), replicas);
+            let partition = image.topics[&id].partition(PartitionId(0)).unwrap();
+            assert_eq!(may_be_superseded(partition, BrokerId(own)), expected, "{replicas:?}");
+        }
     }
 }

@@ -24,6 +24,9 @@ use crate::metrics::Metrics;
 use crate::peer::{ControllerChannel, ControllerRoute, NodeDescription, ProducerIdAllocator};
 use crate::replica::{Checkpoints, DiskSpace, LoadProgress, LoaderError, OffsetsLogs, ReplicaManager, SpaceLimits};
 
+/// After that many sessions without a word of the controller, a leader may have been replaced.
+const SESSIONS_WITHOUT_CONTACT: u32 = 2;
+
 /// A node whose quorum runs. It does not know yet what is committed, and so not what it hosts.
 pub(super) struct Opened {
     pub(super) broker: Arc<Broker>,
@@ -94,6 +97,7 @@ pub(super) fn open(
     };
     let channel = || ControllerChannel::new(route.clone());
     let membership = &config.membership;
+    let contact = Arc::new(Pulse::new(membership.session_timeout * SESSIONS_WITHOUT_CONTACT));
     let session = membership.roles.has_broker().then(|| Session {
         node: describe(&config, &identity, |kind| kind != ListenerKind::Controller),
         channel: channel(),
@@ -105,8 +109,7 @@ pub(super) fn open(
         previous_epoch: replicas.directory().clean_shutdown().and_then(|clean| clean.broker_epoch),
         image: image.clone(),
         quorum,
-        // A leader that has heard no controller for so long may have been replaced.
-        contact: Arc::new(Pulse::new(membership.session_timeout * 2)),
+        contact: contact.clone(),
     });
     let announcement = membership
         .roles
@@ -121,6 +124,7 @@ pub(super) fn open(
     let broker = Broker {
         identity,
         metrics,
+        contact,
         forwarding: channel(),
         producer_ids: ProducerIdAllocator::new(config.broker_id, image.clone(), channel()),
         image,

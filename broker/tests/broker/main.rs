@@ -4,6 +4,7 @@
 mod administration;
 mod broker_life;
 mod clients;
+mod cluster;
 mod command_line;
 mod configs;
 mod damage;

@@ -1,0 +1,213 @@
+//! Three nodes, each broker and controller, as processes of their own.
+
+use std::fs;
+use std::path::PathBuf;
+
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{
+    AlterConfigsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, InitProducerIdRequest,
+    MetadataRequest, MetadataResponse,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::calls::name;
+use crate::harness::http::{call, get};
+use crate::harness::wire::Wire;
+use crate::harness::{Broker, command, eventually, free_port};
+
+const CLUSTER: &str = "4L6g3nShT-eMCtK--X86sw";
+const TOKEN: &str = "right";
+
+struct Node {
+    id: i32,
+    port: u16,
+    controller_port: u16,
+    management_port: u16,
+    config: PathBuf,
+}
+
+struct Cluster {
+    directory: TempDir,
+    nodes: Vec<Node>,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("tokens"), TOKEN).unwrap();
+        let nodes: Vec<_> = (1..=3)
+            .map(|id| Node {
+                id,
+                port: free_port(),
+                controller_port: free_port(),
+                management_port: free_port(),
+                config: directory.path().join(format!("{id}.properties")),
+            })
+            .collect();
+        let servers: Vec<_> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.controller_port)).collect();
+        let voters: Vec<_> = nodes
+            .iter()
+            .map(|node| {
+                format!("{0}@127.0.0.1:{1}:0000000{0}-0000-4000-8000-00000000000{0}", node.id, node.controller_port)
+            })
+            .collect();
+        let cluster = Self { directory, nodes };
+        for node in &cluster.nodes {
+            fs::write(&node.config, cluster.properties(node, &servers.join(","))).unwrap();
+            let formatted = command()
+                .args(["format", "--cluster-id", CLUSTER, "--initial-controllers", &voters.join(","), "--config"])
+                .arg(&node.config)
+                .output()
+                .unwrap();
+            assert!(formatted.status.success(), "{formatted:?}");
+        }
+        cluster
+    }
+
+    fn properties(&self, node: &Node, servers: &str) -> String {
+        let Node { id, port, controller_port, management_port, .. } = node;
+        let directory = self.directory.path().display();
+        format!(
+            "process.roles=broker,controller\nnode.id={id}\ncontroller.quorum.bootstrap.servers={servers}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
+             inter.broker.listener.name=PLAINTEXT\ncontroller.listener.names=CONTROLLER\nlog.dirs={directory}/{id}\n\
+             default.replication.factor=1\nmin.insync.replicas=1\nmillrace.management.tokens.file={directory}/tokens\n\
+             millrace.management.listener=127.0.0.1:{management_port}\n"
+        )
+    }
+
+    fn start(&self, node: &Node) -> Broker {
+        let arguments = ["--config".to_owned(), node.config.display().to_string()];
+        Broker::spawn(&arguments, self.directory.path(), node.port)
+    }
+
+    fn start_all(&self) -> Vec<Broker> {
+        let brokers = self.nodes.iter().map(|node| self.start(node)).collect();
+        for node in &self.nodes {
+            eventually("every node knows three brokers", || (node.brokers() == 3).then_some(()));
+        }
+        brokers
+    }
+
+    /// Who decides, by its own word.
+    fn active(&self) -> &Node {
+        eventually("somebody is the controller", || {
+            self.nodes.iter().find(|node| node.is_ready() && node.cluster()["controllerId"] == node.id)
+        })
+    }
+
+    fn others(&self) -> impl Iterator<Item = &Node> {
+        let active = self.active().id;
+        self.nodes.iter().filter(move |node| node.id != active)
+    }
+}
+
+impl Node {
+    fn is_ready(&self) -> bool {
+        std::net::TcpStream::connect(("127.0.0.1", self.management_port)).is_ok()
+            && get(self.management_port, "/readyz", None).status == 200
+    }
+
+    fn cluster(&self) -> Value {
+        get(self.management_port, "/v1/cluster", Some(TOKEN)).json()
+    }
+
+    /// Those that serve, as this node tells clients.
+    fn brokers(&self) -> usize {
+        if !self.is_ready() {
+            return 0;
+        }
+        Wire::connect(self.port).call(0, &DescribeClusterRequest::default()).brokers.len()
+    }
+
+    fn metadata(&self, topic: &str, create: bool) -> MetadataResponse {
+        let wanted = MetadataRequestTopic::default().with_name(Some(name(topic)));
+        let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(create);
+        Wire::connect(self.port).call(9, &request)
+    }
+}
+
+#[test]
+fn whoever_is_asked_the_controller_decides() {
+    let cluster = Cluster::new();
+    let _brokers = cluster.start_all();
+    for node in &cluster.nodes {
+        let mut wire = Wire::connect(node.port);
+        let topic = format!("asked-{}", node.id);
+        let creatable =
+            CreatableTopic::default().with_name(name(&topic)).with_num_partitions(1).with_replication_factor(1);
+        let created = wire.call(7, &CreateTopicsRequest::default().with_topics(vec![creatable.clone()]));
+        assert_eq!(created.topics[0].error_code, 0, "node {}: {:?}", node.id, created.topics[0].error_message);
+        let again = wire.call(7, &CreateTopicsRequest::default().with_topics(vec![creatable]));
+        assert_eq!(again.topics[0].error_code, 36, "it exists: created once, and once only");
+        assert_eq!(wire.call(1, &AlterConfigsRequest::default()).responses.len(), 0, "the connection goes on");
+
+        let topic = format!("found-{}", node.id);
+        assert_eq!(node.metadata(&topic, true).topics[0].error_code, 0, "node {} has it made and knows it", node.id);
+        for other in &cluster.nodes {
+            eventually("every node knows the topic", || {
+                (other.metadata(&topic, false).topics[0].error_code == 0).then_some(())
+            });
+        }
+        let producer = wire.call(4, &InitProducerIdRequest::default().with_transactional_id(None));
+        assert_eq!(producer.error_code, 0);
+        assert_eq!(producer.producer_id.0 % 1000, 0, "the first of a block of its own");
+        let gone = wire.call(5, &DeleteTopicsRequest::default().with_topic_names(vec![name(&topic)]));
+        assert_eq!(gone.responses[0].error_code, 0);
+    }
+}
+
+#[test]
+fn a_node_that_must_not_decide_says_who_may() {
+    let cluster = Cluster::new();
+    let _brokers = cluster.start_all();
+    let active = cluster.active();
+    let other = cluster.others().next().unwrap();
+    let answer = get(other.management_port, "/v1/restart-grants/1", Some(TOKEN));
+    assert_eq!((answer.status, &answer.json()["controllerId"]), (421, &active.id.into()));
+    let view = active.cluster();
+    assert_eq!(view["voters"].as_array().unwrap().len(), 3);
+    eventually("the voters keep up", || {
+        active.cluster()["voters"].as_array().unwrap().iter().all(|voter| voter["lag"] == 0).then_some(())
+    });
+    let epoch = &view["brokers"].as_array().unwrap().iter().find(|broker| broker["id"] == other.id).unwrap()["epoch"];
+    let wish = serde_json::json!({"broker": other.id, "brokerEpoch": epoch, "ttlMs": 60_000, "reason": "test"});
+    let granted = call(active.management_port, "POST", "/v1/restart-grants", Some(TOKEN), &wish.to_string());
+    assert_eq!((granted.status, &granted.json()["safeToStop"]), (200, &true.into()), "{}", granted.body);
+    let second = serde_json::json!({"broker": active.id, "brokerEpoch": 0, "ttlMs": 1, "reason": "test"});
+    let second = call(active.management_port, "POST", "/v1/restart-grants", Some(TOKEN), &second.to_string());
+    assert_eq!(second.status, 409, "{}", second.body);
+}
+
+#[test]
+fn a_killed_broker_is_fenced_before_its_session_ends_and_comes_back() {
+    let cluster = Cluster::new();
+    let mut brokers = cluster.start_all();
+    let other = cluster.others().next().unwrap();
+    let active = cluster.active();
+    let place = cluster.nodes.iter().position(|node| node.id == other.id).unwrap();
+    let killed = std::time::Instant::now();
+    brokers.remove(place).kill();
+    eventually("it is fenced", || (active.brokers() == 2).then_some(()));
+    assert!(killed.elapsed() < std::time::Duration::from_secs(2), "not after {:?}", killed.elapsed());
+    let _again = cluster.start(other);
+    eventually("it is back", || (active.brokers() == 3 && other.brokers() == 3).then_some(()));
+}
+
+#[test]
+fn brokers_leave_with_the_controllers_consent_and_the_controller_too() {
+    let cluster = Cluster::new();
+    let mut brokers = cluster.start_all();
+    let active = cluster.active();
+    let place = cluster.nodes.iter().position(|node| node.id == active.id).unwrap();
+    let leaving = brokers.remove(place);
+    let log = leaving.log_of();
+    assert!(leaving.stop().success());
+    assert!(log.lock().unwrap().contains("lets this broker go"), "{}", log.lock().unwrap());
+    let successor = cluster.nodes.iter().find(|node| node.id != active.id).unwrap();
+    eventually("the others go on", || (successor.brokers() == 2).then_some(()));
+    let created = successor.metadata("after", true);
+    assert_eq!(created.topics[0].error_code, 0, "there is another controller");
+}
