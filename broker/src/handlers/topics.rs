@@ -56,7 +56,11 @@ impl Broker {
         let waits = acks == RequiredAcks::All;
         let state = topic.partition(PartitionId(index));
         let superseded = state.is_some_and(|state| may_be_superseded(state, self.config.broker_id));
-        if !waits && superseded && !self.contact.is_alive() { Err(ResponseError::NotLeaderOrFollower) } else { Ok(hosted) }
+        if !waits && superseded && !self.contact.is_alive() {
+            Err(ResponseError::NotLeaderOrFollower)
+        } else {
+            Ok(hosted)
+        }
     }
 
     /// A partition that this broker hosts. One that only others host has its leader elsewhere.
