@@ -28,6 +28,8 @@ pub(crate) struct BrokerConfig {
     pub(crate) rack: Option<String>,
     /// Where the rack is written after this process has begun, if it is not set.
     rack_file: Option<PathBuf>,
+    /// Where other brokers are reached.
+    pub(crate) inter_broker_listener: String,
     pub(crate) network_threads: usize,
     pub(crate) request_bytes_max: usize,
     pub(crate) connection_idle_max: Duration,
@@ -83,13 +85,15 @@ impl BrokerConfig {
         if format_awaited && management_address.is_none() {
             return Err(ConfigurationError::AwaitWithoutManagement);
         }
+        let listeners: Vec<_> = Listener::from_values(&values, roles, hostname)?.into_iter().map(Arc::new).collect();
         Ok(Self {
             broker_id: node_id(&values)?,
             membership: MembershipConfig::new(roles, &values),
             log_directory: log_directory(&values)?,
-            listeners: Listener::from_values(&values, roles, hostname)?.into_iter().map(Arc::new).collect(),
             rack: text(&values, "broker.rack").map(str::to_owned),
             rack_file: text(&values, "millrace.rack.file").map(PathBuf::from),
+            inter_broker_listener: inter_broker_listener(&values, &listeners),
+            listeners,
             network_threads: network_threads(&values),
             request_bytes_max: usize::try_from(values.get_int("socket.request.max.bytes")).unwrap_or(0),
             connection_idle_max: idle(&values),
@@ -161,6 +165,13 @@ fn log_directory(values: &Values) -> Result<PathBuf, ConfigurationError> {
     let listed = values.get_list("log.dirs").first().map(String::as_str);
     let directory = listed.or_else(|| text(values, "log.dir")).ok_or(ConfigurationError::NoLogDirectory)?;
     Ok(std::path::absolute(directory).unwrap_or_else(|_| PathBuf::from(directory)))
+}
+
+/// As set, else the first that is not the controllers'.
+fn inter_broker_listener(values: &Values, listeners: &[Arc<Listener>]) -> String {
+    let first = || listeners.iter().find(|listener| listener.kind != ListenerKind::Controller);
+    let set = text(values, "inter.broker.listener.name").map(str::to_owned);
+    set.or_else(|| first().map(|listener| listener.name.clone())).unwrap_or_default()
 }
 
 /// As many as set, else one per core that this process may use.

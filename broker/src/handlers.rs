@@ -42,6 +42,7 @@ mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod large_batches;
+mod leader_hints;
 mod leave_group;
 mod list_config_resources;
 mod list_groups;

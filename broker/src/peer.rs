@@ -1,5 +1,6 @@
 //! Calls to other nodes of the cluster. With the handlers the only place that knows Kafka's message types.
 
+mod alter_partition;
 mod connection;
 mod controller_channel;
 mod error;
@@ -8,9 +9,11 @@ mod frames;
 mod membership;
 mod producer_ids;
 mod quorum;
+mod replica_fetch;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use alter_partition::{IsrAnswer, IsrRequest, alter_partitions};
 pub(crate) use connection::{CLIENT_SOFTWARE, Connection, INCARNATION_TAG};
 pub(crate) use controller_channel::{ControllerChannel, ControllerRoute};
 pub(crate) use error::{PeerError, PeerFailure};
@@ -20,3 +23,4 @@ pub(crate) use membership::{
 };
 pub(crate) use producer_ids::{ProducerIdAllocator, ProducerIdError};
 pub(crate) use quorum::{METADATA_TOPIC_ID, QuorumAnswer, QuorumCallError, call as call_quorum};
+pub(crate) use replica_fetch::{FetchOutcome, ReplicaAnswer, ReplicaFetch, ReplicaPosition, fetch_replicas};

@@ -3,14 +3,28 @@
 mod access;
 mod deleter;
 mod deletion;
+mod fetcher;
 mod flush_queue;
 mod flusher;
+mod followed;
+mod follower_state;
+mod following;
 mod group_logs;
+mod isr_changes;
+mod leader_state;
+mod leading;
 mod loader;
+mod log_sync;
 mod manager;
 mod partition;
+mod proposals;
+#[cfg(test)]
+mod replication_test;
 mod retention;
 mod settings;
+mod shared;
+#[cfg(test)]
+mod simulation_test;
 mod space;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -18,13 +32,16 @@ mod topic_registry;
 mod waiters;
 
 pub(crate) use access::{
-    AccessError, DeleteRecordsError, FetchError, FetchPosition, NewLogStart, ProduceError, Readable, RequiredAcks,
+    AccessError, CommitDue, DeleteRecordsError, FetchError, FetchPosition, FollowerRead, NewLogStart, ProduceError,
+    RequiredAcks, ServedBy, Written,
 };
 pub(crate) use deleter::Deleter;
+pub(crate) use fetcher::{FetcherConfig, Fetchers};
 pub(crate) use flusher::Flusher;
 pub(crate) use group_logs::OffsetsLogs;
+pub(crate) use leader_state::FollowerFetch;
 pub(crate) use loader::{Checkpoints, LoadProgress, LoaderError};
-pub(crate) use manager::{OfflineReplica, ReplicaManager};
+pub(crate) use manager::{IsrCounts, OfflineReplica, ReplicaManager};
 pub(crate) use partition::Partition;
 #[cfg(test)]
 pub(crate) use settings::TopicSettings;

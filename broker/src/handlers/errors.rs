@@ -42,9 +42,10 @@ impl KafkaError for ProduceError {
         match self {
             Self::Access(error) => error.kafka_error(),
             Self::NotEnoughReplicas { .. } => ResponseError::NotEnoughReplicas,
+            Self::NotEnoughReplicasAfterAppend { .. } => ResponseError::NotEnoughReplicasAfterAppend,
             // Clients try it again.
             Self::DiskFull { .. } => ResponseError::KafkaStorageError,
-            Self::NotSyncedInTime => ResponseError::RequestTimedOut,
+            Self::NotSyncedInTime | Self::NotCommittedInTime => ResponseError::RequestTimedOut,
             Self::Append(error) => error.kafka_error(),
         }
     }
@@ -68,6 +69,7 @@ impl KafkaError for FetchError {
         match self {
             Self::Access(error) => error.kafka_error(),
             Self::OutOfRange(_) | Self::UnknownLastEpoch { .. } => ResponseError::OffsetOutOfRange,
+            Self::UnknownFollower(_) => ResponseError::NotLeaderOrFollower,
         }
     }
 }

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use protocol::types::{LeaderEpoch, Offset};
+use protocol::types::{BrokerId, LeaderEpoch, Offset};
 use storage::{LogPosition, LogSlice};
 use uuid::Uuid;
 
+use super::leader_hints::NodeAddress;
 use super::{Outcome, Part, Request};
 use crate::metrics::TopicMetrics;
 
@@ -15,6 +16,8 @@ use crate::metrics::TopicMetrics;
 const FLEXIBLE: i16 = 12;
 /// First version with topic ids instead of names.
 const TOPIC_IDS: i16 = 13;
+/// First version that may say where the leaders are (KIP-951).
+const NODE_ENDPOINTS: i16 = 16;
 const NO_PREFERRED_READ_REPLICA: i32 = -1;
 
 pub(super) struct FetchedTopic {
@@ -35,6 +38,10 @@ pub(super) struct FetchedPartition {
     pub(super) continues: bool,
     /// From version 12 on (KIP-595): the last epoch in common, and its end.
     pub(super) diverging: Option<(LeaderEpoch, Offset)>,
+    /// From version 11 on: a replica nearer to the consumer (KIP-392).
+    pub(super) preferred: Option<BrokerId>,
+    /// From version 12 on: who leads instead (KIP-951).
+    pub(super) leader: Option<(BrokerId, LeaderEpoch)>,
 }
 
 impl FetchedPartition {
@@ -49,21 +56,27 @@ impl FetchedPartition {
             metrics: None,
             continues: false,
             diverging: None,
+            preferred: None,
+            leader: None,
         }
     }
 
     pub(super) fn read(
         index: i32,
-        high_watermark: LogPosition,
+        (high_watermark, end): (Offset, LogPosition),
         log_start: Offset,
         records: Option<LogSlice>,
         metrics: &Arc<TopicMetrics>,
     ) -> Self {
         let segment_base = records.as_ref().map(|slice| slice.start.segment_base);
-        let continues = segment_base.is_some_and(|base| base != high_watermark.segment_base);
+        let continues = segment_base.is_some_and(|base| base != end.segment_base);
         let metrics = records.is_some().then(|| metrics.clone());
-        let high_watermark = high_watermark.offset;
-        Self { index, error_code: 0, high_watermark, log_start, records, metrics, continues, diverging: None }
+        Self { high_watermark, log_start, records, metrics, continues, ..Self::failed(index, 0) }
+    }
+
+    /// The client is to come back at once.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.error_code != 0 || self.diverging.is_some() || self.continues || self.preferred.is_some()
     }
 
     pub(super) fn diverging(index: i32, diverging: (LeaderEpoch, Offset)) -> Self {
@@ -76,9 +89,10 @@ pub(super) fn encode(
     error_code: i16,
     read_committed: bool,
     topics: Vec<FetchedTopic>,
+    nodes: &[NodeAddress],
 ) -> Outcome {
     let mut writer = Writer { version: request.version, parts: Vec::new(), tail: BytesMut::new(), length: 0 };
-    writer.response(error_code, read_committed, topics);
+    writer.response(error_code, read_committed, topics, nodes);
     let body_length = writer.length + writer.tail.len();
     let mut parts = writer.finish();
     parts.insert(0, Part::Bytes(request.begin_response(body_length, 0).freeze()));
@@ -106,7 +120,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn response(&mut self, error_code: i16, read_committed: bool, topics: Vec<FetchedTopic>) {
+    fn response(&mut self, error_code: i16, read_committed: bool, topics: Vec<FetchedTopic>, nodes: &[NodeAddress]) {
         self.tail.put_i32(0); // throttle time
         if 7 <= self.version {
             self.tail.put_i16(error_code);
@@ -116,7 +130,30 @@ impl Writer {
         for topic in topics {
             self.topic(topic, read_committed);
         }
-        self.no_tags();
+        if NODE_ENDPOINTS <= self.version && !nodes.is_empty() {
+            self.node_endpoints(nodes);
+        } else {
+            self.no_tags();
+        }
+    }
+
+    /// The one tagged field of the response, 0.
+    fn node_endpoints(&mut self, nodes: &[NodeAddress]) {
+        let mut field = Self { version: self.version, parts: Vec::new(), tail: BytesMut::new(), length: 0 };
+        field.array_length(nodes.len());
+        for node in nodes {
+            field.tail.put_i32(node.id.0);
+            field.string(&node.host);
+            field.tail.put_i32(i32::from(node.port));
+            match &node.rack {
+                Some(rack) => field.string(rack),
+                None => field.tail.put_u8(0),
+            }
+            field.no_tags();
+        }
+        self.tail.put_slice(&[1, 0]);
+        self.unsigned_varint(u32::try_from(field.tail.len()).unwrap_or(u32::MAX));
+        self.tail.put_slice(&field.tail);
     }
 
     fn topic(&mut self, topic: FetchedTopic, read_committed: bool) {
@@ -146,21 +183,29 @@ impl Writer {
             self.null_array();
         }
         if 11 <= self.version {
-            self.tail.put_i32(NO_PREFERRED_READ_REPLICA);
+            self.tail.put_i32(partition.preferred.map_or(NO_PREFERRED_READ_REPLICA, |broker| broker.0));
         }
         self.records(partition.records);
         if FLEXIBLE <= self.version {
-            self.partition_tags(partition.diverging);
+            self.partition_tags(partition.diverging, partition.leader);
         }
     }
 
-    /// Tag 0 is the diverging epoch: a struct of 12 bytes and no tags of its own.
-    fn partition_tags(&mut self, diverging: Option<(LeaderEpoch, Offset)>) {
-        let Some((epoch, end_offset)) = diverging else { return self.tail.put_u8(0) };
-        self.tail.put_slice(&[1, 0, 13]);
-        self.tail.put_i32(epoch.0);
-        self.tail.put_i64(end_offset.0);
-        self.tail.put_u8(0);
+    /// Tag 0 is the diverging epoch: a struct of 12 bytes and no tags of its own. Tag 1 is the leader: 8 bytes, alike.
+    fn partition_tags(&mut self, diverging: Option<(LeaderEpoch, Offset)>, leader: Option<(BrokerId, LeaderEpoch)>) {
+        self.tail.put_u8(u8::from(diverging.is_some()) + u8::from(leader.is_some()));
+        if let Some((epoch, end_offset)) = diverging {
+            self.tail.put_slice(&[0, 13]);
+            self.tail.put_i32(epoch.0);
+            self.tail.put_i64(end_offset.0);
+            self.tail.put_u8(0);
+        }
+        if let Some((leader, epoch)) = leader {
+            self.tail.put_slice(&[1, 9]);
+            self.tail.put_i32(leader.0);
+            self.tail.put_i32(epoch.0);
+            self.tail.put_u8(0);
+        }
     }
 
     fn records(&mut self, records: Option<LogSlice>) {

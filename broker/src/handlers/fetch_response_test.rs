@@ -1,8 +1,10 @@
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::fetch_response::{EpochEndOffset, FetchableTopicResponse, PartitionData};
-use kafka_protocol::messages::{FetchResponse, TopicName};
+use kafka_protocol::messages::fetch_response::{
+    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+};
+use kafka_protocol::messages::{BrokerId as WireBrokerId, FetchResponse, TopicName};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use storage::faulty::FaultyDisk;
 use storage::{Disk, LogPosition, OpenMode};
@@ -30,8 +32,11 @@ fn topics(version: i16) -> Vec<FetchedTopic> {
         metrics: None,
         continues: false,
         diverging: None,
+        preferred: (11 <= version).then_some(BrokerId(8)),
+        leader: None,
     };
-    let empty = FetchedPartition { index: 4, records: None, ..FetchedPartition::failed(4, 1) };
+    let leader = (FLEXIBLE <= version).then_some((BrokerId(2), LeaderEpoch(9)));
+    let empty = FetchedPartition { index: 4, records: None, leader, ..FetchedPartition::failed(4, 1) };
     let diverging = if version < FLEXIBLE {
         FetchedPartition::failed(5, 0)
     } else {
@@ -41,6 +46,25 @@ fn topics(version: i16) -> Vec<FetchedTopic> {
         FetchedTopic { name: "topic".to_owned(), id: Uuid::from_u128(9), partitions: vec![full, empty, diverging] },
         FetchedTopic { name: "x".repeat(200), id: Uuid::nil(), partitions: Vec::new() },
     ]
+}
+
+fn nodes(version: i16) -> Vec<NodeAddress> {
+    let host = |id: i32| format!("broker-{id}.example");
+    let node = |id, rack: Option<&str>| NodeAddress {
+        id: BrokerId(id),
+        host: host(id),
+        port: 9092,
+        rack: rack.map(str::to_owned),
+    };
+    if version < NODE_ENDPOINTS { Vec::new() } else { vec![node(2, None), node(3, Some("zone"))] }
+}
+
+fn endpoint(node: NodeAddress) -> NodeEndpoint {
+    NodeEndpoint::default()
+        .with_node_id(WireBrokerId(node.id.0))
+        .with_host(StrBytes::from_string(node.host))
+        .with_port(i32::from(node.port))
+        .with_rack(node.rack.map(StrBytes::from_string))
 }
 
 /// The same answer by the crate.
@@ -54,8 +78,15 @@ fn oracle(version: i16, read_committed: bool) -> Vec<u8> {
             .with_last_stable_offset(fetched.high_watermark.0)
             .with_log_start_offset(if version < 5 { -1 } else { fetched.log_start.0 })
             .with_aborted_transactions(read_committed.then(Vec::new))
-            .with_preferred_read_replica(kafka_protocol::messages::BrokerId(-1))
+            .with_preferred_read_replica(WireBrokerId(fetched.preferred.map_or(-1, |broker| broker.0)))
             .with_records(Some(records.unwrap_or_default()));
+        let data = match fetched.leader {
+            None => data,
+            Some((leader, epoch)) => {
+                let leader = LeaderIdAndEpoch::default().with_leader_id(WireBrokerId(leader.0));
+                data.with_current_leader(leader.with_leader_epoch(epoch.0))
+            }
+        };
         match fetched.diverging {
             None => data,
             Some((epoch, end)) => {
@@ -74,7 +105,8 @@ fn oracle(version: i16, read_committed: bool) -> Vec<u8> {
     };
     let response = FetchResponse::default()
         .with_error_code(if version < 7 { 0 } else { 70 })
-        .with_responses(topics(version).into_iter().map(topic).collect());
+        .with_responses(topics(version).into_iter().map(topic).collect())
+        .with_node_endpoints(nodes(version).into_iter().map(endpoint).collect());
     let mut bytes = BytesMut::new();
     response.encode(&mut bytes, version).unwrap();
     bytes.to_vec()
@@ -85,7 +117,7 @@ fn every_version_reads_as_the_crate_writes_it() {
     for version in 4..=18 {
         for read_committed in [false, true] {
             let mut writer = Writer { version, parts: Vec::new(), tail: BytesMut::new(), length: 0 };
-            writer.response(70, read_committed, topics(version));
+            writer.response(70, read_committed, topics(version), &nodes(version));
             let announced = writer.length + writer.tail.len();
             let mut bytes = Vec::new();
             for part in writer.finish() {

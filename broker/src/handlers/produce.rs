@@ -7,9 +7,9 @@ use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
-use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use kafka_protocol::messages::{BrokerId as WireBrokerId, ProduceRequest, ProduceResponse};
 use kafka_protocol::protocol::StrBytes;
 use protocol::produce::{self, BatchError, BatchRules, CheckedBatch, RefusedRecord};
 use protocol::records::RecordError;
@@ -18,11 +18,12 @@ use tokio::time::Instant;
 
 use super::errors::KafkaError as _;
 use super::large_batches::{LARGE_BYTES_MAX, OPENED_BYTES_MAX};
+use super::leader_hints::{LeaderHints, NodeAddress};
 use super::{Broker, Outcome, Request, RequestError, topics};
 use crate::clock;
 use crate::controller::is_internal_topic;
 use crate::metadata::{Image, TopicImage};
-use crate::replica::{Partition, ProduceError, RequiredAcks};
+use crate::replica::{CommitDue, Partition, ProduceError, RequiredAcks, Written};
 
 /// First version that carries topic ids instead of names (KIP-516).
 const VERSION_WITH_TOPIC_IDS: i16 = 13;
@@ -32,12 +33,16 @@ const VERSION_WITH_ZSTD: i16 = 7;
 /// A client that allows more time is told to try again.
 const WAIT_MAX: Duration = Duration::from_mins(5);
 
-/// Written, and not to be acknowledged before it is synced.
-struct Unsynced {
+/// First version that may name the leader to a client that came to another broker (KIP-951).
+const VERSION_WITH_LEADERS: i16 = 10;
+
+/// Written, and not to be acknowledged before it is committed and synced as far as that was asked for.
+struct Unsettled {
     /// In the topic's answer.
     place: usize,
     partition: Arc<Partition>,
-    end: Offset,
+    commit_due: Option<CommitDue>,
+    sync_due: Option<Offset>,
 }
 
 /// Why one partition of the request was not written.
@@ -49,6 +54,18 @@ enum Refusal {
     Batch(#[from] BatchError),
     #[error(transparent)]
     Produce(#[from] ProduceError),
+}
+
+impl Unsettled {
+    async fn wait(self, deadline: Instant) -> Result<(), ProduceError> {
+        if let Some(due) = self.commit_due {
+            self.partition.committed(due, deadline).await?;
+        }
+        if let Some(end) = self.sync_due {
+            self.partition.synced(end, deadline).await?;
+        }
+        Ok(())
+    }
 }
 
 impl Refusal {
@@ -85,13 +102,14 @@ impl Broker {
         for topic in body.topic_data {
             written.push(self.produce_topic(&image, topic, acks, &request).await);
         }
-        let (mut responses, unsynced): (Vec<_>, Vec<_>) = written.into_iter().unzip();
+        let (mut responses, unsettled): (Vec<_>, Vec<_>) = written.into_iter().unzip();
         let deadline = Instant::now() + wait;
         if acks != Ok(RequiredAcks::None) {
-            for (response, unsynced) in responses.iter_mut().zip(unsynced) {
-                wait_until_synced(response, unsynced, deadline).await;
+            for (response, unsettled) in responses.iter_mut().zip(unsettled) {
+                wait_until_settled(response, unsettled, deadline).await;
             }
-            return request.respond(&ProduceResponse::default().with_responses(responses));
+            let response = ProduceResponse::default().with_responses(responses);
+            return request.respond(&self.with_leaders(response, &request));
         }
         // Closing the connection is the only way to tell the client that something went wrong.
         let partitions = responses.iter().flat_map(|topic| &topic.partition_responses);
@@ -110,10 +128,10 @@ impl Broker {
         topic: TopicProduceData,
         acks: Result<RequiredAcks, ResponseError>,
         request: &Request<'_>,
-    ) -> (TopicProduceResponse, Vec<Unsynced>) {
+    ) -> (TopicProduceResponse, Vec<Unsettled>) {
         let found = topics::find(image, &topic.name, topic.topic_id, VERSION_WITH_TOPIC_IDS <= request.version);
         let mut responses = Vec::with_capacity(topic.partition_data.len());
-        let mut unsynced = Vec::new();
+        let mut unsettled = Vec::new();
         for data in topic.partition_data {
             let index = data.index;
             let partition = found.and_then(writable);
@@ -123,10 +141,12 @@ impl Broker {
                 Err(error) => Err(Refusal::Kafka(*error)),
             };
             let response = match written {
-                Ok((response, sync_due)) => {
-                    let partition = partition.ok().map(|(partition, _)| partition);
-                    let due = partition.zip(sync_due);
-                    unsynced.extend(due.map(|(partition, end)| Unsynced { place: responses.len(), partition, end }));
+                Ok((response, Written { commit_due, sync_due, .. })) => {
+                    if let Ok((partition, _)) = partition
+                        && (commit_due.is_some() || sync_due.is_some())
+                    {
+                        unsettled.push(Unsettled { place: responses.len(), partition, commit_due, sync_due });
+                    }
                     response
                 }
                 Err(refusal) => {
@@ -140,7 +160,27 @@ impl Broker {
             .with_partition_responses(responses)
             .with_name(topic.name)
             .with_topic_id(topic.topic_id);
-        (response, unsynced)
+        (response, unsettled)
+    }
+
+    /// Tells who leads the partitions that this broker does not lead, as of now.
+    fn with_leaders(&self, mut response: ProduceResponse, request: &Request<'_>) -> ProduceResponse {
+        if request.version < VERSION_WITH_LEADERS {
+            return response;
+        }
+        let mut hints = LeaderHints::new(self.image.load_full(), &request.context.listener.name);
+        let image = hints.image();
+        for topic in &mut response.responses {
+            let by_id = VERSION_WITH_TOPIC_IDS <= request.version;
+            let Ok(found) = topics::find(&image, &topic.name, topic.topic_id, by_id) else { continue };
+            for partition in &mut topic.partition_responses {
+                if let Some((leader, epoch)) = hints.leader(found, partition.index, partition.error_code) {
+                    partition.current_leader =
+                        LeaderIdAndEpoch::default().with_leader_id(WireBrokerId(leader.0)).with_leader_epoch(epoch.0);
+                }
+            }
+        }
+        response.with_node_endpoints(hints.addresses().into_iter().map(node_endpoint).collect())
     }
 
     async fn produce_partition(
@@ -149,7 +189,7 @@ impl Broker {
         data: PartitionProduceData,
         acks: RequiredAcks,
         request: &Request<'_>,
-    ) -> Result<(PartitionProduceResponse, Option<Offset>), Refusal> {
+    ) -> Result<(PartitionProduceResponse, Written), Refusal> {
         let records = data.records.ok_or(Refusal::Kafka(ResponseError::InvalidRecord))?;
         let rules = BatchRules { zstd_allowed: VERSION_WITH_ZSTD <= request.version, ..partition.settings().rules };
         let batch = self.check(records, rules).await?;
@@ -163,7 +203,7 @@ impl Broker {
             .with_base_offset(written.appended.base_offset.0)
             .with_log_append_time_ms(written.appended.log_append_time.0)
             .with_log_start_offset(written.log_start.0);
-        Ok((response, written.sync_due))
+        Ok((response, written))
     }
 
     /// See [`super::large_batches`].
@@ -185,9 +225,10 @@ fn writable(topic: &TopicImage) -> Result<&TopicImage, ResponseError> {
 }
 
 /// Others of the reactor go on meanwhile, and all of them share the syncs.
-async fn wait_until_synced(topic: &mut TopicProduceResponse, unsynced: Vec<Unsynced>, deadline: Instant) {
-    for Unsynced { place, partition, end } in unsynced {
-        if let Err(error) = partition.synced(end, deadline).await
+async fn wait_until_settled(topic: &mut TopicProduceResponse, unsettled: Vec<Unsettled>, deadline: Instant) {
+    for unsettled in unsettled {
+        let place = unsettled.place;
+        if let Err(error) = unsettled.wait(deadline).await
             && let Some(response) = topic.partition_responses.get_mut(place)
         {
             *response = refused(&error.into()).with_index(response.index);
@@ -203,6 +244,14 @@ fn refused(refusal: &Refusal) -> PartitionProduceResponse {
         .with_base_offset(-1)
         .with_log_append_time_ms(-1)
         .with_log_start_offset(-1)
+}
+
+fn node_endpoint(node: NodeAddress) -> NodeEndpoint {
+    NodeEndpoint::default()
+        .with_node_id(WireBrokerId(node.id.0))
+        .with_host(StrBytes::from_string(node.host))
+        .with_port(i32::from(node.port))
+        .with_rack(node.rack.map(StrBytes::from_string))
 }
 
 fn record_error(refused: &RefusedRecord) -> BatchIndexAndErrorMessage {

@@ -106,12 +106,27 @@ pub(crate) static UNDER_REPLICATED: Metric = gauge(
 pub(crate) static UNDER_MIN_ISR: Metric = gauge(
     "kafka_server_replicamanager_under_min_isr_partition_count",
     &[],
-    "Partitions led here with fewer replicas in sync than min.insync.replicas",
+    "Partitions led here with fewer replicas in sync than min.insync.replicas, or than there are if those are fewer",
 );
 pub(crate) static AT_MIN_ISR: Metric = gauge(
     "kafka_server_replicamanager_at_min_isr_partition_count",
     &[],
-    "Partitions led here with exactly min.insync.replicas in sync",
+    "Partitions led here with exactly as many in sync as are needed",
+);
+pub(crate) static ISR_SHRINKS: Metric = counter(
+    "kafka_server_replicamanager_isr_shrinks",
+    &[],
+    "How often a replica fell out of sync of partitions led here",
+);
+pub(crate) static ISR_EXPANDS: Metric = counter(
+    "kafka_server_replicamanager_isr_expands",
+    &[],
+    "How often a replica came into sync of partitions led here",
+);
+pub(crate) static FETCHER_LAG: Metric = gauge(
+    "kafka_server_replicafetchermanager_max_lag",
+    &[],
+    "Committed records that a replica here lacks, of the one that lacks most",
 );
 
 pub(crate) static LOG_SIZE: Metric = gauge("kafka_log_log_size", PARTITION, "Bytes of all segments");
@@ -207,6 +222,9 @@ pub(crate) static CATALOGUE: &[&Metric] = &[
     &UNDER_REPLICATED,
     &UNDER_MIN_ISR,
     &AT_MIN_ISR,
+    &ISR_SHRINKS,
+    &ISR_EXPANDS,
+    &FETCHER_LAG,
     &LOG_SIZE,
     &LOG_START,
     &LOG_END,

@@ -3,6 +3,8 @@
 use protocol::types::{LeaderEpoch, Offset, TopicPartition};
 use storage::{AppendError, Appended, FlushError, InvalidLogStart, Located, LogPosition, OutOfRange};
 
+use super::leader_state::UnknownFollower;
+
 /// `acks` of a produce request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequiredAcks {
@@ -32,12 +34,30 @@ pub(crate) enum ProduceError {
     Access(#[from] AccessError),
     #[error("{isr_count} replicas are in sync, min.insync.replicas asks for {min_insync_replicas}")]
     NotEnoughReplicas { isr_count: usize, min_insync_replicas: usize },
+    #[error(
+        "written, but {isr_count} replicas are in sync since, and min.insync.replicas asks for {min_insync_replicas}"
+    )]
+    NotEnoughReplicasAfterAppend { isr_count: usize, min_insync_replicas: usize },
+    #[error("not all replicas in sync have it in time: it is written and may yet be committed")]
+    NotCommittedInTime,
     #[error("{available} bytes are free on the volume, fewer than its reserve: delete something or make it larger")]
     DiskFull { available: u64 },
     #[error("not synced in time: it is written and may yet be")]
     NotSyncedInTime,
     #[error(transparent)]
     Append(#[from] AppendError),
+}
+
+impl ProduceError {
+    /// What was found too late to refuse it.
+    pub(super) fn after_append(self) -> Self {
+        match self {
+            Self::NotEnoughReplicas { isr_count, min_insync_replicas } => {
+                Self::NotEnoughReplicasAfterAppend { isr_count, min_insync_replicas }
+            }
+            other => other,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +74,8 @@ pub(crate) enum FetchError {
     Access(#[from] AccessError),
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
+    #[error(transparent)]
+    UnknownFollower(#[from] UnknownFollower),
     #[error("the reader knows epoch {epoch}, which this leader of epoch {current} has not heard of")]
     UnknownLastEpoch { epoch: LeaderEpoch, current: LeaderEpoch },
 }
@@ -79,9 +101,18 @@ pub(crate) enum DeleteRecordsError {
     NotDurable(String),
 }
 
-/// Where a consumer reads on.
+/// Which replicas may serve a consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServedBy {
+    Leader,
+    /// KIP-392: one that finds its way to a follower is served there, up to the high watermark known there.
+    AnyReplica,
+}
+
+/// Where a consumer or a follower reads on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FetchPosition {
+    pub(crate) served_by: ServedBy,
     pub(crate) offset: Offset,
     /// `None`: the client does not know.
     pub(crate) leader_epoch: Option<LeaderEpoch>,
@@ -95,12 +126,31 @@ pub(crate) struct Written {
     pub(crate) log_start: Offset,
     /// The end that has to be [`super::Partition::synced`] before this is acknowledged.
     pub(crate) sync_due: Option<Offset>,
+    /// What has to be [`super::Partition::committed`] before this is acknowledged.
+    pub(crate) commit_due: Option<CommitDue>,
+}
+
+/// An end of the log that is to be committed, in the leadership in which it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CommitDue {
+    pub(crate) end: Offset,
+    pub(crate) epoch: LeaderEpoch,
 }
 
 /// What a fetch finds, as of one moment.
 #[derive(Debug)]
 pub(crate) struct Readable {
     pub(crate) located: Located,
-    pub(crate) high_watermark: LogPosition,
+    pub(crate) high_watermark: Offset,
+    /// Up to where there is something to read for this reader.
+    pub(crate) end: LogPosition,
     pub(crate) log_start: Offset,
+}
+
+/// What a follower's fetch finds.
+#[derive(Debug)]
+pub(crate) enum FollowerRead {
+    Readable(Readable),
+    /// The last epoch in common, and its end here.
+    Diverging(LeaderEpoch, Offset),
 }

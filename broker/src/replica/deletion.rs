@@ -1,33 +1,44 @@
-//! Deleted partitions. At once: out of service, and the directory renamed, so that its name is free for a new topic.
+//! Partitions that are deleted, or have moved to other brokers. At once: out of service, and the directory renamed, so that its name is free for a new topic.
 //! After `file.delete.delay.ms` the [`super::deleter`] removes the directory.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use protocol::types::TopicId;
+use protocol::types::{PartitionId, TopicId};
 use storage::DirectoryState;
 use tracing::{error, info};
 use uuid::Uuid;
 
 use super::manager::{Partitions, ReplicaManager};
 use super::partition::Partition;
-use crate::metadata::Image;
+use crate::metadata::{Image, PartitionImage};
 
 impl ReplicaManager {
-    /// Follows the metadata, once it is published, in what was deleted: those of `topics` that it no longer has.
+    /// Follows the metadata, once it is published, in what is gone: those of `topics` that it no longer has, or no longer here.
     pub(crate) fn drop_deleted(&self, image: &Image, topics: &[TopicId]) {
         self.metadata_waiters.wake_all();
-        let gone: HashSet<_> = topics.iter().filter(|id| !image.topics.contains_key(*id)).collect();
-        if gone.is_empty() {
+        let deleted: HashSet<_> = topics.iter().filter(|id| !image.topics.contains_key(*id)).collect();
+        let mut partitions = Partitions::clone(&self.partitions.load());
+        let is_elsewhere = |topic: &TopicId, id: PartitionId, state: &PartitionImage| {
+            !self.hosts(state) && partitions.contains_key(&(*topic, id))
+        };
+        let moved = topics.iter().filter_map(|id| image.topics.get(id)).flat_map(|topic| {
+            let moved = topic.partitions().filter(|(id, state)| is_elsewhere(&topic.id, *id, state));
+            moved.map(|(id, _)| (topic.id, id))
+        });
+        let mut keys: Vec<_> = moved.collect();
+        if !deleted.is_empty() {
+            keys.extend(partitions.keys().filter(|(topic, _)| deleted.contains(topic)).copied());
+        }
+        if keys.is_empty() {
             return;
         }
-        let mut partitions = Partitions::clone(&self.partitions.load());
-        let keys: Vec<_> = partitions.keys().filter(|(topic, _)| gone.contains(topic)).copied().collect();
         let dropped: Vec<_> = keys.iter().filter_map(|key| partitions.remove(key)).collect();
         self.partitions.store(Arc::new(partitions));
         self.forget_checkpoints(dropped.iter().map(|partition| partition.name.clone()));
         for partition in dropped {
             partition.retire();
+            self.shared.followed.set(&partition, None);
             self.free_directory(&partition);
         }
     }

@@ -9,7 +9,7 @@ use storage::faulty::{FaultyDisk, Operation};
 use super::*;
 use crate::metadata::testing::{add_topic, cluster};
 use crate::replica::testing::{self, DATA, NO_LIMITS, formatted};
-use crate::replica::{AccessError, FetchPosition, ProduceError, RequiredAcks, Waiter};
+use crate::replica::{AccessError, FetchPosition, ProduceError, RequiredAcks, ServedBy, Waiter};
 
 /// Broker 0 on a disk of its own.
 fn manager() -> (ReplicaManager, Arc<FaultyDisk>) {
@@ -21,7 +21,7 @@ fn manager() -> (ReplicaManager, Arc<FaultyDisk>) {
 fn create(replicas: &ReplicaManager, image: &mut Image, name: &str) -> (TopicId, Arc<Partition>) {
     let topic = add_topic(image, name, &[0]);
     replicas.apply(image, &[topic]);
-    (topic, replicas.partition(topic, protocol::types::PartitionId(0)).unwrap())
+    (topic, replicas.partition(topic, PartitionId(0)).unwrap())
 }
 
 /// Without the records of the metadata log.
@@ -59,7 +59,12 @@ async fn a_deleted_partition_takes_nothing_more_and_wakes_who_waits() {
     waiter.woken().await;
     assert!(replicas.partition(topic, partition.name.partition).is_none());
     assert!(matches!(append(&partition), Err(ProduceError::Access(AccessError::Deleted(_)))), "a request in progress");
-    let position = FetchPosition { offset: Offset(0), leader_epoch: Some(LeaderEpoch(0)), bytes_max: 100 };
+    let position = FetchPosition {
+        served_by: ServedBy::Leader,
+        offset: Offset(0),
+        leader_epoch: Some(LeaderEpoch(0)),
+        bytes_max: 100,
+    };
     partition.locate(position).unwrap_err();
     partition.check_in_service().unwrap_err();
     let [renamed] = directories(&disk).try_into().unwrap();

@@ -12,7 +12,7 @@ use crate::metadata::Image;
 use crate::metadata::testing::{add_topic, apply, cluster};
 use crate::replica::space::SpaceLimits;
 use crate::replica::testing::{NO_LIMITS, formatted, manager};
-use crate::replica::{Checkpoints, FetchPosition, LoadProgress, ProduceError, RequiredAcks};
+use crate::replica::{Checkpoints, FetchPosition, LoadProgress, ProduceError, RequiredAcks, ServedBy};
 
 const FAR_OFF: Duration = Duration::from_mins(1);
 
@@ -49,7 +49,7 @@ fn batch(value: u64) -> CheckedBatch {
 
 /// The batch at an offset, as a consumer sees it.
 fn read(partition: &Partition, offset: Offset) -> Option<Vec<u8>> {
-    let position = FetchPosition { offset, leader_epoch: None, bytes_max: 1 };
+    let position = FetchPosition { served_by: ServedBy::Leader, offset, leader_epoch: None, bytes_max: 1 };
     let located = partition.locate(position).ok()?.located;
     located.resolve(ReadMode::Blocking, true).unwrap().map(|slice| slice.read().unwrap())
 }

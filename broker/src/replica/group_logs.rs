@@ -112,9 +112,11 @@ impl From<ProduceError> for LogError {
         match error {
             ProduceError::Access(error) => error.into(),
             ProduceError::NotEnoughReplicas { .. } => Self::NotEnoughReplicas,
-            ProduceError::DiskFull { .. } | ProduceError::NotSyncedInTime | ProduceError::Append(_) => {
-                Self::Storage(error.to_string())
-            }
+            ProduceError::DiskFull { .. }
+            | ProduceError::NotEnoughReplicasAfterAppend { .. }
+            | ProduceError::NotCommittedInTime
+            | ProduceError::NotSyncedInTime
+            | ProduceError::Append(_) => Self::Storage(error.to_string()),
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use imbl::HashMap;
@@ -16,9 +17,10 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::deleter::Removals;
-use super::flush_queue::FlushQueue;
-use super::partition::{Leadership, Offline, Partition, Shared};
+use super::leader_state::ActiveBrokers;
+use super::partition::{Offline, Partition};
 use super::settings::TopicSettings;
+use super::shared::Shared;
 use super::space::DiskSpace;
 use super::topic_registry::TopicRegistry;
 use super::waiters::Waiters;
@@ -34,6 +36,13 @@ const CLOSING_THREADS: usize = 8;
 pub(crate) struct OfflineReplica {
     pub(crate) partition: TopicPartition,
     pub(crate) reason: String,
+}
+
+/// Changes of in-sync replicas that leaders here have asked for, and got.
+#[derive(Debug, Default)]
+pub(crate) struct IsrCounts {
+    pub(crate) expands: AtomicU64,
+    pub(crate) shrinks: AtomicU64,
 }
 
 pub(super) type Partitions = HashMap<(TopicId, PartitionId), Arc<Partition>>;
@@ -52,6 +61,7 @@ pub(crate) struct ReplicaManager {
     pub(super) partitions: ArcSwap<Partitions>,
     pub(super) topic_metrics: TopicRegistry,
     pub(crate) flush_time: LatencyHistogram,
+    pub(crate) isr_counts: IsrCounts,
     /// Up to where the metadata log is synced.
     metadata_recovery_point: AtomicI64,
     pub(super) removals: Removals,
@@ -76,7 +86,7 @@ impl ReplicaManager {
         space: DiskSpace,
     ) -> Self {
         Self {
-            shared: Arc::new(Shared { flushes: FlushQueue::default(), space }),
+            shared: Shared::new(space, lag_max(&file_values)),
             metadata_waiters: Waiters::default(),
             checkpoint_due: AtomicBool::new(false),
             broker_id,
@@ -88,6 +98,7 @@ impl ReplicaManager {
             partitions: ArcSwap::from_pointee(HashMap::new()),
             topic_metrics: TopicRegistry::default(),
             flush_time: LatencyHistogram::default(),
+            isr_counts: IsrCounts::default(),
             metadata_recovery_point: AtomicI64::new(0),
             removals: Removals::default(),
             forgotten: Mutex::default(),
@@ -189,16 +200,17 @@ impl ReplicaManager {
         }
     }
 
-    /// Follows the metadata in what changed: makes the logs of new replicas, and takes up or gives up leadership.
+    /// Follows the metadata in what changed: makes the logs of new replicas, leads or follows.
     pub(crate) fn apply(&self, image: &Image, topics: &[TopicId]) {
+        self.follow_brokers(image);
         let mut partitions = Partitions::clone(&self.partitions.load());
         for topic in topics.iter().filter_map(|id| image.topics.get(id)) {
             let settings = self.settings(image, &topic.name);
             for (id, state) in topic.partitions().filter(|(_, state)| self.hosts(state)) {
                 if let Some(partition) = self.ensure(&mut partitions, topic, id, &settings)
-                    && let Err(error) = partition.set_leadership(self.leadership(state))
+                    && let Err(error) = partition.follow_metadata(state, self.broker_id)
                 {
-                    error!(%error, "leadership not taken up");
+                    error!(%error, "the metadata is not followed");
                 }
             }
         }
@@ -210,9 +222,14 @@ impl ReplicaManager {
         state.replica_on(self.broker_id).is_some_and(|replica| replica.directory == self.directory_id)
     }
 
-    fn leadership(&self, state: &PartitionImage) -> Option<Leadership> {
-        let leads = state.leader == Some(self.broker_id);
-        leads.then_some(Leadership { epoch: state.leader_epoch, isr_count: state.isr.len() })
+    /// Who is up decides who may join an ISR, and whom the high watermark waits for.
+    fn follow_brokers(&self, image: &Image) {
+        let active = image.brokers.iter().filter(|(id, _)| image.is_active(**id));
+        let active = ActiveBrokers(active.map(|(id, broker)| (*id, broker.epoch)).collect());
+        if **self.shared.active.load() != active {
+            self.shared.active.store(Arc::new(active));
+            self.all().iter().for_each(Partition::review_followers);
+        }
     }
 
     fn ensure(
@@ -384,6 +401,10 @@ fn close(partition: &Partition) -> bool {
         error!(partition = %partition.name, outcome = ?closed, "not closed cleanly");
     }
     clean
+}
+
+fn lag_max(values: &Values) -> Duration {
+    Duration::from_millis(u64::try_from(values.get_long("replica.lag.time.max.ms")).unwrap_or_default())
 }
 
 /// The metadata log's name in the checkpoints.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::config::{Scope, Values};
 use protocol::types::BrokerId;
@@ -9,9 +10,8 @@ use storage::directory::{ExpectedOwner, Formatting, LogDirectory};
 use storage::faulty::FaultyDisk;
 use storage::{Disk, FilePool, MetaProperties, PoolLimits, Reserve};
 
-use super::flush_queue::FlushQueue;
 use super::manager::ReplicaManager;
-use super::partition::Shared;
+use super::shared::Shared;
 use super::space::{DiskSpace, SpaceLimits};
 use crate::metadata::testing::volume;
 
@@ -32,7 +32,7 @@ pub(crate) fn shared() -> Arc<Shared> {
     let disk = formatted();
     let reserve = Arc::new(Reserve::open(disk.clone(), Path::new(DATA), NO_LIMITS.file));
     let space = DiskSpace::new(NO_LIMITS, reserve, disk.space(Path::new(DATA)).unwrap());
-    Arc::new(Shared { flushes: FlushQueue::default(), space })
+    Shared::new(space, Duration::from_secs(30))
 }
 
 /// Without the partitions that are there.

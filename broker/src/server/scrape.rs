@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
@@ -19,7 +20,7 @@ use super::quotas::ListenerCounts;
 use crate::handlers::Broker;
 use crate::metadata::Image;
 use crate::metrics::{Exposition, GroupMetrics, GroupNumbers, Number, Traffic, catalogue as m};
-use crate::replica::{LoadProgress, Partition};
+use crate::replica::{IsrCounts, LoadProgress, Partition};
 
 /// Topics and partitions beyond this many have no series of their own.
 const TOPIC_SERIES_MAX: usize = 5_000;
@@ -139,6 +140,7 @@ struct ReplicaCounts {
     under_replicated: usize,
     under_min_isr: usize,
     at_min_isr: usize,
+    lag_max: i64,
 }
 
 fn replicas(out: &mut Exposition<'_>, broker: &Broker, image: &Image, partitions: &[Arc<Partition>]) -> fmt::Result {
@@ -146,11 +148,12 @@ fn replicas(out: &mut Exposition<'_>, broker: &Broker, image: &Image, partitions
     for partition in partitions {
         let topic = image.topics.get(&partition.topic_id);
         let Some(state) = topic.and_then(|topic| topic.partition(partition.name.partition)) else { continue };
+        counts.lag_max = counts.lag_max.max(partition.follower_lag().unwrap_or(0));
         counts.offline += usize::from(!partition.with_log(Log::is_offline).is_ok_and(|offline| !offline));
         if state.leader != Some(broker.config.broker_id) {
             continue;
         }
-        let min_insync_replicas = partition.settings().min_insync_replicas;
+        let min_insync_replicas = partition.settings().min_insync_replicas.min(state.replicas.len());
         counts.leaders += 1;
         counts.under_replicated += usize::from(state.isr.len() < state.replicas.len());
         counts.under_min_isr += usize::from(state.isr.len() < min_insync_replicas);
@@ -161,7 +164,11 @@ fn replicas(out: &mut Exposition<'_>, broker: &Broker, image: &Image, partitions
     out.number(&m::OFFLINE_LOGS, counts.offline)?;
     out.number(&m::UNDER_REPLICATED, counts.under_replicated)?;
     out.number(&m::UNDER_MIN_ISR, counts.under_min_isr)?;
-    out.number(&m::AT_MIN_ISR, counts.at_min_isr)
+    out.number(&m::AT_MIN_ISR, counts.at_min_isr)?;
+    let IsrCounts { expands, shrinks } = &broker.replicas.isr_counts;
+    out.number(&m::ISR_SHRINKS, shrinks.load(Ordering::Relaxed))?;
+    out.number(&m::ISR_EXPANDS, expands.load(Ordering::Relaxed))?;
+    out.number(&m::FETCHER_LAG, Number::Whole(counts.lag_max))
 }
 
 /// One log as it is found.

@@ -122,8 +122,8 @@ impl Log {
         let known_epochs = read_epochs(&epoch_file)?;
         let start = StartPoint::choose(disk, directory, &listing, known_epochs.is_some(), options).map_err(io_error)?;
 
-        let recovery =
-            Recovery::new(pool, directory, &config, options, start, known_epochs.clone().unwrap_or_default());
+        let epochs_in_file = known_epochs.unwrap_or_default();
+        let recovery = Recovery::new(pool, directory, &config, options, start, &epochs_in_file);
         let recovered = recovery.run(&listing.logs, progress)?;
         if !options.clean {
             // What was removed would otherwise come back after a crash, among records written since.
@@ -135,7 +135,7 @@ impl Log {
                 "everything before the log start was deleted on purpose, and nothing lies behind it: begun there");
             log.begin_at(options.log_start, options.now).map_err(io_error)?;
         }
-        log.settle_epochs(known_epochs.unwrap_or_default());
+        log.settle_epochs(epochs_in_file);
         log.high_watermark = log.position_of(options.high_watermark).map_err(LoadError::HighWatermark)?;
         Ok(log)
     }

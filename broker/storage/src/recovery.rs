@@ -65,7 +65,7 @@ impl<'a> Recovery<'a> {
         config: &'a LogConfig,
         options: &LoadOptions,
         start: StartPoint,
-        epochs: LeaderEpochs,
+        epochs: &LeaderEpochs,
     ) -> Self {
         let synced = options.recovery_point.max(start.offset);
         let mut flushing = FlushState::new(synced);

@@ -165,12 +165,11 @@ impl Log {
         let closed = self.closed.iter().find(|segment| offset < segment.end);
         let base = closed.map_or(self.active.base, |segment| segment.base);
         let path = segment_path(&self.directory, base, FileKind::Log);
-        let found = match closed {
-            Some(segment) => self.find_in_closed(segment, &path, offset),
-            None => {
-                let indexes = (self.active.indexes.offsets().to_vec(), self.active.indexes.times().to_vec());
-                self.find_in_segment(&path, (base, self.active.size), indexes, offset)
-            }
+        let found = if let Some(segment) = closed {
+            self.find_in_closed(segment, &path, offset)
+        } else {
+            let indexes = (self.active.indexes.offsets().to_vec(), self.active.indexes.times().to_vec());
+            self.find_in_segment(&path, (base, self.active.size), indexes, offset)
         };
         let (kept, first_timestamp) = found.map_err(|error| ResolveError::new(path, error))?;
         let producers = self.producers_at(kept.next_offset)?;

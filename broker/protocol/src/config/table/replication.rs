@@ -31,9 +31,8 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     bool("auto.leader.rebalance.enable", "true", "Whether leadership returns to the preferred replica by itself."),
     long("leader.imbalance.check.interval.seconds", "300", "How often that is looked at.").min(1),
     long("replica.lag.time.max.ms", "30000", "A follower that has not caught up for this long leaves the in-sync set.")
-        .min(1)
-        .later(),
-    int("replica.socket.timeout.ms", "30000", "How long a follower's fetch may take.").min(1).later(),
+        .min(1),
+    int("replica.socket.timeout.ms", "30000", "How long a follower's fetch may take.").min(1),
     int(
         "replica.socket.receive.buffer.bytes",
         "65536",
@@ -41,17 +40,16 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     )
     .min(-1)
     .ignored(),
-    int("replica.fetch.max.bytes", "1048576", "Bytes that a follower asks for per partition.").min(0).later(),
+    int("replica.fetch.max.bytes", "1048576", "Bytes that a follower asks for per partition.").min(0),
     int(
         "replica.fetch.wait.max.ms",
         "500",
         "How long a leader may hold back a follower's fetch while there is nothing new.",
     )
-    .min(0)
-    .later(),
-    int("replica.fetch.min.bytes", "1", "Bytes that a leader collects before it answers a follower.").min(0).later(),
-    int("replica.fetch.backoff.ms", "1000", "Pause of a follower after an error.").min(0).later(),
-    int("replica.fetch.response.max.bytes", "10485760", "Bytes that a follower asks for in all.").min(0).later(),
+    .min(0),
+    int("replica.fetch.min.bytes", "1", "Bytes that a leader collects before it answers a follower.").min(0),
+    int("replica.fetch.backoff.ms", "1000", "Pause of a follower after an error.").min(0),
+    int("replica.fetch.response.max.bytes", "10485760", "Bytes that a follower asks for in all.").min(0),
     int("num.replica.fetchers", "1", "Connections to each leader for following.").min(1).cluster_wide().later(),
     unset(
         "num.replica.alter.log.dirs.threads",
@@ -72,6 +70,5 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "",
         "org.apache.kafka.common.replica.LeaderSelector",
         "org.apache.kafka.common.replica.RackAwareReplicaSelector",
-    ])
-    .later(),
+    ]),
 ];

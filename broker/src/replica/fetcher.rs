@@ -1,0 +1,340 @@
+//! Following leaders: a thread with a runtime of its own. To each leader there are a few connections; each asks for all
+//! partitions that follow that leader and that no other connection is asking for, so requests overlap only for
+//! different partitions, and one that becomes ready while the others wait for news need not wait with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use protocol::types::{BrokerEpoch, BrokerId, IncarnationId, PartitionId, TopicId};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use super::follower_state::{LeaderAnswer, Step};
+use super::following::{Answered, FetchPlan, FollowError, Next, Planned, Shortening};
+use super::isr_changes::IsrChanges;
+use super::manager::ReplicaManager;
+use super::partition::{Partition, lock};
+use crate::clock;
+use crate::config::BrokerConfig;
+use crate::metadata::Image;
+use crate::peer::{
+    Connection, ControllerChannel, FetchOutcome, ReplicaAnswer, ReplicaFetch, ReplicaPosition, fetch_replicas,
+};
+
+/// Connections to one leader.
+const CONNECTIONS: usize = 2;
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How often it is looked whether this process is registered.
+const REGISTRATION_INTERVAL: Duration = Duration::from_millis(50);
+
+type Key = (TopicId, PartitionId);
+
+/// `replica.fetch.*` and what goes with it.
+#[derive(Debug, Clone)]
+pub(crate) struct FetcherConfig {
+    pub(crate) inter_broker_listener: String,
+    pub(crate) wait_max: Duration,
+    pub(crate) bytes_min: i32,
+    pub(crate) response_bytes_max: i32,
+    pub(crate) partition_bytes_max: i32,
+    /// `replica.fetch.backoff.ms`
+    pub(crate) backoff_max: Duration,
+    /// `replica.socket.timeout.ms`
+    pub(crate) answer_time_max: Duration,
+}
+
+impl FetcherConfig {
+    pub(crate) fn of(config: &BrokerConfig) -> Self {
+        let values = &config.values;
+        let milliseconds = |name| Duration::from_millis(u64::try_from(values.get_int(name)).unwrap_or_default());
+        Self {
+            inter_broker_listener: config.inter_broker_listener.clone(),
+            wait_max: milliseconds("replica.fetch.wait.max.ms"),
+            bytes_min: values.get_int("replica.fetch.min.bytes"),
+            response_bytes_max: values.get_int("replica.fetch.response.max.bytes"),
+            partition_bytes_max: values.get_int("replica.fetch.max.bytes"),
+            backoff_max: milliseconds("replica.fetch.backoff.ms"),
+            answer_time_max: milliseconds("replica.socket.timeout.ms"),
+        }
+    }
+}
+
+/// What fetchers share.
+pub(super) struct Context {
+    pub(super) replicas: Arc<ReplicaManager>,
+    image: Arc<ArcSwap<Image>>,
+    incarnation: IncarnationId,
+    config: FetcherConfig,
+}
+
+#[derive(Debug)]
+pub(crate) struct Fetchers {
+    stop: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+impl Fetchers {
+    pub(crate) fn spawn(
+        replicas: Arc<ReplicaManager>,
+        image: Arc<ArcSwap<Image>>,
+        incarnation: IncarnationId,
+        config: FetcherConfig,
+        controller: ControllerChannel,
+    ) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let context = Arc::new(Context { replicas, image, incarnation, config });
+        let run = move || {
+            let _watch = PanicWatch(context.replicas.clone());
+            runtime.block_on(async {
+                let isr_changes = IsrChanges::new(context.clone(), controller);
+                tokio::select! {
+                    () = stopped.cancelled() => {}
+                    () = follow_all(&context) => {}
+                    () = isr_changes.run() => {}
+                }
+            });
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("replica-fetcher".to_owned()).spawn(run)?;
+        Ok(Self { stop, thread })
+    }
+
+    pub(crate) fn stop(self) {
+        self.stop.cancel();
+        if self.thread.join().is_err() {
+            error!("the replica fetcher panicked");
+        }
+    }
+}
+
+/// Without its fetcher a broker is a replica of nothing: a panic of the thread ends the process.
+struct PanicWatch(Arc<ReplicaManager>);
+
+impl Drop for PanicWatch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.directory_failed("the replica fetcher panicked");
+        }
+    }
+}
+
+impl Context {
+    /// This process's own registration, once the metadata has it: the epoch of an earlier life would vouch for what
+    /// that one had.
+    pub(super) fn broker_epoch(&self) -> Option<BrokerEpoch> {
+        let image = self.image.load();
+        let registered = image.brokers.get(&self.replicas.broker_id)?;
+        (registered.incarnation == self.incarnation).then_some(registered.epoch)
+    }
+
+    async fn connect(&self, leader: BrokerId) -> Option<Connection> {
+        let (host, port) = {
+            let image = self.image.load();
+            let endpoints = &image.brokers.get(&leader)?.endpoints;
+            let listener = &self.config.inter_broker_listener;
+            let endpoint = endpoints.iter().find(|endpoint| endpoint.name == *listener);
+            endpoint.map(|endpoint| (endpoint.host.clone(), endpoint.port))?
+        };
+        let client_id = format!("broker-{}-fetcher", self.replicas.broker_id);
+        let connected = Connection::connect(&host, port, &client_id, Instant::now() + CONNECT_MAX).await;
+        connected.inspect_err(|error| debug!(%leader, %error, "leader not reached")).ok()
+    }
+}
+
+/// Keeps a follower for every leader that is followed.
+async fn follow_all(context: &Arc<Context>) {
+    let mut changes = context.replicas.shared.followed.changes();
+    let mut running: BTreeMap<BrokerId, JoinSet<()>> = BTreeMap::new();
+    loop {
+        let leaders = context.replicas.shared.followed.leaders();
+        running.retain(|leader, _| leaders.contains(leader));
+        for leader in leaders {
+            running.entry(leader).or_insert_with(|| {
+                let asked = Arc::new(Mutex::new(Asked::default()));
+                (0..CONNECTIONS).map(|_| follow(context.clone(), leader, asked.clone())).collect()
+            });
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What the connections to one leader are asking for, and which partition is to come first.
+#[derive(Debug, Default)]
+struct Asked {
+    partitions: BTreeSet<Key>,
+    turn: usize,
+}
+
+/// One request's partitions; free for others when dropped.
+struct Claim {
+    asked: Arc<Mutex<Asked>>,
+    planned: BTreeMap<Key, (Arc<Partition>, FetchPlan)>,
+    positions: Vec<ReplicaPosition>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut asked = lock(&self.asked);
+        for key in self.planned.keys() {
+            asked.partitions.remove(key);
+        }
+    }
+}
+
+async fn follow(context: Arc<Context>, leader: BrokerId, asked: Arc<Mutex<Asked>>) {
+    let mut changes = context.replicas.shared.followed.changes();
+    let mut connection = None;
+    loop {
+        changes.mark_unchanged();
+        let Some(epoch) = context.broker_epoch() else {
+            sleep(REGISTRATION_INTERVAL).await;
+            continue;
+        };
+        let (claim, retry_at) = claim(&context, leader, &asked);
+        let Some(claim) = claim else {
+            let retry = retry_at.map_or(context.config.wait_max, |at| at.saturating_sub(clock::monotonic()));
+            tokio::select! {
+                outcome = changes.changed() => if outcome.is_err() { return },
+                () = sleep(retry.min(context.config.wait_max)) => {}
+            }
+            continue;
+        };
+        let answers = fetch(&context, leader, &mut connection, &claim, epoch).await;
+        match answers {
+            Ok(answers) => take(&context, &claim, answers),
+            Err(Unreached) => pause(&claim, &context.config),
+        }
+        drop(claim);
+    }
+}
+
+/// What can be asked for now, or when there may be something.
+fn claim(context: &Context, leader: BrokerId, asked: &Arc<Mutex<Asked>>) -> (Option<Claim>, Option<Duration>) {
+    let now = clock::monotonic();
+    let mut followed = context.replicas.shared.followed.of(leader);
+    let mut locked = lock(asked);
+    // Every request begins with another partition: a leader fills its answer with the first ones.
+    if !followed.is_empty() {
+        let first = locked.turn % followed.len();
+        followed.rotate_left(first);
+        locked.turn = locked.turn.wrapping_add(1);
+    }
+    let (mut planned, mut positions, mut retry_at) = (BTreeMap::new(), Vec::new(), None::<Duration>);
+    for partition in followed {
+        let key = (partition.topic_id, partition.name.partition);
+        if locked.partitions.contains(&key) {
+            continue;
+        }
+        match partition.plan_fetch(leader, now) {
+            Planned::Fetch(plan) => {
+                positions.push(position(key, &plan));
+                planned.insert(key, (partition, plan));
+            }
+            Planned::Later(at) => retry_at = Some(retry_at.map_or(at, |earlier| earlier.min(at))),
+            Planned::NotNow => {}
+        }
+    }
+    locked.partitions.extend(planned.keys().copied());
+    drop(locked);
+    let claim = Claim { asked: asked.clone(), planned, positions };
+    ((!claim.positions.is_empty()).then_some(claim), retry_at)
+}
+
+fn position((topic, partition): Key, plan: &FetchPlan) -> ReplicaPosition {
+    let FetchPlan { epoch: leader_epoch, offset, last_epoch, log_start, high_watermark } = *plan;
+    ReplicaPosition { topic, partition, leader_epoch, offset, last_epoch, log_start, high_watermark }
+}
+
+/// The leader gave no answer.
+struct Unreached;
+
+async fn fetch(
+    context: &Context,
+    leader: BrokerId,
+    connection: &mut Option<Connection>,
+    claim: &Claim,
+    broker_epoch: BrokerEpoch,
+) -> Result<Vec<ReplicaAnswer>, Unreached> {
+    let connected = match connection.take() {
+        Some(connected) => connected,
+        None => context.connect(leader).await.ok_or(Unreached)?,
+    };
+    let config = &context.config;
+    let fetch = ReplicaFetch {
+        broker: context.replicas.broker_id,
+        broker_epoch,
+        directory: context.replicas.directory_id,
+        wait_max: config.wait_max,
+        bytes_min: config.bytes_min,
+        bytes_max: config.response_bytes_max,
+        partition_bytes_max: config.partition_bytes_max,
+        positions: claim.positions.clone(),
+    };
+    let deadline = Instant::now() + config.answer_time_max.max(config.wait_max.saturating_mul(2));
+    let answered = fetch_replicas(&connected, &fetch, deadline).await;
+    let answers = answered.map_err(|error| {
+        debug!(%leader, %error, "no answer to a follower's fetch");
+        Unreached
+    })?;
+    *connection = Some(connected);
+    Ok(answers)
+}
+
+fn pause(claim: &Claim, config: &FetcherConfig) {
+    let now = clock::monotonic();
+    for (partition, plan) in claim.planned.values() {
+        partition.pause_fetching(plan.epoch, now, config.backoff_max);
+    }
+}
+
+/// An error of one partition does not stop the others.
+fn take(context: &Context, claim: &Claim, answers: Vec<ReplicaAnswer>) {
+    for ReplicaAnswer { topic, partition, outcome } in answers {
+        let Some((partition, plan)) = claim.planned.get(&(topic, partition)) else { continue };
+        let taken = partition.take_answer(plan, answered(outcome, partition));
+        let done = taken.and_then(|next| match next {
+            Next::Continue => Ok(true),
+            Next::Pause => Ok(false),
+            Next::Shorten(step) => shorten(&context.replicas, partition, plan, step).map(|()| true),
+        });
+        match done {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => warn!(partition = %partition.name, %error, "not followed for now"),
+        }
+        partition.pause_fetching(plan.epoch, clock::monotonic(), context.config.backoff_max);
+    }
+}
+
+fn answered(outcome: FetchOutcome, partition: &Partition) -> Answered {
+    Answered::without_records(match outcome {
+        FetchOutcome::Read { records, high_watermark, log_start } => {
+            return Answered { answer: LeaderAnswer::Agreed, records, high_watermark, log_start };
+        }
+        FetchOutcome::Diverged { epoch, end } => LeaderAnswer::Diverged { epoch, end },
+        FetchOutcome::OutOfRange { log_start: leader_start } => LeaderAnswer::OutOfRange { leader_start },
+        FetchOutcome::Fenced => LeaderAnswer::Fenced,
+        FetchOutcome::Failed { error_code } => {
+            debug!(partition = %partition.name, error_code, "the leader has no records for a follower now");
+            LeaderAnswer::Failed
+        }
+    })
+}
+
+/// Waits for the disk.
+fn shorten(replicas: &ReplicaManager, partition: &Partition, plan: &FetchPlan, step: Step) -> Result<(), FollowError> {
+    while partition.shorten(plan, step)? == Shortening::CheckpointFirst {
+        replicas.write_checkpoints()?;
+        partition.checkpointed()?;
+    }
+    Ok(())
+}

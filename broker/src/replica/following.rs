@@ -1,0 +1,215 @@
+//! What the follower of a partition does with its log: says where it reads on, appends what the leader sends, and goes
+//! back where the two have parted. Decisions are [`LeaderAnswer::step`]'s.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::types::{BrokerId, LeaderEpoch, Offset};
+use storage::{AppendError, FetchedBatches, Log, ReplicateError, TruncateError, UnsoundBatch};
+use tracing::{info, warn};
+
+use super::access::AccessError;
+use super::follower_state::{LeaderAnswer, LocalLog, Step};
+use super::partition::{Partition, Role, State};
+use crate::clock;
+
+/// Without space a follower waits that long.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where the next fetch reads on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FetchPlan {
+    pub(super) epoch: LeaderEpoch,
+    pub(super) offset: Offset,
+    /// Of the last record.
+    pub(super) last_epoch: Option<LeaderEpoch>,
+    pub(super) log_start: Offset,
+    pub(super) high_watermark: Offset,
+}
+
+impl Answered {
+    pub(super) fn without_records(answer: LeaderAnswer) -> Self {
+        Self { answer, records: Bytes::new(), high_watermark: Offset(-1), log_start: Offset(-1) }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Planned {
+    Fetch(FetchPlan),
+    Later(Duration),
+    /// Until something changes, which will be told.
+    NotNow,
+}
+
+/// A leader's answer for one partition.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) answer: LeaderAnswer,
+    pub(super) records: Bytes,
+    pub(super) high_watermark: Offset,
+    pub(super) log_start: Offset,
+}
+
+/// What is left to do, without the partition's lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    Continue,
+    Pause,
+    Shorten(Step),
+}
+
+/// How far the shortening of a log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shortening {
+    Done,
+    /// The checkpoints have to be written before it goes on, and [`Partition::checkpointed`] called.
+    CheckpointFirst,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FollowError {
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Unsound(#[from] UnsoundBatch),
+    #[error(transparent)]
+    Replicate(#[from] ReplicateError),
+    #[error(transparent)]
+    Truncate(#[from] TruncateError),
+    #[error(transparent)]
+    Checkpoint(#[from] storage::CheckpointError),
+}
+
+impl Partition {
+    pub(super) fn plan_fetch(&self, leader: BrokerId, now: Duration) -> Planned {
+        let Ok(state) = self.state() else { return Planned::NotNow };
+        let Role::Follower(follower) = &state.role else { return Planned::NotNow };
+        let log = &state.log;
+        // What is to be on disk is fetched for only when it is: the offset is an acknowledgement.
+        if follower.leader != Some(leader) || log.is_offline() || log.replicated_end() != Some(log.log_end()) {
+            return Planned::NotNow;
+        }
+        if follower.is_paused(now) {
+            return Planned::Later(follower.resumes_at());
+        }
+        if self.shared.space.is_exhausted() {
+            return Planned::Later(now.saturating_add(FULL_PAUSE));
+        }
+        Planned::Fetch(FetchPlan {
+            epoch: follower.epoch,
+            offset: log.log_end().offset,
+            last_epoch: log.leader_epochs().latest(),
+            log_start: log.log_start(),
+            high_watermark: log.high_watermark().offset,
+        })
+    }
+
+    /// An answer to a fetch that is not the next one any more is of no use.
+    pub(super) fn take_answer(self: &Arc<Self>, plan: &FetchPlan, answered: Answered) -> Result<Next, FollowError> {
+        // Outside the lock: it reads every byte.
+        let fetched = FetchedBatches::check(answered.records)?;
+        let mut state = self.state()?;
+        if !is_next(&state, plan) {
+            return Ok(Next::Continue);
+        }
+        let State { log, role: Role::Follower(follower), .. } = &mut *state else { return Ok(Next::Continue) };
+        let local = LocalLog { end: plan.offset, epochs: log.leader_epochs() };
+        match answered.answer.step(&local) {
+            Step::Append => {}
+            Step::Pause => return Ok(Next::Pause),
+            step @ (Step::Truncate(_) | Step::Restart(_)) => return Ok(Next::Shorten(step)),
+        }
+        let appended = log.append_as_follower(&fetched, plan.epoch, clock::wall());
+        if matches!(appended, Err(ReplicateError::Append(AppendError::NoSpace { .. }))) {
+            self.shared.space.ran_out();
+        }
+        let appended = appended?;
+        follower.heard(answered.high_watermark);
+        let sync_due = appended.is_some_and(|appended| log.sync_due(&appended).is_some());
+        let committed = self.follow_positions(log, answered.high_watermark, answered.log_start);
+        drop(state);
+        let bytes = fetched.length() as u64;
+        self.shared.space.appended(bytes);
+        self.count_unflushed(bytes);
+        self.tell_committed(committed);
+        if sync_due {
+            self.ask_for_sync();
+        }
+        Ok(Next::Continue)
+    }
+
+    /// The leader's high watermark and log start hold here, too, as far as this log goes. Returns what is newly
+    /// committed.
+    fn follow_positions(&self, log: &mut Log, high_watermark: Offset, log_start: Offset) -> Option<Offset> {
+        let known = high_watermark.min(log.log_end().offset);
+        let mut committed = None;
+        if log.high_watermark().offset < known
+            && let Some(position) = self.position_of(log, known)
+            && log.high_watermark().offset < position.offset
+        {
+            log.set_high_watermark(position);
+            committed = Some(position.offset);
+        }
+        let start = log_start.min(log.high_watermark().offset);
+        if log.log_start() < start
+            && let Err(error) = log.advance_log_start(start)
+        {
+            warn!(partition = %self.name, %error, "the leader's log start is not followed");
+        }
+        committed
+    }
+
+    pub(super) fn shorten(&self, plan: &FetchPlan, step: Step) -> Result<Shortening, FollowError> {
+        let mut state = self.state()?;
+        if !is_next(&state, plan) {
+            return Ok(Shortening::Done);
+        }
+        let (log, now) = (&mut state.log, clock::wall());
+        loop {
+            let shortened = match step {
+                Step::Truncate(offset) => log.truncate_to(offset, now),
+                Step::Restart(offset) => log.restart_at(offset, now),
+                Step::Append | Step::Pause => return Ok(Shortening::Done),
+            };
+            match shortened {
+                Ok(()) => {
+                    info!(partition = %self.name, log_end = %log.log_end().offset, ?step, "follows its leader");
+                    return Ok(Shortening::Done);
+                }
+                Err(TruncateError::NotPrepared { offset }) => {
+                    if log.prepare_truncation(offset) {
+                        return Ok(Shortening::CheckpointFirst);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    pub(super) fn checkpointed(&self) -> Result<(), AccessError> {
+        self.with_log_mut(Log::truncation_prepared)
+    }
+
+    pub(super) fn pause_fetching(&self, epoch: LeaderEpoch, now: Duration, pause_max: Duration) {
+        if let Ok(mut state) = self.state()
+            && let Role::Follower(follower) = &mut state.role
+            && follower.epoch == epoch
+        {
+            follower.pause(now, pause_max);
+        }
+    }
+
+    /// Committed records that this follower lacks. `None`: it is none.
+    pub(crate) fn follower_lag(&self) -> Option<i64> {
+        let state = self.state().ok()?;
+        let Role::Follower(follower) = &state.role else { return None };
+        Some(follower.leader_high_watermark.0.saturating_sub(state.log.log_end().offset.0).max(0))
+    }
+}
+
+/// The fetch was of the leadership that is followed now, and nothing has changed in the log since.
+fn is_next(state: &State, plan: &FetchPlan) -> bool {
+    let Role::Follower(follower) = &state.role else { return false };
+    follower.epoch == plan.epoch && state.log.log_end().offset == plan.offset
+}

@@ -1,0 +1,273 @@
+//! A leader and a follower with real logs, and the answers carried from the one to the other by hand.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::batch_builder::BatchBuilder;
+use protocol::metadata_records::LeaderRecoveryState;
+use protocol::produce::CheckedBatch;
+use protocol::types::{
+    BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, PartitionId, Timestamp, TopicId, TopicPartition,
+};
+use storage::{FilePool, Log, LogConfig, PoolLimits, ReadMode};
+use tokio::time::Instant;
+
+use super::access::{
+    CommitDue, FetchError, FetchPosition, FollowerRead, ProduceError, RequiredAcks, ServedBy, Written,
+};
+use super::follower_state::LeaderAnswer;
+use super::following::{Answered, FetchPlan, Next, Planned, Shortening};
+use super::leader_state::{ActiveBrokers, FollowerFetch, ProposalOutcome};
+use super::partition::Partition;
+use super::testing;
+use super::{AccessError, TopicSettings};
+use crate::clock;
+use crate::metadata::testing::{cluster, volume};
+use crate::metadata::{PartitionImage, Replica};
+
+/// Brokers 0 and 1.
+struct Pair([Arc<Partition>; 2]);
+
+/// Broker `leader` leads.
+fn metadata(leader: i32, epoch: i32, partition_epoch: i32, isr: &[i32]) -> PartitionImage {
+    PartitionImage {
+        replicas: (0..2).map(|id| Replica { broker: BrokerId(id), directory: volume(id) }).collect(),
+        isr: isr.iter().copied().map(BrokerId).collect(),
+        adding: Vec::new(),
+        removing: Vec::new(),
+        leader: Some(BrokerId(leader)),
+        recovery_state: LeaderRecoveryState::Recovered,
+        leader_epoch: LeaderEpoch(epoch),
+        partition_epoch: PartitionEpoch(partition_epoch),
+        eligible_leader_replicas: Vec::new(),
+        last_known_elr: Vec::new(),
+    }
+}
+
+fn batch(value: &str) -> CheckedBatch {
+    let mut batch = BatchBuilder::new(Timestamp(1));
+    batch.push(None, Some(value.as_bytes()));
+    batch.build().unwrap()
+}
+
+fn replica(flush_messages: i64) -> Arc<Partition> {
+    let disk = testing::formatted();
+    let pool = FilePool::new(disk, PoolLimits::default());
+    let values = protocol::config::Values::defaults(protocol::config::Scope::Broker);
+    let mut settings = TopicSettings::of(&cluster(2), "t", &values);
+    settings.min_insync_replicas = 2;
+    settings.log = LogConfig { flush_messages, ..settings.log };
+    let topic = TopicId::default();
+    let directory = Path::new(testing::DATA).join("t-0");
+    let log = Log::create(&pool, &directory, topic, settings.log.clone(), Offset(0), Timestamp(1)).unwrap();
+    let name = TopicPartition { topic: "t".to_owned(), partition: PartitionId(0) };
+    let shared = testing::shared();
+    let active = (0..2).map(|id| (BrokerId(id), BrokerEpoch(100 + i64::from(id))));
+    shared.active.store(Arc::new(ActiveBrokers(active.collect())));
+    Partition::new(name, topic, log, settings, Arc::default(), &shared)
+}
+
+impl Pair {
+    /// Broker 0 leads, both are in sync.
+    fn new() -> Self {
+        Self::syncing(i64::MAX)
+    }
+
+    fn syncing(flush_messages: i64) -> Self {
+        let pair = Self([replica(flush_messages), replica(flush_messages)]);
+        pair.follow(&metadata(0, 0, 0, &[0, 1]));
+        pair
+    }
+
+    fn follow(&self, metadata: &PartitionImage) {
+        for (id, partition) in (0..).map(BrokerId).zip(&self.0) {
+            partition.follow_metadata(metadata, id).unwrap();
+        }
+    }
+
+    fn write(&self, leader: usize, value: &str) -> Result<Written, ProduceError> {
+        self.0[leader].append_as_leader(&batch(value), RequiredAcks::All, Timestamp(1))
+    }
+
+    fn plan(&self, leader: usize) -> Option<FetchPlan> {
+        let leader_id = BrokerId(i32::try_from(leader).unwrap());
+        match self.0[1 - leader].plan_fetch(leader_id, clock::monotonic()) {
+            Planned::Fetch(plan) => Some(plan),
+            Planned::Later(_) | Planned::NotNow => None,
+        }
+    }
+
+    /// One fetch of the follower of `leader`, and what the follower makes of the answer.
+    fn replicate(&self, leader: usize) -> Next {
+        let follower = 1 - leader;
+        let id = i32::try_from(follower).unwrap();
+        let plan = self.plan(leader).unwrap();
+        let fetch = FollowerFetch {
+            broker: BrokerId(id),
+            broker_epoch: BrokerEpoch(100 + i64::from(id)),
+            directory: Some(volume(id)),
+            offset: plan.offset,
+            log_start: plan.log_start,
+        };
+        let position = FetchPosition {
+            served_by: ServedBy::Leader,
+            offset: plan.offset,
+            leader_epoch: Some(plan.epoch),
+            bytes_max: 1 << 20,
+        };
+        let answered = match self.0[leader].fetch_as_follower(&fetch, position, plan.last_epoch) {
+            Ok(FollowerRead::Readable(readable)) => Answered {
+                answer: LeaderAnswer::Agreed,
+                records: match readable.located.resolve(ReadMode::Blocking, true).unwrap() {
+                    Some(slice) => slice.read().unwrap().into(),
+                    None => Bytes::new(),
+                },
+                high_watermark: readable.high_watermark,
+                log_start: readable.log_start,
+            },
+            Ok(FollowerRead::Diverging(epoch, end)) => Answered::without_records(LeaderAnswer::Diverged { epoch, end }),
+            Err(FetchError::OutOfRange(range)) => {
+                Answered::without_records(LeaderAnswer::OutOfRange { leader_start: range.log_start })
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let next = self.0[follower].take_answer(&plan, answered).unwrap();
+        if let Next::Shorten(step) = next {
+            while self.0[follower].shorten(&plan, step).unwrap() == Shortening::CheckpointFirst {
+                self.0[follower].checkpointed().unwrap();
+            }
+        }
+        next
+    }
+
+    fn high_watermarks(&self) -> [i64; 2] {
+        self.0.each_ref().map(|partition| partition.with_log(|log| log.high_watermark().offset.0).unwrap())
+    }
+
+    fn contents(&self) -> [Vec<u8>; 2] {
+        self.0.each_ref().map(|partition| {
+            let located = partition.with_log(|log| log.locate(log.log_start(), storage::UpTo::LogEnd, 1 << 20));
+            let slice = located.unwrap().unwrap().resolve(ReadMode::Blocking, true).unwrap();
+            slice.map(|slice| slice.read().unwrap()).unwrap_or_default()
+        })
+    }
+}
+
+fn far_off() -> Instant {
+    Instant::now() + Duration::from_mins(1)
+}
+
+#[tokio::test]
+async fn a_record_is_acknowledged_when_the_follower_comes_for_the_next() {
+    let pair = Pair::new();
+    let due = pair.write(0, "a").unwrap().commit_due.unwrap();
+    let leader = pair.0[0].clone();
+    let acknowledged = tokio::spawn(async move { leader.committed(due, far_off()).await });
+    pair.replicate(0);
+    assert_eq!(pair.high_watermarks(), [0, 0], "it has asked, and not said that it has the record");
+    pair.replicate(0);
+    assert_eq!(pair.high_watermarks(), [1, 1]);
+    acknowledged.await.unwrap().unwrap();
+    let position = FetchPosition {
+        served_by: ServedBy::AnyReplica,
+        offset: Offset(0),
+        leader_epoch: Some(LeaderEpoch(0)),
+        bytes_max: 100,
+    };
+    let nearby = pair.0[1].locate(position).unwrap();
+    assert!(nearby.located.resolve(ReadMode::Blocking, true).unwrap().is_some(), "consumers may read it there");
+    let leader_only = pair.0[1].locate(FetchPosition { served_by: ServedBy::Leader, ..position });
+    assert!(matches!(leader_only, Err(FetchError::Access(AccessError::NotLeader(_)))));
+}
+
+#[tokio::test]
+async fn what_a_lost_leader_alone_has_gives_way_to_its_successor() {
+    let pair = Pair::new();
+    for value in ["a", "b"] {
+        pair.write(0, value).unwrap();
+    }
+    pair.replicate(0);
+    pair.replicate(0);
+    let lost: CommitDue = pair.write(0, "lost").unwrap().commit_due.unwrap();
+    let leader = pair.0[0].clone();
+    let waits = tokio::spawn(async move { leader.committed(lost, far_off()).await });
+    pair.0[1].follow_metadata(&metadata(1, 1, 1, &[0, 1]), BrokerId(1)).unwrap();
+    pair.write(1, "c").unwrap();
+    pair.write(1, "d").unwrap();
+    pair.0[0].follow_metadata(&metadata(1, 1, 1, &[0, 1]), BrokerId(0)).unwrap();
+    let refused = waits.await.unwrap();
+    assert!(matches!(refused, Err(ProduceError::Access(AccessError::NotLeader(_)))), "{refused:?}");
+    assert!(matches!(pair.replicate(1), Next::Shorten(_)));
+    assert_eq!(pair.0[0].with_log(|log| log.log_end().offset).unwrap(), Offset(2));
+    pair.replicate(1);
+    pair.replicate(1);
+    assert_eq!(pair.high_watermarks(), [4, 4]);
+    let [one, other] = pair.contents();
+    assert!(!one.is_empty() && one == other, "the replicas are byte for byte the same");
+}
+
+#[tokio::test]
+async fn producers_are_told_when_too_few_are_in_sync() {
+    let pair = Pair::new();
+    let due = pair.write(0, "a").unwrap().commit_due.unwrap();
+    pair.0[0].follow_metadata(&metadata(0, 0, 1, &[0]), BrokerId(0)).unwrap();
+    assert!(matches!(
+        pair.write(0, "b"),
+        Err(ProduceError::NotEnoughReplicas { isr_count: 1, min_insync_replicas: 2 })
+    ));
+    let late = pair.0[0].committed(due, Instant::now()).await;
+    assert!(matches!(late, Err(ProduceError::NotEnoughReplicasAfterAppend { .. })), "{late:?}");
+    pair.0[0].follow_metadata(&metadata(0, 0, 2, &[0, 1]), BrokerId(0)).unwrap();
+    let late = pair.0[0].committed(due, Instant::now()).await;
+    assert!(matches!(late, Err(ProduceError::NotCommittedInTime)), "{late:?}");
+}
+
+#[test]
+fn a_follower_that_has_caught_up_is_proposed_and_counts() {
+    let pair = Pair::new();
+    pair.follow(&metadata(0, 0, 1, &[0]));
+    pair.replicate(0);
+    let [(partition, proposal)] = pair.0[0].shared.proposals.take_now().try_into().unwrap();
+    assert_eq!(proposal.isr.iter().map(|(broker, _)| broker.0).collect::<Vec<_>>(), [0, 1]);
+    assert!(partition.still_proposes(&proposal));
+    let isr = vec![BrokerId(0), BrokerId(1)];
+    let outcome = ProposalOutcome::Committed { leader_epoch: LeaderEpoch(0), partition_epoch: PartitionEpoch(2), isr };
+    assert_eq!(partition.resolve(&proposal, outcome).map(|change| change.joined), Some(1));
+    assert!(pair.write(0, "a").is_ok());
+}
+
+#[test]
+fn records_that_are_to_be_on_disk_count_when_they_are() {
+    let pair = Pair::syncing(1);
+    pair.write(0, "a").unwrap();
+    pair.replicate(0);
+    assert!(pair.plan(0).is_none(), "its offset would say that it has the record on disk");
+    pair.0[1].flush().unwrap();
+    pair.replicate(0);
+    assert_eq!(pair.high_watermarks(), [0, 0], "the leader's own is not on disk");
+    pair.0[0].flush().unwrap();
+    assert_eq!(pair.high_watermarks(), [1, 0]);
+    pair.replicate(0);
+    assert_eq!(pair.high_watermarks(), [1, 1]);
+}
+
+#[test]
+fn a_follower_behind_the_leaders_log_start_begins_there() {
+    let pair = Pair::new();
+    for value in ["a", "b", "c"] {
+        pair.write(0, value).unwrap();
+    }
+    pair.0[0].follow_metadata(&metadata(0, 0, 1, &[0]), BrokerId(0)).unwrap();
+    pair.0[0]
+        .with_log_mut(|log| {
+            log.set_high_watermark(log.log_end());
+            log.advance_log_start(Offset(3)).unwrap();
+        })
+        .unwrap();
+    assert!(matches!(pair.replicate(0), Next::Shorten(_)));
+    pair.replicate(0);
+    let ends = pair.0[1].with_log(|log| (log.log_start(), log.log_end().offset)).unwrap();
+    assert_eq!(ends, (Offset(3), Offset(3)));
+}

@@ -1,0 +1,38 @@
+//! What all partitions of a broker share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::flush_queue::FlushQueue;
+use super::followed::Followed;
+use super::leader_state::ActiveBrokers;
+use super::proposals::ProposalQueue;
+use super::space::DiskSpace;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) flushes: FlushQueue,
+    pub(crate) space: DiskSpace,
+    /// Brokers that may be in sync.
+    pub(super) active: ArcSwap<ActiveBrokers>,
+    /// `replica.lag.time.max.ms`
+    pub(super) lag_max: Duration,
+    /// What leaders ask the controller for.
+    pub(super) proposals: ProposalQueue,
+    pub(super) followed: Followed,
+}
+
+impl Shared {
+    pub(super) fn new(space: DiskSpace, lag_max: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            flushes: FlushQueue::default(),
+            space,
+            active: ArcSwap::default(),
+            lag_max,
+            proposals: ProposalQueue::default(),
+            followed: Followed::default(),
+        })
+    }
+}
