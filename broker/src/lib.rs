@@ -10,7 +10,6 @@ mod peer;
 
 mod coordinator;
 
-#[expect(dead_code, unused_imports, reason = "its fetchers begin when the start of a broker knows of the quorum")]
 mod replica;
 
 mod controller;

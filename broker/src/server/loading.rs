@@ -37,6 +37,8 @@ pub(super) struct Opened {
     pub(super) session: Option<Session>,
     /// Of a controller: what others are told of it, and the way there.
     pub(super) announcement: Option<(ControllerChannel, NodeDescription)>,
+    /// For what leaders say of their in-sync sets.
+    pub(super) isr_channel: ControllerChannel,
 }
 
 impl From<ControllerStartError> for ServerError {
@@ -121,6 +123,7 @@ pub(super) fn open(
     let group_config = GroupConfig::from_values(&config.values);
     let spawned = CoordinatorThread::spawn(logs, group_config, metrics.groups.clone(), image.clone());
     let (groups, coordinator) = spawned.map_err(|error| ServerError::start("the coordinator of groups", error))?;
+    let isr_channel = channel();
     let broker = Broker {
         identity,
         metrics,
@@ -135,7 +138,7 @@ pub(super) fn open(
         large_batches: LargeBatches::new(),
         config,
     };
-    Ok(Opened { broker: Arc::new(broker), starting, checkpoints, coordinator, session, announcement })
+    Ok(Opened { broker: Arc::new(broker), starting, checkpoints, coordinator, session, announcement, isr_channel })
 }
 
 /// Opens what the committed metadata says that this node hosts, which follows the metadata from then on.

@@ -25,7 +25,8 @@ use crate::config::BrokerConfig;
 use crate::controller::{ControllerThread, Starting};
 use crate::coordinator::CoordinatorThread;
 use crate::handlers::Broker;
-use crate::replica::{Checkpoints, Deleter, Flusher, LoadProgress};
+use crate::peer::ControllerChannel;
+use crate::replica::{Checkpoints, Deleter, FetcherConfig, Fetchers, Flusher, LoadProgress};
 
 /// On the wire: not registered.
 const NO_EPOCH: BrokerEpoch = BrokerEpoch(-1);
@@ -40,6 +41,7 @@ pub(super) struct Running {
     leave: CancellationToken,
     controllers: Plane,
     clients: Plane,
+    fetchers: Fetchers,
     flusher: Flusher,
     deleter: Deleter,
 }
@@ -63,7 +65,7 @@ impl Running {
         stop: &CancellationToken,
     ) -> Result<Option<(Self, Option<Reason>)>, ServerError> {
         let (controller_sockets, client_sockets) = plane::bind(config)?;
-        let Opened { broker, starting, checkpoints, coordinator, session, announcement } = opened;
+        let Opened { broker, starting, checkpoints, coordinator, session, announcement, isr_channel } = opened;
         let network = &management.network;
         let limits = |budget: &Arc<InFlightBudget>| ConnectionLimits {
             frame_bytes_max: config.request_bytes_max,
@@ -88,9 +90,10 @@ impl Running {
         let clients = Plane::spawn(0..clients_end, &broker, &limits(&network.budget), pulses)?;
         let flusher = Flusher::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("flusher", error))?;
         let deleter = Deleter::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("deleter", error))?;
+        let fetchers = fetchers(config, &broker, isr_channel)?;
         management.stage.store(Arc::new(Stage::Registering(broker.clone())));
         let mut running =
-            Self { broker, controller, coordinator, session, leave, controllers, clients, flusher, deleter };
+            Self { broker, controller, coordinator, session, leave, controllers, clients, fetchers, flusher, deleter };
         let reason = running.until_unfenced(stop).await;
         if reason.is_none() {
             running.clients.accept(client_sockets, &network.quotas);
@@ -163,6 +166,7 @@ impl Running {
         if !self.coordinator.stop() {
             error!("the coordinator of groups panicked");
         }
+        self.fetchers.stop();
         self.flusher.stop();
         self.deleter.stop();
         let metadata_closed = self.controller.stop().await;
@@ -173,6 +177,13 @@ impl Running {
         }
         Ok(())
     }
+}
+
+fn fetchers(config: &BrokerConfig, broker: &Broker, isr_channel: ControllerChannel) -> Result<Fetchers, ServerError> {
+    let incarnation = broker.identity.incarnation_id;
+    let config = FetcherConfig::of(config);
+    Fetchers::spawn(broker.replicas.clone(), broker.image.clone(), incarnation, config, isr_channel)
+        .map_err(|error| ServerError::start("replica fetcher", error))
 }
 
 /// Waits for the quorum, and opens the logs. On blocking threads, so that the management API tells how far it is.
