@@ -8,8 +8,8 @@ use kafka_protocol::protocol::StrBytes;
 use tracing::warn;
 
 use super::groups::text;
-use super::{Broker, Request, RequestError};
-use crate::controller::{CreateTopicError, TopicSpec};
+use super::{Broker, Request, RequestContext, RequestError};
+use crate::controller::TopicSpec;
 use crate::coordinator::{OFFSETS_TOPIC, coordinator_partition};
 
 /// Type of a coordinator's key, and what requests before version 1 mean.
@@ -26,7 +26,7 @@ impl Broker {
         let is_single = request.version < 4;
         let keys = if is_single { vec![body.key] } else { body.coordinator_keys };
         if body.key_type == GROUP && self.image.load().topic(OFFSETS_TOPIC).is_none() {
-            self.create_offsets_topic().await;
+            self.create_offsets_topic(request.context).await;
         }
         let listener = &request.context.listener.name;
         let find = |key: StrBytes| {
@@ -62,7 +62,7 @@ impl Broker {
     }
 
     /// With as many replicas as are configured: while there are fewer brokers, groups have to wait for them.
-    async fn create_offsets_topic(&self) {
+    async fn create_offsets_topic(&self, context: &RequestContext) {
         let values = &self.config.values;
         let configs = [
             ("cleanup.policy", "compact".to_owned()),
@@ -75,16 +75,8 @@ impl Broker {
             configs: configs.map(|(name, value)| (name.to_owned(), value)).into(),
             ..TopicSpec::with_defaults(OFFSETS_TOPIC.to_owned())
         };
-        let created = self.controller.create_topics(vec![spec], false).await;
-        let failed = match created {
-            Ok(results) => results.into_iter().find_map(Result::err).map(|error| match error {
-                CreateTopicError::AlreadyExists { .. } => None,
-                error => Some(error.to_string()),
-            }),
-            Err(error) => Some(Some(error.to_string())),
-        };
-        if let Some(reason) = failed.flatten() {
-            warn!(reason, "groups wait for {OFFSETS_TOPIC}, which cannot be created");
+        for (topic, (_, reason)) in self.create_for_client(vec![spec], context).await {
+            warn!(reason, "groups wait for {topic}, which cannot be created");
         }
     }
 }

@@ -5,20 +5,29 @@ use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::{CreateTopicsRequest, TopicName};
+use kafka_protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
+use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::{BrokerId as WireBrokerId, CreateTopicsRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use protocol::frame::LENGTH_BYTES;
+use protocol::types::{BrokerId, PartitionId};
 use tokio::time::{Instant, timeout};
 
+use super::errors::KafkaError as _;
 use super::{Broker, Outcome, Part, Request, RequestContext, RequestError};
 use crate::config::ListenerKind;
+use crate::controller::{CreateTopicError, CreatedTopic, TopicSpec};
 use crate::metadata::Image;
 
 /// Without the configurations of the topics in the answer.
 const CREATE_TOPICS_VERSION: i16 = 4;
 /// How long a topic may take from the controller to the metadata of this broker.
 const REPLAY_MAX: Duration = Duration::from_secs(1);
+
+/// Topics that could not be created, and why.
+pub(super) type Failures = HashMap<String, (ResponseError, String)>;
 
 impl Broker {
     /// It has to go to another node. What comes to a controller's listener has been sent to this one on purpose.
@@ -45,35 +54,32 @@ impl Broker {
         self.raft.view().borrow().is_active
     }
 
-    /// As a client would, with all defaults. Returns the error of each that could not be created, and returns when
+    /// For what a client needs and did not ask for by itself. Returns why each could not be created, and returns when
     /// the others are in the metadata of this broker.
-    pub(super) async fn create_by_controller(
-        &self,
-        names: Vec<String>,
-        context: &RequestContext,
-    ) -> HashMap<String, ResponseError> {
-        let topic = |name: &String| {
-            CreatableTopic::default()
-                .with_name(TopicName(StrBytes::from_string(name.clone())))
-                .with_num_partitions(-1)
-                .with_replication_factor(-1)
+    pub(super) async fn create_for_client(&self, specs: Vec<TopicSpec>, context: &RequestContext) -> Failures {
+        let names: Vec<_> = specs.iter().map(|spec| spec.name.clone()).collect();
+        let all = |error: ResponseError, reason: &dyn std::fmt::Display| {
+            names.iter().map(|name| (name.clone(), (error, reason.to_string()))).collect()
         };
-        let request = CreateTopicsRequest::default().with_topics(names.iter().map(topic).collect());
-        let deadline = self.forwarding_deadline();
-        let created = self.forwarding.forward_own(CREATE_TOPICS_VERSION, &request, context.client, deadline).await;
-        let Ok(response) = created else {
-            return names.into_iter().map(|name| (name, ResponseError::LeaderNotAvailable)).collect();
+        let mut failures: Failures = if self.is_active_controller() {
+            match self.controller.create_topics(specs, false).await {
+                Ok(created) => names.iter().zip(created).filter_map(|(name, result)| failure(name, result)).collect(),
+                Err(error) => all(error.kafka_error(), &error),
+            }
+        } else {
+            let request = CreateTopicsRequest::default().with_topics(specs.into_iter().map(creatable).collect());
+            let deadline = self.forwarding_deadline();
+            match self.forwarding.forward_own(CREATE_TOPICS_VERSION, &request, context.client, deadline).await {
+                Ok(response) => response.topics.into_iter().filter_map(told).collect(),
+                Err(error) => all(ResponseError::LeaderNotAvailable, &error),
+            }
         };
-        let failed = response.topics.into_iter().filter_map(|topic| {
-            let error = ResponseError::try_from_code(topic.error_code)?;
-            (error != ResponseError::TopicAlreadyExists).then(|| (topic.name.to_string(), error))
-        });
-        let failed: HashMap<_, _> = failed.collect();
-        let expected: Vec<_> = names.into_iter().filter(|name| !failed.contains_key(name)).collect();
+        failures.retain(|_, (error, _)| *error != ResponseError::TopicAlreadyExists);
+        let expected: Vec<_> = names.iter().filter(|name| !failures.contains_key(*name)).collect();
         // Whether they are there or not: the client is told what the metadata says.
         let _late =
             timeout(REPLAY_MAX, self.replayed(|image| expected.iter().all(|name| image.topic(name).is_some()))).await;
-        failed
+        failures
     }
 
     async fn replayed(&self, is_there: impl Fn(&Image) -> bool) {
@@ -85,6 +91,33 @@ impl Broker {
     fn forwarding_deadline(&self) -> Instant {
         Instant::now() + self.config.membership.request_timeout
     }
+}
+
+fn creatable(spec: TopicSpec) -> CreatableTopic {
+    let config = |(name, value): (String, String)| {
+        let (name, value) = (StrBytes::from_string(name), StrBytes::from_string(value));
+        CreatableTopicConfig::default().with_name(name).with_value(Some(value))
+    };
+    let assignment = |(partition, brokers): (PartitionId, Vec<BrokerId>)| {
+        let brokers = brokers.into_iter().map(|broker| WireBrokerId(broker.0)).collect();
+        CreatableReplicaAssignment::default().with_partition_index(partition.0).with_broker_ids(brokers)
+    };
+    CreatableTopic::default()
+        .with_name(TopicName(StrBytes::from_string(spec.name)))
+        .with_num_partitions(spec.partitions.unwrap_or(-1))
+        .with_replication_factor(spec.replication_factor.unwrap_or(-1))
+        .with_assignments(spec.assignments.into_iter().map(assignment).collect())
+        .with_configs(spec.configs.into_iter().map(config).collect())
+}
+
+fn failure(name: &str, result: Result<CreatedTopic, CreateTopicError>) -> Option<(String, (ResponseError, String))> {
+    result.err().map(|error| (name.to_owned(), (error.kafka_error(), error.to_string())))
+}
+
+fn told(topic: CreatableTopicResult) -> Option<(String, (ResponseError, String))> {
+    let error = ResponseError::try_from_code(topic.error_code)?;
+    let reason = topic.error_message.map_or_else(|| error.to_string(), |message| message.to_string());
+    Some((topic.name.to_string(), (error, reason)))
 }
 
 /// With the length that an envelope leaves out.

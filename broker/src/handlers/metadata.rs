@@ -1,6 +1,6 @@
 //! Metadata, and the creation of topics that a client asks for by name (`auto.create.topics.enable`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
@@ -12,9 +12,9 @@ use kafka_protocol::messages::{BrokerId as WireBrokerId, MetadataRequest, Metada
 use kafka_protocol::protocol::StrBytes;
 use protocol::types::{BrokerId, PartitionId, TopicId};
 
-use super::errors::KafkaError as _;
+use super::forwarding::Failures;
 use super::{Broker, Request, RequestContext, RequestError, authorized_operations, topics};
-use crate::controller::{CreateTopicError, CreatedTopic, TopicSpec, is_internal_topic};
+use crate::controller::{TopicSpec, is_internal_topic};
 use crate::metadata::{BrokerImage, Image, PartitionImage, TopicImage};
 
 impl Broker {
@@ -27,7 +27,7 @@ impl Broker {
         let may_create = self.config.auto_create_topics && (request.version < 4 || body.allow_auto_topic_creation);
         let refused = match &wanted {
             Some(topics) if may_create => self.create_missing(topics, request.context).await,
-            _ => HashMap::new(),
+            _ => Failures::new(),
         };
         let image = self.image.load_full();
         let listener = &request.context.listener.name;
@@ -63,36 +63,14 @@ impl Broker {
     }
 
     /// Creates the named topics that do not exist. Returns the error of each that could not be.
-    async fn create_missing(
-        &self,
-        topics: &[MetadataRequestTopic],
-        context: &RequestContext,
-    ) -> HashMap<String, ResponseError> {
+    async fn create_missing(&self, topics: &[MetadataRequestTopic], context: &RequestContext) -> Failures {
         let image = self.image.load_full();
         // Internal topics are for their coordinators to make, with options of their own.
         let missing = distinct(topics)
             .filter_map(|topic| topic.name.as_ref())
             .filter(|name| image.topic(name).is_none() && !is_internal_topic(name));
-        let names: Vec<_> = missing.map(|name| name.to_string()).collect();
-        if names.is_empty() {
-            return HashMap::new();
-        }
-        if !self.is_active_controller() {
-            return self.create_by_controller(names, context).await;
-        }
-        let specs = names.iter().cloned().map(TopicSpec::with_defaults).collect();
-        match self.controller.create_topics(specs, false).await {
-            Ok(created) => {
-                let failed = |(name, result): (String, Result<CreatedTopic, CreateTopicError>)| match result {
-                    Err(error) if error.kafka_error() != ResponseError::TopicAlreadyExists => {
-                        Some((name, error.kafka_error()))
-                    }
-                    _ => None,
-                };
-                names.into_iter().zip(created).filter_map(failed).collect()
-            }
-            Err(error) => names.into_iter().map(|name| (name, error.kafka_error())).collect(),
-        }
+        let specs: Vec<_> = missing.map(|name| TopicSpec::with_defaults(name.to_string())).collect();
+        if specs.is_empty() { Failures::new() } else { self.create_for_client(specs, context).await }
     }
 }
 
@@ -120,13 +98,9 @@ fn find<'a>(image: &'a Image, wanted: &MetadataRequestTopic) -> Option<&'a Arc<T
     }
 }
 
-fn unknown(
-    wanted: &MetadataRequestTopic,
-    refused: &HashMap<String, ResponseError>,
-    version: i16,
-) -> MetadataResponseTopic {
+fn unknown(wanted: &MetadataRequestTopic, refused: &Failures, version: i16) -> MetadataResponseTopic {
     let error = match &wanted.name {
-        Some(name) => refused.get(name.as_str()).copied().unwrap_or(ResponseError::UnknownTopicOrPartition),
+        Some(name) => refused.get(name.as_str()).map_or(ResponseError::UnknownTopicOrPartition, |(error, _)| *error),
         None => ResponseError::UnknownTopicId,
     };
     // Only since version 12 may the name be absent.
