@@ -99,7 +99,7 @@ impl Raft {
 
     fn fetch_response(&self, error: Option<Refusal>, content: FetchContent) -> FetchResponse {
         let high_watermark = self.told_high_watermark();
-        FetchResponse { error, leader: self.leader(), high_watermark, log_start: self.log.start(), content }
+        FetchResponse { error, leader: self.told_leader(), high_watermark, log_start: self.log.start(), content }
     }
 
     fn told_high_watermark(&self) -> Option<Offset> {
@@ -112,7 +112,7 @@ impl Raft {
         if error.is_none() {
             self.note_fetch(replica, None);
         }
-        let response = FetchSnapshotResponse { error, leader: self.leader(), id, position };
+        let response = FetchSnapshotResponse { error, leader: self.told_leader(), id, position };
         self.answer(token, Answer::FetchSnapshot(response));
     }
 

@@ -66,6 +66,13 @@ impl Raft {
         at <= self.moment.now
     }
 
+    /// What this node tells others of the leadership. Only a leader that answers: two nodes could keep each other in
+    /// the belief in one that is gone.
+    pub(crate) fn told_leader(&self) -> LeaderInfo {
+        let known = self.leader();
+        if self.has_live_leader() { known } else { LeaderInfo { leader: None, address: None, ..known } }
+    }
+
     /// What another node says of the leadership: its epoch may be over, or the leader unknown here.
     pub(crate) fn learn(&mut self, info: &LeaderInfo) {
         let LeaderInfo { epoch, leader, address } = info;

@@ -173,7 +173,7 @@ impl Raft {
 
     fn answer_change(&mut self, kind: Kind, token: Option<Token>, error: Option<VoterChangeError>) {
         let Some(token) = token else { return };
-        let response = VoterChangeResponse { error, leader: self.leader() };
+        let response = VoterChangeResponse { error, leader: self.told_leader() };
         let answer = match kind {
             Kind::Add => Answer::AddVoter(response),
             Kind::Remove => Answer::RemoveVoter(response),

@@ -27,7 +27,7 @@ impl Raft {
             // The candidate cannot win here, so there is no point in giving it time.
             self.campaign_soon();
         }
-        VoteResponse { error: decided.err(), leader: self.leader(), granted }
+        VoteResponse { error: decided.err(), leader: self.told_leader(), granted }
     }
 
     fn check_vote(&self, request: &VoteRequest) -> Result<(), Refusal> {
@@ -89,7 +89,7 @@ impl Raft {
 
     pub(crate) fn on_begin_quorum_epoch(&mut self, request: &BeginQuorumEpochRequest) -> QuorumResponse {
         let error = self.begin_quorum_epoch(request).err();
-        QuorumResponse { error, leader: self.leader() }
+        QuorumResponse { error, leader: self.told_leader() }
     }
 
     fn begin_quorum_epoch(&mut self, request: &BeginQuorumEpochRequest) -> Result<(), Refusal> {
@@ -115,7 +115,7 @@ impl Raft {
 
     pub(crate) fn on_end_quorum_epoch(&mut self, request: &EndQuorumEpochRequest) -> QuorumResponse {
         let error = self.end_quorum_epoch(request).err();
-        QuorumResponse { error, leader: self.leader() }
+        QuorumResponse { error, leader: self.told_leader() }
     }
 
     fn end_quorum_epoch(&mut self, request: &EndQuorumEpochRequest) -> Result<(), Refusal> {

@@ -52,14 +52,12 @@ impl World {
 
     fn stop_somehow(&mut self, index: usize) {
         match self.random.below(6) {
-            0 => self.pause(index),
-            1 => self.step(index, Event::Resign, Payload::Nothing),
+            0 | 1 => return self.pause(index),
+            2 => self.step(index, Event::Resign, Payload::Nothing),
             _ => {}
         }
-        if self.random.chance(750) {
-            self.kill(index);
-            self.restart_later(index);
-        }
+        self.kill(index);
+        self.restart_later(index);
     }
 
     fn pause(&mut self, index: usize) {
@@ -179,11 +177,11 @@ impl World {
         self.network.heal();
         self.schedule.faults_until = 0;
         self.schedule.propose_every_micros = u64::MAX / 4;
-        let voters = self.voters_of_best_log();
+        let voters = self.voters_needed();
         for index in 0..self.nodes.len() {
             self.nodes[index].is_slow_disk = false;
             self.nodes[index].paused_until = 0;
-            let key = voters.keys().find(|key| key.id == self.nodes[index].id);
+            let key = voters.iter().find(|key| key.id == self.nodes[index].id);
             let on_shelf = |volume: &Volume| key.is_some_and(|key| key.directory_id == volume.directory_id);
             if let Some(place) = self.nodes[index].shelf.iter().position(on_shelf) {
                 self.kill(index);
@@ -195,9 +193,11 @@ impl World {
         }
     }
 
-    fn voters_of_best_log(&mut self) -> VoterSet {
-        let volumes = self.nodes.iter_mut().flat_map(|node| std::iter::once(&mut node.volume).chain(&mut node.shelf));
-        let best = volumes.max_by_key(|volume| (volume.last_epoch(), volume.log.end())).unwrap();
-        best.voters()
+    /// Those of the best log; and those before its last change, which nobody else may know of.
+    fn voters_needed(&self) -> Vec<ReplicaKey> {
+        let volumes = self.nodes.iter().flat_map(|node| std::iter::once(&node.volume).chain(&node.shelf));
+        let rank = |volume: &&Volume| (volume.last_epoch(), volume.log.end(), volume.voters().len());
+        let sets = volumes.max_by_key(rank).unwrap().voter_sets();
+        sets.take(2).flat_map(|voters| voters.keys().collect::<Vec<_>>()).collect()
     }
 }

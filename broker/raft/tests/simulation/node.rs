@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use protocol::types::{BrokerId, DirectoryId, LeaderEpoch};
 use raft::{
-    Action, Address, Config, Endpoint, Event, KRaftVersion, LogGeneration, Moment, Raft, ReplicaKey, Response,
-    SnapshotId, Timing, Voter,
+    Action, Address, Config, Endpoint, Event, KRaftVersion, LogGeneration, Moment, Raft, ReplicaKey, RequestId,
+    Response, SnapshotId, Timing, Voter,
 };
 use uuid::Uuid;
 
@@ -50,6 +50,8 @@ pub(crate) struct Node {
     pub(crate) is_slow_disk: bool,
     /// Of the log, as the engine numbers them.
     pub(crate) generation: LogGeneration,
+    /// The last fetch, and when it was sent.
+    pub(crate) fetch: Option<(RequestId, Duration)>,
     /// When the leader last answered a fetch, in which epoch: the node's own time.
     pub(crate) heard: Option<(LeaderEpoch, Duration)>,
 }
@@ -124,10 +126,13 @@ impl Node {
     pub(crate) fn hear(&mut self, event: &Event, now: u64) {
         let Some(raft) = &self.raft else { return };
         match event {
-            Event::Response { response: Response::Fetch { response, .. }, .. } => {
+            Event::Response { id, response: Response::Fetch { response, .. } } => {
+                let now = self.clock.local(now);
+                let in_time = |sent: Duration| now < sent + timing().request_timeout;
+                let is_expected = self.fetch.is_some_and(|(last, sent)| last == *id && in_time(sent));
                 let is_news = response.error.is_none() && response.leader.leader == raft.leader().leader;
                 let is_of_epoch = response.leader.epoch == raft.epoch();
-                self.heard = (is_news && is_of_epoch).then(|| (raft.epoch(), self.clock.local(now)));
+                self.heard = (is_expected && is_news && is_of_epoch).then(|| (raft.epoch(), now));
             }
             Event::RequestFailed { .. } => self.heard = None,
             _ => {}
@@ -140,6 +145,7 @@ impl Node {
         self.is_persisting = false;
         self.partial = None;
         self.heard = None;
+        self.fetch = None;
         self.generation = LogGeneration::default();
         self.incarnation += 1;
     }

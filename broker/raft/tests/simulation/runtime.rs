@@ -133,6 +133,9 @@ impl World {
     }
 
     fn send(&mut self, from: usize, id: RequestId, to: &Destination, request: &Request) {
+        if matches!(request, Request::Fetch(_)) {
+            self.nodes[from].fetch = Some((id, self.nodes[from].clock.local(self.now)));
+        }
         let asked = Asked { from, incarnation: self.nodes[from].incarnation, id };
         let Some(target) = self.nodes.iter().position(|node| node.address() == to.address) else {
             return self.fail(asked, from, SendFailure::Refused);

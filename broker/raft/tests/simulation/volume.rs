@@ -211,13 +211,18 @@ impl Volume {
 
     /// By its own records.
     pub(crate) fn voters(&self) -> VoterSet {
+        self.voter_sets().next().unwrap_or_default()
+    }
+
+    /// The latest first, down to that of the snapshot.
+    pub(crate) fn voter_sets(&self) -> impl Iterator<Item = VoterSet> {
         let behind = self.snapshot.as_ref().map_or(0, |snapshot| offset(snapshot.id.end_offset));
-        let records = (self.log.start..self.log.end()).zip(&self.log.entries).rev().take_while(|(at, _)| behind <= *at);
-        let mut named = records.filter_map(|(_, entry)| match &entry.control {
+        let records = (self.log.start..self.log.end()).zip(&self.log.entries).rev();
+        let named = records.take_while(move |(at, _)| behind <= *at).filter_map(|(_, entry)| match &entry.control {
             Some(ControlRecord::KRaftVoters(voters)) => Some(voters.clone()),
             _ => None,
         });
-        named.next().or_else(|| Some(self.snapshot.as_ref()?.quorum.voters.clone())).unwrap_or_default()
+        named.chain(self.snapshot.as_ref().map(|snapshot| snapshot.quorum.voters.clone()))
     }
 
     fn summary(&self) -> LogSummary {

@@ -313,6 +313,7 @@ fn new_node(index: usize, snapshot: Option<Snapshot>, drift: u64, random: &mut R
         },
         is_slow_disk: false,
         generation: LogGeneration::default(),
+        fetch: None,
         heard: None,
     }
 }

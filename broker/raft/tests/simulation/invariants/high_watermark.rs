@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use raft::Report;
+
 use crate::facts::{Fact, Invariant};
 use crate::node::Node;
 
@@ -26,6 +28,8 @@ impl Invariant for HighWatermark {
             Fact::Truncated { node, end } if self.ends.get(node).is_some_and(|known| end < known) => {
                 Err(format!("node {node} truncates to {end}, below its high watermark"))
             }
+            // Of the disk's making.
+            Fact::Reported { report: Report::DamagedSnapshot(_), .. } => Ok(()),
             Fact::Reported { node, report } => Err(format!("node {node} reports: {report}")),
             _ => Ok(()),
         }
