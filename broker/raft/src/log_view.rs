@@ -212,9 +212,11 @@ impl LogView {
         match self.end_of(epoch) {
             Some((found, end)) if found == epoch && offset <= end => Position::Valid,
             Some((found, end_offset)) => Position::Diverging { epoch: found, end_offset },
-            None if self.epoch_before_start == Some(epoch) => Position::Diverging { epoch, end_offset: self.start },
-            None if self.start == Offset(0) => Position::Diverging { epoch: LeaderEpoch(0), end_offset: Offset(0) },
-            None => Position::BeforeStart,
+            // Behind the start this log has later epochs only.
+            None => match self.epoch_before_start {
+                Some(before) if before <= epoch => Position::Diverging { epoch: before, end_offset: self.start },
+                Some(_) | None => Position::BeforeStart,
+            },
         }
     }
 

@@ -3,7 +3,7 @@
 use raft::{AddVoterRequest, Event, RemoveVoterRequest, ReplicaKey, Request, SendFailure, VoterSet};
 use std::time::Duration;
 
-use crate::node::{Payload, directory, voter};
+use crate::node::{Node, Payload, directory, voter};
 use crate::schedule::Theme;
 use crate::volume::Volume;
 use crate::world::{Happening, World};
@@ -16,7 +16,8 @@ impl World {
         let wait = self.random.between(1000, 2 * self.schedule.fault_every_micros);
         self.after(wait, Happening::Fault);
         self.weather();
-        let index = self.random.index(self.nodes.len());
+        let leader = self.nodes.iter().position(Node::is_leading).filter(|_| self.random.chance(300));
+        let index = leader.unwrap_or_else(|| self.random.index(self.nodes.len()));
         let theme = if self.random.chance(650) { self.schedule.theme } else { Theme::All };
         match theme {
             Theme::Crashes => self.stop_somehow(index),
@@ -113,7 +114,7 @@ impl World {
             2 => self.network.bridge(&mut self.random, nodes),
             3 => self.network.one_way(&mut self.random, nodes),
             4 | 5 => {
-                let leader = self.nodes.iter().position(crate::node::Node::is_leading);
+                let leader = self.nodes.iter().position(Node::is_leading);
                 let index = leader.unwrap_or_else(|| self.random.index(nodes));
                 self.network.isolate(index, nodes);
             }
@@ -135,7 +136,7 @@ impl World {
     }
 
     fn some_change(&mut self, voters: &VoterSet) -> Option<Request> {
-        let mounted: Vec<_> = self.nodes.iter().map(crate::node::Node::key).collect();
+        let mounted: Vec<_> = self.nodes.iter().map(Node::key).collect();
         let gone: Vec<_> = voters.keys().filter(|key| !mounted.contains(key)).collect();
         let new: Vec<_> = mounted.iter().copied().filter(|key| voters.get(key.id).is_none()).collect();
         let all: Vec<ReplicaKey> = voters.keys().collect();
@@ -176,6 +177,8 @@ impl World {
         self.note("heal");
         self.network.heal();
         self.schedule.faults_until = 0;
+        self.schedule.slow_sync_permille = 0;
+        self.schedule.records_per_fetch_max = 100;
         self.schedule.propose_every_micros = u64::MAX / 4;
         let voters = self.voters_needed();
         for index in 0..self.nodes.len() {

@@ -13,7 +13,6 @@ use crate::node::Payload;
 use crate::volume::{Entry, Snapshot, offset, position};
 use crate::world::{Asked, Happening, Waiting, World};
 
-const RECORDS_PER_FETCH_MAX: usize = 30;
 /// Of every snapshot, and of what one response brings of it.
 const SNAPSHOT_SIZE: i64 = 3;
 const SNAPSHOT_CHUNK: i64 = 2;
@@ -80,6 +79,8 @@ impl World {
             let before = entries.last().map(|entry| entry.chain);
             entries.push(self.nodes[index].volume.next_entry(value, epoch, before, Some(record)));
         }
+        let last = entries.len() - 1;
+        entries[..last].iter_mut().for_each(|entry| entry.ends_batch = false);
         self.write(index, base, entries);
     }
 
@@ -112,7 +113,8 @@ impl World {
 
     fn disk_latency(&mut self, index: usize) -> u64 {
         let most = if self.nodes[index].is_slow_disk { 80_000 } else { 3000 };
-        self.random.between(200, most)
+        let is_overtaken = self.random.chance(self.schedule.slow_sync_permille);
+        self.random.between(200, if is_overtaken { 300_000 } else { most })
     }
 
     fn write_snapshot(&mut self, index: usize, id: SnapshotId, position: i64) {
@@ -208,7 +210,8 @@ impl World {
             Answer::EndQuorumEpoch(response) => (Response::EndQuorumEpoch(response), Payload::Nothing),
             Answer::Fetch { response, records } => {
                 let from = offset(records.start);
-                let to = offset(records.end).min(from + RECORDS_PER_FETCH_MAX);
+                let to = offset(records.end).min(from + self.schedule.records_per_fetch_max);
+                let to = volume.log.batch_end(to);
                 assert!(response.content == FetchContent::Records || from == to);
                 let entries = volume.log.read(from, to);
                 assert_eq!(entries.len(), to - from, "the leader has what it says it has");
@@ -242,7 +245,8 @@ impl World {
         if end <= latest || !self.nodes[index].todo.is_empty() {
             return;
         }
-        let end = position(self.random.index(offset(end) - offset(latest)) + offset(latest) + 1);
+        let end = self.random.index(offset(end) - offset(latest)) + offset(latest) + 1;
+        let end = position(self.nodes[index].volume.log.batch_end(end));
         let raft = self.nodes[index].raft.as_ref().unwrap();
         let (Some(epoch), Some(quorum)) = (raft.epoch_before(end), raft.quorum_at(end).cloned()) else {
             panic!("the epoch and the voters of committed records behind the latest snapshot are known")

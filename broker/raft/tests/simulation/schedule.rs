@@ -39,6 +39,9 @@ pub(crate) struct Schedule {
     pub(crate) fault_every_micros: u64,
     pub(crate) propose_every_micros: u64,
     pub(crate) clock_drift_permille: u64,
+    pub(crate) records_per_fetch_max: usize,
+    /// Of a thousand syncs so many take very long, and are overtaken.
+    pub(crate) slow_sync_permille: u64,
     /// Share of the time with bad links.
     pub(crate) bad_weather_permille: u64,
 }
@@ -54,9 +57,11 @@ impl Schedule {
             voters: if changes { voters } else { voters.max(3) },
             observers: usize::try_from(random.below(if changes { 3 } else { 2 })).unwrap(),
             faults_until: random.between(2_000_000, 6_000_000),
-            fault_every_micros: random.between(60_000, 500_000),
+            fault_every_micros: [30_000, 80_000, 200_000, 500_000][random.index(4)],
             propose_every_micros: random.between(5_000, 80_000),
             clock_drift_permille: [0, 20, 100][random.index(3)],
+            records_per_fetch_max: [1, 2, 5, 30][random.index(4)],
+            slow_sync_permille: [0, 50, 200][random.index(3)],
             bad_weather_permille: [0, 300, 900][random.index(3)],
         }
     }

@@ -14,6 +14,8 @@ pub(crate) struct Entry {
     pub(crate) epoch: LeaderEpoch,
     pub(crate) chain: u64,
     pub(crate) control: Option<ControlRecord>,
+    /// A batch is fetched whole, and torn away whole.
+    pub(crate) ends_batch: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -68,6 +70,13 @@ impl Log {
         if end == self.start { Some(self.before) } else { self.get(end.checked_sub(1)?).map(|entry| entry.chain) }
     }
 
+    /// The least end of a batch that is not before `end`.
+    pub(crate) fn batch_end(&self, end: usize) -> usize {
+        let mut ends = end..;
+        let splits = |end: &usize| self.get(end.wrapping_sub(1)).is_some_and(|entry| !entry.ends_batch);
+        ends.find(|end| !splits(end)).unwrap()
+    }
+
     pub(crate) fn read(&self, from: usize, to: usize) -> Vec<Entry> {
         (from..to).map_while(|offset| self.get(offset).cloned()).collect()
     }
@@ -115,7 +124,7 @@ impl Volume {
     ) -> Entry {
         let before = before.or_else(|| self.log.chain_before(self.log.end())).unwrap();
         let epoch_number = u64::from(epoch.0.unsigned_abs());
-        Entry { epoch, chain: mix(before ^ mix(value ^ (epoch_number << 40))), control }
+        Entry { epoch, chain: mix(before ^ mix(value ^ (epoch_number << 40))), control, ends_batch: true }
     }
 
     pub(crate) fn append(&mut self, entries: Vec<Entry>) {
@@ -176,7 +185,11 @@ impl Volume {
         let kept = random.below(self.unsynced.len() as u64 + 1);
         self.sync(self.synced + kept);
         if let Some(Change::Append(mut entries)) = self.unsynced.pop_front() {
-            entries.truncate(random.index(entries.len() + 1));
+            let mut kept = random.index(entries.len() + 1);
+            while 0 < kept && !entries[kept - 1].ends_batch {
+                kept -= 1;
+            }
+            entries.truncate(kept);
             self.durable.apply(&Change::Append(entries));
         }
         self.unsynced.clear();
