@@ -45,6 +45,7 @@ impl Raft {
 
     fn enter_epoch(&mut self, epoch: LeaderEpoch, voted: Option<ReplicaKey>) {
         self.election = ElectionState { epoch, leader: None, voted };
+        self.is_epoch_over = false;
         self.persist_election();
     }
 

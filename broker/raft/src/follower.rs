@@ -29,6 +29,7 @@ impl Raft {
     /// Takes the node for the leader of the epoch, unless another one is known.
     pub(crate) fn recognise(&mut self, leader: BrokerId, address: Option<Address>) {
         match self.election.leader {
+            None if self.is_epoch_over => {}
             None => self.follow(leader, address),
             Some(known) if known == leader => {
                 if let Role::Follower(follower) = &mut self.role {

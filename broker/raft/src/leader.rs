@@ -243,6 +243,7 @@ impl Raft {
         let mut successors = self.other_voters();
         let end_of = |key: &ReplicaKey| leader.progress.get(key).map(|progress| progress.end);
         successors.sort_by_key(|key| std::cmp::Reverse(end_of(key)));
+        self.is_epoch_over = true;
         self.wait_for_leader();
         for voter in &successors {
             let Some(to) = self.destination_of(*voter) else { continue };

@@ -33,6 +33,8 @@ pub struct Raft {
     pub(crate) moment: Moment,
     /// Campaigns in a row that came to nothing.
     pub(crate) fruitless: u32,
+    /// The leader of this epoch has said that it resigns: it will not lead it again, whatever others still believe.
+    pub(crate) is_epoch_over: bool,
     /// About to stop: follows and votes, but does not campaign.
     pub(crate) is_stopping: bool,
     pub(crate) bug: PlantedBug,
@@ -58,6 +60,7 @@ impl Raft {
             actions: vec![Action::HighWatermark(high_watermark)],
             moment,
             fruitless: 0,
+            is_epoch_over: false,
             is_stopping: false,
             bug: PlantedBug::default(),
             told: LeaderInfo::default(),

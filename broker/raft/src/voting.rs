@@ -109,7 +109,7 @@ impl Raft {
         if self.election.leader == Some(*leader) {
             Ok(())
         } else {
-            Err(Refusal::InvalidRequest("the epoch has another leader"))
+            Err(Refusal::InvalidRequest("the epoch has another leader, or none any more"))
         }
     }
 
@@ -132,6 +132,7 @@ impl Raft {
         if self.election.leader.is_some_and(|known| known != *leader) {
             return Err(Refusal::InvalidRequest("the epoch has another leader"));
         }
+        self.is_epoch_over = true;
         let place = preferred_candidates.iter().position(|key| *key == self.config.local);
         self.succeed(place);
         Ok(())
