@@ -29,6 +29,17 @@ pub struct Timing {
     pub fetch_wait_max: Duration,
 }
 
+impl Timing {
+    pub(crate) fn half_fetch_timeout(&self) -> Duration {
+        self.fetch_timeout.checked_div(2).unwrap_or_default()
+    }
+
+    /// After this without fetches of a majority, a leader resigns.
+    pub(crate) fn quorum_timeout(&self) -> Duration {
+        self.fetch_timeout.saturating_add(self.half_fetch_timeout())
+    }
+}
+
 impl Default for Timing {
     /// Kafka's.
     fn default() -> Self {

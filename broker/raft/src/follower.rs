@@ -133,7 +133,7 @@ impl Raft {
         }
     }
 
-    pub(crate) fn on_fetch_response(&mut self, response: FetchResponse, batches: &[BatchSummary]) {
+    pub(crate) fn on_fetch_response(&mut self, response: &FetchResponse, batches: &[BatchSummary]) {
         if !self.leader_answered(response.error.is_some()) {
             return;
         }

@@ -19,8 +19,6 @@ use crate::waiting::Waiting;
 
 /// Observers that are remembered; of more, who has been silent longest is forgotten.
 const OBSERVERS_MAX: usize = 1000;
-/// A leader without fetches of a majority resigns after so many halves of the fetch timeout.
-const QUORUM_HALVES: u32 = 3;
 
 #[derive(Debug)]
 pub(crate) struct Leader {
@@ -160,7 +158,7 @@ impl Raft {
         heard.sort_unstable_by(|a, b| b.cmp(a));
         let needed = self.voters().majority().saturating_sub(usize::from(self.is_voter()));
         let last = heard.get(needed.checked_sub(1)?)?;
-        Some(last.saturating_add((self.config.timing.fetch_timeout / 2).saturating_mul(QUORUM_HALVES)))
+        Some(last.saturating_add(self.config.timing.quorum_timeout()))
     }
 
     /// What a majority of the voters has durably is committed, if a record of this epoch is among it: of earlier
@@ -207,14 +205,14 @@ impl Raft {
 
     /// Voters that have not fetched lately, so that they may not know who leads.
     fn unheard(&self, leader: &Leader) -> Vec<ReplicaKey> {
-        let since = self.moment.now.saturating_sub(self.config.timing.fetch_timeout / 2);
+        let since = self.moment.now.saturating_sub(self.config.timing.half_fetch_timeout());
         let heard = |key: &ReplicaKey| leader.progress.get(key).is_some_and(|progress| since <= progress.last_fetch);
         let asked = |key: &ReplicaKey| self.outbox.has(Purpose::BeginQuorumEpoch(*key));
         self.other_voters().into_iter().filter(|key| !heard(key) && !asked(key)).collect()
     }
 
     fn begin_epoch(&mut self) {
-        let again = self.after(self.config.timing.fetch_timeout / 2);
+        let again = self.after(self.config.timing.half_fetch_timeout());
         let Role::Leader(leader) = &self.role else { return };
         if !self.is_due(leader.begin_at) {
             return;
@@ -262,7 +260,7 @@ impl Raft {
         self.actions.push(Action::Resigned { epoch: leader.epoch });
         self.refuse_waiting(leader.waiting);
         if let Some(change) = leader.change {
-            self.refuse_voter_change(change);
+            self.refuse_voter_change(&change);
         }
     }
 

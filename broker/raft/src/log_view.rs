@@ -95,7 +95,7 @@ impl LogView {
     /// Of the last record; of the snapshot if there is none behind it; 0 in a log that never had any.
     pub(crate) fn last_epoch(&self) -> LeaderEpoch {
         let of_snapshot = self.snapshot.filter(|snapshot| snapshot.end_offset == self.end);
-        let before = self.epoch_before_start.or(of_snapshot.map(|snapshot| snapshot.epoch));
+        let before = self.epoch_before_start.or_else(|| of_snapshot.map(|snapshot| snapshot.epoch));
         self.epochs.last().map(|(epoch, _)| *epoch).or(before).unwrap_or_default()
     }
 

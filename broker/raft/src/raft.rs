@@ -47,7 +47,8 @@ impl Raft {
     pub fn start(config: Config, restored: Restored, moment: Moment) -> (Self, Vec<Action>) {
         let log = LogView::new(restored.log);
         // A snapshot is of committed records only.
-        let high_watermark = log.snapshot().map_or(log.start(), |snapshot| snapshot.end_offset.max(log.start()));
+        let high_watermark =
+            log.snapshot().map_or_else(|| log.start(), |snapshot| snapshot.end_offset.max(log.start()));
         let epoch = restored.election.epoch.max(log.last_epoch());
         let voted = restored.election.voted.filter(|_| epoch == restored.election.epoch);
         let mut raft = Self {
@@ -140,7 +141,7 @@ impl Raft {
 
     /// Up to where the log may be deleted.
     pub fn log_start_max(&self) -> Offset {
-        self.log.snapshot().map_or(self.log.start(), |snapshot| snapshot.end_offset)
+        self.log.snapshot().map_or_else(|| self.log.start(), |snapshot| snapshot.end_offset)
     }
 
     /// Those in force: of the last record that names any, committed or not.
@@ -204,15 +205,18 @@ impl Raft {
         let epoch = self.election.epoch;
         self.learn(response.leader());
         match (purpose, response) {
-            (Purpose::FindLeader, _) => {}
             (Purpose::Vote(voter), Response::Vote(response)) => self.on_vote_response(voter, &response),
             // What it answers is about an epoch that this very answer has ended.
             (Purpose::Fetch | Purpose::FetchSnapshot, _) if epoch != self.election.epoch => {}
-            (Purpose::Fetch, Response::Fetch { response, batches }) => self.on_fetch_response(response, &batches),
+            (Purpose::Fetch, Response::Fetch { response, batches }) => self.on_fetch_response(&response, &batches),
             (Purpose::FetchSnapshot, Response::FetchSnapshot { response, size, length }) => {
                 self.on_snapshot_response(&response, size, length);
             }
-            (Purpose::BeginQuorumEpoch(_) | Purpose::EndQuorumEpoch | Purpose::UpdateVoter, _) => {}
+            // Of the leadership it has told.
+            (
+                Purpose::FindLeader | Purpose::BeginQuorumEpoch(_) | Purpose::EndQuorumEpoch | Purpose::UpdateVoter,
+                _,
+            ) => {}
             // An answer to another question than was asked.
             (Purpose::Vote(_) | Purpose::Fetch | Purpose::FetchSnapshot, _) => {
                 self.on_failure(purpose, SendFailure::Unusable);

@@ -167,7 +167,7 @@ impl Raft {
         caught_up.is_some_and(|caught_up| since <= caught_up) || self.bug.is(Bug::NewVoterNotCaughtUp)
     }
 
-    pub(crate) fn refuse_voter_change(&mut self, change: VoterChange) {
+    pub(crate) fn refuse_voter_change(&mut self, change: &VoterChange) {
         self.answer_change(change.kind, change.token, Some(VoterChangeError::NotLeader));
     }
 

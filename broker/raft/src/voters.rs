@@ -67,7 +67,7 @@ impl VoterSet {
 
     /// How many voters are more than half.
     pub fn majority(&self) -> usize {
-        self.voters.len() / 2 + 1
+        self.voters.len().div_euclid(2).saturating_add(1)
     }
 
     /// The one voter there is, if there is one only.

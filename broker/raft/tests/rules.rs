@@ -1,4 +1,5 @@
 //! Single rules, each as a short story of one node.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic as tests do")]
 
 use std::time::Duration;
 
@@ -68,11 +69,11 @@ impl Node {
 
     fn ask(&mut self, request: Request) -> Answer {
         self.step(Event::Request { token: Token(1), request });
-        let answers = self.actions.iter().filter_map(|action| match action {
+        let mut answers = self.actions.iter().filter_map(|action| match action {
             Action::Answer { answer, .. } => Some(answer.clone()),
             _ => None,
         });
-        answers.last().expect("it is answered at once")
+        answers.next_back().expect("it is answered at once")
     }
 
     /// Those of the last step.

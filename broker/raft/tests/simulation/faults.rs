@@ -3,7 +3,7 @@
 use raft::{AddVoterRequest, Event, RemoveVoterRequest, ReplicaKey, Request, SendFailure, VoterSet};
 use std::time::Duration;
 
-use crate::node::{Node, Payload, directory, voter};
+use crate::node::{Node, Payload, directory};
 use crate::schedule::Theme;
 use crate::volume::Volume;
 use crate::world::{Happening, World};
@@ -54,11 +54,23 @@ impl World {
     fn stop_somehow(&mut self, index: usize) {
         match self.random.below(6) {
             0 | 1 => return self.pause(index),
-            2 => self.step(index, Event::Resign, Payload::Nothing),
+            2 => self.step(index, Event::Resign, &Payload::Nothing),
             _ => {}
         }
         self.kill(index);
+        if self.random.chance(300) && self.may_move() {
+            self.nodes[index].port += 1;
+        }
         self.restart_later(index);
+    }
+
+    /// A node may come back at another address when the last one that did so is known everywhere by its new one.
+    fn may_move(&self) -> bool {
+        let is_known = |voter: &raft::Voter| self.nodes.iter().any(|node| node.voter().endpoints == voter.endpoints);
+        self.nodes.iter().all(|node| {
+            let voters = node.volume.voters();
+            1 < voters.len() && voters.iter().all(is_known)
+        })
     }
 
     fn pause(&mut self, index: usize) {
@@ -132,33 +144,33 @@ impl World {
         let voters = self.nodes[leader].raft.as_ref().unwrap().voters().clone();
         let Some(request) = self.some_change(&voters) else { return };
         let token = self.new_token(leader, None, false);
-        self.step(leader, Event::Request { token, request }, Payload::Nothing);
+        self.step(leader, Event::Request { token, request }, &Payload::Nothing);
     }
 
     fn some_change(&mut self, voters: &VoterSet) -> Option<Request> {
         let mounted: Vec<_> = self.nodes.iter().map(Node::key).collect();
         let gone: Vec<_> = voters.keys().filter(|key| !mounted.contains(key)).collect();
-        let new: Vec<_> = mounted.iter().copied().filter(|key| voters.get(key.id).is_none()).collect();
+        let new: Vec<_> = self.nodes.iter().filter(|node| voters.get(node.id).is_none()).map(Node::voter).collect();
         let all: Vec<ReplicaKey> = voters.keys().collect();
         let removed = if gone.is_empty() || self.random.chance(200) { all } else { gone };
         if self.random.chance(500) && 1 < voters.len() || new.is_empty() {
             let key = *removed.get(self.random.index(removed.len()))?;
             return Some(Request::RemoveVoter(RemoveVoterRequest { key }));
         }
-        let key = new[self.random.index(new.len())];
+        let voter = new[self.random.index(new.len())].clone();
         let timeout = Duration::from_millis(self.random.between(100, 1000));
-        Some(Request::AddVoter(AddVoterRequest { voter: voter(key, crate::world::PORT), timeout }))
+        Some(Request::AddVoter(AddVoterRequest { voter, timeout }))
     }
 
     /// The node comes back with an empty volume, or with one that it had before.
     fn change_volume(&mut self, index: usize) {
         self.kill(index);
-        let shelf = self.nodes[index].shelf.len();
-        let next = if 0 < shelf && self.random.chance(500) {
-            let old = self.random.index(shelf);
+        let former = self.nodes[index].shelf.len();
+        let next = if 0 < former && self.random.chance(500) {
+            let old = self.random.index(former);
             self.nodes[index].shelf.swap_remove(old)
         } else {
-            Volume::new(directory(self.nodes[index].id, shelf + 1), None)
+            Volume::new(directory(self.nodes[index].id, former + 1), None)
         };
         self.mount(index, next);
         self.restart_later(index);
@@ -176,6 +188,7 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.note("heal");
         self.network.heal();
+        self.is_healed = true;
         self.schedule.faults_until = 0;
         self.schedule.slow_sync_permille = 0;
         self.schedule.records_per_fetch_max = 100;

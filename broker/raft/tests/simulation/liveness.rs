@@ -1,7 +1,7 @@
 //! When all works again, the quorum does too: somebody leads, everybody follows, new records are committed
 //! everywhere.
 
-use raft::Raft;
+use raft::{Raft, Voter};
 
 use crate::world::World;
 
@@ -18,7 +18,7 @@ impl World {
         if let Some(controller) = self.controller() {
             self.append(controller);
         }
-        self.wait_until(deadline, "the nodes do not agree on a log", World::agrees);
+        self.wait_until(deadline, "the nodes do not agree on a log", Self::agrees);
     }
 
     fn wait_until(&mut self, deadline: u64, otherwise: &str, is_so: impl Fn(&Self) -> bool) {
@@ -46,7 +46,9 @@ impl World {
                 && raft.high_watermark() == leader.log_end()
                 && raft.voters() == leader.voters()
         };
-        self.nodes.iter().all(|node| node.raft.as_ref().is_some_and(has_all))
+        // Who has moved is known by its new address.
+        let is_known = |voter: &Voter| self.nodes.iter().any(|node| node.voter() == *voter);
+        leader.voters().iter().all(is_known) && self.nodes.iter().all(|node| node.raft.as_ref().is_some_and(has_all))
     }
 
     fn state(&self, index: usize) -> String {

@@ -3,6 +3,7 @@
 //!
 //! `RAFT_SCHEDULES` is how many schedules run in all, `PROPTEST_RNG_SEED` which ones. A failure names its seed and
 //! theme; `replays_a_schedule` prints what happens in that of `RAFT_SEED` and `RAFT_THEME`.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
 #![expect(clippy::print_stdout, reason = "a schedule is printed when it is asked for")]
 
 mod facts;

@@ -21,7 +21,7 @@ pub(crate) const LISTENER: &str = "CONTROLLER";
 pub(crate) enum Payload {
     #[default]
     Nothing,
-    Records(Rc<Vec<Entry>>),
+    Records(Rc<[Entry]>),
     Snapshot(Rc<Snapshot>),
 }
 
@@ -93,6 +93,10 @@ impl Node {
 
     pub(crate) fn address(&self) -> Address {
         address(self.id, self.port)
+    }
+
+    pub(crate) fn has_host(&self, other: &Address) -> bool {
+        self.address().host == other.host
     }
 
     pub(crate) fn voter(&self) -> Voter {

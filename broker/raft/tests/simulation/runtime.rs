@@ -9,7 +9,7 @@ use raft::{
 };
 
 use crate::facts::Fact;
-use crate::node::Payload;
+use crate::node::{Node, Payload};
 use crate::volume::{Entry, Snapshot, offset, position};
 use crate::world::{Asked, Happening, Waiting, World};
 
@@ -42,7 +42,7 @@ impl World {
             Action::AppendFetched { base_offset, end_offset } => {
                 let Payload::Records(entries) = payload else { panic!("nothing was fetched") };
                 let entries = entries[..offset(end_offset) - offset(base_offset)].to_vec();
-                self.write(index, base_offset, entries);
+                self.write(index, base_offset, &entries);
             }
             Action::Truncate { end_offset, generation } => {
                 self.nodes[index].generation = generation;
@@ -81,7 +81,7 @@ impl World {
         }
         let last = entries.len() - 1;
         entries[..last].iter_mut().for_each(|entry| entry.ends_batch = false);
-        self.write(index, base, entries);
+        self.write(index, base, &entries);
     }
 
     /// The active controller has decided something.
@@ -89,15 +89,15 @@ impl World {
         let Some(leading) = self.nodes[index].raft.as_ref().and_then(raft::Raft::leading) else { return };
         let value = self.random.next();
         let entry = self.nodes[index].volume.next_entry(value, leading.epoch, None, None);
-        self.write(index, leading.base_offset, vec![entry]);
-        self.step(index, Event::Appended { end_offset: leading.base_offset.advance(1) }, Payload::Nothing);
+        self.write(index, leading.base_offset, &[entry]);
+        self.step(index, Event::Appended { end_offset: leading.base_offset.advance(1) }, &Payload::Nothing);
     }
 
-    fn write(&mut self, index: usize, base: Offset, entries: Vec<Entry>) {
+    fn write(&mut self, index: usize, base: Offset, entries: &[Entry]) {
         let first = offset(base);
         assert_eq!(first, self.nodes[index].volume.log.end(), "the engine's log is the runtime's");
-        self.nodes[index].volume.append(entries.clone());
-        for (at, entry) in (first..).zip(&entries) {
+        self.nodes[index].volume.append(entries.to_vec());
+        for (at, entry) in (first..).zip(entries) {
             self.see(&Fact::Appended { node: index, offset: at, entry });
         }
         self.sync(index);
@@ -113,8 +113,8 @@ impl World {
 
     fn disk_latency(&mut self, index: usize) -> u64 {
         let most = if self.nodes[index].is_slow_disk { 80_000 } else { 3000 };
-        let is_overtaken = self.random.chance(self.schedule.slow_sync_permille);
-        self.random.between(200, if is_overtaken { 300_000 } else { most })
+        let is_overtaken = self.nodes[index].is_leading() && self.random.chance(self.schedule.slow_sync_permille);
+        self.random.between(200, if is_overtaken { 1_000_000 } else { most })
     }
 
     fn write_snapshot(&mut self, index: usize, id: SnapshotId, position: i64) {
@@ -139,7 +139,9 @@ impl World {
             self.nodes[from].fetch = Some((id, self.nodes[from].clock.local(self.now)));
         }
         let asked = Asked { from, incarnation: self.nodes[from].incarnation, id };
-        let Some(target) = self.nodes.iter().position(|node| node.address() == to.address) else {
+        // In a healed world even an old address leads to the node.
+        let is_found = |node: &Node| node.address() == to.address || (self.is_healed && node.has_host(&to.address));
+        let Some(target) = self.nodes.iter().position(is_found) else {
             return self.fail(asked, from, SendFailure::Refused);
         };
         if self.network.is_cut(from, target) || self.network.loses(&mut self.random) {
@@ -172,7 +174,7 @@ impl World {
         }
         let is_pre_vote = matches!(&request, Request::Vote(vote) if vote.pre_vote);
         let token = self.new_token(to, Some(asked), is_pre_vote);
-        self.step(to, Event::Request { token, request }, Payload::Nothing);
+        self.step(to, Event::Request { token, request }, &Payload::Nothing);
     }
 
     pub(crate) fn new_token(&mut self, at: usize, asked: Option<Asked>, is_pre_vote: bool) -> Token {
@@ -216,7 +218,7 @@ impl World {
                 let entries = volume.log.read(from, to);
                 assert_eq!(entries.len(), to - from, "the leader has what it says it has");
                 let batches = summaries(from, &entries);
-                (Response::Fetch { response, batches }, Payload::Records(Rc::new(entries)))
+                (Response::Fetch { response, batches }, Payload::Records(entries.into()))
             }
             Answer::FetchSnapshot(mut response) => {
                 let found = volume.snapshot.clone().filter(|snapshot| snapshot.id == response.id);
@@ -254,10 +256,10 @@ impl World {
         let chain = self.nodes[index].volume.log.chain_before(offset(end)).unwrap();
         let id = SnapshotId { end_offset: end, epoch };
         self.nodes[index].volume.write_snapshot(Snapshot { id, quorum, chain });
-        self.step(index, Event::SnapshotWritten { id }, Payload::Nothing);
+        self.step(index, Event::SnapshotWritten { id }, &Payload::Nothing);
         if self.random.chance(700) && self.nodes[index].raft.is_some() {
             self.nodes[index].volume.advance_start(offset(end));
-            self.step(index, Event::LogStartAdvanced { offset: end }, Payload::Nothing);
+            self.step(index, Event::LogStartAdvanced { offset: end }, &Payload::Nothing);
         }
     }
 }

@@ -87,6 +87,7 @@ pub(crate) struct World {
     pub(crate) last_token: u64,
     pub(crate) invariants: Invariants,
     pub(crate) violation: Option<String>,
+    pub(crate) is_healed: bool,
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
     trace: Option<Trace>,
@@ -124,6 +125,7 @@ impl World {
             last_token: 0,
             invariants: Invariants::default(),
             violation: None,
+            is_healed: false,
             queue: BTreeMap::new(),
             sequence: 0,
             trace: None,
@@ -188,13 +190,12 @@ impl World {
         }
         match happening {
             Happening::Alarm { node, alarm } if self.nodes[node].alarm == alarm => {
-                self.step(node, Event::Timer, Payload::Nothing);
+                self.step(node, Event::Timer, &Payload::Nothing);
             }
-            Happening::Alarm { .. } => {}
             Happening::Request { to, asked, request } => self.receive(to, asked, request),
             Happening::Outcome { to, incarnation, event, payload } if self.is_same_process(to, incarnation) => {
                 self.nodes[to].hear(&event, self.now);
-                self.step(to, event, payload);
+                self.step(to, event, &payload);
             }
             Happening::ElectionDurable { node, incarnation } if self.is_same_process(node, incarnation) => {
                 self.nodes[node].volume.sync_election();
@@ -206,7 +207,7 @@ impl World {
             {
                 self.nodes[node].volume.sync(changes);
                 let end_offset = crate::volume::position(end);
-                self.step(node, Event::Persisted { end_offset, generation }, Payload::Nothing);
+                self.step(node, Event::Persisted { end_offset, generation }, &Payload::Nothing);
             }
             Happening::SnapshotChecked { node, incarnation, snapshot, is_damaged }
                 if self.is_same_process(node, incarnation) =>
@@ -214,13 +215,14 @@ impl World {
                 let id = snapshot.id;
                 let finished = Event::SnapshotFinished { id, quorum: snapshot.quorum.clone() };
                 let event = if is_damaged { Event::SnapshotDamaged { id } } else { finished };
-                self.step(node, event, Payload::Snapshot((*snapshot).into()));
+                self.step(node, event, &Payload::Snapshot((*snapshot).into()));
             }
             Happening::Restart { node, incarnation } => self.restart(node, incarnation),
             Happening::Propose => self.propose(),
             Happening::Fault => self.fault(),
-            // What was meant for a process that is no more.
-            Happening::Outcome { .. }
+            // What was meant for a process that is no more, or has another alarm.
+            Happening::Alarm { .. }
+            | Happening::Outcome { .. }
             | Happening::ElectionDurable { .. }
             | Happening::Synced { .. }
             | Happening::SnapshotChecked { .. } => {}
@@ -247,10 +249,10 @@ impl World {
         node.raft = Some(raft);
         self.note(("start", index, self.nodes[index].key()));
         self.see(&Fact::Started { node: index });
-        self.do_all(index, actions, Payload::Nothing);
+        self.do_all(index, actions, &Payload::Nothing);
     }
 
-    pub(crate) fn step(&mut self, index: usize, event: Event, payload: Payload) {
+    pub(crate) fn step(&mut self, index: usize, event: Event, payload: &Payload) {
         self.note((index, &event));
         let node = &mut self.nodes[index];
         let moment = node.moment(self.now, &mut self.random);
@@ -259,7 +261,7 @@ impl World {
         self.do_all(index, actions, payload);
     }
 
-    fn do_all(&mut self, index: usize, actions: Vec<raft::Action>, payload: Payload) {
+    fn do_all(&mut self, index: usize, actions: Vec<raft::Action>, payload: &Payload) {
         self.note((index, &actions));
         let node = &mut self.nodes[index];
         node.todo.extend(actions.into_iter().map(|action| (action, payload.clone())));
