@@ -33,7 +33,9 @@ impl Raft {
         self.election.leader = None;
         // Nodes that lose their leader together do not all ask the same one.
         let ask_next = usize::try_from(self.moment.random >> 32).unwrap_or_default();
-        self.become_role(Role::Unattached(Unattached { campaign_at, ask_at: self.moment.now, ask_next }));
+        // A voter finds the leader by its campaign, too.
+        let ask_at = if self.may_campaign() { self.after(ASK_INTERVAL) } else { self.moment.now };
+        self.become_role(Role::Unattached(Unattached { campaign_at, ask_at, ask_next }));
     }
 
     /// Another node knows a later epoch. Its candidate or leader is given time.
@@ -50,6 +52,8 @@ impl Raft {
     }
 
     pub(crate) fn persist_election(&mut self) {
+        // A vote for a new epoch is one write.
+        self.actions.pop_if(|last| matches!(last, Action::PersistElection(_)));
         self.actions.push(Action::PersistElection(self.election));
     }
 

@@ -50,7 +50,7 @@ pub(crate) struct Node {
     pub(crate) is_slow_disk: bool,
     /// Of the log, as the engine numbers them.
     pub(crate) generation: LogGeneration,
-    /// The last fetch, and when it was sent.
+    /// The last fetch of a follower, and when it was sent.
     pub(crate) fetch: Option<(RequestId, Duration)>,
     /// When the leader last answered a fetch, in which epoch: the node's own time.
     pub(crate) heard: Option<(LeaderEpoch, Duration)>,

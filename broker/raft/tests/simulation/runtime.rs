@@ -135,7 +135,7 @@ impl World {
     }
 
     fn send(&mut self, from: usize, id: RequestId, to: &Destination, request: &Request) {
-        if matches!(request, Request::Fetch(_)) {
+        if matches!(request, Request::Fetch(fetch) if !fetch.wait_max.is_zero()) {
             self.nodes[from].fetch = Some((id, self.nodes[from].clock.local(self.now)));
         }
         let asked = Asked { from, incarnation: self.nodes[from].incarnation, id };
