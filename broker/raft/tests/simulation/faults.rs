@@ -18,8 +18,13 @@ impl World {
         self.weather();
         let leader = self.nodes.iter().position(Node::is_leading).filter(|_| self.random.chance(300));
         let index = leader.unwrap_or_else(|| self.random.index(self.nodes.len()));
-        let theme = if self.random.chance(650) { self.schedule.theme } else { Theme::All };
+        let theme = if self.random.chance(if self.schedule.theme == Theme::Elections { 950 } else { 650 }) {
+            self.schedule.theme
+        } else {
+            Theme::All
+        };
         match theme {
+            Theme::Elections => self.lose_leader(),
             Theme::Crashes => self.stop_somehow(index),
             Theme::PowerCuts => self.cut_power(index),
             Theme::Partitions => self.partition(),
@@ -48,6 +53,25 @@ impl World {
             self.network.worsen(&mut self.random);
         } else {
             self.network.calm();
+        }
+    }
+
+    /// When it has sent something to one follower or another.
+    fn lose_leader(&mut self) {
+        let nodes = self.nodes.len();
+        let Some(leader) = self.nodes.iter().rposition(Node::is_leading) else { return };
+        match self.random.below(4) {
+            0 | 1 => {
+                self.kill(leader);
+                let incarnation = self.nodes[leader].incarnation;
+                let wait = self.random.between(1000, 300_000);
+                self.after(wait, Happening::Restart { node: leader, incarnation });
+            }
+            2 => self.network.isolate(leader, nodes),
+            _ => self.network.split(&mut self.random, nodes),
+        }
+        if self.random.chance(400) {
+            self.network.heal_links();
         }
     }
 

@@ -59,6 +59,11 @@ fn run_share(theme: Theme) {
 }
 
 #[test]
+fn survives_short_leaderships() {
+    run_share(Theme::Elections);
+}
+
+#[test]
 fn survives_crashes() {
     run_share(Theme::Crashes);
 }

@@ -138,7 +138,10 @@ impl Node {
                 let is_of_epoch = response.leader.epoch == raft.epoch();
                 self.heard = (is_expected && is_news && is_of_epoch).then(|| (raft.epoch(), now));
             }
-            Event::RequestFailed { .. } => self.heard = None,
+            Event::Response { response: Response::FetchSnapshot { response, .. }, .. } if response.error.is_none() => {}
+            Event::Response { response: Response::FetchSnapshot { .. }, .. } | Event::RequestFailed { .. } => {
+                self.heard = None;
+            }
             _ => {}
         }
     }

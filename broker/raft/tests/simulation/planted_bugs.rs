@@ -11,22 +11,22 @@ use crate::{number, run};
 const SEEDS_MAX: u64 = 500;
 
 const CAUGHT: [(Bug, Theme, u64); 16] = [
-    (Bug::VoteNotPersisted, Theme::Crashes, 0),
-    (Bug::VoteWithoutLogComparison, Theme::Crashes, 0),
-    (Bug::VoteTwiceInAnEpoch, Theme::Crashes, 0),
+    (Bug::VoteNotPersisted, Theme::Elections, 0),
+    (Bug::VoteWithoutLogComparison, Theme::Elections, 0),
+    (Bug::VoteTwiceInAnEpoch, Theme::PowerCuts, 0),
     (Bug::VoteOfForeignDirectory, Theme::Volumes, 0),
-    (Bug::AcknowledgementOfForeignDirectory, Theme::Volumes, 0),
-    (Bug::AcknowledgementBeforePersisted, Theme::PowerCuts, 0),
-    (Bug::PersistedOfEarlierGeneration, Theme::Partitions, 0),
-    (Bug::CommitOfPriorEpochByCounting, Theme::Partitions, 0),
-    (Bug::HighWatermarkGoesBack, Theme::VoterChanges, 0),
-    (Bug::TruncationKeepsVoters, Theme::VoterChanges, 0),
-    (Bug::TruncationToHighWatermark, Theme::Crashes, 0),
+    (Bug::AcknowledgementOfForeignDirectory, Theme::All, 9),
+    (Bug::AcknowledgementBeforePersisted, Theme::Elections, 0),
+    (Bug::PersistedOfEarlierGeneration, Theme::Partitions, 21),
+    (Bug::CommitOfPriorEpochByCounting, Theme::Elections, 278),
+    (Bug::HighWatermarkGoesBack, Theme::All, 7),
+    (Bug::TruncationKeepsVoters, Theme::Volumes, 8),
+    (Bug::TruncationToHighWatermark, Theme::Elections, 10),
     (Bug::VoterChangeBeforeCommit, Theme::VoterChanges, 0),
     (Bug::TwoVoterChanges, Theme::VoterChanges, 0),
-    (Bug::NewVoterNotCaughtUp, Theme::VoterChanges, 0),
-    (Bug::NoCheckQuorum, Theme::Partitions, 0),
-    (Bug::PreVoteIgnoresLiveLeader, Theme::Partitions, 0),
+    (Bug::NewVoterNotCaughtUp, Theme::VoterChanges, 48),
+    (Bug::NoCheckQuorum, Theme::Crashes, 0),
+    (Bug::PreVoteIgnoresLiveLeader, Theme::Elections, 0),
 ];
 
 /// What gave it away, if anything did. An assertion of the engine does too.

@@ -5,6 +5,8 @@ use crate::random::Random;
 /// What goes wrong in it. Each kind has schedules that concentrate on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Theme {
+    /// Leaders lost as soon as they lead, with little of what they appended on other disks.
+    Elections,
     /// Processes killed, paused, stopped.
     Crashes,
     /// Machines lose power, and with it what was not synced.
@@ -18,7 +20,8 @@ pub(crate) enum Theme {
     All,
 }
 
-pub(crate) const THEMES: [Theme; 7] = [
+pub(crate) const THEMES: [Theme; 8] = [
+    Theme::Elections,
     Theme::Crashes,
     Theme::PowerCuts,
     Theme::Partitions,
@@ -51,16 +54,17 @@ impl Schedule {
         let mut random = Random::new(seed ^ 0x5eed);
         let voters = [1, 2, 3, 3, 3, 3, 4, 5, 5][random.index(9)];
         let changes = matches!(theme, Theme::VoterChanges | Theme::Volumes | Theme::All);
+        let elects = theme == Theme::Elections;
         Self {
             seed,
             theme,
             voters: if changes { voters } else { voters.max(3) },
             observers: usize::try_from(random.below(if changes { 3 } else { 2 })).unwrap(),
             faults_until: random.between(2_000_000, 6_000_000),
-            fault_every_micros: [30_000, 80_000, 200_000, 500_000][random.index(4)],
+            fault_every_micros: if elects { 60_000 } else { [30_000, 80_000, 200_000, 500_000][random.index(4)] },
             propose_every_micros: random.between(5_000, 80_000),
             clock_drift_permille: [0, 20, 100][random.index(3)],
-            records_per_fetch_max: [1, 2, 5, 30][random.index(4)],
+            records_per_fetch_max: if elects { 1 } else { [1, 2, 5, 30][random.index(4)] },
             slow_sync_permille: [0, 50, 200][random.index(3)],
             bad_weather_permille: [0, 300, 900][random.index(3)],
         }
