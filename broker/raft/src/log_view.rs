@@ -252,3 +252,7 @@ impl LogView {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "log_view_test.rs"]
+mod tests;
