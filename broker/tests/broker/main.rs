@@ -19,7 +19,6 @@ mod hostile;
 mod management_api;
 mod many_partitions;
 mod network;
-mod nodes;
 mod positions;
 mod produce_rules;
 mod quorum;

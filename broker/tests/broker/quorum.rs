@@ -142,9 +142,10 @@ fn what_contradicts_the_quorum_is_refused_and_leaves_it_as_it_is() {
         assert_eq!(wire.call(1, &request).topics[0].partitions[0].error_code, error.code());
     }
 
-    let last = RemoveRaftVoterRequest::default().with_voter_id(1).with_voter_directory_id(directory);
+    let last =
+        RemoveRaftVoterRequest::default().with_cluster_id(None).with_voter_id(1).with_voter_directory_id(directory);
     assert_eq!(wire.call(0, &last).error_code, ResponseError::InvalidRequest.code(), "somebody has to vote");
-    let nobody = AddRaftVoterRequest::default().with_voter_id(2);
+    let nobody = AddRaftVoterRequest::default().with_cluster_id(None).with_voter_id(2);
     assert_eq!(wire.call(0, &nobody).error_code, ResponseError::InvalidRequest.code());
     create(&mut Wire::connect(site.port), "t", &[]);
     assert!(broker.stop().success());
