@@ -20,70 +20,78 @@ use crate::harness::{Broker, command, eventually, free_port};
 const CLUSTER: &str = "4L6g3nShT-eMCtK--X86sw";
 const TOKEN: &str = "right";
 
-struct Node {
-    id: i32,
-    port: u16,
-    controller_port: u16,
+pub(crate) struct Node {
+    pub(crate) id: i32,
+    pub(crate) port: u16,
+    pub(crate) controller_port: u16,
     management_port: u16,
     config: PathBuf,
 }
 
-struct Cluster {
-    directory: TempDir,
-    nodes: Vec<Node>,
+pub(crate) struct Cluster {
+    pub(crate) directory: TempDir,
+    pub(crate) nodes: Vec<Node>,
+    settings: String,
 }
 
 impl Cluster {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// With these settings on top.
+    pub(crate) fn with(settings: &[&str]) -> Self {
         let directory = TempDir::new().unwrap();
         fs::write(directory.path().join("tokens"), TOKEN).unwrap();
-        let nodes: Vec<_> = (1..=3)
-            .map(|id| Node {
-                id,
-                port: free_port(),
-                controller_port: free_port(),
-                management_port: free_port(),
-                config: directory.path().join(format!("{id}.properties")),
-            })
-            .collect();
-        let servers: Vec<_> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.controller_port)).collect();
+        let nodes: Vec<_> = (1..=3).map(|id| Node::new(id, &directory)).collect();
         let voters: Vec<_> = nodes
             .iter()
             .map(|node| {
                 format!("{0}@127.0.0.1:{1}:0000000{0}-0000-4000-8000-00000000000{0}", node.id, node.controller_port)
             })
             .collect();
-        let cluster = Self { directory, nodes };
+        let cluster = Self { directory, nodes, settings: settings.join("\n") };
         for node in &cluster.nodes {
-            fs::write(&node.config, cluster.properties(node, &servers.join(","))).unwrap();
-            let formatted = command()
-                .args(["format", "--cluster-id", CLUSTER, "--initial-controllers", &voters.join(","), "--config"])
-                .arg(&node.config)
-                .output()
-                .unwrap();
-            assert!(formatted.status.success(), "{formatted:?}");
+            cluster.format(node, &["--initial-controllers", &voters.join(",")]);
         }
         cluster
     }
 
-    fn properties(&self, node: &Node, servers: &str) -> String {
+    /// One that is no voter, formatted to join.
+    pub(crate) fn joining(&self, id: i32) -> Node {
+        let node = Node::new(id, &self.directory);
+        self.format(&node, &["--no-initial-controllers"]);
+        node
+    }
+
+    fn format(&self, node: &Node, voters: &[&str]) {
+        fs::write(&node.config, self.properties(node)).unwrap();
+        let mut format = command();
+        format.args(["format", "--cluster-id", CLUSTER, "--config"]).arg(&node.config).args(voters);
+        let formatted = format.output().unwrap();
+        assert!(formatted.status.success(), "{formatted:?}");
+    }
+
+    fn properties(&self, node: &Node) -> String {
         let Node { id, port, controller_port, management_port, .. } = node;
+        let servers = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.controller_port));
+        let (servers, settings) = (servers.collect::<Vec<_>>().join(","), &self.settings);
         let directory = self.directory.path().display();
         format!(
             "process.roles=broker,controller\nnode.id={id}\ncontroller.quorum.bootstrap.servers={servers}\n\
              listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
              inter.broker.listener.name=PLAINTEXT\ncontroller.listener.names=CONTROLLER\nlog.dirs={directory}/{id}\n\
              default.replication.factor=1\nmin.insync.replicas=1\nmillrace.management.tokens.file={directory}/tokens\n\
-             millrace.management.listener=127.0.0.1:{management_port}\n"
+             millrace.management.listener=127.0.0.1:{management_port}\n{settings}\n"
         )
     }
 
-    fn start(&self, node: &Node) -> Broker {
+    pub(crate) fn start(&self, node: &Node) -> Broker {
         let arguments = ["--config".to_owned(), node.config.display().to_string()];
         Broker::spawn(&arguments, self.directory.path(), node.port)
     }
 
-    fn start_all(&self) -> Vec<Broker> {
+    pub(crate) fn start_all(&self) -> Vec<Broker> {
         let brokers = self.nodes.iter().map(|node| self.start(node)).collect();
         for node in &self.nodes {
             eventually("every node knows three brokers", || (node.brokers() == 3).then_some(()));
@@ -105,6 +113,11 @@ impl Cluster {
 }
 
 impl Node {
+    fn new(id: i32, directory: &TempDir) -> Self {
+        let config = directory.path().join(format!("{id}.properties"));
+        Self { id, port: free_port(), controller_port: free_port(), management_port: free_port(), config }
+    }
+
     fn is_ready(&self) -> bool {
         std::net::TcpStream::connect(("127.0.0.1", self.management_port)).is_ok()
             && get(self.management_port, "/readyz", None).status == 200

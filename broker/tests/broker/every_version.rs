@@ -44,7 +44,7 @@ struct Client {
     produced: i64,
 }
 
-fn versions(api_name: &str) -> impl Iterator<Item = i16> {
+fn versions(api_name: &str) -> impl Iterator<Item = i16> + Clone {
     let api = api::APIS.iter().find(|api| api.name == api_name).unwrap();
     api.versions.first..=api.versions.last
 }

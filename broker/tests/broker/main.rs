@@ -22,3 +22,4 @@ mod network;
 mod positions;
 mod produce_rules;
 mod quorum;
+mod voters;

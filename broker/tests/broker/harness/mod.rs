@@ -57,7 +57,7 @@ pub(crate) fn command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_millrace-broker"))
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
