@@ -1,7 +1,11 @@
-//! The brokers' management API, as far as the operator uses it: what a broker says of itself, what the controller
-//! says of the cluster, the call that formats an empty volume, and the one that asks whether a broker may restart.
+//! What the operator asks the brokers. By their management API: what a broker says of itself, what the controller says
+//! of the cluster, the call that formats an empty volume, and the one that asks whether a broker may restart. By
+//! Kafka's protocol: the options of all brokers.
 
 mod http;
+mod kafka;
+
+use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -30,6 +34,9 @@ pub trait BrokerAdmin: Send + Sync + std::fmt::Debug {
     fn broker(&self, target: AdminTarget) -> BoxFuture<'_, Result<BrokerView, AdminError>>;
     fn cluster(&self, target: AdminTarget) -> BoxFuture<'_, Result<ClusterView, AdminError>>;
     fn format(&self, target: AdminTarget, request: FormatRequest) -> BoxFuture<'_, Result<(), AdminError>>;
+    /// The options that are set for all brokers, in the metadata.
+    fn options(&self, target: AdminTarget) -> BoxFuture<'_, Result<BTreeMap<String, String>, AdminError>>;
+    fn set_options(&self, target: AdminTarget, changes: Vec<OptionChange>) -> BoxFuture<'_, Result<(), AdminError>>;
     /// Asking again renews the grant.
     fn restart_grant(
         &self,
@@ -46,6 +53,8 @@ pub enum AdminError {
     Unreachable { url: String, reason: String },
     #[error("{url}: answered {status}: {detail}")]
     Refused { url: String, status: u16, detail: String },
+    #[error("{url}: {reason}")]
+    Kafka { url: String, reason: String },
     /// Another broker decides, if the one that was asked knows which.
     #[error("{url}: is not the active controller")]
     NotController { url: String, controller: Option<i32> },
@@ -68,7 +77,11 @@ pub struct BrokerView {
 pub enum BrokerState {
     Unformatted,
     Recovering,
+    /// Has the metadata, and is not yet counted on.
+    Registering,
     Running,
+    /// Hands over what it leads.
+    Leaving,
     /// Anything else: on the way up or down.
     #[default]
     #[serde(other)]
@@ -147,6 +160,13 @@ pub struct InitialVoter {
     pub endpoint: String,
 }
 
+/// An option of all brokers. `None`: it is no longer set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionChange {
+    pub name: String,
+    pub value: Option<String>,
+}
+
 /// `POST /v1/restart-grants`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -164,4 +184,6 @@ pub struct RestartGrant {
     /// Partitions that the broker still leads and others could.
     pub leaders_left: u64,
     pub safe_to_stop: bool,
+    /// What has come up since it was granted.
+    pub obstacles: Vec<String>,
 }

@@ -148,6 +148,10 @@ impl Executor<'_> {
             Step::Apply(manifest) => self.apply(manifest).await,
             Step::Grow(manifest) | Step::Annotate(manifest) => self.merge(manifest).await,
             Step::Delete(manifest) => self.delete(manifest).await,
+            Step::SetOptions { target, changes } => {
+                let set = self.admin.set_options(target.clone(), changes.clone()).await;
+                set.map_err(|source| StepError::Broker { what: step.to_string(), source })
+            }
             Step::Restart { broker, pod, uid, grant, .. } => {
                 if let Some(call) = grant {
                     let asked = grant::ask(self.admin, call).await;

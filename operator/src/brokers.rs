@@ -66,7 +66,7 @@ fn is_known(observed: &Observed, id: BrokerId, directory: DirectoryId, view: Opt
     let statuses = observed.cluster.status.iter().flat_map(|status| &status.brokers);
     let reported = statuses.filter(|broker| broker.id == id.0).any(|broker| same(&broker.directory_id));
     let answers = view.is_some_and(|view| match view.state {
-        BrokerState::Running | BrokerState::Recovering => true,
+        BrokerState::Running | BrokerState::Registering | BrokerState::Leaving | BrokerState::Recovering => true,
         BrokerState::Other => same(&view.directory_id),
         BrokerState::Unformatted => false,
     });
@@ -100,6 +100,8 @@ fn running(
             (BrokerPhase::Recovering, Some(message))
         }
         BrokerState::Running if is_ready(pod) => (BrokerPhase::Running, None),
+        BrokerState::Leaving => (BrokerPhase::Stopping, Some("hands over what it leads".to_owned())),
+        BrokerState::Registering => (BrokerPhase::Starting, Some("waits for the controller to count on it".to_owned())),
         BrokerState::Running if is_fenced(observed, id) => {
             (BrokerPhase::Starting, Some("runs; the controller does not count on it yet".to_owned()))
         }

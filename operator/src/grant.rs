@@ -45,15 +45,21 @@ pub async fn ask(admin: &dyn BrokerAdmin, call: &GrantCall) -> Result<Result<(),
         Err(refusal) => return Ok(Err(refusal)),
     };
     if !first.safe_to_stop {
-        let left = first.leaders_left;
-        return Ok(Err(format!("{left} partitions that it leads are handed over first")));
+        return Ok(Err(what_is_left(&first)));
     }
     Ok(match attempt(admin, call).await? {
         Ok(again) if again.controller_epoch != first.controller_epoch => Err("the controller changed".to_owned()),
-        Ok(again) if !again.safe_to_stop => Err("it was given partitions to lead again".to_owned()),
+        Ok(again) if !again.safe_to_stop => Err(what_is_left(&again)),
         Ok(_) => Ok(()),
         Err(refusal) => Err(refusal),
     })
+}
+
+fn what_is_left(grant: &RestartGrant) -> String {
+    if grant.obstacles.is_empty() {
+        return format!("{} partitions that it leads are handed over first", grant.leaders_left);
+    }
+    grant.obstacles.join("; ")
 }
 
 async fn attempt(admin: &dyn BrokerAdmin, call: &GrantCall) -> Result<Result<RestartGrant, String>, AdminError> {

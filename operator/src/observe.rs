@@ -47,6 +47,8 @@ pub struct Observed {
     pub view: Option<ClusterView>,
     /// Who that broker is.
     pub view_of: Option<BrokerId>,
+    /// The options of all brokers, from the same one.
+    pub options: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,7 @@ impl Observed {
             brokers: BTreeMap::new(),
             view: None,
             view_of: None,
+            options: None,
         }
     }
 
@@ -213,6 +216,9 @@ async fn ask_brokers(admin: &dyn BrokerAdmin, observed: &mut Observed) {
             (observed.view, observed.view_of) = (Some(view), Some(id));
         }
     }
+    if let Some(target) = observed.view_of.and_then(|id| observed.targets().remove(&id)) {
+        observed.options = admin.options(target).await.ok();
+    }
 }
 
 async fn ask_broker(
@@ -221,8 +227,10 @@ async fn ask_broker(
     target: AdminTarget,
 ) -> (BrokerId, Result<BrokerView, AdminError>, Option<ClusterView>) {
     let broker = admin.broker(target.clone()).await;
-    let runs = broker.as_ref().is_ok_and(|view| view.state == BrokerState::Running);
-    let view = if runs { admin.cluster(target).await.ok() } else { None };
+    let has_metadata = |view: &BrokerView| {
+        matches!(view.state, BrokerState::Registering | BrokerState::Running | BrokerState::Leaving)
+    };
+    let view = if broker.as_ref().is_ok_and(has_metadata) { admin.cluster(target).await.ok() } else { None };
     (id, broker, view)
 }
 

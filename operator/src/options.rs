@@ -1,6 +1,6 @@
 //! Which broker options a manifest may set. Names, types and ranges are Kafka's, from the table the broker reads.
 
-use protocol::config::{ConfigError, Scope, validate};
+use protocol::config::{ConfigError, Dynamic, Scope, lookup, validate};
 
 /// Options the operator renders itself, and where to say it instead.
 const OWNED: [(&str, &str); 14] = [
@@ -21,6 +21,19 @@ const OWNED: [(&str, &str); 14] = [
 ];
 
 const OWNED_PREFIXES: [&str; 4] = ["config.providers", "millrace.format", "millrace.management.", "millrace.rack."];
+
+/// Whether the option has one value in the metadata that all brokers follow without a restart. What a file says of it
+/// counts at most for the first start of a cluster.
+pub fn is_dynamic(name: &str) -> bool {
+    lookup(Scope::Broker, name)
+        .is_some_and(|option| matches!(option.dynamic, Dynamic::ClusterWide | Dynamic::ClusterOnly))
+}
+
+/// Whether two ways to write a value are the same.
+pub fn same(name: &str, one: &str, other: &str) -> bool {
+    let value = |raw: &str| validate(Scope::Broker, name, raw).ok();
+    one == other || value(one).is_some_and(|one| value(other) == Some(one))
+}
 
 /// Whether the option may be set, and to this value; otherwise what is wrong.
 pub fn check(name: &str, raw: &str) -> Result<(), String> {

@@ -6,9 +6,10 @@
 //! 3. account, Secret and Services: nothing depends on anything else, and node ports get known
 //! 4. the rendered options, then the StatefulSet and the disruption budget that refer to them
 //! 5. formatting of empty volumes that never held data
-//! 6. one restart, once nothing is left to do but repairs of what others keep changing, and the StatefulSet controller has seen the template
-//! 7. removal of what nothing refers to any more
-//! 8. the claims: what is noted on them, their growth. Last, as the storage may refuse to grow for ever
+//! 6. options that need no restart
+//! 7. one restart, once nothing is left to do but repairs of what others keep changing, and the StatefulSet controller has seen the template
+//! 8. removal of what nothing refers to any more
+//! 9. the claims: what is noted on them, their growth. Last, as the storage may refuse to grow for ever
 
 mod claims;
 mod restarts;
@@ -22,13 +23,14 @@ use kube::ResourceExt as _;
 use protocol::types::{BrokerId, ClusterId};
 use uuid::Uuid;
 
-use crate::admin::{AdminTarget, FormatRequest, ManagementToken};
+use crate::admin::{AdminTarget, FormatRequest, ManagementToken, OptionChange};
 use crate::brokers::Broker;
 use crate::crd::{KafkaClusterStatus, condition};
 use crate::grant::GrantCall;
 use crate::manifest::{Manifest, ObjectKey, covers};
 use crate::names::{ANNOTATION_CLUSTER_ID, ANNOTATION_ZONE};
 use crate::observe::Observed;
+use crate::options;
 use crate::render::{self, ClaimNotes, Evictions, NodePorts, RenderedConfig, StatefulSetTemplate};
 use crate::restart::RestartReason;
 use crate::status::{self, Verdict};
@@ -69,6 +71,10 @@ pub enum Step {
         target: AdminTarget,
         request: FormatRequest,
     },
+    SetOptions {
+        target: AdminTarget,
+        changes: Vec<OptionChange>,
+    },
     Restart {
         broker: BrokerId,
         pod: String,
@@ -88,6 +94,13 @@ impl fmt::Display for Step {
             Self::Grow(manifest) => write!(f, "grow {}", manifest.key()),
             Self::Annotate(manifest) => write!(f, "annotate {}", manifest.key()),
             Self::Delete(manifest) => write!(f, "delete {}", manifest.key()),
+            Self::SetOptions { changes, .. } => {
+                let told = changes.iter().map(|OptionChange { name, value }| match value {
+                    Some(value) => format!("{name}={value}"),
+                    None => format!("no {name}"),
+                });
+                write!(f, "set for all brokers {}", told.collect::<Vec<_>>().join(", "))
+            }
             Self::Format { broker, .. } => write!(f, "format broker {broker}"),
             Self::Restart { broker, reason, .. } => write!(f, "restart broker {broker}: {reason}"),
         }
@@ -140,6 +153,7 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, fresh: &Fresh, now:
     steps.extend(zone_steps(cluster, observed));
     steps.extend(wanted.iter().filter_map(|manifest| object_step(manifest, observed)));
     steps.extend(brokers.iter().filter_map(|broker| claims::format(cluster, observed, &notes, broker)));
+    steps.extend(option_step(cluster, observed));
     let mut waits = None;
     if config.is_some() {
         let settled = steps.iter().all(|step| is_repair(step, observed));
@@ -172,6 +186,20 @@ fn settle_notes(
         noted => noted,
     };
     Ok(ClaimNotes { cluster_id, voters })
+}
+
+/// Of what somebody else set nothing is taken back: only what the manifest says now, or said before.
+fn option_step(cluster: &ValidatedCluster, observed: &Observed) -> Option<Step> {
+    let (found, id) = (observed.options.as_ref()?, observed.view_of?);
+    let differs = |name: &str, value: &str| found.get(name).is_none_or(|found| !options::same(name, found, value));
+    let wanted = cluster.dynamic.iter().filter(|(name, value)| differs(name, value));
+    let wanted = wanted.map(|(name, value)| OptionChange { name: name.clone(), value: Some(value.clone()) });
+    let said_before = observed.cluster.status.iter().flat_map(|status| &status.options);
+    let dropped = said_before.filter(|name| !cluster.dynamic.contains_key(*name) && found.contains_key(*name));
+    let dropped = dropped.map(|name| OptionChange { name: name.clone(), value: None });
+    let changes: Vec<_> = wanted.chain(dropped).collect();
+    let target = observed.targets().remove(&id)?;
+    (!changes.is_empty()).then_some(Step::SetOptions { target, changes })
 }
 
 fn zone_steps(cluster: &ValidatedCluster, observed: &Observed) -> Vec<Step> {

@@ -364,3 +364,29 @@ fn the_zone_of_its_node_is_noted_on_a_pod() {
     assert_eq!((status.brokers[0].zone.as_deref(), status.brokers[1].zone.as_deref()), (Some("a"), None));
     assert!(!told(&plan_of(&observed)).iter().any(|step| step.starts_with("annotate")));
 }
+
+#[test]
+fn options_that_live_in_the_metadata_change_without_a_restart() {
+    let mut observed = crate::testing::running_three(json!({"config": {"log.retention.bytes": 100}}));
+    assert_eq!(observed.options.as_ref().unwrap()["min.insync.replicas"], "2");
+    observed.options.as_mut().unwrap().insert("log.cleaner.backoff.ms".to_owned(), "7".to_owned());
+    for (config, expected) in [
+        (json!({"log.retention.bytes": "0100"}), ""),
+        (json!({"log.retention.bytes": 200}), "set for all brokers log.retention.bytes=200"),
+        (json!({"min.insync.replicas": 1}), "set for all brokers min.insync.replicas=1, no log.retention.bytes"),
+        (json!({}), "set for all brokers min.insync.replicas=2"),
+    ] {
+        observed.cluster.spec.config = parsed(config);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let plan = plan_of(&observed);
+            assert_eq!(plan.status.plan, [""; 0], "no restart");
+            seen.extend(told(&plan).into_iter().filter(|step| step.starts_with("set")));
+            settle(&mut observed, &plan);
+        }
+        assert_eq!(seen.join("; "), expected);
+    }
+    let options = observed.options.unwrap();
+    assert_eq!(options["log.cleaner.backoff.ms"], "7", "what others set stays");
+    assert_eq!(observed.cluster.status.unwrap().options, ["min.insync.replicas"]);
+}

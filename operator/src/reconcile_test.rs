@@ -1,5 +1,7 @@
 //! The whole reconcile against an API server that knows nothing but one KafkaCluster.
 
+use std::collections::BTreeMap;
+
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::admin::{
-    AdminError, AdminTarget, BrokerView, ClusterView, FormatRequest, RestartGrant, RestartGrantRequest,
+    AdminError, AdminTarget, BrokerView, ClusterView, FormatRequest, OptionChange, RestartGrant, RestartGrantRequest,
 };
 use crate::testing::{cluster, release};
 
@@ -34,6 +36,14 @@ impl BrokerAdmin for NoBrokers {
     }
 
     fn format(&self, _: AdminTarget, _: FormatRequest) -> BoxFuture<'_, Result<(), AdminError>> {
+        Self::unreachable()
+    }
+
+    fn options(&self, _: AdminTarget) -> BoxFuture<'_, Result<BTreeMap<String, String>, AdminError>> {
+        Self::unreachable()
+    }
+
+    fn set_options(&self, _: AdminTarget, _: Vec<OptionChange>) -> BoxFuture<'_, Result<(), AdminError>> {
         Self::unreachable()
     }
 

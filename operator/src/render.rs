@@ -47,7 +47,7 @@ impl RenderedConfig {
     }
 
     pub fn hash_of(&self, broker: BrokerId) -> Option<String> {
-        self.files.get(&broker).map(|file| hash(file))
+        self.files.get(&broker).map(|file| hash(&properties::read_once(file)))
     }
 }
 

@@ -31,14 +31,14 @@ log.dirs=/var/lib/millrace/data
 millrace.format=await
 millrace.management.listener=0.0.0.0:9095
 millrace.management.tokens.file=/etc/millrace/management/tokens
+auto.create.topics.enable=false
 default.replication.factor=1
+log.retention.hours=4
 offsets.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.replication.factor=1
-auto.create.topics.enable=false
-log.retention.hours=4
 min.insync.replicas=1
 ";
     assert_eq!(file, expected);
@@ -59,6 +59,7 @@ fn values_are_read_back_as_they_were_written() {
     let odd = " a\\b\nc=d # e";
     let cluster = ValidatedCluster {
         config: BTreeMap::from([("group.initial.rebalance.delay.ms".to_owned(), odd.to_owned())]),
+        dynamic: BTreeMap::new(),
         ..validated(json!({}))
     };
     let file = server_properties(&cluster, BrokerId(0), &NodePorts::default());

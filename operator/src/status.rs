@@ -2,6 +2,8 @@
 
 mod news;
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use protocol::types::ClusterId;
@@ -76,6 +78,7 @@ pub fn compose(
         status.version = Some(cluster.version.clone());
         status.bootstrap = bootstrap(cluster, observed);
         status.plan.clone_from(restarts);
+        status.options = options_set(cluster, observed, &before);
     }
     let news = News::of(verdict, observed, &brokers, steps_left);
     status.conditions = news.conditions(&before, status.observed_generation, now);
@@ -85,6 +88,13 @@ pub fn compose(
         status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     }
     status
+}
+
+/// What the manifest says, and what it said before and is still there.
+fn options_set(cluster: &ValidatedCluster, observed: &Observed, before: &KafkaClusterStatus) -> Vec<String> {
+    let found = |name: &&String| observed.options.as_ref().is_none_or(|options| options.contains_key(*name));
+    let names: BTreeSet<_> = cluster.dynamic.keys().chain(before.options.iter().filter(found)).cloned().collect();
+    names.into_iter().collect()
 }
 
 /// What is zero, or no longer, is told at once.

@@ -79,6 +79,15 @@ pub(crate) fn settle(observed: &mut Observed, plan: &Plan) {
                 stand(observed, manifest.clone());
             }
             Step::Delete(manifest) => drop(observed.standing.remove(&manifest.key())),
+            Step::SetOptions { changes, .. } => {
+                let options = observed.options.get_or_insert_default();
+                for change in changes {
+                    match &change.value {
+                        Some(value) => drop(options.insert(change.name.clone(), value.clone())),
+                        None => drop(options.remove(&change.name)),
+                    }
+                }
+            }
             Step::Format { broker, .. } => answer(observed, *broker, BrokerState::Running),
             Step::Restart { broker, .. } => drop(observed.pods.remove(broker)),
         }
@@ -177,6 +186,7 @@ pub(crate) fn elect(observed: &mut Observed, id: i32) {
     let brokers = observed.pods.keys().map(registered).collect();
     observed.view = Some(ClusterView { controller_id: Some(id), brokers, ..ClusterView::default() });
     observed.view_of = Some(BrokerId(id));
+    observed.options.get_or_insert_default();
 }
 
 /// A cluster that runs, and whose every step is done.
@@ -198,7 +208,9 @@ pub(crate) fn running_three(spec: Value) -> Observed {
     spec["replicas"] = json!(3);
     let mut observed = running(spec);
     elect(&mut observed, 0);
-    let plan = plan_of(&observed);
-    settle(&mut observed, &plan);
+    for _ in 0..2 {
+        let plan = plan_of(&observed);
+        settle(&mut observed, &plan);
+    }
     observed
 }

@@ -37,7 +37,10 @@ pub struct ValidatedCluster {
     pub zones: bool,
     pub version: String,
     pub image: String,
+    /// Options that a broker reads once, when it starts.
     pub config: BTreeMap<String, String>,
+    /// Options that live in the metadata.
+    pub dynamic: BTreeMap<String, String>,
     pub storage: Storage,
     pub listeners: Vec<Listener>,
     pub resources: ResourceRequirements,
@@ -116,6 +119,7 @@ pub fn validate(observed: &Observed, release: &Release) -> Result<ValidatedClust
     if !problems.is_empty() {
         return Err(problems);
     }
+    let (dynamic, config) = with_defaults(config, size.brokers.len());
     Ok(ValidatedCluster {
         names: observed.names.clone(),
         uid: cluster.metadata.uid.clone().unwrap_or_default(),
@@ -125,6 +129,7 @@ pub fn validate(observed: &Observed, release: &Release) -> Result<ValidatedClust
         image: spec.image.clone().unwrap_or_else(|| image_of(&version, release)),
         version,
         config,
+        dynamic,
         storage,
         listeners: listeners(&spec.listeners),
         resources,
@@ -158,6 +163,27 @@ fn config(spec: &KafkaClusterSpec) -> Result<BTreeMap<String, String>, Vec<Probl
         }
     }
     if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+/// What is not given follows the cluster's size: from three brokers on, every record is on three of them and
+/// acknowledged by two. Those that live in the metadata are told apart.
+fn with_defaults(
+    given: BTreeMap<String, String>,
+    broker_count: usize,
+) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    let (replicas, in_sync) = if broker_count < 3 { ("1", "1") } else { ("3", "2") };
+    let defaults = [
+        ("default.replication.factor", replicas),
+        ("min.insync.replicas", in_sync),
+        ("offsets.topic.replication.factor", replicas),
+        ("share.coordinator.state.topic.min.isr", in_sync),
+        ("share.coordinator.state.topic.replication.factor", replicas),
+        ("transaction.state.log.min.isr", in_sync),
+        ("transaction.state.log.replication.factor", replicas),
+    ];
+    let mut config: BTreeMap<_, _> = defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    config.extend(given);
+    config.into_iter().partition(|(name, _)| options::is_dynamic(name))
 }
 
 fn scalar(value: &Value) -> Result<String, String> {

@@ -7,7 +7,8 @@ use fuzz::random::{self, Random};
 use kafka_protocol::messages::{
     AllocateProducerIdsRequest, AlterPartitionRequest, ApiKey, ApiVersionsRequest, BeginQuorumEpochRequest,
     BrokerHeartbeatRequest, BrokerRegistrationRequest, ControllerRegistrationRequest, CreateTopicsRequest,
-    EndQuorumEpochRequest, EnvelopeRequest, FetchRequest, FetchSnapshotRequest, UpdateRaftVoterRequest, VoteRequest,
+    DescribeConfigsRequest, EndQuorumEpochRequest, EnvelopeRequest, FetchRequest, FetchSnapshotRequest,
+    IncrementalAlterConfigsRequest, UpdateRaftVoterRequest, VoteRequest,
 };
 use kafka_protocol::protocol::{HeaderVersion, Message, Request};
 use proptest::prelude::*;
@@ -68,7 +69,7 @@ fn answers_agree<R: Request>(random: &mut Random) {
     }
 }
 
-const ANSWERS: [fn(&mut Random); 14] = [
+const ANSWERS: [fn(&mut Random); 16] = [
     answers_agree::<FetchRequest>,
     answers_agree::<ApiVersionsRequest>,
     answers_agree::<CreateTopicsRequest>,
@@ -83,6 +84,8 @@ const ANSWERS: [fn(&mut Random); 14] = [
     answers_agree::<AllocateProducerIdsRequest>,
     answers_agree::<ControllerRegistrationRequest>,
     answers_agree::<UpdateRaftVoterRequest>,
+    answers_agree::<DescribeConfigsRequest>,
+    answers_agree::<IncrementalAlterConfigsRequest>,
 ];
 
 #[test]

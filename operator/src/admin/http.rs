@@ -1,5 +1,6 @@
 //! The management API over HTTP/1.1.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -14,7 +15,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdminError, AdminTarget, BrokerAdmin, BrokerView, ClusterView, FormatRequest, RestartGrant, RestartGrantRequest,
+    AdminError, AdminTarget, BrokerAdmin, BrokerView, ClusterView, FormatRequest, OptionChange, RestartGrant,
+    RestartGrantRequest, kafka,
 };
 use crate::names::PORT_MANAGEMENT;
 
@@ -114,6 +116,14 @@ impl BrokerAdmin for HttpBrokerAdmin {
 
     fn format(&self, target: AdminTarget, request: FormatRequest) -> BoxFuture<'_, Result<(), AdminError>> {
         async move { self.post(target, "/v1/format", &request).await.map(drop) }.boxed()
+    }
+
+    fn options(&self, target: AdminTarget) -> BoxFuture<'_, Result<BTreeMap<String, String>, AdminError>> {
+        kafka::options(target).boxed()
+    }
+
+    fn set_options(&self, target: AdminTarget, changes: Vec<OptionChange>) -> BoxFuture<'_, Result<(), AdminError>> {
+        kafka::set_options(target, changes).boxed()
     }
 
     fn restart_grant(

@@ -68,6 +68,11 @@ pub struct KafkaClusterStatus {
     #[schemars(length(max = 1024), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub brokers: Vec<BrokerStatus>,
 
+    /// Options of `spec.config` that all brokers follow without a restart, as the operator has set them in the cluster.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(max = 256)))]
+    pub options: Vec<String>,
+
     /// The restarts still to come, and what for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 1024)))]

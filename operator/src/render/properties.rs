@@ -6,6 +6,7 @@ use protocol::types::BrokerId;
 
 use super::NodePorts;
 use crate::names::{PORT_BROKERS, PORT_CONTROLLERS, PORT_MANAGEMENT};
+use crate::options;
 use crate::validate::{Exposure, Listener, ValidatedCluster};
 
 pub(super) const CONFIG_DIRECTORY: &str = "/etc/millrace";
@@ -14,16 +15,23 @@ pub(super) const VOLUME_DIRECTORY: &str = "/var/lib/millrace";
 pub(super) const TOKENS_FILE: &str = "management/tokens";
 pub(super) const ZONE_FILE: &str = "pod/zone";
 
+/// The one option in the metadata that must not be missing there for a moment: which replicas may lead rests on it. So
+/// the first controller takes it from its file.
+const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+
+/// Without what brokers follow while they run.
+pub(super) fn read_once(file: &str) -> String {
+    let is_dynamic = |line: &str| line.split_once('=').is_some_and(|(name, _)| options::is_dynamic(name));
+    file.split_inclusive('\n').filter(|line| !is_dynamic(line)).collect()
+}
+
 pub fn server_properties(cluster: &ValidatedCluster, broker: BrokerId, node_ports: &NodePorts) -> String {
     let mut file = String::from("# Written by the Millrace operator from the KafkaCluster; changes here are lost.\n");
     for (name, value) in fixed(cluster, broker, node_ports) {
         property(&mut file, name, &value);
     }
-    let defaults = replication_defaults(cluster.brokers.len());
-    for (name, value) in defaults.iter().filter(|(name, _)| !cluster.config.contains_key(*name)) {
-        property(&mut file, name, value);
-    }
-    for (name, value) in &cluster.config {
+    let first_start = cluster.dynamic.iter().filter(|(name, _)| name.as_str() == MIN_INSYNC_REPLICAS);
+    for (name, value) in cluster.config.iter().chain(first_start) {
         property(&mut file, name, &escaped(value));
     }
     file
@@ -61,20 +69,6 @@ fn fixed(cluster: &ValidatedCluster, broker: BrokerId, node_ports: &NodePorts) -
         fixed.push(("millrace.rack.file", format!("{CONFIG_DIRECTORY}/{ZONE_FILE}")));
     }
     fixed
-}
-
-/// From three brokers on, every record is on three of them and acknowledged by two.
-fn replication_defaults(broker_count: usize) -> [(&'static str, &'static str); 7] {
-    let (replicas, in_sync) = if broker_count < 3 { ("1", "1") } else { ("3", "2") };
-    [
-        ("default.replication.factor", replicas),
-        ("min.insync.replicas", in_sync),
-        ("offsets.topic.replication.factor", replicas),
-        ("share.coordinator.state.topic.min.isr", in_sync),
-        ("share.coordinator.state.topic.replication.factor", replicas),
-        ("transaction.state.log.min.isr", in_sync),
-        ("transaction.state.log.replication.factor", replicas),
-    ]
 }
 
 fn advertised(listener: &Listener, pod_host: &str, broker: BrokerId, node_ports: &NodePorts) -> String {

@@ -3,6 +3,10 @@
 
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
+use kafka_protocol::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{
     alter_partition_response, begin_quorum_epoch_response, create_topics_response, end_quorum_epoch_response,
     fetch_response, fetch_snapshot_response, vote_response,
@@ -13,7 +17,7 @@ use super::{
     uint16, uuid,
 };
 
-/// Every answer that a node of ours asks for.
+/// Every answer that a program of ours asks for.
 pub static RESPONSES: &[&Response] = &[
     &FETCH_RESPONSE,
     &API_VERSIONS_RESPONSE,
@@ -29,6 +33,8 @@ pub static RESPONSES: &[&Response] = &[
     &ALLOCATE_PRODUCER_IDS_RESPONSE,
     &CONTROLLER_REGISTRATION_RESPONSE,
     &UPDATE_RAFT_VOTER_RESPONSE,
+    &DESCRIBE_CONFIGS_RESPONSE,
+    &INCREMENTAL_ALTER_CONFIGS_RESPONSE,
 ];
 
 const THROTTLE_TIME: Field = int32("ThrottleTimeMs");
@@ -265,3 +271,47 @@ pub static UPDATE_RAFT_VOTER_RESPONSE: Response = Response {
 
 const QUORUM_PARTITION: &[Field] = &[int32("PartitionIndex"), ERROR_CODE, int32("LeaderId"), int32("LeaderEpoch")];
 const NODE_ENDPOINT: &[Field] = &[int32("NodeId"), string("Host"), uint16("Port")];
+
+pub static DESCRIBE_CONFIGS_RESPONSE: Response = Response {
+    key: ApiKey::DescribeConfigs,
+    versions: Versions::between(1, 4),
+    flexible: Versions::since(4),
+    fields: &[
+        THROTTLE_TIME,
+        structs::<DescribeConfigsResult>("Results").of(&[
+            ERROR_CODE,
+            string("ErrorMessage").nullable(),
+            int8("ResourceType"),
+            string("ResourceName"),
+            structs::<DescribeConfigsResourceResult>("Configs").of(&[
+                string("Name"),
+                string("Value").nullable(),
+                bool("ReadOnly"),
+                int8("ConfigSource").since(1),
+                bool("IsSensitive"),
+                structs::<DescribeConfigsSynonym>("Synonyms").since(1).of(&[
+                    string("Name"),
+                    string("Value").nullable(),
+                    int8("Source"),
+                ]),
+                int8("ConfigType").since(3),
+                string("Documentation").since(3).nullable(),
+            ]),
+        ]),
+    ],
+};
+
+pub static INCREMENTAL_ALTER_CONFIGS_RESPONSE: Response = Response {
+    key: ApiKey::IncrementalAlterConfigs,
+    versions: Versions::between(0, 1),
+    flexible: Versions::since(1),
+    fields: &[
+        THROTTLE_TIME,
+        structs::<AlterConfigsResourceResponse>("Responses").of(&[
+            ERROR_CODE,
+            string("ErrorMessage").nullable(),
+            int8("ResourceType"),
+            string("ResourceName"),
+        ]),
+    ],
+};

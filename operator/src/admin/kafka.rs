@@ -1,0 +1,127 @@
+//! Options that all brokers share and that change without a restart. They live in the metadata, where Kafka's own
+//! protocol reads and sets them. One connection per call, to the listener that brokers use among themselves.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest, RequestHeader};
+use kafka_protocol::protocol::{Decodable as _, Encodable as _, HeaderVersion as _, Request, StrBytes};
+use protocol::frame::{LENGTH_BYTES, ResponseHeader};
+use protocol::metadata_records::ConfigResourceType;
+use protocol::{guard, schema};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::{AdminError, AdminTarget, OptionChange};
+use crate::names::{MANAGER, PORT_BROKERS};
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// The resource that stands for all brokers has no name.
+const ALL_BROKERS: StrBytes = StrBytes::from_static_str("");
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+
+pub(super) async fn options(target: AdminTarget) -> Result<BTreeMap<String, String>, AdminError> {
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(ConfigResourceType::Broker as i8)
+        .with_resource_name(ALL_BROKERS)
+        .with_configuration_keys(None);
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+    let call = Call::new(&target);
+    let answer = call.make(4, &request).await?;
+    let mut options = BTreeMap::new();
+    for result in answer.results {
+        call.check(result.error_code, result.error_message)?;
+        let set =
+            result.configs.into_iter().filter_map(|entry| Some((entry.name.to_string(), entry.value?.to_string())));
+        options.extend(set);
+    }
+    Ok(options)
+}
+
+pub(super) async fn set_options(target: AdminTarget, changes: Vec<OptionChange>) -> Result<(), AdminError> {
+    let change = |change: OptionChange| {
+        AlterableConfig::default()
+            .with_name(StrBytes::from_string(change.name))
+            .with_config_operation(if change.value.is_some() { SET } else { DELETE })
+            .with_value(change.value.map(StrBytes::from_string))
+    };
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(ConfigResourceType::Broker as i8)
+        .with_resource_name(ALL_BROKERS)
+        .with_configs(changes.into_iter().map(change).collect());
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    let call = Call::new(&target);
+    let answer = call.make(1, &request).await?;
+    answer.responses.into_iter().try_for_each(|result| call.check(result.error_code, result.error_message))
+}
+
+struct Call<'a> {
+    host: &'a str,
+    url: String,
+}
+
+impl<'a> Call<'a> {
+    fn new(target: &'a AdminTarget) -> Self {
+        Self { host: &target.pod_ip, url: format!("{}:{PORT_BROKERS}", target.pod_ip) }
+    }
+
+    async fn make<R: Request>(&self, version: i16, request: &R) -> Result<R::Response, AdminError> {
+        let frame = encode(version, request).map_err(|error| self.unreadable(&error))?;
+        let limit_ms = u64::try_from(CALL_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+        let exchanged = tokio::time::timeout(CALL_TIMEOUT, self.exchange(&frame)).await;
+        let answer = exchanged.map_err(|_| AdminError::TimedOut { url: self.url.clone(), limit_ms })?;
+        let answer =
+            answer.map_err(|error| AdminError::Unreachable { url: self.url.clone(), reason: error.to_string() })?;
+        decode::<R>(version, &answer).map_err(|reason| self.unreadable(&reason))
+    }
+
+    async fn exchange(&self, frame: &[u8]) -> std::io::Result<Bytes> {
+        let mut stream = TcpStream::connect((self.host, PORT_BROKERS)).await?;
+        stream.set_nodelay(true)?;
+        stream.write_all(frame).await?;
+        let length = usize::try_from(stream.read_i32().await?).ok().filter(|length| *length <= ANSWER_BYTES_MAX);
+        let too_long = || std::io::Error::other(format!("an answer of more than {ANSWER_BYTES_MAX} bytes"));
+        let mut answer = vec![0; length.ok_or_else(too_long)?];
+        stream.read_exact(&mut answer).await?;
+        Ok(answer.into())
+    }
+
+    /// A code of Kafka's, where it is none of success.
+    fn check(&self, code: i16, message: Option<StrBytes>) -> Result<(), AdminError> {
+        let reason = || message.map_or_else(|| format!("error {code}"), |message| message.to_string());
+        if code == 0 { Ok(()) } else { Err(AdminError::Kafka { url: self.url.clone(), reason: reason() }) }
+    }
+
+    fn unreadable(&self, reason: &impl ToString) -> AdminError {
+        AdminError::Unreadable { url: self.url.clone(), reason: reason.to_string() }
+    }
+}
+
+fn encode<R: Request>(version: i16, request: &R) -> Result<Bytes, String> {
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_client_id(Some(StrBytes::from_static_str(MANAGER)));
+    let mut body = BytesMut::new();
+    header.encode(&mut body, R::header_version(version)).map_err(|error| error.to_string())?;
+    request.encode(&mut body, version).map_err(|error| error.to_string())?;
+    let mut frame = BytesMut::with_capacity(LENGTH_BYTES + body.len());
+    frame.put_i32(i32::try_from(body.len()).map_err(|error| error.to_string())?);
+    frame.put(body);
+    Ok(frame.freeze())
+}
+
+/// Walked before it is decoded, as the decoder reserves memory for whatever it reads.
+fn decode<R: Request>(version: i16, frame: &Bytes) -> Result<R::Response, String> {
+    let header =
+        ResponseHeader::decode(frame, R::Response::header_version(version)).map_err(|error| error.to_string())?;
+    let mut body = frame.slice(header.body_offset..);
+    let described = schema::response(R::KEY).ok_or("the answer is not described")?;
+    guard::check_response(described, version, &body).map_err(|error| error.to_string())?;
+    R::Response::decode(&mut body, version).map_err(|error| error.to_string())
+}
