@@ -133,15 +133,16 @@ impl Node {
             Event::Response { id, response: Response::Fetch { response, .. } } => {
                 let now = self.clock.local(now);
                 let in_time = |sent: Duration| now < sent + timing().request_timeout;
-                let is_expected = self.fetch.is_some_and(|(last, sent)| last == *id && in_time(sent));
+                let sent = self.fetch.take_if(|(last, _)| *last == *id);
+                let is_expected = sent.is_some_and(|(_, sent)| in_time(sent));
                 let is_news = response.error.is_none() && response.leader.leader == raft.leader().leader;
                 let is_of_epoch = response.leader.epoch == raft.epoch();
                 self.heard = (is_expected && is_news && is_of_epoch).then(|| (raft.epoch(), now));
             }
             Event::Response { response: Response::FetchSnapshot { response, .. }, .. } if response.error.is_none() => {}
-            Event::Response { response: Response::FetchSnapshot { .. }, .. } | Event::RequestFailed { .. } => {
-                self.heard = None;
-            }
+            Event::Response { response: Response::FetchSnapshot { .. }, .. } => self.heard = None,
+            // Another copy of the request may have been answered: that comes too late.
+            Event::RequestFailed { .. } => (self.fetch, self.heard) = (None, None),
             _ => {}
         }
     }
