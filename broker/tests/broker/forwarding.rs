@@ -49,6 +49,8 @@ fn a_clients_request_in_an_envelope_is_answered_as_the_client_expects() {
 fn what_does_not_belong_in_an_envelope_is_refused_and_the_connection_goes_on() {
     let site = Site::new(&[]);
     let _broker = site.start();
+    // Answered as soon as there is a controller.
+    Wire::connect(site.port).call(9, &MetadataRequest::default());
     let mut controller = Wire::connect(site.controller_port);
     let nested = EnvelopeRequest::default().with_request_data(framed(VERSION, &creation("nested")));
     let mut not_text = BytesMut::from(&framed(VERSION, &creation("t\u{e9}"))[..]);
