@@ -28,15 +28,15 @@ pub(super) struct Bound {
     sockets: Vec<TcpListener>,
 }
 
-/// Those of controllers, and the others.
-pub(super) fn bind(config: &BrokerConfig) -> Result<(Vec<Bound>, Vec<Bound>), ServerError> {
-    let bound = config.listeners.iter().enumerate().map(|(index, listener)| {
+/// The listeners of these kinds. Who connects to one that is not bound yet is refused, and tries another node.
+pub(super) fn bind(config: &BrokerConfig, is_wanted: impl Fn(ListenerKind) -> bool) -> Result<Vec<Bound>, ServerError> {
+    let wanted = config.listeners.iter().enumerate().filter(|(_, listener)| is_wanted(listener.kind));
+    let bound = wanted.map(|(index, listener)| {
         let sockets = listen::bind(listener, &config.network);
         let sockets = sockets.map_err(|error| ServerError::Start(error.to_string()))?;
         Ok(Bound { listener: listener.clone(), index, sockets })
     });
-    let bound: Vec<_> = bound.collect::<Result<_, ServerError>>()?;
-    Ok(bound.into_iter().partition(|bound| bound.listener.kind == ListenerKind::Controller))
+    bound.collect()
 }
 
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use super::probes::make_probes;
 use super::reactor::ConnectionLimits;
 use super::session::{Ended, announce_controller};
 use super::startup::ServerError;
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, ListenerKind};
 use crate::controller::{ControllerThread, Starting};
 use crate::coordinator::CoordinatorThread;
 use crate::handlers::Broker;
@@ -64,7 +64,6 @@ impl Running {
         opened: Opened,
         stop: &CancellationToken,
     ) -> Result<Option<(Self, Option<Reason>)>, ServerError> {
-        let (controller_sockets, client_sockets) = plane::bind(config)?;
         let Opened { broker, starting, checkpoints, coordinator, session, announcement, isr_channel } = opened;
         let network = &management.network;
         let limits = |budget: &Arc<InFlightBudget>| ConnectionLimits {
@@ -75,11 +74,12 @@ impl Running {
         let (clients_end, end) = (config.client_reactors(), config.client_reactors() + config.controller_reactors());
         let pulses = &management.pulses;
         let controllers = Plane::spawn(clients_end..end, &broker, &limits(&network.controllers_budget), pulses)?;
-        controllers.accept(controller_sockets, &network.quotas);
+        controllers.accept(plane::bind(config, |kind| kind == ListenerKind::Controller)?, &network.quotas);
         let controller = tokio::select! {
             loaded = load(&broker, starting, checkpoints, management) => loaded?,
             () = stop.cancelled() => return Ok(None),
         };
+        let client_sockets = plane::bind(config, |kind| kind != ListenerKind::Controller)?;
         let leave = CancellationToken::new();
         let session = session.map(|session| tokio::spawn(session.run(leave.clone())));
         if let Some((channel, node)) = announcement {
