@@ -66,7 +66,9 @@ impl Active {
 
     /// The quorum has appended records of its own.
     pub(super) fn control_appended(&mut self, records: &[ControlRecord], end_offset: Offset, timestamp: Timestamp) {
-        records.iter().for_each(|record| replay_control(&mut self.image, record));
+        for record in records {
+            replay_control(&mut self.image, record);
+        }
         self.image.end_offset = end_offset;
         let (image, delta) = (self.image.clone(), Delta::default());
         self.written.push_back(Written { image, delta, bytes: 0, timestamp });

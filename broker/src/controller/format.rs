@@ -148,7 +148,7 @@ fn check_voters(config: &BrokerConfig, plan: &FormatPlan) -> Result<(), FormatEr
 fn bootstrap_snapshot(now: Timestamp) -> Result<Vec<u8>, EncodeError> {
     let levels = features::INITIAL.map(|(name, level)| MetadataRecord::FeatureLevel { name: name.to_owned(), level });
     let mut writer = SnapshotWriter::begin(FIRST_SNAPSHOT.epoch, now, Vec::new(), now)?;
-    writer.push(encode_records(&levels, now)?);
+    writer.push(&encode_records(&levels, now)?);
     writer.finish(now)
 }
 

@@ -47,7 +47,9 @@ impl Group {
         }
         self.image.end_offset = self.image.end_offset.advance(batch.header.records_count.into());
         let mut delta = Delta::default();
-        records.iter().for_each(|record| delta.add(record));
+        for record in records {
+            delta.add(record);
+        }
         self.batches.push(Batch { records: batch, image: self.image.clone(), delta });
         Ok(())
     }

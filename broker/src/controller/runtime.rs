@@ -317,7 +317,9 @@ impl Runtime {
         let mut records = if is_new { std::mem::take(&mut self.bootstrap) } else { Vec::new() };
         records.extend(min_insync_replicas::missing_cluster_values(active.image(), file_values));
         self.active = Some(active);
-        group.add(&records).err().map(|error| warn!(%error, "the first records of the cluster cannot be written"));
+        if let Err(error) = group.add(&records) {
+            warn!(%error, "the first records of the cluster cannot be written");
+        }
         Some(group)
     }
 

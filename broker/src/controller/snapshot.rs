@@ -82,11 +82,11 @@ pub(super) fn encode(image: &Image, last_timestamp: Timestamp, now: Timestamp) -
     for record in image.records() {
         builder.push(None, Some(&record.encode()?));
         if BATCH_BYTES <= builder.length() {
-            writer.push(std::mem::replace(&mut builder, BatchBuilder::new(now)).build()?);
+            writer.push(&std::mem::replace(&mut builder, BatchBuilder::new(now)).build()?);
         }
     }
     if 0 < builder.count() {
-        writer.push(builder.build()?);
+        writer.push(&builder.build()?);
     }
     writer.finish(now)
 }
@@ -109,11 +109,11 @@ impl SnapshotWriter {
         let mut records = vec![ControlRecord::SnapshotHeader { last_contained_log_timestamp: last_timestamp }];
         records.extend(control);
         let mut writer = Self { epoch, next_offset: Offset(0), bytes: Vec::new() };
-        writer.push(encode_control(&records, now)?);
+        writer.push(&encode_control(&records, now)?);
         Ok(writer)
     }
 
-    pub(super) fn push(&mut self, batch: CheckedBatch) {
+    pub(super) fn push(&mut self, batch: &CheckedBatch) {
         let header = BatchHeader { base_offset: self.next_offset, leader_epoch: self.epoch, ..batch.header };
         self.next_offset = header.next_offset();
         self.bytes.extend_from_slice(&header.encode());
@@ -121,7 +121,7 @@ impl SnapshotWriter {
     }
 
     pub(super) fn finish(mut self, now: Timestamp) -> Result<Vec<u8>, EncodeError> {
-        self.push(encode_control(&[ControlRecord::SnapshotFooter], now)?);
+        self.push(&encode_control(&[ControlRecord::SnapshotFooter], now)?);
         Ok(self.bytes)
     }
 }
@@ -147,7 +147,7 @@ pub(super) fn visit(
 ) -> Result<(), SnapshotFault> {
     let (mut has_header, mut has_footer) = (false, false);
     let mut batches = Batches::new(bytes);
-    while let Some(batch) = batches.next() {
+    for batch in batches.by_ref() {
         let batch = batch?;
         if has_footer {
             return Err(SnapshotFault::Trailing { bytes: batch.bytes.len() });

@@ -1,6 +1,6 @@
 //! When this node takes a snapshot of the metadata, and the taking of it, beside the control thread.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::clock;
 use crate::metadata::Image;
 
 /// Pause after one that could not be written for want of space.
-const SHORTAGE_PAUSE: Duration = Duration::from_secs(60);
+const SHORTAGE_PAUSE: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 pub(super) struct Snapshots {
@@ -82,7 +82,7 @@ impl Snapshots {
         self.running = Some(receiver);
         tokio::task::spawn_blocking(move || {
             // The control thread may have ended.
-            let _gone = sender.send(take(&*disk, directory, &image, last_timestamp));
+            let _gone = sender.send(take(&*disk, &directory, &image, last_timestamp));
         });
     }
 
@@ -111,10 +111,10 @@ impl Snapshots {
     }
 }
 
-fn take(disk: &dyn Disk, directory: PathBuf, image: &Image, last_timestamp: Timestamp) -> Result<Taken, SnapshotError> {
+fn take(disk: &dyn Disk, directory: &Path, image: &Image, last_timestamp: Timestamp) -> Result<Taken, SnapshotError> {
     let id = SnapshotId { end_offset: image.end_offset, epoch: image.epoch };
     let bytes = snapshot::encode(image, last_timestamp, clock::wall())?;
-    let path = snapshot::path(&directory, id);
+    let path = snapshot::path(directory, id);
     storage::replace_file(disk, &path, &bytes).map_err(|source| SnapshotError::Io { path, source })?;
     info!(%id, bytes = bytes.len(), "snapshot of the metadata taken");
     Ok(Taken { id, length: u64::try_from(bytes.len()).unwrap_or(u64::MAX) })

@@ -163,7 +163,8 @@ fn run(mut runtime: Runtime, mut inlets: Inlets, io_thread: JoinHandle<bool>) ->
     drop((runtime, inlets));
     executor.shutdown_background();
     let closed = io_thread.join().unwrap_or(false);
-    ended.and(if closed { Ok(()) } else { Err("the metadata log was not closed".to_owned()) })
+    ended?;
+    if closed { Ok(()) } else { Err("the metadata log was not closed".to_owned()) }
 }
 
 fn summary(opened: &Opened) -> LogSummary {

@@ -94,27 +94,27 @@ pub(crate) async fn call(
     Ok(match request {
         Request::Vote(request) => {
             let request = requests::vote(cluster, request);
-            answers::vote(connection.call(VOTE_VERSION, &request, deadline).await?)?
+            answers::vote(&connection.call(VOTE_VERSION, &request, deadline).await?)?
         }
         Request::BeginQuorumEpoch(request) => {
             let request = requests::begin_quorum_epoch(cluster, request);
-            answers::begin_quorum_epoch(connection.call(QUORUM_EPOCH_VERSION, &request, deadline).await?)?
+            answers::begin_quorum_epoch(&connection.call(QUORUM_EPOCH_VERSION, &request, deadline).await?)?
         }
         Request::EndQuorumEpoch(request) => {
             let request = requests::end_quorum_epoch(cluster, request);
-            answers::end_quorum_epoch(connection.call(QUORUM_EPOCH_VERSION, &request, deadline).await?)?
+            answers::end_quorum_epoch(&connection.call(QUORUM_EPOCH_VERSION, &request, deadline).await?)?
         }
         Request::Fetch(request) => {
             let request = requests::fetch(cluster, request);
-            answers::fetch(connection.call(FETCH_VERSION, &request, deadline).await?)?
+            answers::fetch(&connection.call(FETCH_VERSION, &request, deadline).await?)?
         }
         Request::FetchSnapshot(request) => {
             let request = requests::fetch_snapshot(cluster, request);
-            answers::fetch_snapshot(connection.call(FETCH_SNAPSHOT_VERSION, &request, deadline).await?)?
+            answers::fetch_snapshot(&connection.call(FETCH_SNAPSHOT_VERSION, &request, deadline).await?)?
         }
         Request::UpdateVoter(request) => {
             let request = requests::update_voter(cluster, request);
-            answers::update_voter(connection.call(UPDATE_VOTER_VERSION, &request, deadline).await?)?
+            answers::update_voter(&connection.call(UPDATE_VOTER_VERSION, &request, deadline).await?)?
         }
         Request::AddVoter(_) | Request::RemoveVoter(_) => return Err(QuorumCallError::NotSent),
     })

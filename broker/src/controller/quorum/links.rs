@@ -26,7 +26,7 @@ pub(in crate::controller) struct Reply {
 #[derive(Debug)]
 pub(in crate::controller) struct Links {
     caller: Arc<Caller>,
-    links: HashMap<(Address, Lane), Arc<Mutex<Option<Connection>>>>,
+    connections: HashMap<(Address, Lane), Arc<Mutex<Option<Connection>>>>,
     replies: mpsc::Sender<Reply>,
     /// Requests without an answer that are no fetches.
     open: HashSet<RequestId>,
@@ -55,7 +55,7 @@ impl Links {
     ) -> (Self, mpsc::Receiver<Reply>) {
         let (replies, receiver) = mpsc::channel(ANSWERS_QUEUED_MAX);
         let caller = Arc::new(Caller { cluster, client_id, timeout });
-        (Self { caller, links: HashMap::new(), replies, open: HashSet::new() }, receiver)
+        (Self { caller, connections: HashMap::new(), replies, open: HashSet::new() }, receiver)
     }
 
     /// One reply follows, in time.
@@ -67,7 +67,7 @@ impl Links {
         if lane == Lane::Others {
             self.open.insert(id);
         }
-        let link = self.links.entry((to.address.clone(), lane)).or_default().clone();
+        let link = self.connections.entry((to.address.clone(), lane)).or_default().clone();
         let (caller, replies) = (self.caller.clone(), self.replies.clone());
         tokio::spawn(async move {
             let deadline = Instant::now() + caller.timeout;
@@ -100,7 +100,7 @@ impl Caller {
         deadline: Instant,
     ) -> Result<QuorumAnswer, QuorumCallError> {
         let locked = tokio::time::timeout_at(deadline, link.lock()).await;
-        let mut link = locked.map_err(|_| self.busy(address))?;
+        let mut link = locked.map_err(|_| busy(address))?;
         let connection = match link.take() {
             Some(connection) if !connection.has_ended() => connection,
             _ => Connection::connect(&address.host, address.port, &self.client_id, deadline).await?,
@@ -112,9 +112,9 @@ impl Caller {
         }
         result
     }
+}
 
-    /// An earlier request to the same node has not been answered either.
-    fn busy(&self, address: &Address) -> QuorumCallError {
-        PeerError { peer: address.to_string().into(), failure: PeerFailure::TimedOut }.into()
-    }
+/// An earlier request to the same node has not been answered either.
+fn busy(address: &Address) -> QuorumCallError {
+    PeerError { peer: address.to_string().into(), failure: PeerFailure::TimedOut }.into()
 }

@@ -345,7 +345,9 @@ impl Node {
 
     /// Who asked may be gone.
     fn answer(&mut self, token: Token, answer: QuorumAnswer) {
-        let _gone = self.calls.remove(&token).map(|call| call.reply.send(answer));
+        if let Some(call) = self.calls.remove(&token) {
+            let _gone = call.reply.send(answer);
+        }
     }
 
     /// A thread that has failed has said so.

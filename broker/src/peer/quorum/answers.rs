@@ -10,7 +10,7 @@ use raft::{Address, FetchContent, LeaderInfo, QuorumResponse, Refusal, SnapshotI
 
 use super::{QuorumAnswer, UnusableAnswer};
 
-pub(super) fn vote(answer: VoteResponse) -> Result<QuorumAnswer, UnusableAnswer> {
+pub(super) fn vote(answer: &VoteResponse) -> Result<QuorumAnswer, UnusableAnswer> {
     whole(answer.error_code)?;
     let partition = only(&answer.topics, |topic| &topic.partitions)?;
     let endpoints = answer.node_endpoints.iter();
@@ -22,7 +22,7 @@ pub(super) fn vote(answer: VoteResponse) -> Result<QuorumAnswer, UnusableAnswer>
     }))
 }
 
-pub(super) fn begin_quorum_epoch(answer: BeginQuorumEpochResponse) -> Result<QuorumAnswer, UnusableAnswer> {
+pub(super) fn begin_quorum_epoch(answer: &BeginQuorumEpochResponse) -> Result<QuorumAnswer, UnusableAnswer> {
     whole(answer.error_code)?;
     let partition = only(&answer.topics, |topic| &topic.partitions)?;
     let endpoints = answer.node_endpoints.iter();
@@ -33,7 +33,7 @@ pub(super) fn begin_quorum_epoch(answer: BeginQuorumEpochResponse) -> Result<Quo
     }))
 }
 
-pub(super) fn end_quorum_epoch(answer: EndQuorumEpochResponse) -> Result<QuorumAnswer, UnusableAnswer> {
+pub(super) fn end_quorum_epoch(answer: &EndQuorumEpochResponse) -> Result<QuorumAnswer, UnusableAnswer> {
     whole(answer.error_code)?;
     let partition = only(&answer.topics, |topic| &topic.partitions)?;
     let endpoints = answer.node_endpoints.iter();
@@ -44,7 +44,7 @@ pub(super) fn end_quorum_epoch(answer: EndQuorumEpochResponse) -> Result<QuorumA
     }))
 }
 
-pub(super) fn fetch(answer: FetchResponse) -> Result<QuorumAnswer, UnusableAnswer> {
+pub(super) fn fetch(answer: &FetchResponse) -> Result<QuorumAnswer, UnusableAnswer> {
     whole(answer.error_code)?;
     let partition = only(&answer.responses, |topic| &topic.partitions)?;
     let endpoints = answer.node_endpoints.iter();
@@ -68,7 +68,7 @@ pub(super) fn fetch(answer: FetchResponse) -> Result<QuorumAnswer, UnusableAnswe
     Ok(QuorumAnswer::Fetch { response, records: partition.records.clone().unwrap_or_default() })
 }
 
-pub(super) fn fetch_snapshot(answer: FetchSnapshotResponse) -> Result<QuorumAnswer, UnusableAnswer> {
+pub(super) fn fetch_snapshot(answer: &FetchSnapshotResponse) -> Result<QuorumAnswer, UnusableAnswer> {
     whole(answer.error_code)?;
     let partition = only(&answer.topics, |topic| &topic.partitions)?;
     let endpoints = answer.node_endpoints.iter();
@@ -84,7 +84,7 @@ pub(super) fn fetch_snapshot(answer: FetchSnapshotResponse) -> Result<QuorumAnsw
     Ok(QuorumAnswer::FetchSnapshot { response, size, bytes })
 }
 
-pub(super) fn update_voter(answer: UpdateRaftVoterResponse) -> Result<QuorumAnswer, UnusableAnswer> {
+pub(super) fn update_voter(answer: &UpdateRaftVoterResponse) -> Result<QuorumAnswer, UnusableAnswer> {
     let current = &answer.current_leader;
     let endpoint = (current.leader_id.0, current.host.as_str(), current.port);
     Ok(QuorumAnswer::VoterChange(raft::VoterChangeResponse {

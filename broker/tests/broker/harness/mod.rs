@@ -7,13 +7,15 @@ pub(crate) mod wire;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
+
+use wire::Wire;
 
 /// Far more than anything here takes.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
@@ -140,7 +142,7 @@ impl Broker {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the broker ended with {status}:\n{}", self.log());
             }
-            TcpStream::connect(("127.0.0.1", port)).ok()
+            Wire::is_taken_up(port).then_some(())
         });
     }
 

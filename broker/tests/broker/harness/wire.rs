@@ -5,7 +5,9 @@ use std::net::TcpStream;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use kafka_protocol::messages::{ApiKey, CreateTopicsRequest, RequestHeader, ResponseHeader, TopicName};
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsRequest, CreateTopicsRequest, RequestHeader, ResponseHeader, TopicName,
+};
 use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
 use protocol::batch::{BatchHeader, HEADER_LENGTH};
 use protocol::batch_builder::BatchBuilder;
@@ -24,6 +26,16 @@ impl Wire {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, correlation_id: 0 }
+    }
+
+    /// A socket takes connections before anybody serves them: waits for what comes of one, an answer or its end.
+    pub(crate) fn is_taken_up(port: u16) -> bool {
+        let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut wire = Self { stream, correlation_id: 0 };
+        let frame = wire.encode(0, &ApiVersionsRequest::default());
+        let answer = wire.stream.write_all(&frame).map(|()| wire.receive());
+        answer.is_ok()
     }
 
     /// Sends a request and decodes the response to it.
