@@ -168,6 +168,7 @@ impl ReplicaManager {
         let partitions =
             loaded.into_iter().map(|partition| ((partition.topic_id, partition.name.partition), partition));
         self.partitions.store(Arc::new(partitions.collect()));
+        self.follow_others(image);
         Ok(())
     }
 

@@ -202,11 +202,22 @@ impl ReplicaManager {
 
     /// Follows the metadata in what changed: makes the logs of new replicas, leads or follows.
     pub(crate) fn apply(&self, image: &Image, topics: &[TopicId]) {
+        self.apply_where(image, topics, |_| true);
+    }
+
+    /// At a start: follows what others lead. What this broker led it leads again in a new epoch, or not at all: the
+    /// log may have lost what it had.
+    pub(super) fn follow_others(&self, image: &Image) {
+        let topics: Vec<_> = image.topics.keys().copied().collect();
+        self.apply_where(image, &topics, |state| state.leader != Some(self.broker_id));
+    }
+
+    fn apply_where(&self, image: &Image, topics: &[TopicId], applies: impl Fn(&PartitionImage) -> bool) {
         self.follow_brokers(image);
         let mut partitions = Partitions::clone(&self.partitions.load());
         for topic in topics.iter().filter_map(|id| image.topics.get(id)) {
             let settings = self.settings(image, &topic.name);
-            for (id, state) in topic.partitions().filter(|(_, state)| self.hosts(state)) {
+            for (id, state) in topic.partitions().filter(|(_, state)| self.hosts(state) && applies(state)) {
                 if let Some(partition) = self.ensure(&mut partitions, topic, id, &settings)
                     && let Err(error) = partition.follow_metadata(state, self.broker_id)
                 {

@@ -35,7 +35,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(&[])
     }
 
@@ -135,7 +135,7 @@ impl Node {
         Wire::connect(self.port).call(0, &DescribeClusterRequest::default()).brokers.len()
     }
 
-    fn metadata(&self, topic: &str, create: bool) -> MetadataResponse {
+    pub(crate) fn metadata(&self, topic: &str, create: bool) -> MetadataResponse {
         let wanted = MetadataRequestTopic::default().with_name(Some(name(topic)));
         let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(create);
         Wire::connect(self.port).call(9, &request)

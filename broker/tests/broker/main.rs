@@ -22,4 +22,5 @@ mod network;
 mod positions;
 mod produce_rules;
 mod quorum;
+mod replication;
 mod voters;
