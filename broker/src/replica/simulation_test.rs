@@ -472,8 +472,12 @@ impl Simulation {
         let Some(leader) = self.current().partition.leader else { return };
         let log = &self.nodes[node_of(leader)].log;
         for (at, value) in &self.acknowledged {
-            let found = log.get(*at).map(|entry| entry.value);
-            assert_eq!(found, Some(*value), "seed {}: acknowledged at {at}, not with leader {leader}", self.seed);
+            assert_eq!(
+                log.get(*at).map(|entry| entry.value),
+                Some(*value),
+                "seed {}: acknowledged at {at}, not with leader {leader}",
+                self.seed
+            );
         }
     }
 
