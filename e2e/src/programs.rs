@@ -10,6 +10,9 @@ use serde::Deserialize;
 use crate::command;
 use crate::progress::Progress;
 
+const BROKER: &str = "millrace-broker";
+const OPERATOR: &str = "millrace-operator";
+
 pub(crate) const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +41,13 @@ pub struct Programs {
 impl Programs {
     /// Broker and operator in one run of cargo.
     pub fn compile(profile: Profile, progress: &Progress) -> Result<Self> {
-        progress.step("compile broker and operator", profile.compiles_in(), || compile(profile))
+        progress.step("compile broker and operator", profile.compiles_in(), || compile(profile, &[BROKER, OPERATOR]))
+    }
+
+    /// The broker alone.
+    pub fn broker(profile: Profile, progress: &Progress) -> Result<PathBuf> {
+        let built = progress.step("compile the broker", profile.compiles_in(), || compile(profile, &[BROKER]))?;
+        Ok(built.path(BROKER)?.to_owned())
     }
 
     /// By the name of the binary.
@@ -48,15 +57,15 @@ impl Programs {
     }
 }
 
-fn compile(profile: Profile) -> Result<Programs> {
+fn compile(profile: Profile, programs: &[&str]) -> Result<Programs> {
     let mut build = cargo();
     build.args(["build", "--quiet"]);
     match profile {
         // The features of the whole workspace, as in `cargo test --workspace`, or everything compiles twice.
-        Profile::Dev => build.args(["--workspace", "--bins"]),
-        Profile::Release => build.args(["--release", "--package=broker", "--package=operator", "--bins"]),
+        Profile::Dev => build.arg("--workspace"),
+        Profile::Release => build.args(["--release", "--package=broker", "--package=operator"]),
     };
-    built(&mut build)
+    built(build.args(programs.iter().flat_map(|program| ["--bin", program])))
 }
 
 /// The cargo that runs this program, in the workspace.

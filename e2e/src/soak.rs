@@ -53,7 +53,7 @@ impl Options {
     fn program(&self, progress: &Progress) -> Result<PathBuf> {
         match &self.broker {
             Some(program) => program.canonicalize().with_context(|| format!("there is no {}", program.display())),
-            None => Ok(Programs::compile(Profile::Dev, progress)?.path("millrace-broker")?.to_owned()),
+            None => Programs::broker(Profile::Dev, progress),
         }
     }
 }

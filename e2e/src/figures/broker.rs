@@ -21,7 +21,7 @@ const CPU_SAMPLES: usize = 5;
 
 /// The release binary, freshly built.
 pub fn build(progress: &Progress) -> Result<PathBuf> {
-    Ok(Programs::compile(Profile::Release, progress)?.path("millrace-broker")?.to_owned())
+    Programs::broker(Profile::Release, progress)
 }
 
 /// Measures that program, in directories beside it.

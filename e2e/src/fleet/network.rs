@@ -7,12 +7,13 @@ use std::io::ErrorKind;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::plan::{client_address, node_address};
 use crate::command;
 
 const NAMESPACES: &str = "/run/netns";
+const LINKS: &str = "/sys/class/net";
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(10);
 const RULES: &str = "table inet cuts {
   set from { type ipv4_addr; }
@@ -149,26 +150,32 @@ impl Network {
     }
 }
 
-/// Whatever there is of that number, which may be a part. Links go with the namespaces that have their other ends.
+/// Whatever there is of that number, which may be a part.
 pub(super) fn remove(fleet: u8) -> Result<()> {
     let bridge = bridge(fleet);
-    let own = format!("{bridge}-");
-    let entries = match fs::read_dir(NAMESPACES) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-        entries => entries?.collect::<Result<_, _>>()?,
-    };
-    for name in entries.iter().filter_map(|entry| entry.file_name().into_string().ok()) {
-        if name.starts_with(&own) {
+    for name in names_in(NAMESPACES)? {
+        if name.starts_with(&format!("{bridge}-")) {
             command::run("ip", &format!("netns delete {name}"))?;
         }
     }
-    command::retry(REMOVAL_PATIENCE, || {
-        if fs::exists(format!("/sys/class/net/{bridge}"))? {
-            command::run("ip", &format!("link delete {bridge}"))?;
+    // A link goes with the namespace that has its other end, some time after the last process there: it may be gone
+    // before it is deleted.
+    command::wait_for(&format!("removal of the network {bridge}"), REMOVAL_PATIENCE, || {
+        let mut links = names_in(LINKS)?;
+        links.retain(|name| *name == bridge || name.starts_with(&format!("{bridge}v")));
+        for link in &links {
+            drop(command::run("ip", &format!("link delete {link}")));
         }
-        Ok(())
+        Ok(links.is_empty().then_some(()))
     })
-    .with_context(|| format!("cannot remove the network {bridge}"))
+}
+
+fn names_in(directory: &str) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?.collect::<Result<Vec<_>, _>>()?,
+    };
+    Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
 }
 
 fn bridge(fleet: u8) -> String {

@@ -29,8 +29,7 @@ static BROKER: LazyLock<PathBuf> = LazyLock::new(|| {
     if is_root() {
         install(FLEET_TOOLS, &progress).unwrap();
     }
-    let programs = Programs::compile(Profile::Dev, &progress).unwrap();
-    programs.path("millrace-broker").unwrap().to_owned()
+    Programs::broker(Profile::Dev, &progress).unwrap()
 });
 
 fn main() -> ExitCode {

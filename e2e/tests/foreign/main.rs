@@ -77,8 +77,8 @@ struct World {
 
 impl World {
     fn start() -> Result<Self> {
-        let programs = Programs::compile(Profile::Dev, &Progress::start())?;
-        let site = Site::new(programs.path("millrace-broker")?, &env::temp_dir(), &SETTINGS)?;
+        let broker = Programs::broker(Profile::Dev, &Progress::start())?;
+        let site = Site::new(&broker, &env::temp_dir(), &SETTINGS)?;
         let broker = Mutex::new(Some(site.start()?));
         Ok(Self { site, broker })
     }
