@@ -7,6 +7,9 @@ use super::error::{GroupError, Unavailable};
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, GroupError>>;
 
+/// Records to write, and what to answer once they are committed.
+pub(super) type Decision<T> = Result<(Vec<CoordinatorRecord>, T), GroupError>;
+
 /// An answer that waits for the log, and is told whether what it says came to be.
 pub(super) type Answer = Box<dyn FnOnce(Result<(), Unavailable>) + Send>;
 

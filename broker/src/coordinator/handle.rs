@@ -11,8 +11,8 @@ use super::answer::Reply;
 use super::error::{GroupError, Unavailable};
 use super::member::GroupId;
 use super::request::{
-    CommitRequest, DeletedOffsets, FetchedOffsets, GroupDescription, GroupRequest, HeartbeatRequest, JoinRequest,
-    Joined, LeaveRequest, ListedGroup, SyncRequest, Synced, TopicOffsets,
+    CommitRequest, FetchedOffsets, GroupDescription, GroupRequest, HeartbeatRequest, JoinRequest, Joined, LeaveRequest,
+    ListedGroup, Results, SyncRequest, Synced, TopicOffsets,
 };
 use crate::metadata::Image;
 
@@ -21,9 +21,16 @@ const GROUP_ID_BYTES_MAX: usize = 0x7FFF;
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Group { partition: PartitionId, id: GroupId, request: GroupRequest },
-    List(Reply<Vec<oneshot::Receiver<Result<Vec<ListedGroup>, GroupError>>>>),
+    Group {
+        partition: PartitionId,
+        id: GroupId,
+        request: GroupRequest,
+    },
+    /// One answer for each partition.
+    List(Reply<Vec<Listing>>),
 }
+
+pub(super) type Listing = oneshot::Receiver<Result<Vec<ListedGroup>, GroupError>>;
 
 #[derive(Debug, Clone)]
 pub(crate) struct CoordinatorHandle {
@@ -45,20 +52,12 @@ impl CoordinatorHandle {
     }
 
     /// What became of each that leaves.
-    pub(crate) async fn leave(
-        &self,
-        group: &str,
-        request: LeaveRequest,
-    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+    pub(crate) async fn leave(&self, group: &str, request: LeaveRequest) -> Result<Results, GroupError> {
         self.ask(named(group)?, |reply| GroupRequest::Leave(request, reply)).await
     }
 
     /// What became of each offset. The group without a name is one to those who only commit, as in Kafka.
-    pub(crate) async fn commit_offsets(
-        &self,
-        group: &str,
-        request: CommitRequest,
-    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+    pub(crate) async fn commit_offsets(&self, group: &str, request: CommitRequest) -> Result<Results, GroupError> {
         self.ask(perhaps_nameless(group)?, |reply| GroupRequest::CommitOffsets(request, reply)).await
     }
 
@@ -75,7 +74,7 @@ impl CoordinatorHandle {
         &self,
         group: &str,
         wanted: Vec<(String, PartitionId)>,
-    ) -> Result<DeletedOffsets, GroupError> {
+    ) -> Result<Results, GroupError> {
         self.ask(named(group)?, |reply| GroupRequest::DeleteOffsets(wanted, reply)).await
     }
 

@@ -10,11 +10,8 @@ use super::group::GroupState;
 use super::member::MemberId;
 use super::request::{GroupRequest, JoinRequest, SyncRequest};
 use super::testing::{
-    Bench, REBALANCE_MS, again, claim, config, protocols, request, static_claim, static_request, told, waits,
+    Bench, REBALANCE, SESSION, again, claim, config, protocols, request, static_claim, static_request, told, waits,
 };
-
-const SESSION: Duration = Duration::from_millis(super::testing::SESSION_MS as u64);
-const REBALANCE: Duration = Duration::from_millis(REBALANCE_MS as u64);
 
 fn bench() -> Bench {
     Bench::new(config())

@@ -124,8 +124,8 @@ pub(crate) struct TopicOffsets<T> {
 
 /// `None`: nothing is committed.
 pub(crate) type FetchedOffsets = Vec<TopicOffsets<(PartitionId, Option<CommittedOffset>)>>;
-/// In the order of the request.
-pub(crate) type DeletedOffsets = Vec<Result<(), GroupError>>;
+/// What became of each, in the order of the request.
+pub(crate) type Results = Vec<Result<(), GroupError>>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GroupDescription {
@@ -158,11 +158,11 @@ pub(super) enum GroupRequest {
     Join(JoinRequest, Reply<Joined>),
     Sync(SyncRequest, Reply<Synced>),
     Heartbeat(HeartbeatRequest, Reply<()>),
-    Leave(LeaveRequest, Reply<Vec<Result<(), GroupError>>>),
-    CommitOffsets(CommitRequest, Reply<Vec<Result<(), GroupError>>>),
+    Leave(LeaveRequest, Reply<Results>),
+    CommitOffsets(CommitRequest, Reply<Results>),
     /// `None`: all there are.
     FetchOffsets(Option<Vec<TopicOffsets<PartitionId>>>, Reply<FetchedOffsets>),
-    DeleteOffsets(Vec<(String, PartitionId)>, Reply<DeletedOffsets>),
+    DeleteOffsets(Vec<(String, PartitionId)>, Reply<Results>),
     Describe(Reply<GroupDescription>),
     Delete(Reply<()>),
 }

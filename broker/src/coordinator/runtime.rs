@@ -1,6 +1,7 @@
 //! The thread of the coordinators: one loop that owns all shards of this broker.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -167,8 +168,8 @@ impl<L: GroupLogs> Runtime<L> {
         let led = self.logs.led();
         self.places.retain(|_, place| led.contains(&place.term));
         for term in led {
-            if !self.places.contains_key(&term.partition) {
-                self.places.insert(term.partition, Place { term, shard: None, reload_at: None });
+            if let Entry::Vacant(place) = self.places.entry(term.partition) {
+                place.insert(Place { term, shard: None, reload_at: None });
                 self.load(term);
             }
         }
@@ -178,7 +179,7 @@ impl<L: GroupLogs> Runtime<L> {
     fn follow_topics(&mut self) {
         let image = self.image.load_full();
         let former = std::mem::replace(&mut self.topics, image.topic_ids.clone());
-        let gone: Vec<_> = former.diff(&self.topics).filter_map(gone).collect();
+        let gone: Vec<_> = former.diff(&self.topics).filter_map(|change| gone(&change)).collect();
         let now = self.now();
         for topic in gone {
             for place in self.places.values_mut() {
@@ -247,7 +248,9 @@ impl<L: GroupLogs> Runtime<L> {
             }
             counts = counts.plus(shard.counts());
         }
-        reloads.into_iter().for_each(|term| self.load(term));
+        for term in reloads {
+            self.load(term);
+        }
         self.metrics.found(counts.groups, counts.members, counts.offsets);
     }
 
@@ -262,7 +265,7 @@ impl<L: GroupLogs> Runtime<L> {
         match command {
             Command::Group { partition, id, request } => match self.places.get_mut(&partition) {
                 Some(Place { term, shard: Some(shard), .. }) => {
-                    shard.handle(id, request, now, &mut TermLog { logs: &self.logs, term: *term });
+                    shard.handle(&id, request, now, &mut TermLog { logs: &self.logs, term: *term });
                 }
                 Some(_) => request.refuse(Unavailable::Loading),
                 None => request.refuse(Unavailable::NotCoordinator),
@@ -284,10 +287,14 @@ impl<L: GroupLogs> Runtime<L> {
 }
 
 /// The name of a topic that is not there any more, or is another one by now.
-fn gone<'a>(change: DiffItem<'a, 'a, String, TopicId>) -> Option<&'a str> {
+fn gone<'a>(change: &DiffItem<'a, 'a, String, TopicId>) -> Option<&'a str> {
     match change {
         DiffItem::Remove(name, _) => Some(name),
         DiffItem::Update { old: (name, former), new: (_, current) } => (former != current).then_some(name.as_str()),
         DiffItem::Add(..) => None,
     }
 }
+
+#[cfg(test)]
+#[path = "runtime_test.rs"]
+mod tests;

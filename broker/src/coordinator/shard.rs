@@ -13,9 +13,9 @@ use protocol::metadata_records::StringTooLong;
 use protocol::produce::CheckedBatch;
 use protocol::types::{Offset, Timestamp};
 
-use super::answer::{Answer, Reply, Turn, tell};
+use super::answer::{Answer, Decision, Reply, Turn, tell};
 use super::config::GroupConfig;
-use super::error::{GroupError, Unavailable};
+use super::error::Unavailable;
 use super::group::Group;
 use super::log::LogError;
 use super::member::GroupId;
@@ -85,8 +85,8 @@ impl Shard {
         !self.held.is_empty()
     }
 
-    pub(super) fn handle(&mut self, id: GroupId, request: GroupRequest, now: Moment, log: &mut dyn ShardLog) {
-        self.with_group(&id, now, log, |group, config, turn| handle(group, request, config, now, turn));
+    pub(super) fn handle(&mut self, id: &GroupId, request: GroupRequest, now: Moment, log: &mut dyn ShardLog) {
+        self.with_group(id, now, log, |group, config, turn| handle(group, request, config, now, turn));
     }
 
     pub(super) fn list(&mut self, reply: Reply<Vec<ListedGroup>>, now: Moment) {
@@ -283,18 +283,13 @@ fn handle(group: &mut Group, request: GroupRequest, config: &GroupConfig, now: M
         }
         GroupRequest::DeleteOffsets(wanted, reply) => decided(reply, group.delete_offsets(&wanted), turn),
         GroupRequest::Describe(reply) => {
-            decided(reply, group.describe().map(|described| (Vec::new(), described)), turn)
+            decided(reply, group.describe().map(|described| (Vec::new(), described)), turn);
         }
         GroupRequest::Delete(reply) => decided(reply, group.delete().map(|records| (records, ())), turn),
     }
 }
 
-/// The records, and what is answered once they are committed.
-fn decided<T: Send + 'static>(
-    reply: Reply<T>,
-    decided: Result<(Vec<CoordinatorRecord>, T), GroupError>,
-    turn: &mut Turn,
-) {
+fn decided<T: Send + 'static>(reply: Reply<T>, decided: Decision<T>, turn: &mut Turn) {
     match decided {
         Ok((records, value)) => {
             turn.records.extend(records);

@@ -6,7 +6,7 @@ use super::super::error::{GroupError, Unavailable};
 use super::super::group::GroupState;
 use super::super::log::LogError;
 use super::super::member::MemberId;
-use super::super::request::GroupRequest;
+use super::super::request::{GroupRequest, LeaveRequest, Results};
 use super::super::testing::{Bench, again, claim, commit_of, config, offset, request, static_request, told, waits};
 use super::*;
 
@@ -91,12 +91,12 @@ fn what_the_log_refuses_changes_nothing() {
     assert_eq!(told(&mut bench.join("s", static_request("i"))), Err(refused.clone()));
     assert_eq!(bench.heartbeat("s", claim(&joined.member), joined.generation), Ok(()));
     // A group that nobody is left in is empty, whatever the log says.
-    assert_eq!(bench.ask("s", |reply| leave(&joined.member, reply)).try_recv().unwrap(), Err(refused.clone()));
+    assert_eq!(bench.ask("s", |reply| leave(&joined.member, reply)).try_recv().unwrap(), Err(refused));
 }
 
-fn leave(member: &MemberId, reply: Reply<Vec<Result<(), GroupError>>>) -> GroupRequest {
+fn leave(member: &MemberId, reply: Reply<Results>) -> GroupRequest {
     let members = vec![claim(member)];
-    GroupRequest::Leave(super::super::request::LeaveRequest { members }, reply)
+    GroupRequest::Leave(LeaveRequest { members }, reply)
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::config::GroupConfig;
 use super::error::GroupError;
 use super::log::LogError;
 use super::member::MemberId;
-use super::request::{CommitRequest, GroupRequest, JoinRequest, Joined, MemberClaim, SyncRequest, Synced};
+use super::request::{CommitRequest, GroupRequest, JoinRequest, Joined, MemberClaim, Results, SyncRequest, Synced};
 use super::testing::{Bench, Waiting, claim, commit_of, config, offset, request};
 
 const PARTITIONS: i32 = 5;
@@ -41,7 +41,7 @@ struct Client {
     generation: GenerationId,
     owned: Vec<i32>,
     positions: BTreeMap<i32, i64>,
-    committing: Option<(BTreeMap<i32, i64>, Waiting<Vec<Result<(), GroupError>>>)>,
+    committing: Option<(BTreeMap<i32, i64>, Waiting<Results>)>,
     doing: Doing,
     assignments: Vec<(MemberId, Bytes)>,
 }

@@ -18,13 +18,15 @@ use super::log::LogError;
 use super::member::{Client, GroupId, MemberId, Protocol};
 use super::request::{
     CommitRequest, GroupRequest, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, MemberClaim, Moment,
-    OffsetToCommit, SyncRequest, Synced,
+    OffsetToCommit, Results, SyncRequest, Synced,
 };
 use super::shard::{Shard, ShardLog};
 use crate::metrics::GroupMetrics;
 
-pub(super) const SESSION_MS: i32 = 10_000;
-pub(super) const REBALANCE_MS: i32 = 60_000;
+const SESSION_MS: i32 = 10_000;
+const REBALANCE_MS: i32 = 60_000;
+pub(super) const SESSION: Duration = Duration::from_secs(10);
+pub(super) const REBALANCE: Duration = Duration::from_mins(1);
 
 pub(super) type Waiting<T> = oneshot::Receiver<Result<T, GroupError>>;
 
@@ -44,17 +46,19 @@ impl ShardLog for FakeLog {
         }
         assert!(batch.bytes.len() <= self.batch_bytes_max);
         self.batches += 1;
-        let opened = records::walk(&batch.bytes, 0).unwrap();
-        for record in &opened {
-            let record = record.unwrap();
-            self.records.push(CoordinatorRecord::decode(record.key, record.value).unwrap());
-        }
+        self.records.extend(opened(batch));
         Ok(self.end())
     }
 
     fn batch_bytes_max(&self) -> usize {
         self.batch_bytes_max
     }
+}
+
+fn opened(batch: &CheckedBatch) -> Vec<CoordinatorRecord> {
+    let opened = records::walk(&batch.bytes, 0).unwrap();
+    let records = opened.iter().map(Result::unwrap);
+    records.map(|record| CoordinatorRecord::decode(record.key, record.value).unwrap()).collect()
 }
 
 impl FakeLog {
@@ -111,7 +115,7 @@ impl Bench {
         request: impl FnOnce(super::answer::Reply<T>) -> GroupRequest,
     ) -> Waiting<T> {
         let (reply, waiting) = oneshot::channel();
-        self.shard.handle(GroupId(group.into()), request(reply), self.now, &mut self.log);
+        self.shard.handle(&GroupId(group.into()), request(reply), self.now, &mut self.log);
         self.settle();
         waiting
     }
@@ -167,12 +171,12 @@ impl Bench {
         told(&mut self.ask(group, |reply| GroupRequest::Heartbeat(request, reply)))
     }
 
-    pub(super) fn leave(&mut self, group: &str, members: Vec<MemberClaim>) -> Vec<Result<(), GroupError>> {
+    pub(super) fn leave(&mut self, group: &str, members: Vec<MemberClaim>) -> Results {
         let request = LeaveRequest { members };
         told(&mut self.ask(group, |reply| GroupRequest::Leave(request, reply))).unwrap()
     }
 
-    pub(super) fn commit(&mut self, group: &str, request: CommitRequest) -> Waiting<Vec<Result<(), GroupError>>> {
+    pub(super) fn commit(&mut self, group: &str, request: CommitRequest) -> Waiting<Results> {
         self.ask(group, |reply| GroupRequest::CommitOffsets(request, reply))
     }
 
@@ -202,7 +206,8 @@ impl Bench {
 
 /// The answer that has come.
 pub(super) fn told<T>(waiting: &mut Waiting<T>) -> Result<T, GroupError> {
-    waiting.try_recv().expect("answered")
+    let Ok(answer) = waiting.try_recv() else { panic!("not answered") };
+    answer
 }
 
 pub(super) fn waits<T>(waiting: &mut Waiting<T>) -> bool {

@@ -40,6 +40,9 @@ impl Waiters {
         // Polls of idle partitions end by their own deadline: what they leave behind goes when the list doubles.
         if list.len() == list.capacity() {
             list.retain(|(_, waiter)| 0 < waiter.strong_count());
+            // And some register again before they are told.
+            list.sort_unstable_by_key(|(end, waiter)| (waiter.as_ptr(), *end));
+            list.dedup_by(|(_, one), (_, other)| one.ptr_eq(other));
         }
         list.push((end, Arc::downgrade(waiter)));
         self.any.store(true, Ordering::SeqCst);
@@ -96,5 +99,10 @@ mod tests {
             waiters.register(&Arc::new(Waiter::default()));
         }
         assert!(waiters.list.lock().unwrap().len() <= 8);
+        let waiter = Arc::new(Waiter::default());
+        for _ in 0..1000 {
+            waiters.register(&waiter);
+        }
+        assert!(waiters.list.lock().unwrap().len() <= 8, "one that waits on and on");
     }
 }

@@ -33,8 +33,8 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(5);
 /// They wait more than they compute.
 const TESTS_AT_ONCE: usize = 4;
 
-/// As both suites expect it. kafka-python assigns partitions to broker 0.
-const SETTINGS: [&str; 2] = ["num.partitions=4", "node.id=0"];
+/// As both suites expect it. kafka-python assigns partitions to broker 0, and has sessions of three seconds.
+const SETTINGS: [&str; 3] = ["num.partitions=4", "node.id=0", "group.min.session.timeout.ms=3000"];
 
 struct Suite {
     name: &'static str,

@@ -135,6 +135,12 @@ fn metadata_record(line: &str) -> (String, Value) {
     }
 }
 
+/// The records of a partition of `__consumer_offsets`, keys and values decoded.
+pub(crate) fn offsets(directory: &Path) -> Vec<String> {
+    let lines = dump(directory, &[".log"], &["--offsets-decoder"]).into_values().flatten();
+    lines.filter(|line| line.starts_with("| offset: ")).collect()
+}
+
 /// Without repetitions.
 pub(crate) fn kinds(records: &[(String, Value)]) -> Vec<&str> {
     let mut kinds: Vec<_> = records.iter().map(|(kind, _)| kind.as_str()).collect();

@@ -7,6 +7,7 @@ mod cluster;
 mod configs;
 mod dump;
 mod files;
+mod groups;
 mod offsets;
 #[path = "../packages/mod.rs"]
 mod packages;
@@ -22,16 +23,24 @@ use crate::site::Site;
 fn main() -> ExitCode {
     let tests: [(_, fn()); _] = [
         ("console_clients_pass_on_records_of_every_codec", clients::console_clients_pass_on_records_of_every_codec),
+        ("groups_are_in_their_log_as_kafka_writes_them", groups::groups_are_in_their_log_as_kafka_writes_them),
         ("kafka_broker_api_versions_finds_what_it_needs", cluster::kafka_broker_api_versions_finds_what_it_needs),
         ("kafka_cluster_knows_its_id_and_its_brokers", cluster::kafka_cluster_knows_its_id_and_its_brokers),
         ("kafka_configs_changes_and_describes_a_broker", configs::kafka_configs_changes_and_describes_a_broker),
         ("kafka_configs_changes_and_describes_topics", configs::kafka_configs_changes_and_describes_topics),
         ("kafka_configs_changes_the_default_of_all_brokers", configs::kafka_configs_changes_the_default_of_all_brokers),
         ("kafka_configs_refuses_what_a_topic_cannot_have", configs::kafka_configs_refuses_what_a_topic_cannot_have),
+        ("kafka_console_consumer_goes_on_in_its_group", groups::kafka_console_consumer_goes_on_in_its_group),
         (
             "kafka_console_consumer_reads_one_partition_from_an_offset",
             clients::kafka_console_consumer_reads_one_partition_from_an_offset,
         ),
+        (
+            "kafka_consumer_groups_describes_a_group_that_is_consumed_in",
+            groups::kafka_consumer_groups_describes_a_group_that_is_consumed_in,
+        ),
+        ("kafka_consumer_groups_resets_and_deletes", groups::kafka_consumer_groups_resets_and_deletes),
+        ("kafka_consumer_perf_test_reads_all_there_is", groups::kafka_consumer_perf_test_reads_all_there_is),
         ("kafka_delete_records_moves_the_start_of_the_log", offsets::kafka_delete_records_moves_the_start_of_the_log),
         (
             "kafka_features_describes_the_levels_of_the_cluster",

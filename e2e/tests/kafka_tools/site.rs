@@ -18,12 +18,14 @@ pub(crate) const RECORD_BYTES: usize = 1000;
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// The classes behind the scripts of Kafka's release, which no package holds.
-const SCRIPTS: [(&str, &str); 15] = [
+const SCRIPTS: [(&str, &str); 17] = [
     ("kafka-broker-api-versions", "org.apache.kafka.tools.BrokerApiVersionsCommand"),
     ("kafka-cluster", "org.apache.kafka.tools.ClusterTool"),
     ("kafka-configs", "kafka.admin.ConfigCommand"),
     ("kafka-console-consumer", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
     ("kafka-console-producer", "org.apache.kafka.tools.ConsoleProducer"),
+    ("kafka-consumer-groups", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"),
+    ("kafka-consumer-perf-test", "org.apache.kafka.tools.ConsumerPerformance"),
     ("kafka-delete-records", "org.apache.kafka.tools.DeleteRecordsCommand"),
     ("kafka-dump-log", "org.apache.kafka.tools.DumpLogSegments"),
     ("kafka-features", "org.apache.kafka.tools.FeatureCommand"),
@@ -120,6 +122,11 @@ impl Site {
         let said = all_said(&output);
         assert!(!output.status.success(), "{command} succeeded: {said}");
         said
+    }
+
+    /// What a script says that may or may not take a refusal for a failure.
+    pub(crate) fn told(&self, command: &str) -> String {
+        all_said(&self.tool(command).output().unwrap())
     }
 
     /// Produces lines as `kafka-console-producer` reads them.

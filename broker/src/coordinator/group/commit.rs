@@ -3,9 +3,10 @@
 use protocol::coordinator_records::{CommittedOffset, CoordinatorRecord};
 use protocol::types::{PartitionId, Timestamp};
 
+use super::super::answer::Decision;
 use super::super::config::GroupConfig;
 use super::super::error::GroupError;
-use super::super::request::{CommitRequest, Moment, OffsetToCommit};
+use super::super::request::{CommitRequest, Moment, OffsetToCommit, Results};
 use super::{Group, Phase};
 
 impl Group {
@@ -15,7 +16,7 @@ impl Group {
         request: CommitRequest,
         config: &GroupConfig,
         now: Moment,
-    ) -> Result<(Vec<CoordinatorRecord>, Vec<Result<(), GroupError>>), GroupError> {
+    ) -> Decision<Results> {
         self.check_commit(&request)?;
         // Who commits is alive.
         if matches!(self.phase, Phase::Preparing { .. } | Phase::Stable) {
@@ -74,10 +75,7 @@ impl Group {
     }
 
     /// Not of topics that its members read.
-    pub(in super::super) fn delete_offsets(
-        &self,
-        wanted: &[(String, PartitionId)],
-    ) -> Result<(Vec<CoordinatorRecord>, Vec<Result<(), GroupError>>), GroupError> {
+    pub(in super::super) fn delete_offsets(&self, wanted: &[(String, PartitionId)]) -> Decision<Results> {
         self.check_exists()?;
         let has_members = !matches!(self.phase, Phase::Empty);
         let subscriptions = if has_members { self.subscriptions() } else { Some(Vec::new()) };

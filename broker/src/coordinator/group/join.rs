@@ -79,14 +79,14 @@ impl Group {
         let id = MemberId::generated(prefix, request.fresh_id);
         let former = request.member.instance.as_ref().and_then(|instance| self.instances.get(instance)).cloned();
         match former {
-            Some(former) => self.replace(&former, id, request, reply, config, now, turn),
+            Some(former) => self.replace(&former, id, &request, reply, config, now, turn),
             None if request.id_required && request.member.instance.is_none() => {
                 let until = now.elapsed + milliseconds(request.session_timeout_ms);
                 self.pending.insert(id.clone(), until);
                 self.wake_by(until);
                 tell(reply, Err(GroupError::MemberIdRequired(id)));
             }
-            None => self.add(id, request, reply, config, now, turn),
+            None => self.add(&id, request, reply, config, now, turn),
         }
     }
 
@@ -100,7 +100,7 @@ impl Group {
     ) {
         let id = request.member.id.clone();
         if request.member.instance.is_none() && self.pending.remove(&id).is_some() {
-            return self.add(id, request, reply, config, now, turn);
+            return self.add(&id, request, reply, config, now, turn);
         }
         if let Err(error) = self.check_member(&request.member) {
             return tell(reply, Err(error));
@@ -126,7 +126,7 @@ impl Group {
 
     fn add(
         &mut self,
-        id: MemberId,
+        id: &MemberId,
         request: JoinRequest,
         reply: Reply<Joined>,
         config: &GroupConfig,
@@ -154,7 +154,7 @@ impl Group {
             sync: None,
         };
         self.members.insert(id.clone(), member);
-        self.begin_session(&id, Some(NEW_MEMBER_SESSION), now);
+        self.begin_session(id, Some(NEW_MEMBER_SESSION), now);
         if let Phase::Preparing { initial: Some(initial), .. } = &mut self.phase {
             initial.member_added = true;
         }
@@ -174,13 +174,13 @@ impl Group {
         &mut self,
         former: &MemberId,
         id: MemberId,
-        request: JoinRequest,
+        request: &JoinRequest,
         reply: Reply<Joined>,
         config: &GroupConfig,
         now: Moment,
         turn: &mut Turn,
     ) {
-        self.update(former, &request);
+        self.update(former, request);
         let stays = matches!(self.phase, Phase::Stable) && self.choose_protocol() == self.protocol;
         if stays {
             let record = self.record_with_id(former, &id);

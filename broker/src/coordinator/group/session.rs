@@ -4,7 +4,7 @@ use super::super::answer::Turn;
 use super::super::config::GroupConfig;
 use super::super::error::GroupError;
 use super::super::member::MemberId;
-use super::super::request::{HeartbeatRequest, Leaving, Moment};
+use super::super::request::{HeartbeatRequest, Leaving, Moment, Results};
 use super::{Group, Phase};
 
 impl Group {
@@ -26,7 +26,7 @@ impl Group {
         config: &GroupConfig,
         now: Moment,
         turn: &mut Turn,
-    ) -> Vec<Result<(), GroupError>> {
+    ) -> Results {
         let left: Vec<_> = leaving.iter().map(|leaving| self.remove(leaving)).collect();
         if left.iter().any(Result::is_ok) {
             self.follow_departures(config, now, turn);

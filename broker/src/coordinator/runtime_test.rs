@@ -1,0 +1,249 @@
+//! The thread of the coordinators over logs in memory: what it takes up, gives up, and makes of what it reads.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use bytes::Bytes;
+use protocol::batch::CRC_START;
+use protocol::batch_builder::BatchBuilder;
+use protocol::coordinator_records::{CommittedOffset, CoordinatorRecord};
+use protocol::types::LeaderEpoch;
+use tokio::sync::{Notify, oneshot};
+
+use super::super::OFFSETS_TOPIC;
+use super::super::error::GroupError;
+use super::super::handle::coordinator_partition;
+use super::super::log::LogRead;
+use super::super::testing::{commit_of, config, offset};
+use super::*;
+use crate::metadata::testing::{add_topic, cluster};
+
+const TOPIC: TopicId = TopicId(uuid::Uuid::from_u128(5));
+
+/// One partition's log: batches with the offsets they begin at.
+#[derive(Default)]
+struct FakePartition {
+    epoch: Option<LeaderEpoch>,
+    batches: Vec<Bytes>,
+    end: i64,
+    high_watermark: i64,
+    /// Whoever reads waits until this is dropped.
+    reading: Option<std::sync::mpsc::Receiver<()>>,
+}
+
+#[derive(Clone, Default)]
+struct FakeLogs {
+    partitions: Arc<Mutex<BTreeMap<PartitionId, FakePartition>>>,
+    changed: Arc<Notify>,
+}
+
+impl FakeLogs {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PartitionId, FakePartition>> {
+        self.partitions.lock().unwrap()
+    }
+
+    fn of<T>(&self, term: Term, read: impl FnOnce(&mut FakePartition) -> T) -> Result<T, LogError> {
+        let mut partitions = self.lock();
+        let partition = partitions.get_mut(&term.partition).filter(|partition| partition.epoch == Some(term.epoch));
+        partition.map(read).ok_or(LogError::NotLeader)
+    }
+
+    fn change<T>(&self, partition: PartitionId, change: impl FnOnce(&mut FakePartition) -> T) -> T {
+        let changed = change(self.lock().entry(partition).or_default());
+        self.changed.notify_one();
+        changed
+    }
+}
+
+impl FakePartition {
+    fn append(&mut self, batch: &CheckedBatch) -> Offset {
+        let mut bytes = batch.bytes.to_vec();
+        bytes[..8].copy_from_slice(&self.end.to_be_bytes());
+        self.batches.push(bytes.into());
+        self.end += i64::from(batch.header.records_count);
+        Offset(self.end)
+    }
+}
+
+impl GroupLogs for FakeLogs {
+    fn led(&self) -> Vec<Term> {
+        let partitions = self.lock();
+        let led = partitions.iter().filter_map(|(partition, state)| {
+            Some(Term { topic_id: TOPIC, partition: *partition, epoch: state.epoch? })
+        });
+        led.collect()
+    }
+
+    fn append(&self, term: Term, batch: &CheckedBatch, _now: Timestamp) -> Result<Offset, LogError> {
+        self.of(term, |partition| {
+            let end = partition.append(batch);
+            partition.high_watermark = end.0;
+            end
+        })
+    }
+
+    fn batch_bytes_max(&self, _term: Term) -> usize {
+        1 << 20
+    }
+
+    fn high_watermark(&self, term: Term) -> Result<Offset, LogError> {
+        self.of(term, |partition| Offset(partition.high_watermark))
+    }
+
+    fn range(&self, term: Term) -> Result<(Offset, Offset), LogError> {
+        self.of(term, |partition| (Offset(0), Offset(partition.end)))
+    }
+
+    fn read(&self, term: Term, from: Offset, _bytes_max: u32) -> Result<LogRead, LogError> {
+        if let Some(reading) = self.of(term, |partition| partition.reading.take())? {
+            let _held_back = reading.recv();
+        }
+        self.of(term, |partition| {
+            let begins = |batch: &&Bytes| from.0 <= i64::from_be_bytes(*batch.first_chunk().unwrap());
+            let batches: Vec<_> =
+                partition.batches.iter().filter(begins).flat_map(|batch| batch.iter().copied()).collect();
+            // The last one cut off, as a read that is bounded leaves it.
+            let length = if from.0 == 0 { batches.len() - 1 } else { batches.len() };
+            LogRead::Batches(Bytes::from(batches).slice(..length))
+        })
+    }
+
+    fn watch_metadata(&self) {}
+
+    fn watch(&self, _term: Term) {}
+
+    async fn woken(&self) {
+        self.changed.notified().await;
+    }
+}
+
+fn start(logs: &FakeLogs) -> (CoordinatorHandle, CoordinatorThread, Arc<GroupMetrics>) {
+    let mut image = cluster(1);
+    add_topic(&mut image, OFFSETS_TOPIC, &[0]);
+    let metrics = Arc::new(GroupMetrics::default());
+    let image = Arc::new(ArcSwap::from_pointee(image));
+    let (handle, thread) = CoordinatorThread::spawn(logs.clone(), config(), metrics.clone(), image).unwrap();
+    (handle, thread, metrics)
+}
+
+/// Asks until the coordinator is there and has read its log.
+async fn fetch(handle: &CoordinatorHandle, group: &str) -> Vec<i64> {
+    loop {
+        match handle.fetch_offsets(group, None).await {
+            Ok(topics) => {
+                let offsets = topics.into_iter().flat_map(|topic| topic.partitions);
+                return offsets.map(|(_, offset)| offset.unwrap().offset.0).collect();
+            }
+            Err(GroupError::Unavailable(_)) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn record(group: &str, offset: i64) -> CoordinatorRecord {
+    let value = CommittedOffset {
+        offset: Offset(offset),
+        leader_epoch: None,
+        metadata: String::new(),
+        commit_timestamp: clock::wall(),
+        expire_timestamp: None,
+        topic_id: TopicId::default(),
+    };
+    CoordinatorRecord::OffsetCommit {
+        group: group.to_owned(),
+        topic: "t".to_owned(),
+        partition: PartitionId(0),
+        value: Some(value),
+    }
+}
+
+fn batch(records: &[(&[u8], Option<&[u8]>)]) -> CheckedBatch {
+    let mut builder = BatchBuilder::new(Timestamp(1));
+    for (key, value) in records {
+        builder.push(Some(key), *value);
+    }
+    builder.build().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_broken_is_skipped_and_counted_and_the_rest_is_loaded() {
+    let logs = FakeLogs::default();
+    let (key, value) = record("before", 3).encode().unwrap();
+    let (later_key, later_value) = record("after", 4).encode().unwrap();
+    let mut broken = batch(&[(&key, Some(b"x"))]);
+    let mut bytes = broken.bytes.to_vec();
+    bytes[CRC_START + 20] ^= 1;
+    broken.bytes = bytes.into();
+    logs.change(PartitionId(0), |partition| {
+        let unknown: &[u8] = &[0, 9, 0, 0];
+        partition.append(&batch(&[(&key, value.as_deref()), (unknown, None), (&later_key, Some(&[0, 9]))]));
+        partition.append(&broken);
+        partition.append(&batch(&[(&later_key, later_value.as_deref())]));
+        partition.high_watermark = partition.end;
+        partition.epoch = Some(LeaderEpoch(0));
+    });
+    let (handle, thread, metrics) = start(&logs);
+    assert_eq!((fetch(&handle, "before").await, fetch(&handle, "after").await), (vec![3], vec![4]));
+    assert_eq!(metrics.read().records_skipped, 3);
+    assert_eq!(metrics.load_time.read().count(), 1);
+    assert!(thread.stop());
+}
+
+#[tokio::test]
+async fn a_partition_is_taken_up_and_given_up_with_its_leadership() {
+    let logs = FakeLogs::default();
+    let (handle, thread, _) = start(&logs);
+    let elsewhere = Err(GroupError::Unavailable(Unavailable::NotCoordinator));
+    assert_eq!(handle.fetch_offsets("g", None).await, elsewhere);
+    assert_eq!(coordinator_partition("g", 1), Some(PartitionId(0)));
+    let (go_on, reading) = std::sync::mpsc::channel();
+    let (key, value) = record("g", 3).encode().unwrap();
+    logs.change(PartitionId(0), |partition| {
+        partition.append(&batch(&[(&key, value.as_deref())]));
+        partition.append(&batch(&[(&key, value.as_deref())]));
+        partition.high_watermark = partition.end;
+        partition.epoch = Some(LeaderEpoch(1));
+        partition.reading = Some(reading);
+    });
+    let loading = Err(GroupError::Unavailable(Unavailable::Loading));
+    while handle.fetch_offsets("g", None).await != loading {}
+    assert_eq!(handle.list().await, Err(GroupError::Unavailable(Unavailable::Loading)));
+    drop(go_on);
+    assert_eq!(fetch(&handle, "g").await, [3]);
+    assert!(handle.commit_offsets("g", commit_of(vec![offset(0, 4)])).await.is_ok());
+    assert_eq!(handle.list().await.unwrap().len(), 1);
+
+    // Another one has led and written meanwhile: what is in memory is worth nothing.
+    let (key, value) = record("g", 9).encode().unwrap();
+    logs.change(PartitionId(0), |partition| {
+        partition.append(&batch(&[(&key, value.as_deref())]));
+        partition.high_watermark = partition.end;
+        partition.epoch = Some(LeaderEpoch(3));
+    });
+    while fetch(&handle, "g").await != [9] {}
+    logs.change(PartitionId(0), |partition| partition.epoch = None);
+    while handle.fetch_offsets("g", None).await != elsewhere {}
+    assert_eq!(handle.list().await, Ok(Vec::new()));
+    assert!(thread.stop());
+}
+
+#[tokio::test]
+async fn who_waits_when_the_thread_stops_is_told() {
+    let logs = FakeLogs::default();
+    logs.change(PartitionId(0), |partition| partition.epoch = Some(LeaderEpoch(1)));
+    let (handle, thread, _) = start(&logs);
+    assert!(fetch(&handle, "g").await.is_empty());
+    let (asked, mut answer) = oneshot::channel();
+    let waiting = handle.clone();
+    let task = tokio::spawn(async move {
+        let joined = waiting.join("g", super::super::testing::request("c")).await;
+        let _gone = asked.send(joined);
+    });
+    while handle.list().await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(answer.try_recv().is_err());
+    assert!(thread.stop());
+    assert_eq!(answer.await.unwrap(), Err(GroupError::Unavailable(Unavailable::NotCoordinator)));
+    task.await.unwrap();
+}
