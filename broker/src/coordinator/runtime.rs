@@ -178,6 +178,9 @@ impl<L: GroupLogs> Runtime<L> {
 
     fn follow_topics(&mut self) {
         let image = self.image.load_full();
+        if self.topics.ptr_eq(&image.topic_ids) {
+            return;
+        }
         let former = std::mem::replace(&mut self.topics, image.topic_ids.clone());
         let gone: Vec<_> = former.diff(&self.topics).filter_map(|change| gone(&change)).collect();
         let now = self.now();
