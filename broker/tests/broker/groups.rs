@@ -33,6 +33,7 @@ fn consumer(site: &Site, settings: &[(&str, &str)]) -> BaseConsumer {
         .set("heartbeat.interval.ms", "100")
         .set("session.timeout.ms", "6000")
         .set("topic.metadata.refresh.interval.ms", "1000")
+        .set("reconnect.backoff.ms", "10")
         .set("reconnect.backoff.max.ms", "50");
     for (name, value) in settings {
         config.set(*name, *value);
@@ -156,7 +157,7 @@ async fn a_static_member_restarts_without_a_rebalance() {
 }
 
 const GROUPS: usize = 1000;
-const GROUPS_AT_ONCE: usize = 50;
+const GROUPS_AT_ONCE: usize = 100;
 const MEMBERS: usize = 3;
 
 fn group(number: usize) -> GroupId {
@@ -210,7 +211,7 @@ fn joined(wire: &mut Wire) -> JoinGroupResponse {
 
 #[test]
 fn a_thousand_groups_are_small_and_idle() {
-    let site = Site::new(&["group.initial.rebalance.delay.ms=100", "offsets.topic.num.partitions=50"]);
+    let site = Site::new(&["group.initial.rebalance.delay.ms=300", "offsets.topic.num.partitions=50"]);
     let broker = site.start();
     let mut wires: Vec<_> = (0..GROUPS_AT_ONCE * MEMBERS).map(|_| Wire::connect(site.port)).collect();
     let found = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("g"));
