@@ -138,7 +138,7 @@ impl Running {
             epoch = ended.epoch;
             match ended.departure {
                 Departure::Granted => {
-                    info!(took_ms = began.elapsed().as_millis(), "the controller lets this broker go")
+                    info!(took_ms = began.elapsed().as_millis(), "the controller lets this broker go");
                 }
                 Departure::NotGranted(reason) => warn!(reason, "this broker leaves without the controller's consent"),
                 Departure::Failed(error) => failure = Some(ServerError::start("registration", error)),

@@ -121,12 +121,11 @@ impl Startup {
         let opened = opened.map_err(|error| ServerError::start("opening", error))??;
         let started = Running::start(&self.config, &self.management, opened, &stop).await?;
         let Some((mut running, reason)) = started else { return Ok(()) };
-        let reason = match reason {
-            Some(reason) => reason,
-            None => {
-                info!(took_ms = self.began.elapsed().as_millis(), "serving");
-                running.until(&stop).await
-            }
+        let reason = if let Some(reason) = reason {
+            reason
+        } else {
+            info!(took_ms = self.began.elapsed().as_millis(), "serving");
+            running.until(&stop).await
         };
         running.stop(&self.management, reason).await
     }
