@@ -101,4 +101,26 @@ impl Simulation {
         };
         self.send(Message::Outcome { to: from, proposal, outcome });
     }
+
+    /// Who sent it finds out, as by a connection that ends.
+    pub(super) fn lost(&mut self, message: &Message) {
+        match message {
+            Message::Fetch { from, fetch, .. } => {
+                self.nodes[*from].fetching &= self.nodes[*from].broker_epoch != fetch.broker_epoch;
+            }
+            Message::Answer { to, process, .. } => {
+                self.nodes[*to].fetching &= self.nodes[*to].broker_epoch != *process;
+            }
+            // A proposal is sent until there is an outcome: the channel's part.
+            Message::Propose { from, broker_epoch, proposal } => {
+                let again = Message::Propose { from: *from, broker_epoch: *broker_epoch, proposal: proposal.clone() };
+                self.messages.push((self.now + 50, again));
+            }
+            Message::Outcome { to, proposal, .. } => {
+                let broker_epoch = self.nodes[*to].broker_epoch;
+                let again = Message::Propose { from: *to, broker_epoch, proposal: proposal.clone() };
+                self.messages.push((self.now + 50, again));
+            }
+        }
+    }
 }
