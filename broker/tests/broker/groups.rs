@@ -76,10 +76,15 @@ fn balanced(consumers: &[&BaseConsumer]) -> Vec<BTreeSet<i32>> {
     })
 }
 
-fn rebalances(site: &Site) -> u64 {
+fn metric(site: &Site, name: &str) -> u64 {
     let metrics = http::get(site.management_port, "/metrics", None).body;
-    let name = "kafka_server_group_coordinator_metrics_group_completed_rebalance_total ";
-    metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
+    let value =
+        |line: &str| line.strip_prefix("kafka_server_group_coordinator_metrics_")?.strip_prefix(name)?.parse().ok();
+    metrics.lines().find_map(|line| value(&line.replace(' ', ""))).unwrap()
+}
+
+fn rebalances(site: &Site) -> u64 {
+    metric(site, "group_completed_rebalance_total")
 }
 
 #[tokio::test]
@@ -216,6 +221,9 @@ fn a_thousand_groups_are_small_and_idle() {
     let mut wires: Vec<_> = (0..GROUPS_AT_ONCE * MEMBERS).map(|_| Wire::connect(site.port)).collect();
     let found = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("g"));
     assert_eq!(wires[0].call(0, &found).error_code, 0);
+    eventually("all partitions are loaded", || {
+        (metric(&site, "partition_load_time_seconds_count") == 50).then_some(())
+    });
     form(&mut wires, 0..GROUPS_AT_ONCE);
     let before = broker.resident_kib();
     for round in 1..=GROUPS / GROUPS_AT_ONCE {

@@ -18,6 +18,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::{Client, versions};
 use crate::harness::calls::name;
+use crate::harness::eventually;
 
 /// One of the topics that were created.
 const TOPIC: &str = "every-version-7";
@@ -42,7 +43,12 @@ impl Client {
             .with_member_id(member)
             .with_protocol_type(text("test"))
             .with_protocols(vec![protocol]);
-        self.wire.call(version, &request)
+        // A coordinator that was just made is still reading its log.
+        eventually("the coordinator is there", || {
+            let joined = self.wire.call(version, &request);
+            let comes = [ResponseError::NotCoordinator.code(), ResponseError::CoordinatorLoadInProgress.code()];
+            (!comes.contains(&joined.error_code)).then_some(joined)
+        })
     }
 
     /// The only member of the group of that version.
