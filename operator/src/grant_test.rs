@@ -45,8 +45,8 @@ impl BrokerAdmin for Script {
     }
 }
 
-fn granted(controller_epoch: i32, leaders_left: u64) -> Result<RestartGrant, AdminError> {
-    Ok(RestartGrant { controller_epoch, leaders_left, safe_to_stop: leaders_left == 0, obstacles: Vec::new() })
+fn granted(controller_epoch: i32, leaders_left: u64) -> RestartGrant {
+    RestartGrant { controller_epoch, leaders_left, safe_to_stop: leaders_left == 0, obstacles: Vec::new() }
 }
 
 fn refused(status: u16, detail: &str) -> Result<RestartGrant, AdminError> {
@@ -59,17 +59,17 @@ fn elsewhere(controller: Option<i32>) -> Result<RestartGrant, AdminError> {
 
 #[tokio::test]
 async fn a_pod_is_deleted_only_on_the_word_of_one_controller() {
-    let yes = || granted(5, 0);
+    let yes = || Ok(granted(5, 0));
     let hindered = || {
         let obstacles = vec!["voter 2 is behind".to_owned()];
         Ok(RestartGrant { safe_to_stop: false, obstacles, ..yes()? })
     };
     for (answers, expected, asked) in [
         (vec![yes(), yes()], Ok(Ok(())), "0 0"),
-        (vec![granted(5, 3)], Ok(Err("3 partitions that it leads are handed over first")), "0"),
+        (vec![Ok(granted(5, 3))], Ok(Err("3 partitions that it leads are handed over first")), "0"),
         (vec![refused(409, "topic-0 would be under min ISR")], Ok(Err("topic-0 would be under min ISR")), "0"),
-        (vec![yes(), granted(6, 0)], Ok(Err("the controller changed")), "0 0"),
-        (vec![yes(), granted(5, 1)], Ok(Err("1 partitions that it leads are handed over first")), "0 0"),
+        (vec![yes(), Ok(granted(6, 0))], Ok(Err("the controller changed")), "0 0"),
+        (vec![yes(), Ok(granted(5, 1))], Ok(Err("1 partitions that it leads are handed over first")), "0 0"),
         (vec![hindered()], Ok(Err("voter 2 is behind")), "0"),
         (vec![yes(), refused(409, "voter 2 is behind")], Ok(Err("voter 2 is behind")), "0 0"),
         (vec![elsewhere(Some(1)), yes(), elsewhere(Some(1)), yes()], Ok(Ok(())), "0 1 0 1"),

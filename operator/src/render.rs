@@ -128,8 +128,8 @@ pub fn claim(
 /// The claim with what is noted on it already, and without the cluster as its owner.
 pub fn released_claim(standing: &PersistentVolumeClaim) -> Manifest {
     let noted = standing.annotations().iter();
-    let notes = [ANNOTATION_CLUSTER_ID, ANNOTATION_VOTERS, ANNOTATION_FORMATTED];
-    let own: BTreeMap<_, _> = noted.filter(|(name, _)| notes.contains(&name.as_str())).collect();
+    let kept = [ANNOTATION_CLUSTER_ID, ANNOTATION_VOTERS, ANNOTATION_FORMATTED];
+    let own: BTreeMap<_, _> = noted.filter(|(name, _)| kept.contains(&name.as_str())).collect();
     claim_change(standing, json!({ "metadata": { "annotations": own, "ownerReferences": [] } }))
 }
 

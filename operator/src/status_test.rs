@@ -139,7 +139,8 @@ fn a_cluster_that_lost_a_broker_serves_and_says_what_is_missing() {
 
 #[test]
 fn what_clients_would_notice_is_said_although_every_broker_serves() {
-    let cases: [(fn(&mut ClusterView), &str, &str); 3] = [
+    type Disturbance = fn(&mut ClusterView);
+    let cases: [(Disturbance, &str, &str); 3] = [
         (|view| view.partitions.under_replicated = 2, "True", "3 of 3 brokers ready; 2 partitions lack a replica."),
         (|view| view.partitions.offline = 1, "False", "3 of 3 brokers ready, but 1 partitions have no leader."),
         (|view| view.controller_id = Some(-1), "False", "3 of 3 brokers ready, but no controller is active."),

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{debug, error};
 
 use super::answer::tell;
 use super::config::GroupConfig;
@@ -214,7 +214,7 @@ impl<L: GroupLogs> Runtime<L> {
                 shard.loaded(end, now, &mut TermLog { logs: &self.logs, term });
                 self.metrics.load_time.observe(took);
                 let groups: usize = shard.counts().groups.iter().sum();
-                info!(partition = %term.partition, epoch = %term.epoch, groups, took_ms = took.as_millis(), "groups loaded");
+                debug!(partition = %term.partition, epoch = %term.epoch, groups, took_ms = took.as_millis(), "groups loaded");
                 place.shard = Some(shard);
             }
             Err(error) => {

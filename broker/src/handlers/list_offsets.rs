@@ -27,6 +27,9 @@ const LATEST_TIERED: i64 = -5;
 /// First version that carries leader epochs (KIP-320).
 const VERSION_WITH_EPOCHS: i16 = 4;
 
+/// First version that knows the error (KIP-207).
+const VERSION_WITH_OFFSET_NOT_AVAILABLE: i16 = 5;
+
 const CONSUMER: i32 = -1;
 
 /// A record's position, or nothing where no record fits.
@@ -66,6 +69,10 @@ impl Broker {
         let found = partition.with_leading_log(claimed, |log, leader| position(log, leader, special, up_to));
         let (search, end) = match found.map_err(|error| error.code())? {
             Position::Known(found) => return Ok(found),
+            Position::NotYetKnown if version < VERSION_WITH_OFFSET_NOT_AVAILABLE => {
+                return Err(ResponseError::LeaderNotAvailable.code());
+            }
+            Position::NotYetKnown => return Err(ResponseError::OffsetNotAvailable.code()),
             Position::Search(search, end) => (search, end),
         };
         let searched = self.search(search).await;
@@ -94,7 +101,7 @@ impl Broker {
 }
 
 /// What a timestamp of the request stands for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Special {
     Latest,
     Earliest,
@@ -120,12 +127,18 @@ impl Special {
 
 enum Position {
     Known(Found),
+    /// The leader is new, and has not heard how much of what it took over is committed.
+    NotYetKnown,
     /// Only what lies before the offset counts.
     Search(TimestampLookup, Offset),
 }
 
 fn position(log: &Log, leader: LeaderEpoch, special: Special, up_to: UpTo) -> Position {
     let end = match up_to {
+        // An end below the beginning of the epoch may lie below what the former leader told (KIP-207).
+        UpTo::HighWatermark if special != Special::Earliest && is_before_epoch(log, leader) => {
+            return Position::NotYetKnown;
+        }
         UpTo::HighWatermark => log.high_watermark().offset,
         UpTo::LogEnd => log.log_end().offset,
     };
@@ -137,6 +150,11 @@ fn position(log: &Log, leader: LeaderEpoch, special: Special, up_to: UpTo) -> Po
         Special::LatestTiered => Position::Known(None),
         Special::None(timestamp) => Position::Search(log.locate_timestamp(timestamp), end),
     }
+}
+
+fn is_before_epoch(log: &Log, leader: LeaderEpoch) -> bool {
+    let latest = log.leader_epochs().entries().last();
+    latest.is_some_and(|latest| latest.epoch == leader && log.high_watermark().offset < latest.start_offset)
 }
 
 /// Partitions that the request names more than once.

@@ -38,8 +38,8 @@ async fn calls_overlap_and_each_gets_its_answer() {
 
 #[tokio::test]
 async fn answers_that_cannot_be_trusted_close_the_connection() {
-    type Bytes = Vec<u8>;
-    let cases: [(&str, fn(i32) -> Bytes); 6] = [
+    type Answering = fn(i32) -> Vec<u8>;
+    let cases: [(&str, Answering); 6] = [
         ("frame of 1073741824 bytes, at most 134217728 are accepted", |_| vec![0x40, 0, 0, 0]),
         ("frame of -1 bytes", |_| vec![0xFF; 4]),
         ("correlation id 77, 1 is the next to be answered", |_| vec![0, 0, 0, 5, 0, 0, 0, 77, 0]),
@@ -74,7 +74,7 @@ async fn an_answer_that_nobody_asked_for_ends_the_connection() {
     let connection = connect_to(|mut server| async move {
         server.agree_on_versions().await;
         server.answer(5, &[0]).await;
-        server.stream.read(&mut [0]).await.unwrap();
+        let _amount = server.stream.read(&mut [0]).await.unwrap();
     });
     let connection = connection.await.unwrap();
     connection.end.token.cancelled().await;
@@ -86,7 +86,7 @@ async fn a_node_without_our_version_of_the_handshake_is_named() {
     let connection = connect_to(|mut server| async move {
         let id = server.request().await;
         server.answer(id, &[0, 35, 0, 0, 0, 0]).await;
-        server.stream.read(&mut [0]).await.unwrap();
+        let _amount = server.stream.read(&mut [0]).await.unwrap();
     });
     let fault = AnswerFault::ApiVersions { version: API_VERSIONS_VERSION, error_code: 35 };
     assert_eq!(connection.await.unwrap_err().failure, PeerFailure::Malformed(fault));
@@ -110,7 +110,7 @@ async fn the_kinds_of_failure_are_told_apart() {
     let silent = connect_to(|mut server| async move {
         server.agree_on_versions().await;
         server.request().await;
-        server.stream.read(&mut [0]).await.unwrap();
+        let _amount = server.stream.read(&mut [0]).await.unwrap();
     });
     let silent = silent.await.unwrap();
     let late = silent.call(1, &heartbeat(1), Instant::now()).await.unwrap_err();

@@ -69,5 +69,5 @@ where
 }
 
 pub(crate) fn far_off() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+    Instant::now() + Duration::from_mins(1)
 }

@@ -7,7 +7,7 @@ const SESSION: Duration = Duration::from_secs(3);
 const CONFIG: LifeCycleConfig = LifeCycleConfig {
     heartbeat_interval: INTERVAL,
     session_timeout: SESSION,
-    registration_max: Duration::from_secs(60),
+    registration_max: Duration::from_mins(1),
 };
 const OWN: IncarnationId = IncarnationId(Uuid::from_u128(1));
 const EPOCH: BrokerEpoch = BrokerEpoch(10);

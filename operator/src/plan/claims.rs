@@ -51,14 +51,14 @@ pub(super) fn format(
     broker: &Broker,
 ) -> Option<Step> {
     let voters = notes.voters.as_ref()?;
-    let noted = InitialVoters::on(observed.claims.get(&broker.id)?);
-    if broker.phase != BrokerPhase::Unformatted || noted.as_ref() != Some(voters) {
+    let on_claim = InitialVoters::on(observed.claims.get(&broker.id)?);
+    if broker.phase != BrokerPhase::Unformatted || on_claim.as_ref() != Some(voters) {
         return None;
     }
     let directory = broker.directory?;
     let target = target(observed.pods.get(&broker.id)?, observed.token.as_ref()?)?;
-    let votes = voters.contains(broker.id, directory);
-    let initial_voters = voters.iter().filter(|_| votes).map(|(id, directory)| InitialVoter {
+    let is_voter = voters.contains(broker.id, directory);
+    let initial_voters = voters.iter().filter(|_| is_voter).map(|(id, directory)| InitialVoter {
         id: id.0,
         directory_id: directory.to_string(),
         endpoint: format!("{}:{PORT_CONTROLLERS}", cluster.names.pod_host(id)),

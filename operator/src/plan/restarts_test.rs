@@ -7,6 +7,8 @@ use crate::crd::condition;
 use crate::plan::Plan;
 use crate::testing::{answer, elect, fall_silent, parsed, plan_of, running, running_three, settle};
 
+type Disturbance = fn(&mut Observed);
+
 /// A cluster whose image was changed, with everything done but the restarts.
 fn changed() -> Observed {
     let mut observed = running_three(json!({}));
@@ -63,7 +65,7 @@ fn a_restart_waits_and_says_what_for() {
     let leaderless = |observed: &mut Observed| observed.view_of = Some(BrokerId(2));
     let fenced = |observed: &mut Observed| observed.view.as_mut().unwrap().brokers.clear();
     let granted = |observed: &mut Observed| observed.view.as_mut().unwrap().grants = vec![7];
-    let cases: [(fn(&mut Observed), &str); 4] = [
+    let cases: [(Disturbance, &str); 4] = [
         (silent, "2 of 3 brokers ready. Broker 1: pod demo-1 starts."),
         (leaderless, "It waits: no active controller answers, which has to agree."),
         (fenced, "It waits: the controller does not count on broker 1 yet."),
@@ -111,7 +113,7 @@ fn a_single_broker_has_nobody_to_ask() {
 fn eviction_is_allowed_while_one_more_broker_can_be_spared() {
     let one = running(json!({}));
     assert_eq!(budget(&one, &plan_of(&one)), 1);
-    let cases: [(fn(&mut Observed), i32); 6] = [
+    let cases: [(Disturbance, i32); 6] = [
         (|_| {}, 1),
         (|observed| observed.view.as_mut().unwrap().partitions.under_replicated = 1, 0),
         (|observed| observed.view.as_mut().unwrap().partitions.offline = 1, 0),

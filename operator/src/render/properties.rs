@@ -50,14 +50,14 @@ fn fixed(cluster: &ValidatedCluster, broker: BrokerId, node_ports: &NodePorts) -
     let bound_for_clients = clients.iter().map(|(name, listener)| format!("{name}://0.0.0.0:{}", listener.port));
     let told = internal.map(|(name, port)| format!("{name}://{host}:{port}"));
     let told_to_clients = cluster.listeners.iter().map(|listener| advertised(listener, &host, broker, node_ports));
-    let named = own.iter().map(|(name, _)| *name).chain(clients.iter().map(|(name, _)| name.as_str()));
+    let listener_names = own.iter().map(|(name, _)| *name).chain(clients.iter().map(|(name, _)| name.as_str()));
     let mut fixed = vec![
         ("process.roles", if is_controller { "broker,controller" } else { "broker" }.to_owned()),
         ("node.id", broker.to_string()),
         ("controller.quorum.bootstrap.servers", joined(quorum)),
         ("listeners", joined(bound.chain(bound_for_clients))),
         ("advertised.listeners", joined(told.chain(told_to_clients))),
-        ("listener.security.protocol.map", joined(named.map(|name| format!("{name}:PLAINTEXT")))),
+        ("listener.security.protocol.map", joined(listener_names.map(|name| format!("{name}:PLAINTEXT")))),
         ("inter.broker.listener.name", "BROKERS".to_owned()),
         ("controller.listener.names", "CONTROLLERS".to_owned()),
         ("log.dirs", format!("{VOLUME_DIRECTORY}/data")),
