@@ -68,527 +68,149 @@ const EVERYWHERE: &[Listener] = &[Listener::Client, Listener::Broker, Listener::
 
 /// By key.
 pub static APIS: &[Api] = &[
+    // librdkafka fails to produce compressed batches where 3 is announced.
+    api("Produce", &schema::PRODUCE, Versions::between(3, 13), BROKERS)
+        .announced_from(0)
+        .needs(&[right(Operation::Write, Resource::Topic)]),
+    // Of a controller: the metadata log.
+    api("Fetch", &schema::FETCH, Versions::between(4, 18), EVERYWHERE)
+        .needs(&[right(Operation::Read, Resource::Topic), right(Operation::ClusterAction, Resource::Cluster)]),
+    api("ListOffsets", &schema::LIST_OFFSETS, Versions::between(1, 10), BROKERS)
+        .needs(&[right(Operation::Describe, Resource::Topic)]),
+    api("Metadata", &schema::METADATA, Versions::between(0, 13), BROKERS)
+        .needs(&[right(Operation::Describe, Resource::Topic)]),
+    api("OffsetCommit", &schema::OFFSET_COMMIT, Versions::between(2, 9), BROKERS)
+        .needs(&[right(Operation::Read, Resource::Group), right(Operation::Read, Resource::Topic)]),
+    api("OffsetFetch", &schema::OFFSET_FETCH, Versions::between(1, 9), BROKERS)
+        .needs(&[right(Operation::Describe, Resource::Group), right(Operation::Describe, Resource::Topic)]),
+    api("FindCoordinator", &schema::FIND_COORDINATOR, Versions::between(0, 6), BROKERS)
+        .needs(&[right(Operation::Describe, Resource::Group), right(Operation::Describe, Resource::TransactionalId)]),
+    api("JoinGroup", &schema::JOIN_GROUP, Versions::between(0, 9), BROKERS)
+        .needs(&[right(Operation::Read, Resource::Group)]),
+    api("Heartbeat", &schema::HEARTBEAT, Versions::between(0, 4), BROKERS)
+        .needs(&[right(Operation::Read, Resource::Group)]),
+    api("LeaveGroup", &schema::LEAVE_GROUP, Versions::between(0, 5), BROKERS)
+        .needs(&[right(Operation::Read, Resource::Group)]),
+    api("SyncGroup", &schema::SYNC_GROUP, Versions::between(0, 5), BROKERS)
+        .needs(&[right(Operation::Read, Resource::Group)]),
+    api("DescribeGroups", &schema::DESCRIBE_GROUPS, Versions::between(0, 6), BROKERS)
+        .needs(&[right(Operation::Describe, Resource::Group)]),
+    api("ListGroups", &schema::LIST_GROUPS, Versions::between(0, 5), BROKERS)
+        .needs(&[right(Operation::Describe, Resource::Cluster), right(Operation::Describe, Resource::Group)]),
+    api("ApiVersions", &schema::API_VERSIONS, Versions::between(0, 4), EVERYWHERE).before_authentication(),
+    api("CreateTopics", &schema::CREATE_TOPICS, Versions::between(2, 7), BROKERS)
+        .forwarded()
+        .needs(&[right(Operation::Create, Resource::Cluster), right(Operation::Create, Resource::Topic)]),
+    api("DeleteTopics", &schema::DELETE_TOPICS, Versions::between(1, 6), BROKERS)
+        .forwarded()
+        .needs(&[right(Operation::Delete, Resource::Topic)]),
+    api("DeleteRecords", &schema::DELETE_RECORDS, Versions::between(0, 2), BROKERS)
+        .needs(&[right(Operation::Delete, Resource::Topic)]),
+    api("InitProducerId", &schema::INIT_PRODUCER_ID, Versions::between(0, 5), BROKERS).needs(&[
+        right(Operation::Write, Resource::TransactionalId),
+        right(Operation::IdempotentWrite, Resource::Cluster),
+        right(Operation::Write, Resource::Topic),
+    ]),
+    api("OffsetForLeaderEpoch", &schema::OFFSET_FOR_LEADER_EPOCH, Versions::between(2, 4), BROKERS)
+        .needs(&[right(Operation::Describe, Resource::Topic), right(Operation::ClusterAction, Resource::Cluster)]),
+    api("DescribeConfigs", &schema::DESCRIBE_CONFIGS, Versions::between(1, 4), BROKERS).needs(&[
+        right(Operation::DescribeConfigs, Resource::Cluster),
+        right(Operation::DescribeConfigs, Resource::Topic),
+        right(Operation::DescribeConfigs, Resource::Group),
+    ]),
+    api("AlterConfigs", &schema::ALTER_CONFIGS, Versions::between(0, 2), BROKERS).forwarded().needs(&[
+        right(Operation::AlterConfigs, Resource::Cluster),
+        right(Operation::AlterConfigs, Resource::Topic),
+        right(Operation::AlterConfigs, Resource::Group),
+    ]),
+    api("AlterReplicaLogDirs", &schema::ALTER_REPLICA_LOG_DIRS, Versions::between(1, 2), BROKERS)
+        .needs(&[right(Operation::Alter, Resource::Cluster)]),
+    api("DescribeLogDirs", &schema::DESCRIBE_LOG_DIRS, Versions::between(1, 4), BROKERS)
+        .needs(&[right(Operation::Describe, Resource::Cluster)]),
+    api("CreatePartitions", &schema::CREATE_PARTITIONS, Versions::between(0, 3), BROKERS)
+        .forwarded()
+        .needs(&[right(Operation::Alter, Resource::Topic)]),
+    api("DeleteGroups", &schema::DELETE_GROUPS, Versions::between(0, 2), BROKERS)
+        .needs(&[right(Operation::Delete, Resource::Group)]),
+    api("ElectLeaders", &schema::ELECT_LEADERS, Versions::between(0, 2), BROKERS)
+        .forwarded()
+        .needs(&[right(Operation::Alter, Resource::Cluster)]),
+    api("IncrementalAlterConfigs", &schema::INCREMENTAL_ALTER_CONFIGS, Versions::between(0, 1), BROKERS)
+        .forwarded()
+        .needs(&[
+            right(Operation::AlterConfigs, Resource::Cluster),
+            right(Operation::AlterConfigs, Resource::Topic),
+            right(Operation::AlterConfigs, Resource::Group),
+        ]),
+    api("AlterPartitionReassignments", &schema::ALTER_PARTITION_REASSIGNMENTS, Versions::between(0, 1), BROKERS)
+        .forwarded()
+        .needs(&[right(Operation::Alter, Resource::Cluster)]),
+    api("ListPartitionReassignments", &schema::LIST_PARTITION_REASSIGNMENTS, Versions::between(0, 0), BROKERS)
+        .forwarded()
+        .needs(&[right(Operation::Describe, Resource::Cluster)]),
+    api("OffsetDelete", &schema::OFFSET_DELETE, Versions::between(0, 0), BROKERS)
+        .needs(&[right(Operation::Delete, Resource::Group), right(Operation::Read, Resource::Topic)]),
+    api("Vote", &schema::VOTE, Versions::between(0, 2), CONTROLLERS)
+        .needs(&[right(Operation::ClusterAction, Resource::Cluster)]),
+    api("BeginQuorumEpoch", &schema::BEGIN_QUORUM_EPOCH, Versions::between(0, 1), CONTROLLERS)
+        .needs(&[right(Operation::ClusterAction, Resource::Cluster)]),
+    api("EndQuorumEpoch", &schema::END_QUORUM_EPOCH, Versions::between(0, 1), CONTROLLERS)
+        .needs(&[right(Operation::ClusterAction, Resource::Cluster)]),
+    api("DescribeQuorum", &schema::DESCRIBE_QUORUM, Versions::between(0, 2), EVERYWHERE)
+        .forwarded()
+        .needs(&[right(Operation::Describe, Resource::Cluster)]),
+    // Without the epochs of version 3 a process that has lost records could come into the in-sync set.
+    api("AlterPartition", &schema::ALTER_PARTITION, Versions::between(3, 3), CONTROLLERS)
+        .needs(&[right(Operation::ClusterAction, Resource::Cluster)]),
+    api("UpdateFeatures", &schema::UPDATE_FEATURES, Versions::between(0, 2), EVERYWHERE)
+        .forwarded()
+        .needs(&[right(Operation::Alter, Resource::Cluster)]),
+    api("Envelope", &schema::ENVELOPE, Versions::between(0, 0), CONTROLLERS)
+        .needs(&[right(Operation::ClusterAction, Resource::Cluster)]),
+    api("FetchSnapshot", &schema::FETCH_SNAPSHOT, Versions::between(0, 1), CONTROLLERS)
+        .needs(&[right(Operation::ClusterAction, Resource::Cluster)]),
+    api("DescribeCluster", &schema::DESCRIBE_CLUSTER, Versions::between(0, 2), EVERYWHERE)
+        .needs(&[right(Operation::Describe, Resource::Cluster)]),
+    api("DescribeProducers", &schema::DESCRIBE_PRODUCERS, Versions::between(0, 0), BROKERS)
+        .needs(&[right(Operation::Read, Resource::Topic)]),
+    // Before version 2 a broker does not tell its volume, by which a replica is known.
+    api("BrokerRegistration", &schema::BROKER_REGISTRATION, Versions::between(2, 4), CONTROLLERS)
+        .needs(&[right(Operation::ClusterAction, Resource::Cluster)]),
+    api("BrokerHeartbeat", &schema::BROKER_HEARTBEAT, Versions::between(0, 1), CONTROLLERS)
+        .needs(&[right(Operation::ClusterAction, Resource::Cluster)]),
+    api("UnregisterBroker", &schema::UNREGISTER_BROKER, Versions::between(0, 0), EVERYWHERE)
+        .forwarded()
+        .needs(&[right(Operation::Alter, Resource::Cluster)]),
+    api("AllocateProducerIds", &schema::ALLOCATE_PRODUCER_IDS, Versions::between(0, 0), CONTROLLERS)
+        .needs(&[right(Operation::ClusterAction, Resource::Cluster)]),
+    api("ControllerRegistration", &schema::CONTROLLER_REGISTRATION, Versions::between(0, 0), CONTROLLERS)
+        .needs(&[right(Operation::ClusterAction, Resource::Cluster)]),
+    api("ListConfigResources", &schema::LIST_CONFIG_RESOURCES, Versions::between(0, 1), BROKERS)
+        .needs(&[right(Operation::DescribeConfigs, Resource::Cluster)]),
+    api("DescribeTopicPartitions", &schema::DESCRIBE_TOPIC_PARTITIONS, Versions::between(0, 0), BROKERS)
+        .needs(&[right(Operation::Describe, Resource::Topic)]),
+    api("AddRaftVoter", &schema::ADD_RAFT_VOTER, Versions::between(0, 0), EVERYWHERE)
+        .forwarded()
+        .needs(&[right(Operation::Alter, Resource::Cluster)]),
+    api("RemoveRaftVoter", &schema::REMOVE_RAFT_VOTER, Versions::between(0, 0), EVERYWHERE)
+        .forwarded()
+        .needs(&[right(Operation::Alter, Resource::Cluster)]),
+    api("UpdateRaftVoter", &schema::UPDATE_RAFT_VOTER, Versions::between(0, 0), CONTROLLERS)
+        .needs(&[right(Operation::ClusterAction, Resource::Cluster)]),
+];
+
+const fn api(name: &'static str, request: &'static Request, versions: Versions, listeners: &'static [Listener]) -> Api {
     Api {
-        name: "Produce",
-        request: &schema::PRODUCE,
-        versions: Versions::between(3, 13),
-        // librdkafka fails to produce compressed batches where 3 is announced.
-        first_version_advertised: 0,
-        listeners: BROKERS,
+        name,
+        request,
+        versions,
+        first_version_advertised: versions.first,
+        listeners,
         before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Write, Resource::Topic)],
-    },
-    Api {
-        name: "Fetch",
-        request: &schema::FETCH,
-        versions: Versions::between(4, 18),
-        first_version_advertised: 4,
-        // Of a controller: the metadata log.
-        listeners: EVERYWHERE,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Read, Resource::Topic), right(Operation::ClusterAction, Resource::Cluster)],
-    },
-    Api {
-        name: "ListOffsets",
-        request: &schema::LIST_OFFSETS,
-        versions: Versions::between(1, 10),
-        first_version_advertised: 1,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Describe, Resource::Topic)],
-    },
-    Api {
-        name: "Metadata",
-        request: &schema::METADATA,
-        versions: Versions::between(0, 13),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Describe, Resource::Topic)],
-    },
-    Api {
-        name: "OffsetCommit",
-        request: &schema::OFFSET_COMMIT,
-        versions: Versions::between(2, 9),
-        first_version_advertised: 2,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Read, Resource::Group), right(Operation::Read, Resource::Topic)],
-    },
-    Api {
-        name: "OffsetFetch",
-        request: &schema::OFFSET_FETCH,
-        versions: Versions::between(1, 9),
-        first_version_advertised: 1,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Describe, Resource::Group), right(Operation::Describe, Resource::Topic)],
-    },
-    Api {
-        name: "FindCoordinator",
-        request: &schema::FIND_COORDINATOR,
-        versions: Versions::between(0, 6),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Describe, Resource::Group), right(Operation::Describe, Resource::TransactionalId)],
-    },
-    Api {
-        name: "JoinGroup",
-        request: &schema::JOIN_GROUP,
-        versions: Versions::between(0, 9),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Read, Resource::Group)],
-    },
-    Api {
-        name: "Heartbeat",
-        request: &schema::HEARTBEAT,
-        versions: Versions::between(0, 4),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Read, Resource::Group)],
-    },
-    Api {
-        name: "LeaveGroup",
-        request: &schema::LEAVE_GROUP,
-        versions: Versions::between(0, 5),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Read, Resource::Group)],
-    },
-    Api {
-        name: "SyncGroup",
-        request: &schema::SYNC_GROUP,
-        versions: Versions::between(0, 5),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Read, Resource::Group)],
-    },
-    Api {
-        name: "DescribeGroups",
-        request: &schema::DESCRIBE_GROUPS,
-        versions: Versions::between(0, 6),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Describe, Resource::Group)],
-    },
-    Api {
-        name: "ListGroups",
-        request: &schema::LIST_GROUPS,
-        versions: Versions::between(0, 5),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Describe, Resource::Cluster), right(Operation::Describe, Resource::Group)],
-    },
-    Api {
-        name: "ApiVersions",
-        request: &schema::API_VERSIONS,
-        versions: Versions::between(0, 4),
-        first_version_advertised: 0,
-        listeners: EVERYWHERE,
-        before_authentication: true,
         forwarded: false,
         rights: &[],
-    },
-    Api {
-        name: "CreateTopics",
-        request: &schema::CREATE_TOPICS,
-        versions: Versions::between(2, 7),
-        first_version_advertised: 2,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: true,
-        rights: &[right(Operation::Create, Resource::Cluster), right(Operation::Create, Resource::Topic)],
-    },
-    Api {
-        name: "DeleteTopics",
-        request: &schema::DELETE_TOPICS,
-        versions: Versions::between(1, 6),
-        first_version_advertised: 1,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: true,
-        rights: &[right(Operation::Delete, Resource::Topic)],
-    },
-    Api {
-        name: "DeleteRecords",
-        request: &schema::DELETE_RECORDS,
-        versions: Versions::between(0, 2),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Delete, Resource::Topic)],
-    },
-    Api {
-        name: "InitProducerId",
-        request: &schema::INIT_PRODUCER_ID,
-        versions: Versions::between(0, 5),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[
-            right(Operation::Write, Resource::TransactionalId),
-            right(Operation::IdempotentWrite, Resource::Cluster),
-            right(Operation::Write, Resource::Topic),
-        ],
-    },
-    Api {
-        name: "OffsetForLeaderEpoch",
-        request: &schema::OFFSET_FOR_LEADER_EPOCH,
-        versions: Versions::between(2, 4),
-        first_version_advertised: 2,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Describe, Resource::Topic), right(Operation::ClusterAction, Resource::Cluster)],
-    },
-    Api {
-        name: "DescribeConfigs",
-        request: &schema::DESCRIBE_CONFIGS,
-        versions: Versions::between(1, 4),
-        first_version_advertised: 1,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[
-            right(Operation::DescribeConfigs, Resource::Cluster),
-            right(Operation::DescribeConfigs, Resource::Topic),
-            right(Operation::DescribeConfigs, Resource::Group),
-        ],
-    },
-    Api {
-        name: "AlterConfigs",
-        request: &schema::ALTER_CONFIGS,
-        versions: Versions::between(0, 2),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: true,
-        rights: &[
-            right(Operation::AlterConfigs, Resource::Cluster),
-            right(Operation::AlterConfigs, Resource::Topic),
-            right(Operation::AlterConfigs, Resource::Group),
-        ],
-    },
-    Api {
-        name: "AlterReplicaLogDirs",
-        request: &schema::ALTER_REPLICA_LOG_DIRS,
-        versions: Versions::between(1, 2),
-        first_version_advertised: 1,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Alter, Resource::Cluster)],
-    },
-    Api {
-        name: "DescribeLogDirs",
-        request: &schema::DESCRIBE_LOG_DIRS,
-        versions: Versions::between(1, 4),
-        first_version_advertised: 1,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Describe, Resource::Cluster)],
-    },
-    Api {
-        name: "CreatePartitions",
-        request: &schema::CREATE_PARTITIONS,
-        versions: Versions::between(0, 3),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: true,
-        rights: &[right(Operation::Alter, Resource::Topic)],
-    },
-    Api {
-        name: "DeleteGroups",
-        request: &schema::DELETE_GROUPS,
-        versions: Versions::between(0, 2),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Delete, Resource::Group)],
-    },
-    Api {
-        name: "ElectLeaders",
-        request: &schema::ELECT_LEADERS,
-        versions: Versions::between(0, 2),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: true,
-        rights: &[right(Operation::Alter, Resource::Cluster)],
-    },
-    Api {
-        name: "IncrementalAlterConfigs",
-        request: &schema::INCREMENTAL_ALTER_CONFIGS,
-        versions: Versions::between(0, 1),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: true,
-        rights: &[
-            right(Operation::AlterConfigs, Resource::Cluster),
-            right(Operation::AlterConfigs, Resource::Topic),
-            right(Operation::AlterConfigs, Resource::Group),
-        ],
-    },
-    Api {
-        name: "AlterPartitionReassignments",
-        request: &schema::ALTER_PARTITION_REASSIGNMENTS,
-        versions: Versions::between(0, 1),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: true,
-        rights: &[right(Operation::Alter, Resource::Cluster)],
-    },
-    Api {
-        name: "ListPartitionReassignments",
-        request: &schema::LIST_PARTITION_REASSIGNMENTS,
-        versions: Versions::between(0, 0),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: true,
-        rights: &[right(Operation::Describe, Resource::Cluster)],
-    },
-    Api {
-        name: "OffsetDelete",
-        request: &schema::OFFSET_DELETE,
-        versions: Versions::between(0, 0),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Delete, Resource::Group), right(Operation::Read, Resource::Topic)],
-    },
-    Api {
-        name: "Vote",
-        request: &schema::VOTE,
-        versions: Versions::between(0, 2),
-        first_version_advertised: 0,
-        listeners: CONTROLLERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
-    },
-    Api {
-        name: "BeginQuorumEpoch",
-        request: &schema::BEGIN_QUORUM_EPOCH,
-        versions: Versions::between(0, 1),
-        first_version_advertised: 0,
-        listeners: CONTROLLERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
-    },
-    Api {
-        name: "EndQuorumEpoch",
-        request: &schema::END_QUORUM_EPOCH,
-        versions: Versions::between(0, 1),
-        first_version_advertised: 0,
-        listeners: CONTROLLERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
-    },
-    Api {
-        name: "DescribeQuorum",
-        request: &schema::DESCRIBE_QUORUM,
-        versions: Versions::between(0, 2),
-        first_version_advertised: 0,
-        listeners: EVERYWHERE,
-        before_authentication: false,
-        forwarded: true,
-        rights: &[right(Operation::Describe, Resource::Cluster)],
-    },
-    Api {
-        name: "AlterPartition",
-        request: &schema::ALTER_PARTITION,
-        // Without the epochs of version 3 a process that has lost records could come into the in-sync set.
-        versions: Versions::between(3, 3),
-        first_version_advertised: 3,
-        listeners: CONTROLLERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
-    },
-    Api {
-        name: "UpdateFeatures",
-        request: &schema::UPDATE_FEATURES,
-        versions: Versions::between(0, 2),
-        first_version_advertised: 0,
-        listeners: EVERYWHERE,
-        before_authentication: false,
-        forwarded: true,
-        rights: &[right(Operation::Alter, Resource::Cluster)],
-    },
-    Api {
-        name: "Envelope",
-        request: &schema::ENVELOPE,
-        versions: Versions::between(0, 0),
-        first_version_advertised: 0,
-        listeners: CONTROLLERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
-    },
-    Api {
-        name: "FetchSnapshot",
-        request: &schema::FETCH_SNAPSHOT,
-        versions: Versions::between(0, 1),
-        first_version_advertised: 0,
-        listeners: CONTROLLERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
-    },
-    Api {
-        name: "DescribeCluster",
-        request: &schema::DESCRIBE_CLUSTER,
-        versions: Versions::between(0, 2),
-        first_version_advertised: 0,
-        listeners: EVERYWHERE,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Describe, Resource::Cluster)],
-    },
-    Api {
-        name: "DescribeProducers",
-        request: &schema::DESCRIBE_PRODUCERS,
-        versions: Versions::between(0, 0),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Read, Resource::Topic)],
-    },
-    Api {
-        name: "BrokerRegistration",
-        request: &schema::BROKER_REGISTRATION,
-        // Before version 2 a broker does not tell its volume, by which a replica is known.
-        versions: Versions::between(2, 4),
-        first_version_advertised: 2,
-        listeners: CONTROLLERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
-    },
-    Api {
-        name: "BrokerHeartbeat",
-        request: &schema::BROKER_HEARTBEAT,
-        versions: Versions::between(0, 1),
-        first_version_advertised: 0,
-        listeners: CONTROLLERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
-    },
-    Api {
-        name: "UnregisterBroker",
-        request: &schema::UNREGISTER_BROKER,
-        versions: Versions::between(0, 0),
-        first_version_advertised: 0,
-        listeners: EVERYWHERE,
-        before_authentication: false,
-        forwarded: true,
-        rights: &[right(Operation::Alter, Resource::Cluster)],
-    },
-    Api {
-        name: "AllocateProducerIds",
-        request: &schema::ALLOCATE_PRODUCER_IDS,
-        versions: Versions::between(0, 0),
-        first_version_advertised: 0,
-        listeners: CONTROLLERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
-    },
-    Api {
-        name: "ControllerRegistration",
-        request: &schema::CONTROLLER_REGISTRATION,
-        versions: Versions::between(0, 0),
-        first_version_advertised: 0,
-        listeners: CONTROLLERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
-    },
-    Api {
-        name: "ListConfigResources",
-        request: &schema::LIST_CONFIG_RESOURCES,
-        versions: Versions::between(0, 1),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::DescribeConfigs, Resource::Cluster)],
-    },
-    Api {
-        name: "DescribeTopicPartitions",
-        request: &schema::DESCRIBE_TOPIC_PARTITIONS,
-        versions: Versions::between(0, 0),
-        first_version_advertised: 0,
-        listeners: BROKERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::Describe, Resource::Topic)],
-    },
-    Api {
-        name: "AddRaftVoter",
-        request: &schema::ADD_RAFT_VOTER,
-        versions: Versions::between(0, 0),
-        first_version_advertised: 0,
-        listeners: EVERYWHERE,
-        before_authentication: false,
-        forwarded: true,
-        rights: &[right(Operation::Alter, Resource::Cluster)],
-    },
-    Api {
-        name: "RemoveRaftVoter",
-        request: &schema::REMOVE_RAFT_VOTER,
-        versions: Versions::between(0, 0),
-        first_version_advertised: 0,
-        listeners: EVERYWHERE,
-        before_authentication: false,
-        forwarded: true,
-        rights: &[right(Operation::Alter, Resource::Cluster)],
-    },
-    Api {
-        name: "UpdateRaftVoter",
-        request: &schema::UPDATE_RAFT_VOTER,
-        versions: Versions::between(0, 0),
-        first_version_advertised: 0,
-        listeners: CONTROLLERS,
-        before_authentication: false,
-        forwarded: false,
-        rights: &[right(Operation::ClusterAction, Resource::Cluster)],
-    },
-];
+    }
+}
 
 const fn right(operation: Operation, resource: Resource) -> Right {
     Right { operation, resource }
@@ -604,6 +226,26 @@ pub fn on(listener: Listener) -> impl Iterator<Item = &'static Api> {
 }
 
 impl Api {
+    const fn announced_from(mut self, version: i16) -> Self {
+        self.first_version_advertised = version;
+        self
+    }
+
+    const fn before_authentication(mut self) -> Self {
+        self.before_authentication = true;
+        self
+    }
+
+    const fn forwarded(mut self) -> Self {
+        self.forwarded = true;
+        self
+    }
+
+    const fn needs(mut self, rights: &'static [Right]) -> Self {
+        self.rights = rights;
+        self
+    }
+
     pub const fn key(&self) -> ApiKey {
         self.request.key
     }

@@ -66,7 +66,6 @@ impl Broker {
         let values = &self.config.values;
         let configs = [
             ("cleanup.policy", "compact".to_owned()),
-            ("compression.type", "producer".to_owned()),
             ("segment.bytes", values.get_int("offsets.topic.segment.bytes").to_string()),
         ];
         let spec = TopicSpec {
