@@ -66,9 +66,15 @@ pub(crate) fn topics_are_in_the_metadata_log_as_kafka_writes_it() {
         "REGISTER_BROKER_RECORD",
         "BROKER_REGISTRATION_CHANGE_RECORD",
     ];
+    // The node registers as a broker and as a controller, whichever comes first.
+    let (controllers, log): (Vec<_>, Vec<_>) =
+        log.iter().cloned().partition(|(kind, _)| kind == "REGISTER_CONTROLLER_RECORD");
+    assert_eq!(controllers.len(), 1);
     let (start, topic) = log.split_at(log.iter().position(|(kind, _)| kind == "TOPIC_RECORD").unwrap());
     assert_eq!(kinds(start), expected);
+    let (topic, stop) = topic.split_at(topic.iter().position(|(kind, _)| kind == "PARTITION_CHANGE_RECORD").unwrap());
     assert_eq!(kinds(topic), ["TOPIC_RECORD", "PARTITION_RECORD", "CONFIG_RECORD"]);
+    assert_eq!(kinds(stop), ["PARTITION_CHANGE_RECORD", "BROKER_REGISTRATION_CHANGE_RECORD"]);
     let partitions = topic.iter().filter(|(kind, _)| kind == "PARTITION_RECORD");
     assert!(partitions.map(|(_, record)| &record["partitionId"]).eq([0, 1]));
     assert_eq!(topic[0].1["name"], "orders");
@@ -96,8 +102,10 @@ pub(crate) fn snapshots_of_the_metadata_are_as_kafka_writes_them() {
         Ok(snapshot.iter().any(|(kind, _)| kind == "PARTITION_RECORD").then_some(snapshot))
     };
     // Each is taken once there is enough behind the last one.
+    let mut segment_bytes = (4_194_304..).step_by(1024);
     let snapshot = command::wait_for("a snapshot with the topic", DEADLINE, || {
-        site.run("kafka-configs --alter --topic orders --add-config segment.bytes=4194304");
+        let bytes = segment_bytes.next().unwrap();
+        site.run(&format!("kafka-configs --alter --topic orders --add-config segment.bytes={bytes}"));
         has_topic()
     });
     broker.stop().unwrap();
@@ -107,6 +115,7 @@ pub(crate) fn snapshots_of_the_metadata_are_as_kafka_writes_them() {
         "KRaftVoters",
         "FEATURE_LEVEL_RECORD",
         "REGISTER_BROKER_RECORD",
+        "REGISTER_CONTROLLER_RECORD",
         "TOPIC_RECORD",
         "PARTITION_RECORD",
         "CONFIG_RECORD",
