@@ -93,12 +93,9 @@ impl MetadataLogError {
     /// Something ran out: what was tried may be tried again.
     pub(super) fn is_shortage(&self) -> bool {
         match self {
-            Self::Append(error) | Self::Replicate(ReplicateError::Append(error)) => {
-                matches!(error, AppendError::NoSpace { .. } | AppendError::NoDescriptors { .. })
-            }
-            Self::Truncate(TruncateError::Write(error)) => {
-                matches!(error, AppendError::NoSpace { .. } | AppendError::NoDescriptors { .. })
-            }
+            Self::Append(error)
+            | Self::Replicate(ReplicateError::Append(error))
+            | Self::Truncate(TruncateError::Write(error)) => error.is_shortage(),
             Self::Snapshot { source, .. } => storage::is_shortage(source),
             Self::Flush(FlushError::Postponed { .. }) => true,
             _ => false,

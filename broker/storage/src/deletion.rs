@@ -123,7 +123,7 @@ impl Log {
         if self.closed.len() < count {
             match self.roll(now).map_err(|error| self.write_failed(error)) {
                 Ok(()) => {}
-                Err(AppendError::NoSpace { .. } | AppendError::NoDescriptors { .. }) => count = self.closed.len(),
+                Err(error) if error.is_shortage() => count = self.closed.len(),
                 Err(error) => return Err(error),
             }
         }

@@ -90,6 +90,13 @@ pub enum AppendError {
     Io { path: PathBuf, source: io::Error },
 }
 
+impl AppendError {
+    /// Something ran out: what was tried may be tried again.
+    pub const fn is_shortage(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::NoDescriptors { .. })
+    }
+}
+
 impl Log {
     /// A new, empty partition in `directory`. Durable with its first record; its files are made with that, too.
     pub fn create(
