@@ -48,16 +48,17 @@ const BROKER_MODULES: [&str; 13] = [
 ];
 
 /// What each package may use of the others.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("broker/protocol", &[]),
     ("broker/storage", &["protocol"]),
     ("broker/raft", &["protocol"]),
+    ("broker/raft/simulation", &["protocol", "raft"]),
     ("broker/fuzz", &["protocol", "storage"]),
     ("broker", &["protocol", "storage", "raft"]),
     ("operator", &["protocol"]),
     ("e2e", &["protocol", "operator"]),
 ];
-const PACKAGES: [&str; 7] = ["protocol", "storage", "raft", "fuzz", "broker", "operator", "e2e"];
+const PACKAGES: [&str; 8] = ["protocol", "storage", "raft", "raft-simulation", "fuzz", "broker", "operator", "e2e"];
 
 /// Where IO of a kind must not appear: a path, and what its files may not mention.
 const PURE: [(&str, &[&str]); 8] = [

@@ -7,8 +7,8 @@ use protocol::types::LeaderEpoch;
 use crate::facts::{Fact, Invariant};
 use crate::node::Node;
 
-#[derive(Default)]
-pub(crate) struct ElectionSafety {
+#[derive(Debug, Default)]
+pub struct ElectionSafety {
     leaders: BTreeMap<LeaderEpoch, usize>,
 }
 

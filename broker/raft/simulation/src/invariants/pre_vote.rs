@@ -3,8 +3,8 @@
 use crate::facts::{Fact, Invariant};
 use crate::node::{Node, timing};
 
-#[derive(Default)]
-pub(crate) struct PreVote;
+#[derive(Debug, Default)]
+pub struct PreVote;
 
 impl Invariant for PreVote {
     fn see(&mut self, fact: &Fact<'_>, now: u64, nodes: &[Node]) -> Result<(), String> {

@@ -7,8 +7,8 @@ use protocol::types::LeaderEpoch;
 use crate::facts::{Fact, Invariant};
 use crate::node::Node;
 
-#[derive(Default)]
-pub(crate) struct LogMatching {
+#[derive(Debug, Default)]
+pub struct LogMatching {
     /// Each record with what stood before it.
     records: HashMap<(usize, LeaderEpoch), (u64, u64)>,
 }

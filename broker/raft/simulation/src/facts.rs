@@ -11,7 +11,7 @@ use crate::node::Node;
 use crate::volume::Entry;
 
 #[derive(Debug)]
-pub(crate) enum Fact<'a> {
+pub enum Fact<'a> {
     Started { node: usize },
     Stepped { node: usize },
     Leads { node: usize, epoch: LeaderEpoch, base: usize, granting: &'a [BrokerId] },
@@ -25,11 +25,12 @@ pub(crate) enum Fact<'a> {
 }
 
 /// Something that holds at every moment of every schedule.
-pub(crate) trait Invariant {
+pub trait Invariant: std::fmt::Debug {
     fn see(&mut self, fact: &Fact<'_>, now: u64, nodes: &[Node]) -> Result<(), String>;
 }
 
-pub(crate) struct Invariants(Vec<(&'static str, Box<dyn Invariant>)>);
+#[derive(Debug)]
+pub struct Invariants(Vec<(&'static str, Box<dyn Invariant>)>);
 
 impl Default for Invariants {
     fn default() -> Self {
@@ -49,7 +50,7 @@ impl Default for Invariants {
 }
 
 impl Invariants {
-    pub(crate) fn see(&mut self, fact: &Fact<'_>, now: u64, nodes: &[Node]) -> Result<(), String> {
+    pub fn see(&mut self, fact: &Fact<'_>, now: u64, nodes: &[Node]) -> Result<(), String> {
         for (name, invariant) in &mut self.0 {
             invariant.see(fact, now, nodes).map_err(|what| format!("{name}: {what}"))?;
         }

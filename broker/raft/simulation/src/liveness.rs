@@ -10,8 +10,19 @@ const HEALED_WITHIN: u64 = 8_000_000;
 const LOOK_EVERY: u64 = 50_000;
 
 impl World {
+    /// The whole schedule, and what of it was wrong.
+    pub fn run(&mut self) -> Result<(), String> {
+        let schedule = self.schedule;
+        self.run_until(schedule.faults_until);
+        self.recover();
+        match self.violation.take() {
+            Some(violation) => Err(format!("{violation}\n  at {} µs of {schedule:?}", self.now)),
+            None => Ok(()),
+        }
+    }
+
     /// Heals the world, and waits until it works.
-    pub(crate) fn recover(&mut self) {
+    pub fn recover(&mut self) {
         self.heal();
         let deadline = self.now + HEALED_WITHIN;
         self.wait_until(deadline, "nobody becomes the active controller", |world| world.controller().is_some());
@@ -32,12 +43,12 @@ impl World {
     }
 
     /// The one in the highest epoch.
-    fn controller(&self) -> Option<usize> {
+    pub fn controller(&self) -> Option<usize> {
         let active = (0..self.nodes.len()).filter(|index| self.nodes[*index].is_active_controller());
         active.max_by_key(|index| self.nodes[*index].raft.as_ref().map(Raft::epoch))
     }
 
-    fn agrees(&self) -> bool {
+    pub fn agrees(&self) -> bool {
         let Some(controller) = self.controller() else { return false };
         let leader = self.nodes[controller].raft.as_ref().unwrap();
         let has_all = |raft: &Raft| {
@@ -51,7 +62,7 @@ impl World {
         leader.voters().iter().all(is_known) && self.nodes.iter().all(|node| node.raft.as_ref().is_some_and(has_all))
     }
 
-    fn state(&self, index: usize) -> String {
+    pub fn state(&self, index: usize) -> String {
         let node = &self.nodes[index];
         let Some(raft) = &node.raft else { return format!("node {index}: down") };
         let voters: Vec<_> = raft.voters().keys().map(|key| key.to_string()).collect();

@@ -4,8 +4,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use raft::Bug;
+use raft_simulation::schedule::{THEMES, Theme};
 
-use crate::schedule::{THEMES, Theme};
 use crate::{number, run};
 
 const SEEDS_MAX: u64 = 500;

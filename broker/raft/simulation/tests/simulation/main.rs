@@ -1,47 +1,22 @@
-//! The quorum under a seeded scheduler: messages late, lost, doubled; partitions; crashes; disks that lose what was
-//! not synced; volumes emptied and brought back; voters coming and going. After each schedule everything heals.
+//! The quorum lives through thousands of schedules, and each planted bug is found.
 //!
 //! `RAFT_SCHEDULES` is how many schedules run in all, `PROPTEST_RNG_SEED` which ones. A failure names its seed and
 //! theme; `replays_a_schedule` prints what happens in that of `RAFT_SEED` and `RAFT_THEME`.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
-#![expect(clippy::print_stdout, reason = "a schedule is printed when it is asked for")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic as tests do")]
 
-mod facts;
-mod faults;
-mod invariants;
-mod liveness;
-mod network;
-mod node;
 mod planted_bugs;
-mod random;
-mod runtime;
-mod schedule;
-mod volume;
-mod world;
 
 use raft::Bug;
-
-use schedule::{Schedule, THEMES, Theme};
-use world::World;
+use raft_simulation::schedule::{Schedule, THEMES, Theme};
+use raft_simulation::world::World;
 
 const SCHEDULES: u64 = 10_000;
 const SEED: u64 = 20;
 
 fn run(seed: u64, theme: Theme, bug: Option<Bug>) -> Result<(), String> {
-    let schedule = Schedule::new(seed, theme);
-    let mut world = World::new(schedule);
+    let mut world = World::new(Schedule::new(seed, theme));
     world.bug = bug;
-    finish(&mut world)
-}
-
-fn finish(world: &mut World) -> Result<(), String> {
-    let schedule = world.schedule;
-    world.run_until(schedule.faults_until);
-    world.recover();
-    match world.violation.take() {
-        Some(violation) => Err(format!("{violation}\n  at {} µs of {schedule:?}", world.now)),
-        None => Ok(()),
-    }
+    world.run()
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -102,7 +77,7 @@ fn survives_everything_at_once() {
 fn a_seed_gives_one_trace() {
     let fingerprint = |seed| {
         let mut world = World::new(Schedule::new(seed, Theme::All)).traced(false);
-        finish(&mut world).unwrap();
+        world.run().unwrap();
         world.fingerprint()
     };
     let first: Vec<_> = (0..10).map(fingerprint).collect();
@@ -118,5 +93,5 @@ fn replays_a_schedule() {
     let name = std::env::var("RAFT_THEME").unwrap_or_default();
     let theme = THEMES.into_iter().find(|theme| format!("{theme:?}") == name).unwrap_or(Theme::All);
     let mut world = World::new(Schedule::new(seed, theme)).traced(true);
-    finish(&mut world).unwrap();
+    world.run().unwrap();
 }

@@ -7,8 +7,8 @@ use raft::Report;
 use crate::facts::{Fact, Invariant};
 use crate::node::Node;
 
-#[derive(Default)]
-pub(crate) struct HighWatermark {
+#[derive(Debug, Default)]
+pub struct HighWatermark {
     ends: BTreeMap<usize, usize>,
 }
 

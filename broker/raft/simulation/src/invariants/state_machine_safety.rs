@@ -4,8 +4,8 @@
 use crate::facts::{Fact, Invariant};
 use crate::node::Node;
 
-#[derive(Default)]
-pub(crate) struct StateMachineSafety {
+#[derive(Debug, Default)]
+pub struct StateMachineSafety {
     /// The chain of each committed record.
     committed: Vec<u64>,
 }

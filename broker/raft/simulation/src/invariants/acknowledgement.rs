@@ -7,8 +7,8 @@ use crate::facts::{Fact, Invariant};
 use crate::node::Node;
 use crate::volume::{Volume, offset, position};
 
-#[derive(Default)]
-pub(crate) struct Acknowledgement;
+#[derive(Debug, Default)]
+pub struct Acknowledgement;
 
 impl Invariant for Acknowledgement {
     fn see(&mut self, fact: &Fact<'_>, _now: u64, nodes: &[Node]) -> Result<(), String> {

@@ -19,7 +19,7 @@ const SNAPSHOT_CHUNK: i64 = 2;
 
 impl World {
     /// Up to the next write that everything else waits for.
-    pub(crate) fn carry_out(&mut self, index: usize) {
+    pub fn carry_out(&mut self, index: usize) {
         while !self.nodes[index].is_persisting {
             let Some((action, payload)) = self.nodes[index].todo.pop_front() else { break };
             self.do_one(index, action, payload);
@@ -75,7 +75,7 @@ impl World {
         }
         let mut entries: Vec<Entry> = Vec::new();
         for record in records {
-            let value = self.random.next();
+            let value = self.random.draw();
             let before = entries.last().map(|entry| entry.chain);
             entries.push(self.nodes[index].volume.next_entry(value, epoch, before, Some(record)));
         }
@@ -85,12 +85,24 @@ impl World {
     }
 
     /// The active controller has decided something.
-    pub(crate) fn append(&mut self, index: usize) {
-        let Some(leading) = self.nodes[index].raft.as_ref().and_then(raft::Raft::leading) else { return };
-        let value = self.random.next();
-        let entry = self.nodes[index].volume.next_entry(value, leading.epoch, None, None);
-        self.write(index, leading.base_offset, &[entry]);
-        self.step(index, Event::Appended { end_offset: leading.base_offset.advance(1) }, &Payload::Nothing);
+    pub fn append(&mut self, index: usize) {
+        self.append_batch(index, 1);
+    }
+
+    /// As many records in one batch. Returns what stands for each of them; nothing where the node does not lead.
+    pub fn append_batch(&mut self, index: usize, records: usize) -> Vec<u64> {
+        let Some(leading) = self.nodes[index].raft.as_ref().and_then(raft::Raft::leading) else { return Vec::new() };
+        let mut entries: Vec<Entry> = Vec::new();
+        for at in 1..=records {
+            let value = self.random.draw();
+            let before = entries.last().map(|entry| entry.chain);
+            let entry = self.nodes[index].volume.next_entry(value, leading.epoch, before, None);
+            entries.push(Entry { ends_batch: at == records, ..entry });
+        }
+        self.write(index, leading.base_offset, &entries);
+        let end_offset = leading.base_offset.advance(i64::try_from(records).unwrap());
+        self.step(index, Event::Appended { end_offset }, &Payload::Nothing);
+        entries.into_iter().map(|entry| entry.chain).collect()
     }
 
     fn write(&mut self, index: usize, base: Offset, entries: &[Entry]) {
@@ -155,7 +167,7 @@ impl World {
     }
 
     /// The machine answers, even if no process does.
-    pub(crate) fn fail(&mut self, asked: Asked, at: usize, failure: SendFailure) {
+    pub fn fail(&mut self, asked: Asked, at: usize, failure: SendFailure) {
         if self.network.is_cut(at, asked.from) || !self.nodes[at].has_power {
             return;
         }
@@ -165,7 +177,7 @@ impl World {
         self.after(wait, Happening::Outcome { to: from, incarnation, event, payload: Payload::Nothing });
     }
 
-    pub(crate) fn receive(&mut self, to: usize, asked: Asked, request: Request) {
+    pub fn receive(&mut self, to: usize, asked: Asked, request: Request) {
         if !self.nodes[to].has_power {
             return;
         }
@@ -177,7 +189,7 @@ impl World {
         self.step(to, Event::Request { token, request }, &Payload::Nothing);
     }
 
-    pub(crate) fn new_token(&mut self, at: usize, asked: Option<Asked>, is_pre_vote: bool) -> Token {
+    pub fn new_token(&mut self, at: usize, asked: Option<Asked>, is_pre_vote: bool) -> Token {
         self.last_token += 1;
         let token = Token(self.last_token);
         self.tokens.insert(token, Waiting { at, asked, is_pre_vote });
@@ -240,7 +252,7 @@ impl World {
     }
 
     /// Up to a committed record.
-    pub(crate) fn take_snapshot(&mut self, index: usize) {
+    pub fn take_snapshot(&mut self, index: usize) {
         let Some(raft) = &self.nodes[index].raft else { return };
         let latest = raft.log_start_max();
         let end = raft.high_watermark();

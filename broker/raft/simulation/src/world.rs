@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use protocol::types::BrokerId;
-use raft::{Bug, Event, KRaftVersion, LogGeneration, Quorum, Raft, Request, RequestId, SnapshotId, Token};
+use raft::{Event, KRaftVersion, LogGeneration, Quorum, Raft, Request, RequestId, SnapshotId, Token};
 
 use crate::facts::{Fact, Invariants};
 use crate::network::Network;
@@ -16,7 +16,7 @@ use crate::schedule::Schedule;
 use crate::volume::{Snapshot, Volume};
 
 #[derive(Debug, Clone)]
-pub(crate) enum Happening {
+pub enum Happening {
     /// The engine's timer.
     Alarm {
         node: usize,
@@ -57,37 +57,51 @@ pub(crate) enum Happening {
     },
     Propose,
     Fault,
+    /// Something beyond the quorum, by a number that its owner knows.
+    Outside(u64),
+}
+
+/// What a step was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Quorum,
+    /// Its owner's to do.
+    Outside(u64),
+    /// Nothing is left to happen in time, or an invariant is broken.
+    Over,
 }
 
 /// Who waits for an answer.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked {
-    pub(crate) from: usize,
-    pub(crate) incarnation: u64,
-    pub(crate) id: RequestId,
+pub struct Asked {
+    pub from: usize,
+    pub incarnation: u64,
+    pub id: RequestId,
 }
 
 /// A request that a node has not answered yet.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Waiting {
-    pub(crate) at: usize,
+pub struct Waiting {
+    pub at: usize,
     /// None: a person who wants voters changed.
-    pub(crate) asked: Option<Asked>,
-    pub(crate) is_pre_vote: bool,
+    pub asked: Option<Asked>,
+    pub is_pre_vote: bool,
 }
 
-pub(crate) struct World {
-    pub(crate) schedule: Schedule,
-    pub(crate) bug: Option<Bug>,
-    pub(crate) now: u64,
-    pub(crate) random: Random,
-    pub(crate) nodes: Vec<Node>,
-    pub(crate) network: Network,
-    pub(crate) tokens: BTreeMap<Token, Waiting>,
-    pub(crate) last_token: u64,
-    pub(crate) invariants: Invariants,
-    pub(crate) violation: Option<String>,
-    pub(crate) is_healed: bool,
+#[derive(Debug)]
+pub struct World {
+    pub schedule: Schedule,
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<raft::Bug>,
+    pub now: u64,
+    pub random: Random,
+    pub nodes: Vec<Node>,
+    pub network: Network,
+    pub tokens: BTreeMap<Token, Waiting>,
+    pub last_token: u64,
+    pub invariants: Invariants,
+    pub violation: Option<String>,
+    pub is_healed: bool,
     queue: BTreeMap<(u64, u64), Happening>,
     sequence: u64,
     trace: Option<Trace>,
@@ -101,7 +115,7 @@ struct Trace {
 }
 
 impl World {
-    pub(crate) fn new(schedule: Schedule) -> Self {
+    pub fn new(schedule: Schedule) -> Self {
         let mut random = Random::new(schedule.seed);
         let initial = (0..schedule.voters).map(|index| {
             let id = BrokerId(i32::try_from(index).unwrap());
@@ -116,6 +130,7 @@ impl World {
         let nodes = nodes.collect();
         let mut world = Self {
             schedule,
+            #[cfg(feature = "planted-bugs")]
             bug: None,
             now: 0,
             random,
@@ -140,16 +155,17 @@ impl World {
     }
 
     /// Notes everything, and prints it if asked to.
-    pub(crate) fn traced(mut self, prints: bool) -> Self {
+    #[must_use]
+    pub fn traced(mut self, prints: bool) -> Self {
         self.trace = Some(Trace { hasher: DefaultHasher::new(), prints });
         self
     }
 
-    pub(crate) fn fingerprint(&self) -> u64 {
+    pub fn fingerprint(&self) -> u64 {
         self.trace.as_ref().unwrap().hasher.finish()
     }
 
-    pub(crate) fn note(&mut self, what: impl Debug) {
+    pub fn note(&mut self, what: impl Debug) {
         let Some(trace) = &mut self.trace else { return };
         let line = format!("{:>10} {what:?}", self.now);
         line.hash(&mut trace.hasher);
@@ -158,27 +174,36 @@ impl World {
         }
     }
 
-    pub(crate) fn at(&mut self, time: u64, happening: Happening) {
+    pub fn at(&mut self, time: u64, happening: Happening) {
         self.sequence += 1;
         self.queue.insert((time.max(self.now), self.sequence), happening);
     }
 
-    pub(crate) fn after(&mut self, wait: u64, happening: Happening) {
+    pub fn after(&mut self, wait: u64, happening: Happening) {
         self.at(self.now + wait, happening);
     }
 
     /// Until the time has come or an invariant is broken.
-    pub(crate) fn run_until(&mut self, end: u64) {
-        while self.violation.is_none() {
-            let Some(next) = self.queue.first_entry().filter(|next| next.key().0 < end) else { break };
-            self.now = next.key().0;
-            let happening = next.remove();
-            self.happen(happening);
-        }
+    pub fn run_until(&mut self, end: u64) {
+        while self.step_until(end) != Step::Over {}
         self.now = self.now.max(end);
     }
 
-    pub(crate) fn see(&mut self, fact: &Fact<'_>) {
+    /// One step of what happens before `end`.
+    pub fn step_until(&mut self, end: u64) -> Step {
+        let next = self.queue.first_entry().filter(|next| next.key().0 < end && self.violation.is_none());
+        let Some(next) = next else { return Step::Over };
+        self.now = next.key().0;
+        match next.remove() {
+            Happening::Outside(number) => Step::Outside(number),
+            happening => {
+                self.happen(happening);
+                Step::Quorum
+            }
+        }
+    }
+
+    pub fn see(&mut self, fact: &Fact<'_>) {
         if let Err(violation) = self.invariants.see(fact, self.now, &self.nodes) {
             self.violation.get_or_insert(violation);
         }
@@ -225,7 +250,8 @@ impl World {
             | Happening::Outcome { .. }
             | Happening::ElectionDurable { .. }
             | Happening::Synced { .. }
-            | Happening::SnapshotChecked { .. } => {}
+            | Happening::SnapshotChecked { .. }
+            | Happening::Outside(_) => {}
         }
     }
 
@@ -234,7 +260,7 @@ impl World {
         node.raft.is_some() && node.incarnation == incarnation
     }
 
-    pub(crate) fn restart(&mut self, index: usize, incarnation: u64) {
+    pub fn restart(&mut self, index: usize, incarnation: u64) {
         let bootstrap = self.nodes.iter().map(Node::address).collect();
         let node = &mut self.nodes[index];
         if node.raft.is_some() || node.incarnation != incarnation {
@@ -242,17 +268,18 @@ impl World {
         }
         node.has_power = true;
         let moment = node.moment(self.now, &mut self.random);
-        let (mut raft, actions) = Raft::start(node.config(bootstrap), node.volume.restore(), moment);
-        if let Some(bug) = self.bug {
+        let (raft, actions) = Raft::start(node.config(bootstrap), node.volume.restore(), moment);
+        node.raft = Some(raft);
+        #[cfg(feature = "planted-bugs")]
+        if let (Some(bug), Some(raft)) = (self.bug, &mut self.nodes[index].raft) {
             raft.plant(bug);
         }
-        node.raft = Some(raft);
         self.note(("start", index, self.nodes[index].key()));
         self.see(&Fact::Started { node: index });
         self.do_all(index, actions, &Payload::Nothing);
     }
 
-    pub(crate) fn step(&mut self, index: usize, event: Event, payload: &Payload) {
+    pub fn step(&mut self, index: usize, event: Event, payload: &Payload) {
         self.note((index, &event));
         let node = &mut self.nodes[index];
         let moment = node.moment(self.now, &mut self.random);
@@ -292,7 +319,7 @@ impl World {
     }
 }
 
-pub(crate) const PORT: u16 = 9093;
+pub const PORT: u16 = 9093;
 
 fn new_node(index: usize, snapshot: Option<Snapshot>, drift: u64, random: &mut Random) -> Node {
     let id = BrokerId(i32::try_from(index).unwrap());
@@ -330,7 +357,7 @@ impl Happening {
             | Self::ElectionDurable { node, .. }
             | Self::Synced { node, .. }
             | Self::SnapshotChecked { node, .. } => Some(*node),
-            Self::Restart { .. } | Self::Propose | Self::Fault => None,
+            Self::Restart { .. } | Self::Propose | Self::Fault | Self::Outside(_) => None,
         }
     }
 }

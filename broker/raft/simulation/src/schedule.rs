@@ -4,7 +4,7 @@ use crate::random::Random;
 
 /// What goes wrong in it. Each kind has schedules that concentrate on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Theme {
+pub enum Theme {
     /// Leaders lost as soon as they lead, with little of what they appended on other disks.
     Elections,
     /// Processes killed, paused, stopped.
@@ -20,7 +20,7 @@ pub(crate) enum Theme {
     All,
 }
 
-pub(crate) const THEMES: [Theme; 8] = [
+pub const THEMES: [Theme; 8] = [
     Theme::Elections,
     Theme::Crashes,
     Theme::PowerCuts,
@@ -32,25 +32,25 @@ pub(crate) const THEMES: [Theme; 8] = [
 ];
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Schedule {
-    pub(crate) seed: u64,
-    pub(crate) theme: Theme,
+pub struct Schedule {
+    pub seed: u64,
+    pub theme: Theme,
     /// Voters that formatting lays down.
-    pub(crate) voters: usize,
-    pub(crate) observers: usize,
-    pub(crate) faults_until: u64,
-    pub(crate) fault_every_micros: u64,
-    pub(crate) propose_every_micros: u64,
-    pub(crate) clock_drift_permille: u64,
-    pub(crate) records_per_fetch_max: usize,
+    pub voters: usize,
+    pub observers: usize,
+    pub faults_until: u64,
+    pub fault_every_micros: u64,
+    pub propose_every_micros: u64,
+    pub clock_drift_permille: u64,
+    pub records_per_fetch_max: usize,
     /// Of a thousand syncs so many take very long, and are overtaken.
-    pub(crate) slow_sync_permille: u64,
+    pub slow_sync_permille: u64,
     /// Share of the time with bad links.
-    pub(crate) bad_weather_permille: u64,
+    pub bad_weather_permille: u64,
 }
 
 impl Schedule {
-    pub(crate) fn new(seed: u64, theme: Theme) -> Self {
+    pub fn new(seed: u64, theme: Theme) -> Self {
         let mut random = Random::new(seed ^ 0x5eed);
         let voters = [1, 2, 3, 3, 3, 3, 4, 5, 5][random.index(9)];
         let changes = matches!(theme, Theme::VoterChanges | Theme::Volumes | Theme::All);
@@ -70,7 +70,7 @@ impl Schedule {
         }
     }
 
-    pub(crate) fn nodes(&self) -> usize {
+    pub fn nodes(&self) -> usize {
         self.voters + self.observers
     }
 }

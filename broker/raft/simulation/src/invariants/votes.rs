@@ -6,8 +6,8 @@ use raft::Raft;
 use crate::facts::{Fact, Invariant};
 use crate::node::Node;
 
-#[derive(Default)]
-pub(crate) struct Votes;
+#[derive(Debug, Default)]
+pub struct Votes;
 
 impl Invariant for Votes {
     fn see(&mut self, fact: &Fact<'_>, _now: u64, nodes: &[Node]) -> Result<(), String> {

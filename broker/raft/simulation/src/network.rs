@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::random::Random;
 
 #[derive(Debug, Clone)]
-pub(crate) struct Network {
+pub struct Network {
     /// From, to.
     cut: BTreeSet<(usize, usize)>,
     lost_permille: u64,
@@ -22,58 +22,58 @@ impl Default for Network {
 }
 
 impl Network {
-    pub(crate) fn is_cut(&self, from: usize, to: usize) -> bool {
+    pub fn is_cut(&self, from: usize, to: usize) -> bool {
         self.cut.contains(&(from, to))
     }
 
-    pub(crate) fn heal(&mut self) {
+    pub fn heal(&mut self) {
         *self = Self::default();
     }
 
-    pub(crate) fn heal_links(&mut self) {
+    pub fn heal_links(&mut self) {
         self.cut.clear();
     }
 
-    pub(crate) fn worsen(&mut self, random: &mut Random) {
+    pub fn worsen(&mut self, random: &mut Random) {
         self.lost_permille = [0, 20, 200][random.index(3)];
         self.doubled_permille = [0, 100][random.index(2)];
         self.latency_micros_max = [2000, 10_000, 60_000][random.index(3)];
         self.late_permille = [0, 10, 50][random.index(3)];
     }
 
-    pub(crate) fn calm(&mut self) {
+    pub fn calm(&mut self) {
         *self = Self { cut: std::mem::take(&mut self.cut), ..Self::default() };
     }
 
-    pub(crate) fn latency(&self, random: &mut Random) -> u64 {
+    pub fn latency(&self, random: &mut Random) -> u64 {
         let latency = random.between(100, self.latency_micros_max);
         if random.chance(self.late_permille) { latency * 100 } else { latency }
     }
 
     /// Two camps that do not see each other.
-    pub(crate) fn split(&mut self, random: &mut Random, nodes: usize) {
+    pub fn split(&mut self, random: &mut Random, nodes: usize) {
         let camp: Vec<_> = (0..nodes).map(|_| random.chance(500)).collect();
         self.cut_where(nodes, |a, b| camp[a] != camp[b]);
     }
 
-    pub(crate) fn isolate(&mut self, node: usize, nodes: usize) {
+    pub fn isolate(&mut self, node: usize, nodes: usize) {
         self.cut_where(nodes, |a, b| a == node || b == node);
     }
 
     /// Each sees only its neighbours.
-    pub(crate) fn ring(&mut self, nodes: usize) {
+    pub fn ring(&mut self, nodes: usize) {
         self.cut_where(nodes, |a, b| (a + 1) % nodes != b && (b + 1) % nodes != a);
     }
 
     /// Two camps, and one node that sees both.
-    pub(crate) fn bridge(&mut self, random: &mut Random, nodes: usize) {
+    pub fn bridge(&mut self, random: &mut Random, nodes: usize) {
         let bridge = random.index(nodes);
         let camp: Vec<_> = (0..nodes).map(|_| random.chance(500)).collect();
         self.cut_where(nodes, |a, b| camp[a] != camp[b] && a != bridge && b != bridge);
     }
 
     /// One node is heard but does not hear, or the other way round.
-    pub(crate) fn one_way(&mut self, random: &mut Random, nodes: usize) {
+    pub fn one_way(&mut self, random: &mut Random, nodes: usize) {
         let (node, is_deaf) = (random.index(nodes), random.chance(500));
         self.cut_where(nodes, |a, b| if is_deaf { b == node } else { a == node });
     }
@@ -83,11 +83,11 @@ impl Network {
         self.cut = pairs.filter(|(a, b)| a != b && is_cut(*a, *b)).collect();
     }
 
-    pub(crate) fn loses(&self, random: &mut Random) -> bool {
+    pub fn loses(&self, random: &mut Random) -> bool {
         random.chance(self.lost_permille)
     }
 
-    pub(crate) fn doubles(&self, random: &mut Random) -> bool {
+    pub fn doubles(&self, random: &mut Random) -> bool {
         random.chance(self.doubled_permille)
     }
 }

@@ -8,8 +8,8 @@ use raft::Raft;
 use crate::facts::{Fact, Invariant};
 use crate::node::Node;
 
-#[derive(Default)]
-pub(crate) struct LeaderCompleteness {
+#[derive(Debug, Default)]
+pub struct LeaderCompleteness {
     /// By the epoch in which it was committed: up to where, and what stands there.
     committed: BTreeMap<LeaderEpoch, (usize, u64)>,
 }

@@ -9,8 +9,8 @@ use crate::node::{Node, timing};
 /// Beyond one and a half fetch timeouts.
 const GRACE: Duration = Duration::from_millis(20);
 
-#[derive(Default)]
-pub(crate) struct CheckQuorum {
+#[derive(Debug, Default)]
+pub struct CheckQuorum {
     /// By the node's clock, since when it leads.
     since: BTreeMap<usize, Duration>,
 }

@@ -14,11 +14,11 @@ use uuid::Uuid;
 use crate::random::Random;
 use crate::volume::{Entry, Snapshot, Volume};
 
-pub(crate) const LISTENER: &str = "CONTROLLER";
+pub const LISTENER: &str = "CONTROLLER";
 
 /// What came with a response, beside what the engine looks at.
 #[derive(Debug, Clone, Default)]
-pub(crate) enum Payload {
+pub enum Payload {
     #[default]
     Nothing,
     Records(Rc<[Entry]>),
@@ -26,57 +26,57 @@ pub(crate) enum Payload {
 }
 
 #[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) id: BrokerId,
-    pub(crate) volume: Volume,
+pub struct Node {
+    pub id: BrokerId,
+    pub volume: Volume,
     /// Volumes that were mounted here once.
-    pub(crate) shelf: Vec<Volume>,
-    pub(crate) raft: Option<Raft>,
+    pub shelf: Vec<Volume>,
+    pub raft: Option<Raft>,
     /// Changes with every start, so that what was meant for an earlier process is told from what is for this one.
-    pub(crate) incarnation: u64,
+    pub incarnation: u64,
     /// Where requests find it: its port changes now and then.
-    pub(crate) port: u16,
+    pub port: u16,
     /// Without power nobody even refuses a connection.
-    pub(crate) has_power: bool,
-    pub(crate) paused_until: u64,
-    pub(crate) todo: VecDeque<(Action, Payload)>,
+    pub has_power: bool,
+    pub paused_until: u64,
+    pub todo: VecDeque<(Action, Payload)>,
     /// Nothing in `todo` is carried out while the election state is written.
-    pub(crate) is_persisting: bool,
+    pub is_persisting: bool,
     /// Latest of the alarms that were set; earlier ones are void.
-    pub(crate) alarm: u64,
+    pub alarm: u64,
     /// Of the snapshot that is fetched, the bytes that have come.
-    pub(crate) partial: Option<(SnapshotId, i64)>,
-    pub(crate) clock: Clock,
-    pub(crate) is_slow_disk: bool,
+    pub partial: Option<(SnapshotId, i64)>,
+    pub clock: Clock,
+    pub is_slow_disk: bool,
     /// Of the log, as the engine numbers them.
-    pub(crate) generation: LogGeneration,
+    pub generation: LogGeneration,
     /// The last fetch of a follower, and when it was sent.
-    pub(crate) fetch: Option<(RequestId, Duration)>,
+    pub fetch: Option<(RequestId, Duration)>,
     /// When the leader last answered a fetch, in which epoch: the node's own time.
-    pub(crate) heard: Option<(LeaderEpoch, Duration)>,
+    pub heard: Option<(LeaderEpoch, Duration)>,
 }
 
 /// Of the node's own: it starts somewhere and runs a little fast or slow.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
-    pub(crate) offset_micros: u64,
-    pub(crate) rate_permille: u64,
+pub struct Clock {
+    pub offset_micros: u64,
+    pub rate_permille: u64,
 }
 
 impl Clock {
-    pub(crate) fn local(self, now: u64) -> Duration {
+    pub fn local(self, now: u64) -> Duration {
         Duration::from_micros(self.offset_micros + now * self.rate_permille / 1000)
     }
 
     /// The first moment at which the node's clock shows the time.
-    pub(crate) fn global(self, local: Duration) -> u64 {
+    pub fn global(self, local: Duration) -> u64 {
         let micros = u64::try_from(local.as_micros()).unwrap();
         (micros.saturating_sub(self.offset_micros) * 1000).div_ceil(self.rate_permille)
     }
 }
 
 /// Kafka's defaults, five times as fast.
-pub(crate) fn timing() -> Timing {
+pub fn timing() -> Timing {
     Timing {
         election_timeout: Duration::from_millis(200),
         fetch_timeout: Duration::from_millis(400),
@@ -87,23 +87,23 @@ pub(crate) fn timing() -> Timing {
 }
 
 impl Node {
-    pub(crate) fn key(&self) -> ReplicaKey {
+    pub fn key(&self) -> ReplicaKey {
         ReplicaKey { id: self.id, directory_id: self.volume.directory_id }
     }
 
-    pub(crate) fn address(&self) -> Address {
+    pub fn address(&self) -> Address {
         address(self.id, self.port)
     }
 
-    pub(crate) fn has_host(&self, other: &Address) -> bool {
+    pub fn has_host(&self, other: &Address) -> bool {
         self.address().host == other.host
     }
 
-    pub(crate) fn voter(&self) -> Voter {
+    pub fn voter(&self) -> Voter {
         voter(self.key(), self.port)
     }
 
-    pub(crate) fn config(&self, bootstrap: Vec<Address>) -> Config {
+    pub fn config(&self, bootstrap: Vec<Address>) -> Config {
         Config {
             local: self.key(),
             endpoints: self.voter().endpoints,
@@ -113,21 +113,21 @@ impl Node {
         }
     }
 
-    pub(crate) fn moment(&self, now: u64, random: &mut Random) -> Moment {
-        Moment { now: self.clock.local(now), random: random.next() }
+    pub fn moment(&self, now: u64, random: &mut Random) -> Moment {
+        Moment { now: self.clock.local(now), random: random.draw() }
     }
 
-    pub(crate) fn is_leading(&self) -> bool {
+    pub fn is_leading(&self) -> bool {
         self.raft.as_ref().is_some_and(|raft| raft.leading().is_some())
     }
 
-    pub(crate) fn is_active_controller(&self) -> bool {
+    pub fn is_active_controller(&self) -> bool {
         let leading = self.raft.as_ref().and_then(Raft::leading);
         leading.is_some_and(|leading| leading.is_activated) && self.todo.is_empty()
     }
 
     /// Notes whether the leader it follows is well.
-    pub(crate) fn hear(&mut self, event: &Event, now: u64) {
+    pub fn hear(&mut self, event: &Event, now: u64) {
         let Some(raft) = &self.raft else { return };
         match event {
             Event::Response { id, response: Response::Fetch { response, .. } } => {
@@ -147,7 +147,7 @@ impl Node {
         }
     }
 
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.raft = None;
         self.todo.clear();
         self.is_persisting = false;
@@ -159,11 +159,11 @@ impl Node {
     }
 }
 
-pub(crate) fn address(id: BrokerId, port: u16) -> Address {
+pub fn address(id: BrokerId, port: u16) -> Address {
     Address { host: format!("node-{id}"), port }
 }
 
-pub(crate) fn voter(key: ReplicaKey, port: u16) -> Voter {
+pub fn voter(key: ReplicaKey, port: u16) -> Voter {
     Voter {
         key,
         endpoints: vec![Endpoint { name: LISTENER.to_owned(), address: address(key.id, port) }],
@@ -173,7 +173,7 @@ pub(crate) fn voter(key: ReplicaKey, port: u16) -> Voter {
 }
 
 /// The `generation`th volume of a node.
-pub(crate) fn directory(id: BrokerId, generation: usize) -> DirectoryId {
+pub fn directory(id: BrokerId, generation: usize) -> DirectoryId {
     let generation = u128::try_from(generation).unwrap();
     DirectoryId(Uuid::from_u128((u128::from(id.0.unsigned_abs()) << 64) + generation + 1))
 }

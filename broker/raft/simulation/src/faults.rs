@@ -9,7 +9,7 @@ use crate::volume::Volume;
 use crate::world::{Happening, World};
 
 impl World {
-    pub(crate) fn fault(&mut self) {
+    pub fn fault(&mut self) {
         if self.schedule.faults_until <= self.now {
             return;
         }
@@ -102,12 +102,19 @@ impl World {
     }
 
     /// The process ends, the machine stays: whoever is connected notices.
-    pub(crate) fn kill(&mut self, index: usize) {
+    pub fn kill(&mut self, index: usize) {
         if self.nodes[index].raft.is_some() {
             self.note(("kill", index));
             self.nodes[index].volume.kill(&mut self.random);
             self.stop_process(index, true);
         }
+    }
+
+    /// A stop that was asked for: who leads hands over first.
+    pub fn resign_and_kill(&mut self, index: usize) {
+        self.step(index, Event::Resign, &Payload::Nothing);
+        self.kill(index);
+        self.restart_later(index);
     }
 
     fn cut_power(&mut self, index: usize) {
@@ -159,7 +166,7 @@ impl World {
     }
 
     /// What a person would ask of whoever seems to lead.
-    pub(crate) fn change_voters(&mut self) {
+    pub fn change_voters(&mut self) {
         let leaders: Vec<_> = (0..self.nodes.len()).filter(|index| self.nodes[*index].is_leading()).collect();
         if leaders.is_empty() {
             return;
@@ -209,7 +216,7 @@ impl World {
     }
 
     /// Everything works again, and every voter has its volume.
-    pub(crate) fn heal(&mut self) {
+    pub fn heal(&mut self) {
         self.note("heal");
         self.network.heal();
         self.is_healed = true;

@@ -10,28 +10,28 @@ use crate::random::{Random, mix};
 
 /// A record. `chain` stands for it and all before it.
 #[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    pub(crate) epoch: LeaderEpoch,
-    pub(crate) chain: u64,
-    pub(crate) control: Option<ControlRecord>,
+pub struct Entry {
+    pub epoch: LeaderEpoch,
+    pub chain: u64,
+    pub control: Option<ControlRecord>,
     /// A batch is fetched whole, and torn away whole.
-    pub(crate) ends_batch: bool,
+    pub ends_batch: bool,
 }
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Log {
-    pub(crate) start: usize,
+pub struct Log {
+    pub start: usize,
     /// `chain` of the record before `start`.
-    pub(crate) before: u64,
-    pub(crate) entries: VecDeque<Entry>,
+    pub before: u64,
+    pub entries: VecDeque<Entry>,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Snapshot {
-    pub(crate) id: SnapshotId,
-    pub(crate) quorum: Quorum,
+pub struct Snapshot {
+    pub id: SnapshotId,
+    pub quorum: Quorum,
     /// Of its last record.
-    pub(crate) chain: u64,
+    pub chain: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -42,42 +42,42 @@ enum Change {
 }
 
 #[derive(Debug)]
-pub(crate) struct Volume {
-    pub(crate) directory_id: DirectoryId,
+pub struct Volume {
+    pub directory_id: DirectoryId,
     /// As the process sees it.
-    pub(crate) log: Log,
-    pub(crate) durable: Log,
-    pub(crate) election: ElectionState,
+    pub log: Log,
+    pub durable: Log,
+    pub election: ElectionState,
     /// Being written: after a crash it is there or not.
-    pub(crate) election_unsynced: Option<ElectionState>,
-    pub(crate) snapshot: Option<Snapshot>,
+    pub election_unsynced: Option<ElectionState>,
+    pub snapshot: Option<Snapshot>,
     unsynced: VecDeque<Change>,
     /// Changes that were synced, ever.
     synced: u64,
 }
 
 impl Log {
-    pub(crate) fn end(&self) -> usize {
+    pub fn end(&self) -> usize {
         self.start + self.entries.len()
     }
 
-    pub(crate) fn get(&self, offset: usize) -> Option<&Entry> {
+    pub fn get(&self, offset: usize) -> Option<&Entry> {
         self.entries.get(offset.checked_sub(self.start)?)
     }
 
     /// Of everything before the offset.
-    pub(crate) fn chain_before(&self, end: usize) -> Option<u64> {
+    pub fn chain_before(&self, end: usize) -> Option<u64> {
         if end == self.start { Some(self.before) } else { self.get(end.checked_sub(1)?).map(|entry| entry.chain) }
     }
 
     /// The least end of a batch that is not before `end`.
-    pub(crate) fn batch_end(&self, end: usize) -> usize {
+    pub fn batch_end(&self, end: usize) -> usize {
         let mut ends = end..;
         let splits = |end: &usize| self.get(end.wrapping_sub(1)).is_some_and(|entry| !entry.ends_batch);
         ends.find(|end| !splits(end)).unwrap()
     }
 
-    pub(crate) fn read(&self, from: usize, to: usize) -> Vec<Entry> {
+    pub fn read(&self, from: usize, to: usize) -> Vec<Entry> {
         (from..to).map_while(|offset| self.get(offset).cloned()).collect()
     }
 
@@ -101,7 +101,7 @@ impl Log {
 }
 
 impl Volume {
-    pub(crate) fn new(directory_id: DirectoryId, snapshot: Option<Snapshot>) -> Self {
+    pub fn new(directory_id: DirectoryId, snapshot: Option<Snapshot>) -> Self {
         Self {
             directory_id,
             log: Log::default(),
@@ -115,7 +115,7 @@ impl Volume {
     }
 
     /// A record of its own for `value`, after the last one.
-    pub(crate) fn next_entry(
+    pub fn next_entry(
         &self,
         value: u64,
         epoch: LeaderEpoch,
@@ -127,15 +127,15 @@ impl Volume {
         Entry { epoch, chain: mix(before ^ mix(value ^ (epoch_number << 40))), control, ends_batch: true }
     }
 
-    pub(crate) fn append(&mut self, entries: Vec<Entry>) {
+    pub fn append(&mut self, entries: Vec<Entry>) {
         self.change(Change::Append(entries));
     }
 
-    pub(crate) fn truncate(&mut self, end: usize) {
+    pub fn truncate(&mut self, end: usize) {
         self.change(Change::Truncate(end));
     }
 
-    pub(crate) fn restart(&mut self, snapshot: Snapshot) {
+    pub fn restart(&mut self, snapshot: Snapshot) {
         self.snapshot = Some(snapshot.clone());
         self.change(Change::Restart(Box::new(snapshot)));
     }
@@ -146,11 +146,11 @@ impl Volume {
     }
 
     /// What a sync that begins now will have made durable.
-    pub(crate) fn changes(&self) -> u64 {
+    pub fn changes(&self) -> u64 {
         self.synced + self.unsynced.len() as u64
     }
 
-    pub(crate) fn sync(&mut self, changes: u64) {
+    pub fn sync(&mut self, changes: u64) {
         while self.synced < changes {
             let Some(change) = self.unsynced.pop_front() else { break };
             self.durable.apply(&change);
@@ -158,30 +158,30 @@ impl Volume {
         }
     }
 
-    pub(crate) fn sync_election(&mut self) {
+    pub fn sync_election(&mut self) {
         if let Some(state) = self.election_unsynced.take() {
             self.election = state;
         }
     }
 
-    pub(crate) fn write_snapshot(&mut self, snapshot: Snapshot) {
+    pub fn write_snapshot(&mut self, snapshot: Snapshot) {
         self.snapshot = Some(snapshot);
     }
 
-    pub(crate) fn advance_start(&mut self, start: usize) {
+    pub fn advance_start(&mut self, start: usize) {
         self.sync(u64::MAX);
         self.log.advance_start(start);
         self.durable.advance_start(start);
     }
 
     /// The process ends; the kernel writes what it was given.
-    pub(crate) fn kill(&mut self, random: &mut Random) {
+    pub fn kill(&mut self, random: &mut Random) {
         self.sync(u64::MAX);
         self.tear_election(random);
     }
 
     /// Of what was not synced some first part remains, the last write torn.
-    pub(crate) fn cut_power(&mut self, random: &mut Random) {
+    pub fn cut_power(&mut self, random: &mut Random) {
         let kept = random.below(self.unsynced.len() as u64 + 1);
         self.sync(self.synced + kept);
         if let Some(Change::Append(mut entries)) = self.unsynced.pop_front() {
@@ -206,7 +206,7 @@ impl Volume {
     }
 
     /// What a start finds: a snapshot that the log does not reach takes the log's place.
-    pub(crate) fn restore(&mut self) -> Restored {
+    pub fn restore(&mut self) -> Restored {
         if let Some(snapshot) = self.snapshot.clone() {
             let reached = self.log.chain_before(offset(snapshot.id.end_offset)) == Some(snapshot.chain);
             if !reached && Offset(0) < snapshot.id.end_offset {
@@ -217,18 +217,18 @@ impl Volume {
         Restored { election: self.election, log: self.summary() }
     }
 
-    pub(crate) fn last_epoch(&self) -> LeaderEpoch {
+    pub fn last_epoch(&self) -> LeaderEpoch {
         let of_snapshot = self.snapshot.as_ref().map(|snapshot| snapshot.id.epoch);
         self.log.entries.back().map(|entry| entry.epoch).or(of_snapshot).unwrap_or_default()
     }
 
     /// By its own records.
-    pub(crate) fn voters(&self) -> VoterSet {
+    pub fn voters(&self) -> VoterSet {
         self.voter_sets().next().unwrap_or_default()
     }
 
     /// The latest first, down to that of the snapshot.
-    pub(crate) fn voter_sets(&self) -> impl Iterator<Item = VoterSet> {
+    pub fn voter_sets(&self) -> impl Iterator<Item = VoterSet> {
         let behind = self.snapshot.as_ref().map_or(0, |snapshot| offset(snapshot.id.end_offset));
         let records = (self.log.start..self.log.end()).zip(&self.log.entries).rev();
         let named = records.take_while(move |(at, _)| behind <= *at).filter_map(|(_, entry)| match &entry.control {
@@ -259,10 +259,10 @@ impl Volume {
     }
 }
 
-pub(crate) fn offset(offset: Offset) -> usize {
+pub fn offset(offset: Offset) -> usize {
     usize::try_from(offset.0).unwrap()
 }
 
-pub(crate) fn position(index: usize) -> Offset {
+pub fn position(index: usize) -> Offset {
     Offset(i64::try_from(index).unwrap())
 }

@@ -10,8 +10,8 @@ use crate::facts::{Fact, Invariant};
 use crate::node::Node;
 use crate::volume::{Entry, Log};
 
-#[derive(Default)]
-pub(crate) struct VoterChanges {
+#[derive(Debug, Default)]
+pub struct VoterChanges {
     /// Up to where anything is committed.
     committed: usize,
     /// Where each leader's epoch begins.

@@ -1,0 +1,10 @@
+pub mod acknowledgement;
+pub mod check_quorum;
+pub mod election_safety;
+pub mod high_watermark;
+pub mod leader_completeness;
+pub mod log_matching;
+pub mod pre_vote;
+pub mod state_machine_safety;
+pub mod voter_changes;
+pub mod votes;
