@@ -191,6 +191,7 @@ impl Raft {
             self.actions.push(Action::AppendFetched { base_offset, end_offset });
         }
         if let Some(committed) = high_watermark {
+            self.has_heard_commits = true;
             self.advance_high_watermark(committed.min(end_offset));
         }
     }

@@ -27,6 +27,8 @@ pub struct Raft {
     pub(crate) election: ElectionState,
     pub(crate) log: LogView,
     pub(crate) high_watermark: Offset,
+    /// A leader has said how far the log is committed, since this node was started.
+    pub(crate) has_heard_commits: bool,
     pub(crate) role: Role,
     pub(crate) outbox: Outbox,
     pub(crate) actions: Vec<Action>,
@@ -56,6 +58,7 @@ impl Raft {
             election: ElectionState { epoch, leader: None, voted },
             log,
             high_watermark,
+            has_heard_commits: false,
             role: Role::Unattached(Unattached { campaign_at: moment.now, ask_at: moment.now, ask_next: 0 }),
             outbox: Outbox::default(),
             actions: vec![Action::HighWatermark(high_watermark)],
@@ -129,6 +132,12 @@ impl Raft {
     /// Everything before it is committed. Of committed records this node may still lack some.
     pub fn high_watermark(&self) -> Offset {
         self.high_watermark
+    }
+
+    /// Whether a leader has said how far the log is committed, since this node was started. Until then the high watermark
+    /// is that of the latest snapshot, and of what the log holds beyond it nobody knows.
+    pub fn has_heard_commits(&self) -> bool {
+        self.has_heard_commits
     }
 
     pub fn log_start(&self) -> Offset {

@@ -14,8 +14,7 @@ use protocol::metadata_records::control::ControlRecord;
 use protocol::produce::CheckedBatch;
 use protocol::types::{LeaderEpoch, Offset};
 use raft::{
-    Action, Answer, Event, FetchResponse, FetchSnapshotResponse, Moment, Raft, Refusal, Request, Response, SnapshotId,
-    Token,
+    Action, Answer, Event, FetchResponse, FetchSnapshotResponse, Moment, Raft, Refusal, Request, SnapshotId, Token,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
@@ -151,10 +150,9 @@ impl Node {
         let failure = match result {
             Ok(answer) => match response_of(answer) {
                 Ok((response, bytes)) => {
-                    let tells_commits =
-                        matches!(&response, Response::Fetch { response, .. } if response.error.is_none());
                     let mut happenings = self.step_with(Event::Response { id, response }, &bytes).await;
-                    if tells_commits {
+                    // A new leader may not know yet: then this node does not either.
+                    if self.raft.has_heard_commits() {
                         happenings.push(Happening::HighWatermark(self.raft.high_watermark()));
                     }
                     return happenings;
