@@ -66,9 +66,11 @@ impl LeaderAnswer {
         match self {
             Self::Agreed => Step::Append,
             Self::Diverged { epoch, end } => match common_end(log, epoch, end) {
+                common if common < log.end => Step::Truncate(common),
+                // All records are the leader's, but not an epoch in which this broker led and wrote nothing.
+                _ if log.epochs.latest().is_some_and(|latest| epoch < latest) => Step::Truncate(log.end),
                 // Nothing to take back, and yet it would be asked again: something is wrong with the answer.
-                common if log.end <= common => Step::Pause,
-                common => Step::Truncate(common),
+                _ => Step::Pause,
             },
             Self::OutOfRange { leader_start } if leader_start < Offset(0) => Step::Pause,
             Self::OutOfRange { leader_start } => Step::Restart(leader_start),
@@ -135,6 +137,8 @@ mod tests {
             (vec![(4, 20)], 30, (3, 25), Step::Truncate(Offset(20))),
             (Vec::new(), 30, (3, 25), Step::Truncate(Offset(25))),
             (vec![(1, 0)], 30, (1, 40), Step::Pause),
+            // Led in epoch 3, and nothing was written.
+            (vec![(1, 0), (3, 30)], 30, (1, 30), Step::Truncate(Offset(30))),
         ];
         for (epochs, end, (leader_epoch, leader_end), expected) in table {
             let (epochs, end) = log(&epochs, end);

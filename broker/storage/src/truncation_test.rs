@@ -379,3 +379,13 @@ fn without_space_a_restart_changes_nothing_and_a_failed_truncation_ends_the_log(
     assert!(matches!(log.truncate_to(Offset(4), NOW), Err(TruncateError::Write(AppendError::Io { .. }))));
     assert!(matches!(log.truncate_to(Offset(4), NOW), Err(TruncateError::Offline)));
 }
+
+#[test]
+fn an_epoch_in_which_nothing_was_written_goes_with_a_truncation_to_the_end() {
+    let (_, mut log) = sample();
+    let found = |log: &Log| (log.log_end().offset, log.leader_epochs().latest());
+    let before = found(&log);
+    log.begin_epoch(LeaderEpoch(50));
+    log.truncate_to(before.0, NOW).unwrap();
+    assert_eq!(found(&log), before);
+}
