@@ -299,19 +299,44 @@ fn pause(claim: &Claim, config: &FetcherConfig) {
 /// An error of one partition does not stop the others.
 fn take(context: &Context, claim: &Claim, answers: Vec<ReplicaAnswer>) {
     for ReplicaAnswer { topic, partition, outcome } in answers {
-        let Some((partition, plan)) = claim.planned.get(&(topic, partition)) else { continue };
-        let taken = partition.take_answer(plan, answered(outcome, partition));
-        let done = taken.and_then(|next| match next {
-            Next::Continue => Ok(true),
-            Next::Pause => Ok(false),
-            Next::Shorten(step) => shorten(&context.replicas, partition, plan, step).map(|()| true),
-        });
-        match done {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(error) => warn!(partition = %partition.name, %error, "not followed for now"),
+        if let Some((partition, plan)) = claim.planned.get(&(topic, partition)) {
+            let answered = answered(outcome, partition);
+            follow_answer(&context.replicas, partition, plan, answered, context.config.backoff_max);
         }
-        partition.pause_fetching(plan.epoch, clock::monotonic(), context.config.backoff_max);
+    }
+}
+
+/// Goes on as the leader says, or later.
+pub(super) fn follow_answer(
+    replicas: &ReplicaManager,
+    partition: &Arc<Partition>,
+    plan: &FetchPlan,
+    answered: Answered,
+    backoff_max: Duration,
+) {
+    match take_whole(replicas, partition, plan, answered) {
+        Ok(Next::Continue) => return,
+        Ok(Next::Pause | Next::Shorten(_) | Next::BeginEarlier(_)) => {}
+        Err(error) => warn!(partition = %partition.name, %error, "not followed for now"),
+    }
+    partition.pause_fetching(plan.epoch, clock::monotonic(), backoff_max);
+}
+
+/// With what it has for the log's beginning.
+fn take_whole(
+    replicas: &ReplicaManager,
+    partition: &Arc<Partition>,
+    plan: &FetchPlan,
+    answered: Answered,
+) -> Result<Next, FollowError> {
+    match partition.take_answer(plan, answered.clone())? {
+        Next::Shorten(step) => shorten(replicas, partition, plan, step).map(|()| Next::Continue),
+        Next::BeginEarlier(offset) => {
+            shorten(replicas, partition, plan, Step::Restart(offset))?;
+            // At once: what lies before the leader's start it will not be asked for.
+            partition.take_answer(&FetchPlan { offset, ..*plan }, answered)
+        }
+        next @ (Next::Continue | Next::Pause) => Ok(next),
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) enum Planned {
 }
 
 /// A leader's answer for one partition.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Answered {
     pub(super) answer: LeaderAnswer,
     pub(super) records: Bytes,
@@ -57,6 +57,8 @@ pub(super) enum Next {
     Continue,
     Pause,
     Shorten(Step),
+    /// The log is to begin where the first batch does, and then takes the same answer.
+    BeginEarlier(Offset),
 }
 
 /// How far the shortening of a log is.
@@ -116,7 +118,11 @@ impl Partition {
         let State { log, role: Role::Follower(follower), .. } = &mut *state else { return Ok(Next::Continue) };
         let local = LocalLog { end: plan.offset, epochs: log.leader_epochs() };
         match answered.answer.step(&local) {
-            Step::Append => {}
+            Step::Append => {
+                if let Some(base) = begins_within(log, &fetched) {
+                    return Ok(Next::BeginEarlier(base));
+                }
+            }
             Step::Pause => return Ok(Next::Pause),
             step @ (Step::Truncate(_) | Step::Restart(_)) => return Ok(Next::Shorten(step)),
         }
@@ -206,6 +212,13 @@ impl Partition {
         let Role::Follower(follower) = &state.role else { return None };
         Some(follower.leader_high_watermark.0.saturating_sub(state.log.log_end().offset.0).max(0))
     }
+}
+
+/// Where the first batch begins, if this log is empty and begins within it: so it is where records were deleted up to
+/// an offset inside of a batch, which is fetched whole.
+fn begins_within(log: &Log, fetched: &FetchedBatches) -> Option<Offset> {
+    let (start, end, first) = (log.log_start(), log.log_end().offset, fetched.headers().first()?);
+    (start == end && first.base_offset < start && start <= first.last_offset()).then_some(first.base_offset)
 }
 
 /// The fetch was of the leadership that is followed now, and nothing has changed in the log since.

@@ -15,9 +15,9 @@ use storage::{FilePool, Log, LogConfig, PoolLimits, ReadMode};
 use tokio::time::Instant;
 
 use super::access::{
-    CommitDue, FetchError, FetchPosition, FollowerRead, ProduceError, RequiredAcks, ServedBy, Written,
+    CommitDue, FetchError, FetchPosition, FollowerRead, NewLogStart, ProduceError, RequiredAcks, ServedBy, Written,
 };
-use super::follower_state::LeaderAnswer;
+use super::follower_state::{LeaderAnswer, Step};
 use super::following::{Answered, FetchPlan, Next, Planned, Shortening};
 use super::leader_state::{ActiveBrokers, FollowerFetch, ProposalOutcome};
 use super::partition::Partition;
@@ -133,11 +133,17 @@ impl Pair {
             }
             Err(error) => panic!("{error}"),
         };
-        let next = self.0[follower].take_answer(&plan, answered).unwrap();
-        if let Next::Shorten(step) = next {
-            while self.0[follower].shorten(&plan, step).unwrap() == Shortening::CheckpointFirst {
-                self.0[follower].checkpointed().unwrap();
-            }
+        let next = self.0[follower].take_answer(&plan, answered.clone()).unwrap();
+        let step = match next {
+            Next::Shorten(step) => step,
+            Next::BeginEarlier(offset) => Step::Restart(offset),
+            Next::Continue | Next::Pause => return next,
+        };
+        while self.0[follower].shorten(&plan, step).unwrap() == Shortening::CheckpointFirst {
+            self.0[follower].checkpointed().unwrap();
+        }
+        if let Next::BeginEarlier(offset) = next {
+            assert_eq!(self.0[follower].take_answer(&FetchPlan { offset, ..plan }, answered).unwrap(), Next::Continue);
         }
         next
     }
@@ -270,4 +276,25 @@ fn a_follower_behind_the_leaders_log_start_begins_there() {
     pair.replicate(0);
     let ends = pair.0[1].with_log(|log| (log.log_start(), log.log_end().offset)).unwrap();
     assert_eq!(ends, (Offset(3), Offset(3)));
+}
+
+#[test]
+fn a_log_that_begins_within_a_batch_is_replicated_whole() {
+    let mut pair = Pair::new();
+    let mut batch = BatchBuilder::new(Timestamp(1));
+    for value in ["a", "b", "c"] {
+        batch.push(None, Some(value.as_bytes()));
+    }
+    pair.0[0].append_as_leader(&batch.build().unwrap(), RequiredAcks::All, Timestamp(1)).unwrap();
+    pair.replicate(0);
+    pair.replicate(0);
+    pair.0[0].delete_records(NewLogStart::At(Offset(2)), Timestamp(1)).unwrap();
+    pair.0[1] = replica(i64::MAX);
+    pair.0[1].follow_metadata(&metadata(0, 0, 0, &[0, 1]), BrokerId(1)).unwrap();
+    assert_eq!(pair.replicate(0), Next::Shorten(Step::Restart(Offset(2))));
+    assert_eq!(pair.replicate(0), Next::BeginEarlier(Offset(0)));
+    let positions = |log: &Log| (log.log_start(), log.log_end().offset);
+    let found = pair.0.each_ref().map(|partition| partition.with_log(positions).unwrap());
+    assert_eq!(found, [(Offset(2), Offset(3)); 2]);
+    assert_eq!(pair.contents()[0], pair.contents()[1]);
 }
