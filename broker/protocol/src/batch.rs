@@ -35,6 +35,7 @@ pub enum Compression {
 pub struct Attributes(pub i16);
 
 impl Attributes {
+    const CODEC: i16 = 7;
     const TIMESTAMP_TYPE: i16 = 1 << 3;
     const TRANSACTIONAL: i16 = 1 << 4;
     const CONTROL: i16 = 1 << 5;
@@ -42,7 +43,7 @@ impl Attributes {
 
     /// `None` for the codecs 5 to 7, which Kafka does not define.
     pub fn compression(self) -> Option<Compression> {
-        Some(match self.0 & 7 {
+        Some(match self.0 & Self::CODEC {
             0 => Compression::None,
             1 => Compression::Gzip,
             2 => Compression::Snappy,
@@ -71,6 +72,18 @@ impl Attributes {
     #[must_use]
     pub fn with_log_append_time(self) -> Self {
         Self(self.0 | Self::TIMESTAMP_TYPE)
+    }
+
+    /// See [`BatchHeader::delete_horizon`].
+    #[must_use]
+    pub(crate) fn with_delete_horizon(self) -> Self {
+        Self(self.0 | Self::DELETE_HORIZON)
+    }
+
+    /// Without what is said of records: their codec, and how long they stay.
+    #[must_use]
+    pub(crate) fn of_bare_header(self) -> Self {
+        Self(self.0 & !(Self::CODEC | Self::DELETE_HORIZON))
     }
 
     #[must_use]
@@ -155,6 +168,11 @@ impl BatchHeader {
 
     pub fn next_offset(&self) -> Offset {
         self.last_offset().advance(1)
+    }
+
+    /// From when on records without a value may go (KIP-534): it stands where the base timestamp was.
+    pub fn delete_horizon(&self) -> Option<Timestamp> {
+        self.attributes.has_delete_horizon().then_some(self.base_timestamp)
     }
 
     pub fn has_producer(&self) -> bool {

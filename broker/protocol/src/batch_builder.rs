@@ -3,6 +3,7 @@
 use crate::batch::{Attributes, BatchHeader, HEADER_LENGTH, LENGTH_PREFIX, MAGIC};
 use crate::produce::CheckedBatch;
 use crate::records::varint::{put_varint, varint_length};
+use crate::records::{clamped, field_length, put_field};
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 
 /// Collects records with one timestamp. Base offset and leader epoch are left to the append, as for a produced batch.
@@ -79,21 +80,6 @@ impl BatchBuilder {
         };
         Ok(CheckedBatch::seal(header, self.bytes))
     }
-}
-
-fn field_length(field: Option<&[u8]>) -> usize {
-    let length = field.map_or(0, <[u8]>::len);
-    length.saturating_add(varint_length(field.map_or(-1, |_| clamped(length))))
-}
-
-fn put_field(out: &mut Vec<u8>, field: Option<&[u8]>) {
-    put_varint(out, field.map_or(-1, |bytes| clamped(bytes.len())));
-    out.extend_from_slice(field.unwrap_or_default());
-}
-
-/// A length that does not fit makes the whole batch too large, which `build` refuses.
-fn clamped(length: usize) -> i32 {
-    i32::try_from(length).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]

@@ -8,14 +8,18 @@
 //!
 //! Walking an uncompressed batch allocates nothing. A compressed one is opened with a limit on what comes out.
 
+pub(crate) mod compress;
 pub(crate) mod decompress;
+mod rewrite;
 pub(crate) mod varint;
 
 use std::borrow::Cow;
 
 use crate::batch::{BatchHeader, Compression, HEADER_LENGTH, MAGIC};
 use crate::types::Timestamp;
-use varint::{take_varint, take_varlong};
+use varint::{put_varint, take_varint, take_varlong, varint_length};
+
+pub use rewrite::{rewrite, without_records};
 
 /// The records of one batch, opened.
 #[derive(Debug)]
@@ -197,6 +201,21 @@ fn take_field<'a>(rest: &mut &'a [u8], name: RecordField) -> Result<Option<&'a [
     let (field, tail) = rest.split_at_checked(length).ok_or(name)?;
     *rest = tail;
     Ok(Some(field))
+}
+
+pub(crate) fn field_length(field: Option<&[u8]>) -> usize {
+    let length = field.map_or(0, <[u8]>::len);
+    length.saturating_add(varint_length(field.map_or(-1, |_| clamped(length))))
+}
+
+pub(crate) fn put_field(out: &mut Vec<u8>, field: Option<&[u8]>) {
+    put_varint(out, field.map_or(-1, |bytes| clamped(bytes.len())));
+    out.extend_from_slice(field.unwrap_or_default());
+}
+
+/// A length that does not fit makes the whole batch too large, which is refused when it is sealed.
+pub(crate) fn clamped(length: usize) -> i32 {
+    i32::try_from(length).unwrap_or(i32::MAX)
 }
 
 /// The headers must fill `rest` exactly.

@@ -14,7 +14,7 @@ const LZ4_MARK: [u8; 4] = 0x184D_2204_u32.to_le_bytes();
 /// No element of Snappy's format makes more than 64 bytes of 3.
 const SNAPPY_EXPANSION_MAX: usize = 22;
 /// Snappy as Java's `SnappyOutputStream` frames it: this mark, two versions of 4 bytes, then blocks.
-const XERIAL_MARK: [u8; 8] = *b"\x82SNAPPY\0";
+pub(super) const XERIAL_MARK: [u8; 8] = *b"\x82SNAPPY\0";
 const XERIAL_VERSIONS_LENGTH: usize = 8;
 
 pub(crate) fn decompress(codec: Compression, input: &[u8], output_max: usize) -> Result<Vec<u8>, RecordError> {

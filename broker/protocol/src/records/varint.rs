@@ -25,6 +25,16 @@ pub(crate) fn varint_length(value: i32) -> usize {
     }
 }
 
+pub(crate) fn put_varlong(out: &mut Vec<u8>, value: i64) {
+    put_unsigned(out, zigzag_64(value));
+}
+
+/// Bytes that [`put_varlong`] writes.
+pub(crate) fn varlong_length(value: i64) -> usize {
+    let bits = u64::BITS.saturating_sub((zigzag_64(value) | 1).leading_zeros());
+    usize::try_from(bits.div_ceil(7)).unwrap_or(0)
+}
+
 /// `None` where the bytes end early or the value needs more than 32 bits.
 #[inline]
 pub(crate) fn take_unsigned_varint(rest: &mut &[u8]) -> Option<u32> {
@@ -45,6 +55,10 @@ pub(crate) fn take_varlong(rest: &mut &[u8]) -> Option<i64> {
 
 fn zigzag_32(value: i32) -> u32 {
     (value.wrapping_shl(1) ^ (value >> 31)).cast_unsigned()
+}
+
+fn zigzag_64(value: i64) -> u64 {
+    (value.wrapping_shl(1) ^ (value >> 63)).cast_unsigned()
 }
 
 fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
@@ -129,7 +143,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_value_survives(value: i32, unsigned: u32) {
+        fn every_value_survives(value: i32, unsigned: u32, long: i64, shift in 0..64_u32) {
+            let mut bytes = Vec::new();
+            put_varlong(&mut bytes, long >> shift);
+            prop_assert_eq!(bytes.len(), varlong_length(long >> shift));
+            prop_assert_eq!(take_varlong(&mut &bytes[..]), Some(long >> shift));
+
             let bytes = varint(value);
             prop_assert_eq!(bytes.len(), varint_length(value));
             let mut rest = &bytes[..];
