@@ -17,6 +17,51 @@ pub(crate) fn monotonic() -> Duration {
     ORIGIN.elapsed()
 }
 
+/// By which records grow old: the wall clock, but never faster than time goes by since the start of the process. So
+/// nothing is deleted because somebody set the clock. One that was wrong at the start and is put right stays behind
+/// until the next start, and deletes too late rather than too early.
+#[derive(Debug)]
+pub(crate) struct AgeClock {
+    started: (Timestamp, Duration),
+    /// By how much the wall clock was ahead when that was told last.
+    told_s: AtomicU64,
+}
+
+/// Less than this is no jump: virtual machines pause, and leap seconds are inserted.
+const JUMP_MIN_S: u64 = 60;
+
+/// What an [`AgeClock`] shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Age {
+    pub(crate) now: Timestamp,
+    /// By how much the wall clock has been set forward.
+    pub(crate) ahead: Duration,
+}
+
+impl AgeClock {
+    pub(crate) fn start(wall: Timestamp, monotonic: Duration) -> Self {
+        Self { started: (wall, monotonic), told_s: AtomicU64::new(0) }
+    }
+
+    /// Whether that the wall clock is ahead by so much is to be told, or that it no longer is.
+    pub(crate) fn is_news(&self, ahead: Duration) -> bool {
+        let ahead_s = if ahead.as_secs() < JUMP_MIN_S { 0 } else { ahead.as_secs() };
+        let is_news = JUMP_MIN_S <= ahead_s.abs_diff(self.told_s.load(Ordering::Relaxed));
+        if is_news {
+            self.told_s.store(ahead_s, Ordering::Relaxed);
+        }
+        is_news
+    }
+
+    pub(crate) fn read(&self, wall: Timestamp, monotonic: Duration) -> Age {
+        let (then, at) = self.started;
+        let elapsed = i64::try_from(monotonic.saturating_sub(at).as_millis()).unwrap_or(i64::MAX);
+        let latest = Timestamp(then.0.saturating_add(elapsed));
+        let ahead = u64::try_from(wall.0.saturating_sub(latest.0)).unwrap_or(0);
+        Age { now: wall.min(latest), ahead: Duration::from_millis(ahead) }
+    }
+}
+
 /// Tells whether a loop still turns: the loop beats, the liveness probe looks.
 #[derive(Debug)]
 pub(crate) struct Pulse {
@@ -41,5 +86,36 @@ impl Pulse {
 
     fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_do_not_grow_old_because_the_clock_is_set() {
+        let clock = AgeClock::start(Timestamp(10_000), Duration::from_secs(5));
+        // Wall clock, seconds since the start; what counts, and by how much the wall clock is ahead.
+        let table = [
+            (10_000, 0, 10_000, 0),
+            (13_000, 3, 13_000, 0),
+            (12_000, 3, 12_000, 0),
+            (1_013_000, 3, 13_000, 1_000_000),
+            (1_014_000, 4, 14_000, 1_000_000),
+            (15_000, 5, 15_000, 0),
+        ];
+        for (wall, seconds, now, ahead) in table {
+            let expected = Age { now: Timestamp(now), ahead: Duration::from_millis(ahead) };
+            assert_eq!(
+                clock.read(Timestamp(wall), Duration::from_secs(5 + seconds)),
+                expected,
+                "{wall} after {seconds} s"
+            );
+        }
+        let news = [(59, false), (60, true), (61, false), (119, false), (120, true), (59, true), (0, false)];
+        for (ahead, is_news) in news {
+            assert_eq!(clock.is_news(Duration::from_secs(ahead)), is_news, "{ahead} s ahead");
+        }
     }
 }

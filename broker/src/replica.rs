@@ -1,6 +1,8 @@
 //! Partitions that this broker hosts: their logs, who leads them, and who waits for them.
 
 mod access;
+mod cleaner;
+mod cleaner_metrics;
 mod deleter;
 mod deletion;
 mod fetcher;
@@ -16,6 +18,7 @@ mod leading;
 mod loader;
 mod log_sync;
 mod manager;
+mod pacer;
 mod partition;
 mod proposals;
 #[cfg(test)]
@@ -35,6 +38,8 @@ pub(crate) use access::{
     AccessError, CommitDue, DeleteRecordsError, FetchError, FetchPosition, FollowerRead, NewLogStart, ProduceError,
     RequiredAcks, ServedBy, Written,
 };
+pub(crate) use cleaner::Cleaner;
+pub(crate) use cleaner_metrics::{CleanerMetrics, CleanerNumbers};
 pub(crate) use deleter::Deleter;
 pub(crate) use fetcher::{FetcherConfig, Fetchers};
 pub(crate) use flusher::Flusher;

@@ -141,6 +141,36 @@ pub(crate) static SERIES_LEFT_OUT: Metric = gauge(
 pub(crate) static FLUSH_TIME: Metric =
     histogram("kafka_log_logflushstats_log_flush_time_seconds", &[], "Time that a flush of one log took");
 
+pub(crate) static CLEANER_DIRTY: Metric = gauge(
+    "kafka_log_logcleanermanager_max_dirty_percent",
+    &[],
+    "Share of a compacted log that is new since its last pass, of the log where it is largest",
+);
+pub(crate) static CLEANER_DELAY: Metric = gauge(
+    "kafka_log_logcleaner_max_compaction_delay_secs",
+    &[],
+    "How long a log has waited for compaction beyond max.compaction.lag.ms, of the one that waits longest",
+);
+pub(crate) static UNCLEANABLE: Metric = gauge(
+    "kafka_log_logcleanermanager_uncleanable_partitions_count",
+    &[],
+    "Logs that failed to be compacted, and are not tried again before the next start",
+);
+pub(crate) static UNCLEANABLE_BYTES: Metric =
+    gauge("kafka_log_logcleanermanager_uncleanable_bytes", &[], "Bytes in these logs that were to be compacted");
+pub(crate) static CLEANER_LOOKED: Metric = gauge(
+    "kafka_log_logcleanermanager_time_since_last_run_ms",
+    &[],
+    "Since the cleaner looked for something to compact, in milliseconds",
+);
+pub(crate) static CLEANER_RECOPIED: Metric =
+    gauge("kafka_log_logcleaner_cleaner_recopy_percent", &[], "What the last pass has left of the bytes of its log");
+pub(crate) static CLEANER_PASSES: Metric =
+    counter("millrace_log_logcleaner_passes", &[], "Passes of compaction that came to their end");
+pub(crate) static CLEANER_READ: Metric = counter("millrace_log_logcleaner_bytes_read", &[], "Bytes read by compaction");
+pub(crate) static CLEANER_WRITTEN: Metric =
+    counter("millrace_log_logcleaner_bytes_written", &[], "Bytes written by compaction");
+
 pub(crate) static GROUPS: Metric =
     gauge("kafka_coordinator_group_groupmetadatamanager_num_groups", &["state"], "Groups coordinated here");
 pub(crate) static GROUP_MEMBERS: Metric = gauge("millrace_coordinator_group_members", &[], "Members of these groups");
@@ -231,6 +261,15 @@ pub(crate) static CATALOGUE: &[&Metric] = &[
     &LOG_SEGMENTS,
     &SERIES_LEFT_OUT,
     &FLUSH_TIME,
+    &CLEANER_DIRTY,
+    &CLEANER_DELAY,
+    &UNCLEANABLE,
+    &UNCLEANABLE_BYTES,
+    &CLEANER_LOOKED,
+    &CLEANER_RECOPIED,
+    &CLEANER_PASSES,
+    &CLEANER_READ,
+    &CLEANER_WRITTEN,
     &GROUPS,
     &GROUP_MEMBERS,
     &GROUP_OFFSETS,

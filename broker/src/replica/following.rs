@@ -110,7 +110,7 @@ impl Partition {
     /// An answer to a fetch that is not the next one any more is of no use.
     pub(super) fn take_answer(self: &Arc<Self>, plan: &FetchPlan, answered: Answered) -> Result<Next, FollowError> {
         // Outside the lock: it reads every byte.
-        let fetched = FetchedBatches::check(answered.records)?;
+        let fetched = FetchedBatches::check_compacted(answered.records)?;
         let mut state = self.state()?;
         if !is_next(&state, plan) {
             return Ok(Next::Continue);

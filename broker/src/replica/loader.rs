@@ -75,6 +75,7 @@ pub(crate) struct Checkpoints {
     recovery_points: BTreeMap<TopicPartition, Offset>,
     log_starts: BTreeMap<TopicPartition, Offset>,
     high_watermarks: BTreeMap<TopicPartition, Offset>,
+    compacted: BTreeMap<TopicPartition, Offset>,
 }
 
 impl Checkpoints {
@@ -91,6 +92,7 @@ impl Checkpoints {
             recovery_points: read(directory.recovery_points()),
             log_starts: read(directory.log_starts()),
             high_watermarks: read(directory.high_watermarks()),
+            compacted: read(directory.cleaner_offsets()),
         }
     }
 
@@ -101,7 +103,7 @@ impl Checkpoints {
     /// Partitions that they have something of.
     fn names(&self) -> impl Iterator<Item = &TopicPartition> {
         let metadata = metadata_partition();
-        let files = [&self.recovery_points, &self.log_starts, &self.high_watermarks];
+        let files = [&self.recovery_points, &self.log_starts, &self.high_watermarks, &self.compacted];
         files.into_iter().flat_map(BTreeMap::keys).filter(move |name| **name != metadata)
     }
 
@@ -115,6 +117,10 @@ impl Checkpoints {
             now: clock::wall(),
         }
     }
+
+    fn first_dirty(&self, partition: &TopicPartition) -> Offset {
+        self.compacted.get(partition).copied().unwrap_or(Offset(0))
+    }
 }
 
 /// A directory whose partition the metadata gives to this broker.
@@ -124,6 +130,7 @@ struct Candidate {
     topic_id: TopicId,
     settings: TopicSettings,
     options: LoadOptions,
+    first_dirty: Offset,
     /// What there is to scan, at most.
     bytes: u64,
 }
@@ -185,7 +192,9 @@ impl ReplicaManager {
                         let settings = settings.or_insert_with(|| self.settings(image, &name.partition.topic)).clone();
                         let options = checkpoints.options(&name.partition);
                         let bytes = Log::bytes_to_recover(&self.pool, &path, &options);
-                        candidates.push(Candidate { name: name.partition, path, topic_id, settings, options, bytes });
+                        let first_dirty = checkpoints.first_dirty(&name.partition);
+                        let name = name.partition;
+                        candidates.push(Candidate { name, path, topic_id, settings, options, first_dirty, bytes });
                     }
                     None => self.put_aside(&name.partition)?,
                 },
@@ -203,7 +212,7 @@ impl ReplicaManager {
     /// `None`: what is there belongs to an earlier topic of that name, or its creation was cut short. Then it is put
     /// aside unread, and the partition is made anew. A log that cannot be opened is offline, alone.
     fn open(&self, candidate: Candidate, progress: &LoadProgress) -> Result<Option<Arc<Partition>>, LoaderError> {
-        let Candidate { name, path, topic_id, settings, options, bytes } = candidate;
+        let Candidate { name, path, topic_id, settings, options, first_dirty, bytes } = candidate;
         let found = Log::topic_id_in(&self.pool, &path);
         let is_another = match &found {
             Ok(found) => *found != topic_id,
@@ -227,7 +236,10 @@ impl ReplicaManager {
         tell(RecoveryProgress { scanned_bytes: bytes, total_bytes: bytes });
         let metrics = self.topic_metrics.of(topic_id);
         let partition = match loaded {
-            Ok(log) => Partition::new(name, topic_id, log, settings, metrics, &self.shared),
+            Ok(mut log) => {
+                log.resume_compaction(first_dirty);
+                Partition::new(name, topic_id, log, settings, metrics, &self.shared)
+            }
             Err(reason) => {
                 error!(partition = %name, %reason, "offline: the log cannot be opened, the others are served");
                 let offline = Offline { reason: reason.to_string(), checkpointed: options };

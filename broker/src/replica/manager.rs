@@ -16,6 +16,7 @@ use storage::{CheckpointError, FilePool, Log, is_shortage};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::cleaner_metrics::CleanerMetrics;
 use super::deleter::Removals;
 use super::leader_state::ActiveBrokers;
 use super::partition::{Offline, Partition};
@@ -24,7 +25,7 @@ use super::shared::Shared;
 use super::space::DiskSpace;
 use super::topic_registry::TopicRegistry;
 use super::waiters::Waiters;
-use crate::clock;
+use crate::clock::{self, AgeClock};
 use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY, PartitionImage, TopicImage};
 use crate::metrics::LatencyHistogram;
 
@@ -67,8 +68,11 @@ pub(crate) struct ReplicaManager {
     pub(super) removals: Removals,
     /// Names that the checkpoint files may have, of partitions that are gone.
     forgotten: Mutex<BTreeSet<TopicPartition>>,
-    /// Held while the checkpoint files are written.
-    checkpointing: Mutex<()>,
+    /// Held while the checkpoint files are written: what that of the cleaner says, once it is known.
+    checkpointing: Mutex<Option<BTreeMap<TopicPartition, Offset>>>,
+    /// By which records grow old.
+    pub(super) age_clock: AgeClock,
+    pub(crate) cleaning: CleanerMetrics,
     pub(super) shared: Arc<Shared>,
     /// Those who follow the metadata, and with it who leads what. Woken once it is published.
     pub(super) metadata_waiters: Waiters,
@@ -103,6 +107,8 @@ impl ReplicaManager {
             removals: Removals::default(),
             forgotten: Mutex::default(),
             checkpointing: Mutex::default(),
+            age_clock: AgeClock::start(clock::wall(), clock::monotonic()),
+            cleaning: CleanerMetrics::default(),
             failure: watch::Sender::new(None),
         }
     }
@@ -341,9 +347,9 @@ impl ReplicaManager {
 
     /// One thread at a time: what an earlier one saw must not come to lie over what a later one wrote.
     pub(crate) fn write_checkpoints(&self) -> Result<(), CheckpointError> {
-        let _alone = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut compacted = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
         let forgotten = std::mem::take(&mut *self.forgotten());
-        let written = self.write_positions();
+        let written = self.write_positions().and_then(|()| self.write_compacted(&mut compacted));
         if written.is_err() {
             self.forget_checkpoints(forgotten);
         }
@@ -366,6 +372,21 @@ impl ReplicaManager {
         self.directory.recovery_points().write(&recovery_points)?;
         self.directory.log_starts().write(&self.log_starts())?;
         self.directory.high_watermarks().write(&high_watermarks)
+    }
+
+    /// Up to where logs are compacted, if that has changed.
+    fn write_compacted(&self, known: &mut Option<BTreeMap<TopicPartition, Offset>>) -> Result<(), CheckpointError> {
+        let compacted = self.all().into_iter().filter_map(|partition| {
+            partition.settings().compaction?;
+            let first_dirty = partition.with_log(Log::first_dirty).ok()?;
+            Some((partition.name.clone(), first_dirty))
+        });
+        let compacted = compacted.collect();
+        if known.as_ref() != Some(&compacted) {
+            self.directory.cleaner_offsets().write(&compacted)?;
+            *known = Some(compacted);
+        }
+        Ok(())
     }
 
     /// As [`Self::write_checkpoints`], where nothing else has changed.

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::types::Offset;
+use protocol::types::{Offset, Timestamp};
 use storage::{CheckpointError, SegmentDeletion, is_no_space};
 use tracing::{info, warn};
 
 use super::access::{DeleteRecordsError, NewLogStart};
 use super::manager::ReplicaManager;
 use super::partition::Partition;
-use crate::clock;
+use crate::clock::{self, Age};
 
 const PRODUCER_CHECK: &str = "producer.id.expiration.check.interval.ms";
 
@@ -70,21 +70,36 @@ impl ReplicaManager {
     /// Does what is due, and says in the schedule when it is due again.
     pub(super) fn run_due(&self, schedule: &mut RetentionSchedule, now: Instant) {
         if schedule.segments <= now {
-            self.all().iter().for_each(|partition| self.delete_old_segments(partition));
+            let age_now = self.age_now();
+            self.all().iter().for_each(|partition| self.delete_old_segments(partition, age_now));
             schedule.segments = now + self.interval("log.retention.check.interval.ms");
         }
         if schedule.producers <= now {
+            let age_now = self.age_now();
             for partition in self.all() {
                 // A partition that is offline has nothing to forget.
-                partition.with_log_mut(|log| log.expire_producers(clock::wall())).unwrap_or_default();
+                partition.with_log_mut(|log| log.expire_producers(age_now)).unwrap_or_default();
             }
             schedule.producers = now + self.interval(PRODUCER_CHECK);
         }
     }
 
-    fn delete_old_segments(&self, partition: &Partition) {
+    /// What records are as old by as they seem. A wall clock that was set forward does not count, and is told of.
+    pub(super) fn age_now(&self) -> Timestamp {
+        let Age { now, ahead } = self.age_clock.read(clock::wall(), clock::monotonic());
+        if self.age_clock.is_news(ahead) {
+            warn!(
+                ahead_s = ahead.as_secs(),
+                "the wall clock runs ahead of this broker, which was started before it was set: nothing is deleted \
+                 because of that. If the clock is right, restart the broker"
+            );
+        }
+        now
+    }
+
+    fn delete_old_segments(&self, partition: &Partition, now: Timestamp) {
         let retention = partition.settings().retention;
-        let deletion = partition.with_log_mut(|log| log.delete_old_segments(&retention, clock::wall()));
+        let deletion = partition.with_log_mut(|log| log.delete_old_segments(&retention, now));
         match deletion {
             Ok(Ok(Some(deletion))) => self.remove_segments(partition, &deletion),
             Ok(Ok(None)) | Err(_) => {}
@@ -102,7 +117,7 @@ impl ReplicaManager {
         }
     }
 
-    fn interval(&self, option: &'static str) -> Duration {
+    pub(super) fn interval(&self, option: &'static str) -> Duration {
         Duration::from_millis(u64::try_from(self.broker_values().get_long(option)).unwrap_or_default())
     }
 }

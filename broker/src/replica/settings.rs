@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use protocol::config::{self, Scope, Value, Values};
 use protocol::produce::{BatchRules, TimestampRule};
-use storage::{LogConfig, Retention};
+use storage::{CompactionRules, LogConfig, Retention};
 
 use crate::metadata::{ConfigResource, Image};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TopicSettings {
     pub(crate) log: LogConfig,
     pub(crate) rules: BatchRules,
@@ -16,6 +16,8 @@ pub(crate) struct TopicSettings {
     /// `cleanup.policy` contains `delete`.
     pub(crate) records_deletable: bool,
     pub(crate) retention: Retention,
+    /// Where `cleanup.policy` contains `compact`.
+    pub(crate) compaction: Option<CompactionRules>,
     pub(crate) file_delete_delay: Duration,
 }
 
@@ -37,17 +39,18 @@ impl Effective<'_> {
         TopicSettings {
             log: LogConfig {
                 segment_bytes: u64::try_from(self.number("segment.bytes")).unwrap_or(0),
-                segment_ms: self.number("segment.ms"),
+                segment_ms: self.segment_ms(),
                 index_interval_bytes: u64::try_from(self.number("index.interval.bytes")).unwrap_or(0),
                 segment_index_bytes: usize::try_from(self.number("segment.index.bytes")).unwrap_or(0),
                 producer_id_expiration_ms: self.broker.get_long("producer.id.expiration.ms"),
                 flush_messages: self.number("flush.messages"),
                 flush_ms: self.number("flush.ms"),
+                compacted: self.compacts(),
             },
             rules: BatchRules {
                 message_bytes_max: usize::try_from(self.number("max.message.bytes")).unwrap_or(0),
                 zstd_allowed: true,
-                keys_required: self.has_word("cleanup.policy", "compact"),
+                keys_required: self.compacts(),
                 timestamps: self.timestamps(),
                 // Set by whoever checks a batch, by the memory there is for it.
                 decompressed_bytes_max: 0,
@@ -55,6 +58,7 @@ impl Effective<'_> {
             min_insync_replicas: usize::try_from(self.number("min.insync.replicas")).unwrap_or(1),
             records_deletable: self.deletes(),
             retention: self.retention(),
+            compaction: self.compacts().then(|| self.compaction()),
             file_delete_delay: Duration::from_millis(
                 u64::try_from(self.number("file.delete.delay.ms")).unwrap_or_default(),
             ),
@@ -63,6 +67,25 @@ impl Effective<'_> {
 
     fn deletes(&self) -> bool {
         self.has_word("cleanup.policy", "delete")
+    }
+
+    fn compacts(&self) -> bool {
+        self.has_word("cleanup.policy", "compact")
+    }
+
+    /// What is to be compacted in time has to be in a closed segment by then.
+    fn segment_ms(&self) -> i64 {
+        let lag_max = if self.compacts() { self.number("max.compaction.lag.ms") } else { i64::MAX };
+        self.number("segment.ms").min(lag_max)
+    }
+
+    fn compaction(&self) -> CompactionRules {
+        CompactionRules {
+            dirty_ratio_min: self.fraction("min.cleanable.dirty.ratio"),
+            lag_ms_min: self.number("min.compaction.lag.ms"),
+            lag_ms_max: self.number("max.compaction.lag.ms"),
+            delete_retention_ms: self.number("delete.retention.ms"),
+        }
     }
 
     /// −1 stands for no limit.
@@ -94,6 +117,13 @@ impl Effective<'_> {
         match self.value(name) {
             Some(Value::Number(number)) => number,
             other => unreachable!("the table has no number {name}: {other:?}"),
+        }
+    }
+
+    fn fraction(&self, name: &'static str) -> f64 {
+        match self.value(name) {
+            Some(Value::Double(fraction)) => fraction,
+            other => unreachable!("the table has no fraction {name}: {other:?}"),
         }
     }
 

@@ -26,7 +26,7 @@ use crate::controller::{ControllerThread, Starting};
 use crate::coordinator::CoordinatorThread;
 use crate::handlers::Broker;
 use crate::peer::ControllerChannel;
-use crate::replica::{Checkpoints, Deleter, FetcherConfig, Fetchers, Flusher, LoadProgress};
+use crate::replica::{Checkpoints, Cleaner, Deleter, FetcherConfig, Fetchers, Flusher, LoadProgress};
 
 /// On the wire: not registered.
 const NO_EPOCH: BrokerEpoch = BrokerEpoch(-1);
@@ -44,6 +44,7 @@ pub(super) struct Running {
     fetchers: Fetchers,
     flusher: Flusher,
     deleter: Deleter,
+    cleaner: Cleaner,
 }
 
 /// Why a node does not go on.
@@ -90,10 +91,22 @@ impl Running {
         let clients = Plane::spawn(0..clients_end, &broker, &limits(&network.budget), pulses)?;
         let flusher = Flusher::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("flusher", error))?;
         let deleter = Deleter::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("deleter", error))?;
+        let cleaner = Cleaner::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("cleaner", error))?;
         let fetchers = fetchers(config, &broker, isr_channel)?;
         management.stage.store(Arc::new(Stage::Registering(broker.clone())));
-        let mut running =
-            Self { broker, controller, coordinator, session, leave, controllers, clients, fetchers, flusher, deleter };
+        let mut running = Self {
+            broker,
+            controller,
+            coordinator,
+            session,
+            leave,
+            controllers,
+            clients,
+            fetchers,
+            flusher,
+            deleter,
+            cleaner,
+        };
         let reason = running.until_unfenced(stop).await;
         if reason.is_none() {
             running.clients.accept(client_sockets, &network.quotas);
@@ -167,6 +180,7 @@ impl Running {
             error!("the coordinator of groups panicked");
         }
         self.fetchers.stop();
+        self.cleaner.stop();
         self.flusher.stop();
         self.deleter.stop();
         let metadata_closed = self.controller.stop().await;

@@ -17,10 +17,11 @@ use storage::Log;
 
 use super::management::{Management, Stage};
 use super::quotas::ListenerCounts;
+use crate::clock;
 use crate::handlers::Broker;
 use crate::metadata::Image;
 use crate::metrics::{Exposition, GroupMetrics, GroupNumbers, Number, Traffic, catalogue as m};
-use crate::replica::{IsrCounts, LoadProgress, Partition};
+use crate::replica::{CleanerMetrics, CleanerNumbers, IsrCounts, LoadProgress, Partition};
 
 /// Topics and partitions beyond this many have no series of their own.
 const TOPIC_SERIES_MAX: usize = 5_000;
@@ -96,6 +97,7 @@ fn running(out: &mut Exposition<'_>, broker: &Broker) -> fmt::Result {
     replicas(out, broker, &image, &partitions)?;
     logs(out, &partitions)?;
     out.latencies(&m::FLUSH_TIME, &broker.replicas.flush_time.read())?;
+    cleaner(out, &broker.replicas.cleaning)?;
     groups(out, &broker.metrics.groups)?;
     controller(out, &image, broker.is_active_controller())
 }
@@ -203,6 +205,29 @@ fn logs(out: &mut Exposition<'_>, partitions: &[Arc<Partition>]) -> fmt::Result 
     out.numbers(&m::LOG_START, of(|sample| Number::Whole(sample.start)))?;
     out.numbers(&m::LOG_END, of(|sample| Number::Whole(sample.end)))?;
     out.numbers(&m::LOG_SEGMENTS, of(|sample| sample.segments.into()))
+}
+
+fn cleaner(out: &mut Exposition<'_>, metrics: &CleanerMetrics) -> fmt::Result {
+    let CleanerNumbers {
+        max_dirty_percent,
+        max_delay_s,
+        uncleanable_partitions,
+        uncleanable_bytes,
+        since_look_ms,
+        recopy_percent,
+        passes,
+        bytes_read,
+        bytes_written,
+    } = metrics.read(u64::try_from(clock::monotonic().as_millis()).unwrap_or(u64::MAX));
+    out.number(&m::CLEANER_DIRTY, max_dirty_percent)?;
+    out.number(&m::CLEANER_DELAY, max_delay_s)?;
+    out.number(&m::UNCLEANABLE, uncleanable_partitions)?;
+    out.number(&m::UNCLEANABLE_BYTES, uncleanable_bytes)?;
+    out.number(&m::CLEANER_LOOKED, since_look_ms)?;
+    out.number(&m::CLEANER_RECOPIED, recopy_percent)?;
+    out.number(&m::CLEANER_PASSES, passes)?;
+    out.number(&m::CLEANER_READ, bytes_read)?;
+    out.number(&m::CLEANER_WRITTEN, bytes_written)
 }
 
 fn groups(out: &mut Exposition<'_>, metrics: &GroupMetrics) -> fmt::Result {

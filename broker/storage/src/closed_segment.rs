@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use protocol::batch::HEADER_LENGTH;
 use protocol::types::{Offset, Timestamp};
 
 use crate::disk::{DiskFile, Mapping, OpenMode};
@@ -36,7 +37,7 @@ impl ClosedSegment {
     }
 
     pub(crate) fn log(&self, mode: ReadMode) -> Result<Arc<dyn DiskFile>, ScanError> {
-        self.files.log(mode, || self.open(FileKind::Log))
+        self.files.log(mode, || self.open_log())
     }
 
     pub(crate) fn offset_entry(&self, target: Offset, mode: ReadMode) -> Result<Option<OffsetEntry>, ScanError> {
@@ -61,6 +62,25 @@ impl ClosedSegment {
             return Ok(self.largest_timestamp);
         }
         self.open(FileKind::Log)?.modified()
+    }
+
+    /// When its first batch was written, as far as that is known.
+    pub(crate) fn began(&self) -> Option<Timestamp> {
+        let log = self.log(ReadMode::Blocking).ok()?;
+        let mut buffer = [0; HEADER_LENGTH];
+        let mut scanner = BatchScanner::new(&*log, ReadMode::Blocking, (0, self.base), self.size, &mut buffer);
+        let first = scanner.next().ok()??.header.max_timestamp;
+        if Timestamp(0) <= first { Some(first) } else { self.modified().ok() }
+    }
+
+    /// A reader may hold the segment while compaction puts another one in its place.
+    fn open_log(&self) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.open(FileKind::Log)?;
+        if file.length()? == self.size {
+            return Ok(file);
+        }
+        let replaced = self.files.disk().open(&deleted(&self.path()), OpenMode::Read);
+        Ok(replaced.unwrap_or(file))
     }
 
     /// A reader may hold the segment while it is deleted.

@@ -15,6 +15,8 @@ pub struct LogConfig {
     pub flush_messages: i64,
     /// `flush.ms`
     pub flush_ms: i64,
+    /// `cleanup.policy` has `compact`: offsets may be missing anywhere.
+    pub compacted: bool,
 }
 
 impl Default for LogConfig {
@@ -27,6 +29,7 @@ impl Default for LogConfig {
             producer_id_expiration_ms: 24 * 3_600_000,
             flush_messages: i64::MAX,
             flush_ms: i64::MAX,
+            compacted: false,
         }
     }
 }

@@ -223,7 +223,7 @@ impl SegmentDeletion {
 }
 
 /// The new name; `None` where nothing is left to remove.
-fn set_aside(disk: &dyn Disk, path: &Path) -> io::Result<Option<PathBuf>> {
+pub(crate) fn set_aside(disk: &dyn Disk, path: &Path) -> io::Result<Option<PathBuf>> {
     let target = deleted(path);
     match disk.rename(path, &target) {
         Ok(()) => Ok(Some(target)),

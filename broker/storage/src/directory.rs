@@ -174,6 +174,11 @@ impl LogDirectory {
         self.checkpoint("replication-offset-checkpoint")
     }
 
+    /// Up to where logs have been compacted.
+    pub fn cleaner_offsets(&self) -> OffsetCheckpoint {
+        self.checkpoint("cleaner-offset-checkpoint")
+    }
+
     pub fn partition_path(&self, partition: &TopicPartition) -> PathBuf {
         self.path.join(partition.to_string())
     }

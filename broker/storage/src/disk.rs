@@ -67,6 +67,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn length(&self) -> io::Result<u64>;
     /// When it was last written.
     fn modified(&self) -> io::Result<Timestamp>;
+    /// Says that it was last written then.
+    fn set_modified(&self, modified: Timestamp) -> io::Result<()>;
     fn set_length(&self, length: u64) -> io::Result<()>;
     /// As `set_length` to grow a file, and the space is taken now, so that writing there cannot want it.
     fn reserve(&self, length: u64) -> io::Result<()>;

@@ -9,12 +9,21 @@ use crate::disk::length_u64;
 use crate::log::{AppendError, Appended, Log};
 use crate::scanner::BatchDefect;
 
-/// Intact batches without a gap between them.
+/// Intact batches in their order.
 #[derive(Debug, Clone)]
 pub struct FetchedBatches {
     /// Exactly the batches of `headers`.
     bytes: Bytes,
     headers: Vec<BatchHeader>,
+    gaps: Gaps,
+}
+
+/// Whether offsets may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gaps {
+    No,
+    /// The leader may have compacted its log.
+    Compacted,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,9 +46,27 @@ pub enum ReplicateError {
     Append(#[from] AppendError),
 }
 
+impl Gaps {
+    fn allow(self, end: Offset, next: Offset) -> bool {
+        match self {
+            Self::No => end == next,
+            Self::Compacted => end <= next,
+        }
+    }
+}
+
 impl FetchedBatches {
-    /// A last batch that is cut off is left out: the next fetch begins with it.
-    pub fn check(mut bytes: Bytes) -> Result<Self, UnsoundBatch> {
+    /// Without a gap between them. A last batch that is cut off is left out: the next fetch begins with it.
+    pub fn check(bytes: Bytes) -> Result<Self, UnsoundBatch> {
+        Self::check_all(bytes, Gaps::No)
+    }
+
+    /// Of a log that may have been compacted: offsets may be missing, before the first batch too.
+    pub fn check_compacted(bytes: Bytes) -> Result<Self, UnsoundBatch> {
+        Self::check_all(bytes, Gaps::Compacted)
+    }
+
+    fn check_all(mut bytes: Bytes, gaps: Gaps) -> Result<Self, UnsoundBatch> {
         let mut headers: Vec<BatchHeader> = Vec::new();
         let mut position: usize = 0;
         while let Some(rest) = bytes.get(position..)
@@ -52,12 +79,12 @@ impl FetchedBatches {
             }
             let length = header.length().ok_or_else(|| unsound(BatchDefect::Torn))?;
             let Some(batch) = rest.get(..length) else { break };
-            check_batch(headers.last(), &header, batch).map_err(unsound)?;
+            check_batch((headers.last(), gaps), &header, batch).map_err(unsound)?;
             headers.push(header);
             position = position.saturating_add(length);
         }
         bytes.truncate(position);
-        Ok(Self { bytes, headers })
+        Ok(Self { bytes, headers, gaps })
     }
 
     pub fn headers(&self) -> &[BatchHeader] {
@@ -76,8 +103,12 @@ impl FetchedBatches {
     }
 }
 
-fn check_batch(previous: Option<&BatchHeader>, header: &BatchHeader, batch: &[u8]) -> Result<(), BatchDefect> {
-    let follows = previous.is_none_or(|previous| previous.next_offset() == header.base_offset);
+fn check_batch(
+    (previous, gaps): (Option<&BatchHeader>, Gaps),
+    header: &BatchHeader,
+    batch: &[u8],
+) -> Result<(), BatchDefect> {
+    let follows = previous.is_none_or(|previous| gaps.allow(previous.next_offset(), header.base_offset));
     if !follows || header.base_offset < Offset(0) || header.last_offset_delta < 0 || header.next_offset().0 == i64::MAX
     {
         return Err(BatchDefect::Offsets);
@@ -117,7 +148,7 @@ impl Log {
         if self.is_offline() {
             return Err(AppendError::Offline.into());
         }
-        if first.base_offset != self.end_offset {
+        if !fetched.gaps.allow(self.end_offset, first.base_offset) {
             return Err(ReplicateError::NotContiguous { found: first.base_offset, expected: self.end_offset });
         }
         if leader < last.leader_epoch {

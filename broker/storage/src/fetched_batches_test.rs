@@ -105,3 +105,28 @@ fn a_full_disk_leaves_whole_batches() {
     assert!(matches!(failed, Err(ReplicateError::Append(AppendError::Io { .. }))), "{failed:?}");
     assert!(log.is_offline());
 }
+
+#[test]
+fn a_follower_of_a_compacted_log_takes_gaps_for_what_they_are_and_keeps_them() {
+    let bench = Bench::new(LogConfig { compacted: true, ..small_segments() });
+    let mut log = bench.create();
+    let batch = batch(2, 200, 5);
+    let run = |bases: &[i64]| {
+        let bytes: Vec<u8> = bases.iter().flat_map(|base| placed(&batch, *base, 1).bytes.to_vec()).collect();
+        FetchedBatches::check_compacted(bytes.into())
+    };
+    assert_eq!(run(&[4, 5]).unwrap_err().defect, BatchDefect::Offsets, "they overlap");
+    let bases = [10, 12, 20, 30, 32, 50];
+    log.append_as_follower(&run(&bases).unwrap(), LeaderEpoch(1), NOW).unwrap();
+    let overlapping = log.append_as_follower(&run(&[51]).unwrap(), LeaderEpoch(1), NOW);
+    assert!(matches!(overlapping, Err(ReplicateError::NotContiguous { expected: Offset(52), .. })));
+    assert!(1 < log.segment_count());
+    let found = |log: &Log| read_all(log).iter().map(|(header, _)| header.base_offset.0).collect::<Vec<_>>();
+    assert_eq!(found(&log), bases);
+    for recovery_point in [0, 22] {
+        let loaded = bench.load(Offset(recovery_point)).unwrap();
+        assert_eq!((found(&loaded), loaded.log_end().offset), (bases.to_vec(), Offset(52)), "{recovery_point}");
+    }
+    let strict = Bench::on(bench.disk.clone(), small_segments()).load(Offset(22)).unwrap();
+    assert_eq!(strict.log_end().offset, Offset(22), "where nothing is compacted a gap is a lost tail");
+}

@@ -31,11 +31,19 @@ pub(crate) fn segment_path(directory: &Path, base: Offset, kind: FileKind) -> Pa
 
 /// Ends the name of a file that was deleted and is not removed yet.
 pub(crate) const DELETED: &str = ".deleted";
+/// Of a file that compaction writes.
+pub(crate) const CLEANED: &str = ".cleaned";
+/// Of one that is complete, and takes the place of others.
+pub(crate) const SWAP: &str = ".swap";
 
 /// The name of a deleted file.
 pub(crate) fn deleted(path: &Path) -> PathBuf {
+    with_suffix(path, DELETED)
+}
+
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(DELETED);
+    name.push(suffix);
     name.into()
 }
 

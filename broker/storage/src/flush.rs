@@ -155,6 +155,12 @@ impl FlushState {
         self.epochs_in_file = None;
     }
 
+    /// The segments before `end`, some of them, are one now.
+    pub(crate) fn swapped(&mut self, end: Offset) {
+        let flushed = self.flushed_end.filter(|flushed| end <= flushed.offset);
+        self.flushed_end = flushed.map(|flushed| flushed.after_swap(end));
+    }
+
     fn snapshot_is_due(&self) -> bool {
         SNAPSHOT_INTERVAL_BYTES <= self.appended_bytes.saturating_sub(self.snapshot_bytes)
     }

@@ -12,13 +12,11 @@ use std::path::Path;
 use protocol::types::Offset;
 
 use crate::disk::{Disk, OpenMode, remove_if_present};
-use crate::files::{DELETED, FileKind, parse_name, segment_path};
+use crate::files::{CLEANED, DELETED, FileKind, SWAP, parse_name, segment_path};
 use crate::load::LoadError;
 use crate::scanner::{BatchScanner, ReadMode};
 
 const SCAN_BUFFER_BYTES: usize = 64 << 10;
-const SWAP: &str = ".swap";
-const CLEANED: &str = ".cleaned";
 
 pub(crate) fn settle(disk: &dyn Disk, directory: &Path) -> Result<(), LoadError> {
     let io_error = |source| LoadError::Io { path: directory.to_owned(), source };
@@ -90,6 +88,13 @@ fn base_of(name: &str, suffix: &str) -> Option<Offset> {
 
 fn remove<'a>(disk: &dyn Disk, directory: &Path, names: impl Iterator<Item = &'a String>) -> io::Result<()> {
     names.into_iter().try_for_each(|name| remove_if_present(disk, &directory.join(name)))
+}
+
+/// What a pass of compaction that did not end has left. Nothing of it was swapped in.
+pub(crate) fn undo_compaction(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
+    let names = names(disk, directory)?;
+    let unfinished = |name: &&String| [CLEANED, SWAP].iter().any(|suffix| base_of(name, suffix).is_some());
+    remove(disk, directory, names.iter().filter(unfinished))
 }
 
 /// All files of the segment at `base`, its snapshot not.

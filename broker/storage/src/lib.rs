@@ -3,7 +3,7 @@
 //! ```text
 //! directory      one volume: identity, lock, checkpoints, partition directories
 //! log            one partition: append; read → Located, flush → FlushJob, deletion → SegmentDeletion, load;
-//!                fetched_batches and truncation make it a follower's
+//!                fetched_batches and truncation make it a follower's; compaction keeps the last record of each key
 //! *_segment      its files; pool bounds how many are open
 //! *_index, producer_snapshot, leader_epochs, checkpoint, …   one file format each
 //! disk, faulty   the file system, and one that fails; reserve keeps space of it back
@@ -13,6 +13,7 @@
 mod active_segment;
 mod checkpoint;
 mod closed_segment;
+mod compaction;
 mod config;
 mod deletion;
 pub mod directory;
@@ -44,6 +45,9 @@ mod timestamps;
 mod truncation;
 
 pub use checkpoint::{CheckpointError, OffsetCheckpoint};
+pub use compaction::{
+    Compacted, Compaction, CompactionError, CompactionLimits, CompactionOwner, CompactionRules, Dirt, KeyHasher,
+};
 pub use config::LogConfig;
 pub use deletion::{DeletionError, InvalidLogStart, Retention, SegmentDeletion};
 pub use disk::{DirectoryEntry, Disk, DiskFile, DiskSpace, Mapping, OpenMode, SystemDisk, read_file, replace_file};

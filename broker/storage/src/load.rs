@@ -175,6 +175,7 @@ fn assemble(
         end_offset: log_end,
         epochs,
         producers,
+        first_dirty: Offset(0),
         flushing,
         offline: Arc::new(AtomicBool::new(false)),
         abandoned: Arc::default(),

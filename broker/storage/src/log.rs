@@ -47,6 +47,8 @@ pub struct Log {
     pub(crate) high_watermark: LogPosition,
     pub(crate) epochs: LeaderEpochs,
     pub(crate) producers: Producers,
+    /// See [`Log::first_dirty`].
+    pub(crate) first_dirty: Offset,
     pub(crate) flushing: FlushState,
     /// Set by the first write or sync that failed.
     pub(crate) offline: Arc<AtomicBool>,
@@ -60,6 +62,17 @@ pub struct LogPosition {
     pub offset: Offset,
     pub segment_base: Offset,
     pub position: u64,
+}
+
+impl LogPosition {
+    /// The same, where it was the end of a segment before `end` that another one has taken the place of.
+    pub(crate) fn after_swap(self, end: Offset) -> Self {
+        if end <= self.segment_base {
+            return self;
+        }
+        assert!(end <= self.offset, "{self:?} lies within what was compacted up to {end}");
+        Self { offset: self.offset, segment_base: end, position: 0 }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +141,7 @@ impl Log {
             high_watermark: LogPosition { offset: start_offset, segment_base: start_offset, position: 0 },
             epochs: LeaderEpochs::default(),
             producers: Producers::default(),
+            first_dirty: start_offset,
             flushing: FlushState::new(start_offset),
             offline: Arc::new(AtomicBool::new(false)),
             abandoned: Arc::default(),

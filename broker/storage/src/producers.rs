@@ -147,6 +147,17 @@ impl Producers {
         });
     }
 
+    /// Of the last batch of each.
+    pub(crate) fn last_offsets(&self) -> HashMap<ProducerId, Offset> {
+        let last = |producer: &Producer| producer.batches.back().map(|batch| batch.last_offset);
+        self.by_id.iter().filter_map(|(id, producer)| Some((*id, last(producer)?))).collect()
+    }
+
+    /// Where the oldest open transaction begins.
+    pub(crate) fn first_open_offset(&self) -> Option<Offset> {
+        self.by_id.values().filter_map(|producer| producer.transaction_first_offset).min()
+    }
+
     pub(crate) fn insert(&mut self, producer_id: ProducerId, producer: Producer) {
         self.by_id.insert(producer_id, producer);
     }

@@ -37,7 +37,8 @@ pub(crate) struct Recovery<'a> {
     /// A bad batch below it is no torn tail.
     synced: Offset,
     clean: bool,
-    /// Compaction leaves gaps between offsets, but only in closed segments that are synced.
+    /// Compaction leaves gaps between offsets, but only in closed segments that are synced, and in what followers of a
+    /// compacted log are sent.
     contiguous_from: Offset,
     /// Batches before it need not be looked at.
     start: Offset,
@@ -101,7 +102,9 @@ impl<'a> Recovery<'a> {
         let to_scan = segments.iter().filter(|(.., end)| end.is_none_or(|end| self.start < end));
         self.progress.total_bytes = to_scan.map(|(_, length, _)| *length).fold(0, u64::saturating_add);
 
-        if self.contiguous_from == Offset(0) {
+        if self.config.compacted {
+            self.contiguous_from = Offset(i64::MAX);
+        } else if self.contiguous_from == Offset(0) {
             // It is not known what was synced.
             self.contiguous_from = logs.keys().next_back().copied().unwrap_or_default();
         }

@@ -148,6 +148,10 @@ impl DiskFile for ReservedFile {
         self.file.modified()
     }
 
+    fn set_modified(&self, modified: Timestamp) -> io::Result<()> {
+        self.file.set_modified(modified)
+    }
+
     fn set_length(&self, length: u64) -> io::Result<()> {
         self.reserve.within(|| self.file.set_length(length))
     }

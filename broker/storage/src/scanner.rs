@@ -125,6 +125,15 @@ impl<'a> BatchScanner<'a> {
         Ok(Some(ScannedBatch { header, position, length }))
     }
 
+    /// The whole batch. `None`: the buffer is too small for it.
+    pub(crate) fn bytes_of(&mut self, batch: &ScannedBatch) -> Result<Option<&[u8]>, ScanError> {
+        let length = usize::try_from(batch.length).unwrap_or(usize::MAX);
+        if self.buffer.len() < length {
+            return Ok(None);
+        }
+        Ok(self.bytes_at(batch.position, length)?.get(..length))
+    }
+
     /// Goes to the batch that an index entry means. Stays where it is if another batch is there, or none.
     pub(crate) fn seek(&mut self, entry: OffsetEntry) -> Result<bool, ScanError> {
         let (position, next_offset) = (self.position, self.next_offset);

@@ -29,6 +29,11 @@ impl TailPositions {
         self.positions.get(index).copied()
     }
 
+    /// Segments before `base` are not what they were.
+    pub(crate) fn forget_before(&mut self, base: Offset) {
+        self.positions.drain(..self.positions.partition_point(|position| position.segment_base < base));
+    }
+
     pub(crate) fn truncate(&mut self, end: Offset) {
         self.positions.truncate(self.positions.partition_point(|position| position.offset < end));
     }

@@ -95,7 +95,12 @@ impl TimestampLookup {
         if let Some(found) = self.first_from(highest, hint, decompressed_bytes_max)? {
             return Ok(Some(found));
         }
-        let left = self.highest_left(decompressed_bytes_max)?;
+        if let Some(left) = self.highest_left(decompressed_bytes_max)?
+            && let Some(found) = self.first_from(left, None, decompressed_bytes_max)?
+        {
+            return Ok(Some(found));
+        }
+        let left = self.highest_of_records(decompressed_bytes_max)?;
         left.map_or(Ok(None), |target| self.first_from(target, None, decompressed_bytes_max))
     }
 
@@ -139,6 +144,18 @@ impl TimestampLookup {
         let in_first = in_first.map_err(|error| ResolveError::new(first.path(), error))?;
         let in_rest = rest.iter().map(|segment| segment.largest_timestamp).chain([self.active.largest]).max();
         Ok(in_first.max(in_rest))
+    }
+
+    /// What a segment tells may be of a batch whose records compaction has removed, so here all are read.
+    fn highest_of_records(&self, output_max: usize) -> Result<Option<Timestamp>, ResolveError> {
+        let search = Search { target: Timestamp(i64::MIN), log_start: self.log_start, output_max };
+        let mut highest = self.in_active(|log, place| search.highest_in_file(log, place))?;
+        for segment in &self.closed {
+            let log = segment.log(ReadMode::Blocking);
+            let found = log.and_then(|log| search.highest_in_file(&*log, (segment.base, segment.size)));
+            highest = highest.max(found.map_err(|error| ResolveError::new(segment.path(), error))?);
+        }
+        Ok(highest)
     }
 }
 
@@ -193,7 +210,7 @@ impl Search {
         let mut scanner = BatchScanner::new(log, ReadMode::Blocking, (0, base), end, &mut buffer);
         let mut highest = None;
         while let Some(batch) = scanner.next()? {
-            if batch.header.last_offset() < self.log_start {
+            if batch.header.last_offset() < self.log_start || batch.header.records_count == 0 {
                 continue;
             }
             if self.log_start <= batch.header.base_offset {

@@ -22,6 +22,7 @@ use crate::disk::{OpenMode, remove_if_present};
 use crate::files::{FileKind, parse_name, segment_path};
 use crate::flush::{FlushState, make_directory_durable};
 use crate::leader_epochs::LeaderEpochs;
+use crate::leftovers::undo_compaction;
 use crate::log::{AppendError, Log};
 use crate::pool::IndexKind;
 use crate::producer_snapshot;
@@ -131,6 +132,7 @@ impl Log {
         self.closed.clear();
         self.start_offset = offset;
         self.end_offset = offset;
+        self.first_dirty = self.first_dirty.min(offset);
         self.high_watermark = self.log_end();
         self.epochs = LeaderEpochs::default();
         self.tail = TailPositions::default();
@@ -263,6 +265,7 @@ impl Log {
         if end < self.high_watermark.offset {
             self.high_watermark = self.log_end();
         }
+        self.first_dirty = self.first_dirty.min(end);
         self.epochs.truncate_from_end(end);
         self.tail.truncate(end);
         self.flushing.truncated(end);
@@ -277,9 +280,10 @@ impl Log {
         Ok(files)
     }
 
-    /// In this order, and durably.
+    /// In this order, and durably. Before them what compaction has ready, which would bring them back.
     fn remove_files(&self, files: impl Iterator<Item = (Offset, FileKind)>) -> io::Result<()> {
         let disk = &**self.pool.disk();
+        undo_compaction(disk, &self.directory)?;
         for (offset, kind) in files {
             remove_if_present(disk, &segment_path(&self.directory, offset, kind))?;
         }

@@ -6,6 +6,7 @@ mod broker_life;
 mod clients;
 mod cluster;
 mod command_line;
+mod compaction;
 mod configs;
 mod damage;
 mod decisions;

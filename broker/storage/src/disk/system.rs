@@ -3,7 +3,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use protocol::types::Timestamp;
 use rustix::fs::{FallocateFlags, FlockOperation};
@@ -89,6 +89,11 @@ impl DiskFile for SystemFile {
     fn modified(&self) -> io::Result<Timestamp> {
         let since_epoch = self.0.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    fn set_modified(&self, modified: Timestamp) -> io::Result<()> {
+        let since_epoch = Duration::from_millis(u64::try_from(modified.0).unwrap_or(0));
+        self.0.set_modified(UNIX_EPOCH.checked_add(since_epoch).ok_or(io::ErrorKind::InvalidInput)?)
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {

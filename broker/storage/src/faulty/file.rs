@@ -161,6 +161,11 @@ impl DiskFile for FaultyFile {
         Ok(lock(&self.disk).modified)
     }
 
+    /// All files have one time: see [`super::FaultyDisk::set_modified`].
+    fn set_modified(&self, _: Timestamp) -> io::Result<()> {
+        Ok(())
+    }
+
     fn set_length(&self, length: u64) -> io::Result<()> {
         self.check(Operation::SetLength)?;
         let length = usize::try_from(length).map_err(io::Error::other)?;

@@ -143,22 +143,20 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
 ];
 
 pub(super) const CLEANER: &[ConfigOption] = &[
-    bool("log.cleaner.enable", "true", "Whether compacted topics are compacted. Internal topics need it.").later(),
+    bool("log.cleaner.enable", "true", "Whether compacted topics are compacted. Internal topics need it."),
     int("log.cleaner.threads", "1", "Threads that compact.").min(0).cluster_wide().ignored(),
     double(
         "log.cleaner.io.max.bytes.per.second",
         "1.7976931348623157E308",
         "Bytes a second, read and written together, that compaction may use.",
     )
-    .cluster_wide()
-    .later(),
-    long("log.cleaner.dedupe.buffer.size", "134217728", "Memory for the map from key to offset of one pass.")
+    .cluster_wide(),
+    long("log.cleaner.dedupe.buffer.size", "134217728", "Memory that the map from key to offset may take in one pass. It grows with the keys; less than 1 MiB counts as 1 MiB.")
         .min(1)
-        .cluster_wide()
-        .later(),
+        .cluster_wide(),
     int("log.cleaner.io.buffer.size", "524288", "Memory for reading and writing.").min(0).cluster_wide().ignored(),
-    double("log.cleaner.io.buffer.load.factor", "0.9", "How full the map may become.").cluster_wide().later(),
-    long("log.cleaner.backoff.ms", "15000", "Pause when there is nothing to compact.").min(0).cluster_wide().later(),
+    double("log.cleaner.io.buffer.load.factor", "0.9", "How full the map may become.").cluster_wide(),
+    long("log.cleaner.backoff.ms", "15000", "Pause when there is nothing to compact.").min(0).cluster_wide(),
     double(
         "log.cleaner.min.cleanable.ratio",
         "0.5",
@@ -166,22 +164,16 @@ pub(super) const CLEANER: &[ConfigOption] = &[
     )
     .min(0)
     .max(1)
-    .cluster_wide()
-    .later(),
+    .cluster_wide(),
     long(
         "log.cleaner.delete.retention.ms",
         "86400000",
         "How long the record that deletes a key stays visible in a compacted log.",
     )
     .min(0)
-    .cluster_wide()
-    .later(),
-    long("log.cleaner.min.compaction.lag.ms", "0", "How long a record is safe from compaction.")
-        .min(0)
-        .cluster_wide()
-        .later(),
+    .cluster_wide(),
+    long("log.cleaner.min.compaction.lag.ms", "0", "How long a record is safe from compaction.").min(0).cluster_wide(),
     long("log.cleaner.max.compaction.lag.ms", FOREVER, "How long a record may wait for compaction.")
         .min(1)
-        .cluster_wide()
-        .later(),
+        .cluster_wide(),
 ];

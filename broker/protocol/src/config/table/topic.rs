@@ -41,8 +41,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         .ignored(),
     long("delete.retention.ms", "86400000", "How long the record that deletes a key stays visible in a compacted log.")
         .min(0)
-        .or_from(&[same("log.cleaner.delete.retention.ms")])
-        .later(),
+        .or_from(&[same("log.cleaner.delete.retention.ms")]),
     long("file.delete.delay.ms", "60000", "How long a deleted segment stays on disk, renamed.")
         .min(0)
         .or_from(&[same("log.segment.delete.delay.ms")]),
@@ -80,8 +79,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     long("local.retention.ms", "-2", "Of tiered storage.").min(-2).or_from(&[same("log.local.retention.ms")]).ignored(),
     long("max.compaction.lag.ms", FOREVER, "How long a record may wait for compaction.")
         .min(1)
-        .or_from(&[same("log.cleaner.max.compaction.lag.ms")])
-        .later(),
+        .or_from(&[same("log.cleaner.max.compaction.lag.ms")]),
     int("max.message.bytes", "1048588", "Largest batch, as it is sent.").min(0).or_from(&[same("message.max.bytes")]),
     long("message.timestamp.after.max.ms", "3600000", "How far in the future a producer's timestamp may lie.")
         .min(0)
@@ -103,12 +101,10 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     )
     .min(0)
     .max(1)
-    .or_from(&[same("log.cleaner.min.cleanable.ratio")])
-    .later(),
+    .or_from(&[same("log.cleaner.min.cleanable.ratio")]),
     long("min.compaction.lag.ms", "0", "How long a record is safe from compaction.")
         .min(0)
-        .or_from(&[same("log.cleaner.min.compaction.lag.ms")])
-        .later(),
+        .or_from(&[same("log.cleaner.min.compaction.lag.ms")]),
     int(
         "min.insync.replicas",
         "1",

@@ -1,0 +1,144 @@
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+
+use protocol::batch_builder::BatchBuilder;
+use protocol::metadata_records::{ConfigResourceType, MetadataRecord};
+use protocol::types::Offset;
+use storage::faulty::FaultyDisk;
+
+use super::*;
+use crate::metadata::testing::{add_topic, apply, cluster};
+use crate::replica::testing::{DATA, NO_LIMITS, formatted, manager};
+use crate::replica::{Checkpoints, CleanerNumbers, LoadProgress, RequiredAcks};
+
+/// A process on what the last one left, with two compacted topics. Every batch begins a segment.
+fn start(disk: &Arc<FaultyDisk>) -> (ReplicaManager, [Arc<Partition>; 2]) {
+    let mut image = cluster(1);
+    let topics = ["one", "other"].map(|name| {
+        let topic = add_topic(&mut image, name, &[0]);
+        for (option, value) in [("cleanup.policy", "compact"), ("segment.ms", "1"), ("file.delete.delay.ms", "0")] {
+            let config = MetadataRecord::Config {
+                resource_type: ConfigResourceType::Topic,
+                resource_name: name.to_owned(),
+                name: option.to_owned(),
+                value: Some(value.to_owned()),
+            };
+            apply(&mut image, &[config]);
+        }
+        topic
+    });
+    let replicas = manager(disk, NO_LIMITS);
+    replicas.load(&image, &Checkpoints::read(replicas.directory()), &LoadProgress::new()).unwrap();
+    replicas.apply(&image, &topics);
+    let partitions = topics.map(|topic| replicas.partition(topic, PartitionId(0)).unwrap());
+    (replicas, partitions)
+}
+
+/// The same key again and again.
+fn fill(partition: &Arc<Partition>) {
+    static TIME: AtomicU64 = AtomicU64::new(0);
+    for _ in 0..10 {
+        let time = i64::try_from(TIME.fetch_add(10, Ordering::Relaxed)).unwrap();
+        let mut builder = BatchBuilder::new(Timestamp(time));
+        builder.push(Some(b"key"), Some(&time.to_be_bytes()));
+        partition.append_as_leader(&builder.build().unwrap(), RequiredAcks::All, Timestamp(time)).unwrap();
+    }
+    partition.flush().unwrap();
+}
+
+fn numbers(replicas: &ReplicaManager) -> CleanerNumbers {
+    replicas.cleaning.read(0)
+}
+
+fn segments(partition: &Partition) -> usize {
+    partition.with_log(Log::segment_count).unwrap()
+}
+
+#[test]
+fn a_log_that_cannot_be_compacted_is_left_alone_and_counted() {
+    let disk = formatted();
+    let (replicas, [bad, good]) = start(&disk);
+    fill(&bad);
+    fill(&good);
+    let path = Path::new(DATA).join("one-0/00000000000000000003.log");
+    let mut bytes = disk.contents(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    disk.put(&path, bytes);
+
+    let stopping = AtomicBool::new(false);
+    let mut cleaning = Cleaning { replicas: &replicas, stopping: &stopping, avoided: HashMap::new() };
+    while cleaning.clean_one() {}
+    let found = numbers(&replicas);
+    assert_eq!((found.uncleanable_partitions, found.passes, found.max_dirty_percent), (1, 1, 0));
+    assert!(0 < found.uncleanable_bytes && 0 < found.bytes_written && found.recopy_percent < 50, "{found:?}");
+    assert_eq!((segments(&bad), segments(&good)), (10, 2), "nine closed ones are one");
+    fill(&bad);
+    fill(&good);
+    let read = found.bytes_read;
+    while cleaning.clean_one() {}
+    let found = numbers(&replicas);
+    assert_eq!((found.uncleanable_partitions, found.passes), (1, 2), "the other goes on");
+    assert!(read < found.bytes_read);
+    assert_eq!(segments(&good), 2);
+    assert!(replicas.offline().is_empty(), "both are served");
+}
+
+#[test]
+fn where_space_ran_out_it_is_tried_again_later() {
+    let disk = formatted();
+    let (replicas, [partition, _]) = start(&disk);
+    fill(&partition);
+    let stopping = AtomicBool::new(false);
+    let mut cleaning = Cleaning { replicas: &replicas, stopping: &stopping, avoided: HashMap::new() };
+    disk.set_space_left(Some(0));
+    assert!(cleaning.clean_one());
+    assert!(!cleaning.clean_one(), "not at once");
+    assert!(matches!(cleaning.avoided.values().next(), Some(Avoided::Until(_))));
+    assert_eq!(numbers(&replicas).uncleanable_partitions, 0);
+    assert_eq!(segments(&partition), 10);
+    assert!(replicas.disk_space().is_some(), "the directory has not failed");
+    disk.set_space_left(None);
+    cleaning.avoided.insert(key(&partition), Avoided::Until(Instant::now()));
+    assert!(cleaning.clean_one());
+    assert_eq!(segments(&partition), 2);
+}
+
+#[test]
+fn a_failed_write_is_the_end_of_the_directory_and_a_stop_the_end_of_the_pass() {
+    let disk = formatted();
+    let (replicas, [partition, other]) = start(&disk);
+    fill(&partition);
+    let stopping = AtomicBool::new(true);
+    let mut cleaning = Cleaning { replicas: &replicas, stopping: &stopping, avoided: HashMap::new() };
+    let compaction =
+        partition.with_log(|log| log.start_compaction(&partition.settings().compaction.unwrap(), Timestamp(1)));
+    let compaction = compaction.unwrap().unwrap();
+    let owner =
+        Owner { cleaning: &cleaning, partition: &partition, pacer: RefCell::default(), uncounted: Cell::default() };
+    assert_eq!(owner.used(COUNTED_BYTES, 0), ControlFlow::Break(()));
+    assert_eq!(owner.used(1, 0), ControlFlow::Continue(()), "it is looked at now and then");
+    drop(compaction);
+    fill(&other);
+    disk.fail(storage::faulty::Operation::Sync, 0, std::io::ErrorKind::Other);
+    assert!(cleaning.clean_one());
+    assert!(replicas.disk_space().is_none(), "the directory has failed");
+}
+
+#[test]
+fn the_next_process_knows_what_is_compacted() {
+    let disk = formatted();
+    let (replicas, [partition, _]) = start(&disk);
+    fill(&partition);
+    let stopping = AtomicBool::new(false);
+    let mut cleaning = Cleaning { replicas: &replicas, stopping: &stopping, avoided: HashMap::new() };
+    assert!(cleaning.clean_one());
+    let first_dirty = partition.with_log(Log::first_dirty).unwrap();
+    assert_eq!(first_dirty, Offset(9));
+    replicas.write_checkpoints().unwrap();
+    let text = disk.contents(&Path::new(DATA).join("cleaner-offset-checkpoint")).unwrap();
+    assert_eq!(String::from_utf8(text).unwrap(), "0\n2\none 0 9\nother 0 0\n");
+    disk.crash(&mut || 0);
+    let (_, [partition, _]) = start(&disk);
+    assert_eq!(partition.with_log(Log::first_dirty).unwrap(), first_dirty);
+    assert_eq!(segments(&partition), 2);
+}

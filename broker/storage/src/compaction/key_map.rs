@@ -1,0 +1,46 @@
+//! What the first half of a pass learns: the last offset of each key in the part of the log that is new since the pass
+//! before, up to where the map was full.
+
+use protocol::batch::BatchHeader;
+use protocol::records::Records;
+use protocol::types::Offset;
+
+use super::key_offsets::KeyOffsets;
+use crate::scanner::BatchDefect;
+
+#[derive(Debug)]
+pub(super) struct KeyMap {
+    pub(super) offsets: KeyOffsets,
+    /// Every record before it has been looked at.
+    pub(super) end: Offset,
+}
+
+/// Whether there is room for what follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    Left,
+    Full,
+}
+
+impl KeyMap {
+    pub(super) fn new(offsets: KeyOffsets, first_dirty: Offset) -> Self {
+        Self { offsets, end: first_dirty }
+    }
+
+    /// Batches come in the order of the log.
+    pub(super) fn add(&mut self, header: &BatchHeader, records: &Records<'_>) -> Result<Room, BatchDefect> {
+        for record in records {
+            let record = record.map_err(|_| BatchDefect::Records)?;
+            let offset = header.base_offset.advance(record.offset_delta.into());
+            if offset < self.end {
+                continue;
+            }
+            if record.key.is_some_and(|key| self.offsets.insert(key, offset).is_err()) {
+                self.end = offset;
+                return Ok(Room::Full);
+            }
+        }
+        self.end = self.end.max(header.next_offset());
+        Ok(Room::Left)
+    }
+}

@@ -1,0 +1,86 @@
+//! Which records of a batch stay when a log is compacted:
+//!
+//! - those at or beyond the end of the key map: nothing is known of them yet;
+//! - of those before it the last one of its key. One without a key never;
+//! - and of these, one without a value only for a time. The first pass that keeps it marks its batch with a delete
+//!   horizon, and a pass after that drops it (KIP-534). So whoever reads the whole log within that time learns of the
+//!   deletion.
+//!
+//! A batch that nothing is left of goes, unless its header is still needed: it may be the last of its producer, whose
+//! sequence it tells, or the last of the segment, which has to end where the next one begins.
+
+use std::collections::HashMap;
+
+use protocol::batch::BatchHeader;
+use protocol::produce::CheckedBatch;
+use protocol::records::{Records, rewrite, without_records};
+use protocol::types::{Offset, ProducerId, Timestamp};
+
+use super::key_map::KeyMap;
+use crate::scanner::BatchDefect;
+
+#[derive(Debug)]
+pub(super) struct RecordFilter<'a> {
+    pub(super) map: &'a KeyMap,
+    /// Where each producer's last batch ends.
+    pub(super) last_of_producers: &'a HashMap<ProducerId, Offset>,
+    /// `delete.retention.ms`
+    pub(super) delete_retention_ms: i64,
+    pub(super) now: Timestamp,
+}
+
+/// What becomes of a batch.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Unchanged,
+    /// With fewer records, or none at all.
+    Changed(CheckedBatch),
+    Gone,
+}
+
+impl RecordFilter<'_> {
+    /// `is_last`: of the segment that is written.
+    pub(super) fn apply(&self, records: &Records<'_>, is_last: bool) -> Result<Outcome, BatchDefect> {
+        let header = records.header();
+        let mut kept = Vec::new();
+        let mut marks_deletion = false;
+        let mut count: usize = 0;
+        for record in records {
+            let record = record.map_err(|_| BatchDefect::Records)?;
+            count = count.saturating_add(1);
+            let offset = header.base_offset.advance(record.offset_delta.into());
+            if self.keeps(header, offset, record.key, record.value) {
+                marks_deletion |= record.value.is_none() && offset < self.map.end;
+                kept.push(record);
+            }
+        }
+        if kept.is_empty() {
+            let is_needed = is_last || self.is_last_of_producer(header);
+            return Ok(match (is_needed, count) {
+                (false, _) => Outcome::Gone,
+                (true, 0) => Outcome::Unchanged,
+                (true, _) => Outcome::Changed(without_records(header).map_err(|_| BatchDefect::Records)?),
+            });
+        }
+        let horizon = (marks_deletion && header.delete_horizon().is_none())
+            .then(|| Timestamp(self.now.0.saturating_add(self.delete_retention_ms)));
+        if kept.len() == count && horizon.is_none() {
+            return Ok(Outcome::Unchanged);
+        }
+        rewrite(header, &kept, horizon).map(Outcome::Changed).map_err(|_| BatchDefect::Records)
+    }
+
+    fn keeps(&self, header: &BatchHeader, offset: Offset, key: Option<&[u8]>, value: Option<&[u8]>) -> bool {
+        if self.map.end <= offset {
+            return true;
+        }
+        let Some(key) = key else { return false };
+        let is_last = self.map.offsets.get(key).is_none_or(|last| last <= offset);
+        let is_expired = || header.delete_horizon().is_some_and(|horizon| horizon <= self.now);
+        is_last && (value.is_some() || !is_expired())
+    }
+
+    fn is_last_of_producer(&self, header: &BatchHeader) -> bool {
+        self.last_of_producers.get(&header.producer_id).is_some_and(|last| *last == header.last_offset())
+    }
+}

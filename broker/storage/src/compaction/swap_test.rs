@@ -1,0 +1,145 @@
+use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
+
+use protocol::types::Timestamp;
+
+use super::super::testing::*;
+use super::*;
+use crate::faulty::Operation;
+use crate::testing::*;
+use crate::{CompactionError, LoadOptions, ReadMode, Retention, UpTo};
+
+#[test]
+fn a_pass_that_a_truncation_or_a_deletion_meets_changes_nothing_more() {
+    // Changes of the log: announce and swap for each group, and the end.
+    for at in 0..7 {
+        for truncates in [true, false] {
+            let bench = Bench::new(small_segments());
+            let (mut log, mut model) = (bench.create(), Model::default());
+            for index in 0..80 {
+                model.append(&mut log, &[(index % 3, Some(index))]).unwrap();
+            }
+            settle(&mut log);
+            let cut = log.closed[1].base;
+            let between = |change: usize, log: &mut Log| {
+                if change != at {
+                    return;
+                }
+                if truncates {
+                    assert!(log.prepare_truncation(cut));
+                    log.truncation_prepared();
+                    log.truncate_to(cut, NOW).unwrap();
+                } else {
+                    log.advance_log_start(log.closed[0].end).unwrap();
+                    let deletion = log.delete_old_segments(&Retention::default(), NOW).unwrap().unwrap();
+                    deletion.run().unwrap();
+                }
+            };
+            let outcome = compact_with(&mut log, &limits(&bench, 1000), NOW, &between);
+            if truncates {
+                model.records.split_off(&cut);
+                assert!(matches!(outcome, Err(CompactionError::Stopped) | Ok(_)), "{at}: {outcome:?}");
+                assert!(log.first_dirty() <= log.log_end().offset);
+            }
+            model.records = model.records.split_off(&log.log_start());
+            // What was compacted before the cut may have relied on what was behind it.
+            let check = if truncates && 1 < at {
+                |model: &Model, log: &Log| drop(model.check_origin(log))
+            } else {
+                Model::check
+            };
+            check(&model, &log);
+            bench.disk.crash(&mut random(at as u64));
+            let options = LoadOptions { log_start: log.log_start(), ..options(log.recovery_point()) };
+            let loaded = Bench::on(bench.disk.clone(), bench.config.clone()).load_with(&options).unwrap();
+            check(&model, &loaded);
+        }
+    }
+}
+
+#[test]
+fn readers_at_work_go_on_with_what_they_found() {
+    let bench = Bench::new(small_segments());
+    let (mut log, mut model) = (bench.create(), Model::default());
+    for index in 0..80 {
+        model.append(&mut log, &[(index % 3, Some(index))]).unwrap();
+    }
+    settle(&mut log);
+    let before: Vec<_> =
+        (0..60).map(|offset| (offset, log.locate(Offset(offset), UpTo::HighWatermark, 1).unwrap())).collect();
+    let Some(compaction) = log.start_compaction(&RULES, NOW) else { panic!("nothing to compact") };
+    let owner =
+        Owner { log: RefCell::new(&mut log), changes: Cell::new(0), between: &|_, _| {}, removed: RefCell::default() };
+    compaction.run(&limits(&bench, 1000), &owner).unwrap();
+    for (offset, located) in before {
+        let slice = located.resolve(ReadMode::Blocking, true).unwrap().unwrap();
+        assert_eq!(slice.start.offset, Offset(offset), "the file is renamed, not gone");
+    }
+    model.check(&log);
+    assert_eq!(log.locate_max_timestamp().resolve(1 << 20).unwrap().map(|found| found.timestamp), Some(NOW));
+}
+
+#[test]
+fn a_crash_or_a_failure_at_any_step_loses_nothing() {
+    for seed in 0..4 {
+        for operation in [
+            Operation::Open,
+            Operation::Write,
+            Operation::SetLength,
+            Operation::Sync,
+            Operation::SyncDirectory,
+            Operation::Rename,
+            Operation::Remove,
+            Operation::List,
+            Operation::Read,
+        ] {
+            for after in 0.. {
+                if !interrupted(seed, operation, after, ErrorKind::Other) {
+                    break;
+                }
+            }
+        }
+        for after in 0.. {
+            if !interrupted(seed, Operation::Rename, after, ErrorKind::StorageFull) {
+                break;
+            }
+        }
+    }
+}
+
+/// A pass over a compacted and a new part, which fails at that step; then the power goes. `false`: it did not fail.
+fn interrupted(seed: u64, operation: Operation, after: u64, kind: ErrorKind) -> bool {
+    let bench = Bench::new(small_segments());
+    let (mut log, mut model, mut random) = (bench.create(), Model::default(), random(seed));
+    let mut fill = |log: &mut Log, model: &mut Model| {
+        for _ in 0..60 {
+            model.append(log, &random_batch(&mut random, 12, 3)).unwrap();
+        }
+        settle(log);
+    };
+    fill(&mut log, &mut model);
+    compact(&bench, &mut log, NOW).unwrap();
+    fill(&mut log, &mut model);
+    bench.disk.fail(operation, after, kind);
+    let outcome = compact_with(&mut log, &limits(&bench, 1000), Timestamp(NOW.0 + 5000), &|_, _| {});
+    let failed = outcome.is_err();
+    if let Err(error) = &outcome {
+        assert!(!error.is_shortage() || !log.is_offline(), "{error}");
+    }
+    let recovery_point = log.recovery_point();
+    let mut random = random_after(seed, after);
+    bench.disk.crash(&mut random);
+    let options = LoadOptions { high_watermark: log.high_watermark().offset, ..options(recovery_point) };
+    let bench = Bench::on(bench.disk.clone(), bench.config.clone());
+    let mut log = bench.load_with(&options).unwrap_or_else(|error| panic!("{operation:?} {after}: {error}"));
+    model.check(&log);
+    assert_eq!(log.log_end().offset, recovery_point);
+    settle(&mut log);
+    let compacted = compact(&bench, &mut log, Timestamp(NOW.0 + 9000)).unwrap();
+    model.check_compacted(&log, compacted.end);
+    failed
+}
+
+fn random_after(seed: u64, after: u64) -> impl FnMut() -> u64 {
+    random(seed.wrapping_mul(1000).wrapping_add(after))
+}
