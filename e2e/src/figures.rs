@@ -35,6 +35,8 @@ pub enum Name {
     Latency,
     /// Resident memory of idle connections
     Connections,
+    /// CPU time and memory of a pass of compaction
+    Compaction,
     /// CPU time of both once more, through librdkafka; without a limit
     Librdkafka,
     /// What clients wait for when one of three brokers dies, hangs, is cut off or stops

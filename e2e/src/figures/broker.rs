@@ -5,6 +5,7 @@
 //! host or other work disturbed it; when too many were, the table says so.
 
 mod bench;
+mod compaction;
 mod process;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::progress::Progress;
 use bench::{Bench, Client};
 
 const CPU_SAMPLES: usize = 5;
+const COMPACTION_SAMPLES: usize = 3;
 
 /// The release binary, freshly built.
 pub fn build(progress: &Progress) -> Result<PathBuf> {
@@ -64,6 +66,14 @@ pub fn measure(program: &Path, names: &[Name], progress: &Progress) -> Result<Ve
     if names.contains(&Name::Connections) {
         let what = "broker resident for each of 10,000 idle connections that have served requests";
         rows.push(Row { what, unit: "KiB", decimals: 1, at_most: Some(8.0), samples: bench.connections()? });
+    }
+    if names.contains(&Name::Compaction) {
+        let both = bench.compaction(COMPACTION_SAMPLES)?;
+        let what = "compaction of 1 GiB, 100 B values, 1,000,000 keys, uncompressed, broker CPU";
+        rows.push(cpu(what, Some(6.0), both.map(|compaction| compaction.cpu.as_secs_f64())));
+        let memory = both.map(|compaction| compaction.more_mebibytes);
+        let what = "broker resident, more during this compaction";
+        rows.push(Row { what, unit: "MiB", decimals: 1, at_most: Some(64.0), samples: memory });
     }
     if names.contains(&Name::Librdkafka) {
         let both = bench.cpu_per_gigabyte(Client::Librdkafka, 1)?;

@@ -92,7 +92,7 @@ impl ProduceFrame {
     }
 }
 
-fn produce_request(topic: &TopicName, acks: i16, batch: Bytes) -> ProduceRequest {
+pub(super) fn produce_request(topic: &TopicName, acks: i16, batch: Bytes) -> ProduceRequest {
     let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch));
     let topic = TopicProduceData::default().with_name(topic.clone()).with_partition_data(vec![partition]);
     ProduceRequest::default()

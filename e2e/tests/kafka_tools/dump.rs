@@ -11,6 +11,17 @@ use crate::site::{RECORD_BYTES, tool};
 
 /// What `kafka-dump-log` says of each of the files of a directory that have one of these extensions, in their order.
 fn dump(directory: &Path, extensions: &[&str], options: &[&str]) -> BTreeMap<String, Vec<String>> {
+    let (files, complaints) = dump_anyway(directory, extensions, options);
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    files
+}
+
+/// The same, and what the tool has to say against them.
+fn dump_anyway(
+    directory: &Path,
+    extensions: &[&str],
+    options: &[&str],
+) -> (BTreeMap<String, Vec<String>>, Vec<String>) {
     let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.filter(|name| extensions.iter().any(|wanted| name.ends_with(wanted))).collect();
     names.sort();
@@ -18,21 +29,21 @@ fn dump(directory: &Path, extensions: &[&str], options: &[&str]) -> BTreeMap<Str
     tool.current_dir(directory).args(options).args(["--files", &names.join(",")]);
     let output = tool.output().unwrap();
     let complaints = complaints(&output, &names);
-    assert!(output.status.success() && complaints.is_empty(), "{}:\n{complaints}", output.status);
+    assert!(output.status.success(), "{}:\n{}", output.status, complaints.join("\n"));
     let stdout = String::from_utf8(output.stdout).unwrap();
     let files = stdout.split("Dumping ").skip(1).map(|said| said.split_once('\n').unwrap());
     let files: BTreeMap<_, Vec<_>> =
         files.map(|(name, lines)| (name.to_owned(), lines.lines().map(str::to_owned).collect())).collect();
     assert!(files.keys().eq(&names), "asked for {names:?}, got {:?}", files.keys());
-    files
+    (files, complaints)
 }
 
 /// Standard error without a mistake of the tool: it expects every segment to begin at offset 0.
-fn complaints(output: &Output, names: &[String]) -> String {
+fn complaints(output: &Output, names: &[String]) -> Vec<String> {
     let mistakes: Vec<_> = names.iter().map(|name| format!("  -1 is followed by {}", base_offset(name))).collect();
     let stderr = String::from_utf8_lossy(&output.stderr);
     let lines = stderr.lines().filter(|line| !line.starts_with("Non-consecutive offsets in "));
-    lines.filter(|line| !mistakes.iter().any(|mistake| mistake == line)).collect::<Vec<_>>().join("\n")
+    lines.filter(|line| !mistakes.iter().any(|mistake| mistake == line)).map(str::to_owned).collect()
 }
 
 fn base_offset(name: &str) -> usize {
@@ -83,6 +94,31 @@ pub(crate) fn check_partition(directory: &Path) -> Contents {
     }
     check_indexes(directory);
     contents
+}
+
+/// The keys in the segments of a compacted partition, by their offsets, and how many batches have lost all records.
+/// Against them the tool may only say that offsets are missing.
+pub(crate) fn check_compacted(directory: &Path) -> (BTreeMap<usize, String>, usize) {
+    let (files, complaints) = dump_anyway(directory, &[".log", "index"], &["--deep-iteration", "--print-data-log"]);
+    let is_gap = |line: &String| {
+        let ends = line.trim().split_once(" is followed by ");
+        ends.and_then(|(end, next)| Some(end.parse::<i64>().ok()? < next.parse().ok()?)).unwrap_or(false)
+    };
+    assert!(complaints.iter().all(is_gap), "{}", complaints.join("\n"));
+    let (mut keys, mut bare) = (BTreeMap::new(), 0);
+    for (_, lines) in files.iter().filter(|(name, _)| name.ends_with(".log")) {
+        for line in &lines[1..] {
+            if line.starts_with("baseOffset: ") {
+                assert_eq!(field(line, "isvalid"), "true", "{line}");
+                bare += usize::from(number(line, "count") == 0);
+            } else {
+                assert!(line.starts_with("| offset: "), "kafka-dump-log says: {line}");
+                keys.insert(number(line, "offset"), field(line, "key").to_owned());
+            }
+        }
+    }
+    check_indexes(directory);
+    (keys, bare)
 }
 
 fn read_segment(lines: &[String], contents: &mut Contents) {

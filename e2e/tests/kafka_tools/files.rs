@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use e2e::command;
 
-use crate::dump::{check_partition, kinds, metadata};
+use crate::dump::{check_compacted, check_partition, kinds, metadata};
 use crate::site::{CODECS, DEADLINE, Site, assert_sent};
 
 /// The smallest that Kafka allows.
@@ -22,6 +22,58 @@ pub(crate) fn segments_of_every_codec_are_as_kafka_writes_them() {
     let contents = check_partition(&site.data("rolled-0"));
     assert_eq!(contents.codecs, CODECS, "batches stay as the producer compressed them");
     assert_eq!(contents.sequences, CODECS.iter().flat_map(|_| 0..RECORDS).collect::<Vec<_>>());
+}
+
+pub(crate) fn compacted_logs_are_as_kafka_writes_them() {
+    const KEYS: usize = 7;
+    let site = Site::new(&["log.cleaner.backoff.ms=50", "log.flush.interval.ms=10"]);
+    let broker = site.start();
+    let settings =
+        ["cleanup.policy=compact", "segment.bytes=1048576", "min.cleanable.dirty.ratio=0.01", "file.delete.delay.ms=0"];
+    let settings = settings.map(|setting| format!("--config {setting}")).join(" ");
+    for codec in CODECS {
+        site.run(&format!("kafka-topics --create --topic compacted-{codec} {settings}"));
+        // Without a pattern, so that compressed batches fill segments, too.
+        let mut state = 1_u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            format!("{state:016x}")
+        };
+        let line = |number: usize| format!("key-{}:{}\n", number % KEYS, (0..500).map(|_| noise()).collect::<String>());
+        let lines: String = (0..800).map(line).collect();
+        let options = format!(
+            "--topic compacted-{codec} --compression-codec {codec} --reader-property parse.key=true \
+             --reader-property key.separator=:"
+        );
+        site.produce(&options, &lines);
+    }
+    // The last one is the active segment.
+    let segments = |codec: &str| {
+        let files = fs::read_dir(site.data(&format!("compacted-{codec}-0"))).unwrap().map(|file| file.unwrap());
+        let logs = files.map(|file| (file.file_name().into_string().unwrap(), file.metadata().unwrap().len()));
+        let mut logs: Vec<_> = logs.filter(|(name, _)| name.ends_with(".log")).collect();
+        logs.sort();
+        logs
+    };
+    for codec in CODECS {
+        let is_small = || {
+            let closed = segments(codec).iter().rev().skip(1).map(|(_, length)| length).sum::<u64>();
+            Ok((0 < closed && closed < 200_000).then_some(()))
+        };
+        command::wait_for("closed segments hold little", DEADLINE, is_small).unwrap();
+    }
+    broker.stop().unwrap();
+    for codec in CODECS {
+        let active = segments(codec).pop().unwrap().0;
+        let active: usize = active.trim_end_matches(".log").parse().unwrap();
+        let (keys, _) = check_compacted(&site.data(&format!("compacted-{codec}-0")));
+        let closed = keys.range(..active);
+        assert_eq!(closed.clone().count(), KEYS, "{codec}: one record of each key");
+        assert!(
+            closed.clone().all(|(offset, key)| active <= offset + KEYS && *key == format!("key-{}", offset % KEYS))
+        );
+        assert_eq!(keys.len() - KEYS, 800 - active, "{codec}: the active segment is left alone");
+    }
 }
 
 pub(crate) fn sigkill_under_load_leaves_files_that_kafka_reads() {

@@ -22,6 +22,7 @@ use crate::site::Site;
 
 fn main() -> ExitCode {
     let tests: [(_, fn()); _] = [
+        ("compacted_logs_are_as_kafka_writes_them", files::compacted_logs_are_as_kafka_writes_them),
         ("console_clients_pass_on_records_of_every_codec", clients::console_clients_pass_on_records_of_every_codec),
         ("groups_are_in_their_log_as_kafka_writes_them", groups::groups_are_in_their_log_as_kafka_writes_them),
         ("kafka_broker_api_versions_finds_what_it_needs", cluster::kafka_broker_api_versions_finds_what_it_needs),

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::protocol::StrBytes;
 
+use super::compaction::{self, Compaction};
 use super::process::Broker;
 use crate::figures::latency::Latency;
 use crate::figures::librdkafka::{self, Batches, Stream};
@@ -186,8 +187,19 @@ impl<'a> Bench<'a> {
         })
     }
 
+    /// Each sample compacts a log of its own.
+    pub(super) fn compaction(&self, samples: usize) -> Result<Samples<Compaction>> {
+        Samples::collect(samples, || {
+            let broker = || Broker::spawn(&self.program, &self.directory, &compaction::SETTINGS);
+            let compact = |broker: &mut Broker| on_cores(&self.cores.client, || compaction::measure(broker, &topic()));
+            let (compaction, noise) = on_cores(&self.cores.broker, broker)?.explained(compact)?;
+            self.progress.note(format_args!("{compaction}; {noise}"));
+            Ok((compaction, noise))
+        })
+    }
+
     fn broker(&self) -> Result<Broker> {
-        Broker::spawn(&self.program, &self.directory)
+        Broker::spawn(&self.program, &self.directory, &[])
     }
 
     fn produce_and_consume(&self, client: Client) -> Result<[Phase; 2]> {

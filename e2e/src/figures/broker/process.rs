@@ -1,6 +1,6 @@
 //! The broker that is measured: in a directory of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -16,8 +16,8 @@ pub(super) struct Broker {
 }
 
 impl Broker {
-    pub(super) fn spawn(program: &Path, parent: &Path) -> Result<Self> {
-        let site = Site::new(program, parent, &[])?;
+    pub(super) fn spawn(program: &Path, parent: &Path, settings: &[&str]) -> Result<Self> {
+        let site = Site::new(program, parent, settings)?;
         Ok(Self { process: site.spawn()?, site })
     }
 
@@ -32,6 +32,11 @@ impl Broker {
 
     pub(super) fn spawned(&self) -> Instant {
         self.process.spawned
+    }
+
+    /// A path in the data directory.
+    pub(super) fn data(&self, name: &str) -> PathBuf {
+        self.site.data(name)
     }
 
     pub(super) fn bootstrap(&self) -> String {
