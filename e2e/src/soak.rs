@@ -2,6 +2,7 @@
 //! load again and again, three brokers to which happens what happens to machines. Each part counts as passed or failed;
 //! a failure does not stop the others.
 
+pub mod checked;
 pub mod faults;
 pub mod fuzzing;
 pub mod history;

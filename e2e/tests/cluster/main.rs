@@ -11,6 +11,7 @@ mod chart;
 mod left_out;
 mod manifests;
 mod survival;
+mod three_brokers;
 mod world;
 
 use std::process::ExitCode;
@@ -22,12 +23,14 @@ use world::{Needs, World};
 /// A behaviour, what it needs, and the test that holds it.
 type Case = (&'static str, Needs, fn(&World) -> anyhow::Result<()>);
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 7] = [
     ("chart_is_sound", Needs::AnyCluster, chart::is_sound),
     ("data_outlives_the_pod", Needs::AnyCluster, survival::data_outlives_the_pod),
     ("killed_broker_restarts_in_place_with_its_data", Needs::Nodes, survival::killed_broker_restarts_in_place),
     ("bad_manifest_names_the_field_and_changes_nothing", Needs::AnyCluster, manifests::bad_manifest_changes_nothing),
     ("volume_grows_under_a_running_broker", Needs::AnyCluster, survival::volume_grows_under_a_running_broker),
+    ("three_brokers_come_from_eight_lines", Needs::Nodes, three_brokers::come_from_eight_lines),
+    ("three_brokers_lose_no_record", Needs::Nodes, three_brokers::lose_no_record),
 ];
 
 fn main() -> ExitCode {

@@ -84,7 +84,7 @@ impl World {
     fn local(progress: &Progress) -> Result<Self> {
         host::prepare(&[host::CLUSTER_TOOLS, host::CLIENT_TOOLS].concat(), progress)?;
         let program = env!("CARGO_BIN_EXE_local-kubernetes").into();
-        let cluster = LocalCluster::up(&Options { directory: directory(), nodes: 1, program }, progress)?;
+        let cluster = LocalCluster::up(&Options { directory: directory(), nodes: 3, program }, progress)?;
         if cluster.started_here() {
             MADE.get_or_init(|| Made::LocalCluster);
         }
