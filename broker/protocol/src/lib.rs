@@ -5,6 +5,7 @@
 pub mod api;
 pub mod batch;
 pub mod batch_builder;
+pub mod client;
 pub mod config;
 pub mod coordinator_records;
 pub mod frame;

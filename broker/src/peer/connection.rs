@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::{Request, StrBytes};
+use protocol::client;
 use protocol::frame::{self, LENGTH_BYTES};
 use protocol::schema::Versions;
 use protocol::types::IncarnationId;
@@ -121,10 +122,10 @@ impl Connection {
     ) -> Result<R::Response, PeerError> {
         let served = self.served.iter().find(|(key, _)| *key == R::KEY).map_or(Versions::NONE, |(_, served)| *served);
         if !served.contains(version) {
-            return Err(self.error(PeerFailure::NotServed { request: frames::name::<R>(), version, served }));
+            return Err(self.error(PeerFailure::NotServed { request: client::name::<R>(), version, served }));
         }
         let frame = self.exchange(version, request, deadline).await?;
-        frames::decode::<R>(&frame, version).map_err(|fault| self.give_up(fault))
+        client::decode::<R>(&frame, version).map_err(|fault| self.give_up(fault.into()))
     }
 
     /// No further call has a chance.
@@ -148,8 +149,8 @@ impl Connection {
     /// Sends, and waits for the frame that answers.
     async fn exchange<R: Request>(&self, version: i16, request: &R, deadline: Instant) -> Result<Bytes, PeerError> {
         let correlation_id = self.next_correlation_id.fetch_add(1, Ordering::Relaxed);
-        let frame = frames::encode(&self.client_id, correlation_id, version, request);
-        let frame = frame.map_err(|failure| self.error(failure))?;
+        let frame = client::encode(&self.client_id, correlation_id, version, request);
+        let frame = frame.map_err(|error| self.error(error.into()))?;
         let (answer, answered) = oneshot::channel();
         let outgoing = Outgoing { frame, waiting: Waiting { correlation_id, answer } };
         let exchange = async {

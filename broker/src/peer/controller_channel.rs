@@ -121,7 +121,7 @@ impl ControllerChannel {
         };
         match answered {
             Ok(response) => Ok(response),
-            Err(error) if matches!(error.failure, PeerFailure::NotServed { .. } | PeerFailure::Encode { .. }) => {
+            Err(error) if matches!(error.failure, PeerFailure::NotServed { .. } | PeerFailure::Encode(_)) => {
                 Err(Attempt::NotSent(error))
             }
             Err(error) => {

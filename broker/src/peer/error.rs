@@ -3,8 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
+use protocol::client::{DecodeError, EncodeError};
 use protocol::frame::FrameError;
-use protocol::guard::GuardError;
 use protocol::schema::Versions;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,8 +32,8 @@ pub(crate) enum PeerFailure {
     /// Nothing was sent.
     #[error("{request} version {version} is not served there; versions {served} are")]
     NotServed { request: &'static str, version: i16, served: Versions },
-    #[error("{request} version {version} cannot be encoded: {reason}")]
-    Encode { request: &'static str, version: i16, reason: String },
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
     /// The connection is closed with it: what follows cannot be trusted.
     #[error("an answer cannot be understood: {0}")]
     Malformed(#[from] AnswerFault),
@@ -48,14 +48,8 @@ pub(crate) enum AnswerFault {
     Correlation { found: i32, expected: i32 },
     #[error("it has correlation id {found}, nothing was asked")]
     Unasked { found: i32 },
-    #[error("header: {0}")]
-    Header(GuardError),
-    #[error("{request} version {version}: {fault}")]
-    Body { request: &'static str, version: i16, fault: GuardError },
-    #[error("{request} version {version}: {reason}")]
-    Decode { request: &'static str, version: i16, reason: String },
-    #[error("no table describes answers to {request}")]
-    NotDescribed { request: &'static str },
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
     #[error("error {error_code} in answer to ApiVersions version {version}")]
     ApiVersions { version: i16, error_code: i16 },
 }

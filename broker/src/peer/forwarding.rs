@@ -6,11 +6,12 @@ use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::EnvelopeRequest;
 use kafka_protocol::protocol::{Request, StrBytes};
+use protocol::client::{self, EncodeError};
 use protocol::frame::LENGTH_BYTES;
 use tokio::time::Instant;
 
 use super::controller_channel::{ChannelError, ControllerChannel};
-use super::error::{AnswerFault, PeerFailure};
+use super::error::AnswerFault;
 use super::frames;
 
 const ENVELOPE_VERSION: i16 = 0;
@@ -21,8 +22,8 @@ pub(crate) enum ForwardError {
     Channel(#[from] ChannelError),
     #[error("the controller refuses what was forwarded: error {0}")]
     Refused(i16),
-    #[error("{0}")]
-    Encode(PeerFailure),
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
     #[error("the controller's answer to what was forwarded cannot be understood: {0}")]
     Malformed(#[from] AnswerFault),
 }
@@ -63,9 +64,9 @@ impl ControllerChannel {
         deadline: Instant,
     ) -> Result<R::Response, ForwardError> {
         let client_id = StrBytes::from_static_str(super::CLIENT_SOFTWARE);
-        let framed = frames::encode(&client_id, 0, version, request).map_err(ForwardError::Encode)?;
+        let framed = client::encode(&client_id, 0, version, request)?;
         let answer = self.forward(framed.slice(LENGTH_BYTES..), client, deadline).await?;
         frames::check_correlation(&answer, Some(0))?;
-        Ok(frames::decode::<R>(&answer, version)?)
+        Ok(client::decode::<R>(&answer, version).map_err(AnswerFault::from)?)
     }
 }

@@ -75,7 +75,7 @@ impl QuorumCallError {
                 PeerFailure::Refused => SendFailure::Refused,
                 PeerFailure::Reset => SendFailure::Reset,
                 PeerFailure::Unresolved(_) | PeerFailure::TimedOut | PeerFailure::Io { .. } => SendFailure::TimedOut,
-                PeerFailure::NotServed { .. } | PeerFailure::Encode { .. } | PeerFailure::Malformed(_) => {
+                PeerFailure::NotServed { .. } | PeerFailure::Encode(_) | PeerFailure::Malformed(_) => {
                     SendFailure::Unusable
                 }
             },

@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest, RequestHeader};
-use kafka_protocol::protocol::{Decodable as _, Encodable as _, HeaderVersion as _, Request, StrBytes};
-use protocol::frame::{LENGTH_BYTES, ResponseHeader};
+use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
+use kafka_protocol::protocol::{Request, StrBytes};
+use protocol::client;
 use protocol::metadata_records::ConfigResourceType;
-use protocol::{guard, schema};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -71,13 +70,14 @@ impl<'a> Call<'a> {
     }
 
     async fn make<R: Request>(&self, version: i16, request: &R) -> Result<R::Response, AdminError> {
-        let frame = encode(version, request).map_err(|error| self.unreadable(&error))?;
+        let client_id = StrBytes::from_static_str(MANAGER);
+        let frame = client::encode(&client_id, 0, version, request).map_err(|error| self.unreadable(&error))?;
         let limit_ms = u64::try_from(CALL_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
         let exchanged = tokio::time::timeout(CALL_TIMEOUT, self.exchange(&frame)).await;
         let answer = exchanged.map_err(|_| AdminError::TimedOut { url: self.url.clone(), limit_ms })?;
         let answer =
             answer.map_err(|error| AdminError::Unreachable { url: self.url.clone(), reason: error.to_string() })?;
-        decode::<R>(version, &answer).map_err(|reason| self.unreadable(&reason))
+        client::decode::<R>(&answer, version).map_err(|fault| self.unreadable(&fault))
     }
 
     async fn exchange(&self, frame: &[u8]) -> std::io::Result<Bytes> {
@@ -100,28 +100,4 @@ impl<'a> Call<'a> {
     fn unreadable(&self, reason: &impl ToString) -> AdminError {
         AdminError::Unreadable { url: self.url.clone(), reason: reason.to_string() }
     }
-}
-
-fn encode<R: Request>(version: i16, request: &R) -> Result<Bytes, String> {
-    let header = RequestHeader::default()
-        .with_request_api_key(R::KEY)
-        .with_request_api_version(version)
-        .with_client_id(Some(StrBytes::from_static_str(MANAGER)));
-    let mut body = BytesMut::new();
-    header.encode(&mut body, R::header_version(version)).map_err(|error| error.to_string())?;
-    request.encode(&mut body, version).map_err(|error| error.to_string())?;
-    let mut frame = BytesMut::with_capacity(LENGTH_BYTES + body.len());
-    frame.put_i32(i32::try_from(body.len()).map_err(|error| error.to_string())?);
-    frame.put(body);
-    Ok(frame.freeze())
-}
-
-/// Walked before it is decoded, as the decoder reserves memory for whatever it reads.
-fn decode<R: Request>(version: i16, frame: &Bytes) -> Result<R::Response, String> {
-    let header =
-        ResponseHeader::decode(frame, R::Response::header_version(version)).map_err(|error| error.to_string())?;
-    let mut body = frame.slice(header.body_offset..);
-    let described = schema::response(R::KEY).ok_or("the answer is not described")?;
-    guard::check_response(described, version, &body).map_err(|error| error.to_string())?;
-    R::Response::decode(&mut body, version).map_err(|error| error.to_string())
 }
