@@ -1,6 +1,6 @@
 //! What the operator asks the brokers. By their management API: what a broker says of itself, what the controller says
 //! of the cluster, the call that formats an empty volume, and the one that asks whether a broker may restart. By
-//! Kafka's protocol: the options of all brokers.
+//! Kafka's protocol: the options of all brokers, and who votes.
 
 mod http;
 mod kafka;
@@ -8,6 +8,7 @@ mod kafka;
 use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
+use protocol::types::{BrokerId, DirectoryId};
 use serde::{Deserialize, Serialize};
 
 pub use http::HttpBrokerAdmin;
@@ -37,6 +38,7 @@ pub trait BrokerAdmin: Send + Sync + std::fmt::Debug {
     /// The options that are set for all brokers, in the metadata.
     fn options(&self, target: AdminTarget) -> BoxFuture<'_, Result<BTreeMap<String, String>, AdminError>>;
     fn set_options(&self, target: AdminTarget, changes: Vec<OptionChange>) -> BoxFuture<'_, Result<(), AdminError>>;
+    fn change_voters(&self, target: AdminTarget, change: VoterChange) -> BoxFuture<'_, Result<(), AdminError>>;
     /// Asking again renews the grant.
     fn restart_grant(
         &self,
@@ -165,6 +167,21 @@ pub struct InitialVoter {
 pub struct OptionChange {
     pub name: String,
     pub value: Option<String>,
+}
+
+/// One voter more or less. A voter is a broker on one volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VoterChange {
+    Add {
+        broker: BrokerId,
+        directory: DirectoryId,
+        /// Of its listener for controllers.
+        host: String,
+    },
+    Remove {
+        broker: BrokerId,
+        directory: DirectoryId,
+    },
 }
 
 /// `POST /v1/restart-grants`.

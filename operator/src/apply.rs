@@ -152,6 +152,14 @@ impl Executor<'_> {
                 let set = self.admin.set_options(target.clone(), changes.clone()).await;
                 set.map_err(|source| StepError::Broker { what: step.to_string(), source })
             }
+            Step::ChangeVoters { target, change } => {
+                match self.admin.change_voters(target.clone(), change.clone()).await {
+                    Err(AdminError::Kafka { reason, .. }) => {
+                        return Ok(Outcome::Waits(format!("could not {step} yet: {reason}")));
+                    }
+                    changed => changed.map_err(|source| StepError::Broker { what: step.to_string(), source }),
+                }
+            }
             Step::Restart { broker, pod, uid, grant, .. } => {
                 if let Some(call) = grant {
                     let asked = grant::ask(self.admin, call).await;
@@ -257,3 +265,7 @@ fn parse(manifest: &Manifest) -> Result<DynamicObject, StepError> {
     serde_json::from_value(manifest.body.clone())
         .map_err(|error| StepError::kubernetes(&manifest.key(), kube::Error::SerdeError(error)))
 }
+
+#[cfg(test)]
+#[path = "apply_test.rs"]
+mod apply_test;

@@ -4,7 +4,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::*;
-use crate::admin::{BrokerView, ClusterView, FormatRequest, ManagementToken, OptionChange};
+use crate::admin::{BrokerView, ClusterView, FormatRequest, ManagementToken, OptionChange, VoterChange};
 
 /// Brokers that answer with what was prepared, in order, and note who was asked.
 #[derive(Debug, Default)]
@@ -31,6 +31,10 @@ impl BrokerAdmin for Script {
     }
 
     fn set_options(&self, _: AdminTarget, _: Vec<OptionChange>) -> BoxFuture<'_, Result<(), AdminError>> {
+        panic!("not asked for")
+    }
+
+    fn change_voters(&self, _: AdminTarget, _: VoterChange) -> BoxFuture<'_, Result<(), AdminError>> {
         panic!("not asked for")
     }
 

@@ -23,6 +23,9 @@ pub const ANNOTATION_RESOURCES: &str = "millrace.dev/resources-hash";
 pub const ANNOTATION_CONFIG: &str = "millrace.dev/config-hashes";
 pub const ANNOTATION_TEMPLATE: &str = "millrace.dev/template-hash";
 
+/// As brokers call it in their options.
+pub const LISTENER_CONTROLLERS: &str = "CONTROLLERS";
+
 pub const PORT_BROKERS: u16 = 9091;
 pub const PORT_CONTROLLERS: u16 = 9093;
 pub const PORT_MANAGEMENT: u16 = 9095;

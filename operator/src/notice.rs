@@ -49,6 +49,7 @@ impl Notice {
             Step::Restart { broker, reason, .. } => {
                 Some(Self::normal("Restarting", format!("Restarting broker {broker}: {reason}.")))
             }
+            Step::ChangeVoters { .. } => Some(Self::normal("VotersChanged", format!("Done: {step}."))),
             Step::SetOptions { .. } => Some(Self::normal("OptionsSet", format!("Done: {step}."))),
             Step::Create(_) | Step::Apply(_) | Step::Grow(_) | Step::Annotate(_) | Step::Delete(_) => None,
         }

@@ -9,10 +9,12 @@
 //! 6. options that need no restart
 //! 7. one restart, once nothing is left to do but repairs of what others keep changing, and the StatefulSet controller has seen the template
 //! 8. removal of what nothing refers to any more
-//! 9. the claims: what is noted on them, their growth. Last, as the storage may refuse to grow for ever
+//! 9. who votes, where that is not who should, and nobody is being restarted
+//! 10. the claims: what is noted on them, their growth. Last, as the storage may refuse to grow for ever
 
 mod claims;
 mod restarts;
+mod votes;
 
 use std::fmt;
 use std::time::Duration;
@@ -23,7 +25,7 @@ use kube::ResourceExt as _;
 use protocol::types::{BrokerId, ClusterId};
 use uuid::Uuid;
 
-use crate::admin::{AdminTarget, FormatRequest, ManagementToken, OptionChange};
+use crate::admin::{AdminTarget, FormatRequest, ManagementToken, OptionChange, VoterChange};
 use crate::brokers::Broker;
 use crate::crd::{KafkaClusterStatus, condition};
 use crate::grant::GrantCall;
@@ -75,6 +77,10 @@ pub enum Step {
         target: AdminTarget,
         changes: Vec<OptionChange>,
     },
+    ChangeVoters {
+        target: AdminTarget,
+        change: VoterChange,
+    },
     Restart {
         broker: BrokerId,
         pod: String,
@@ -100,6 +106,12 @@ impl fmt::Display for Step {
                     None => format!("no {name}"),
                 });
                 write!(f, "set for all brokers {}", told.collect::<Vec<_>>().join(", "))
+            }
+            Self::ChangeVoters { change: VoterChange::Add { broker, directory, .. }, .. } => {
+                write!(f, "give broker {broker} a vote on its volume {directory}")
+            }
+            Self::ChangeVoters { change: VoterChange::Remove { broker, directory }, .. } => {
+                write!(f, "take the vote of broker {broker} on volume {directory} away, which is gone")
             }
             Self::Format { broker, .. } => write!(f, "format broker {broker}"),
             Self::Restart { broker, reason, .. } => write!(f, "restart broker {broker}: {reason}"),
@@ -144,7 +156,7 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, fresh: &Fresh, now:
     let config = node_ports.missing(cluster).is_none().then(|| RenderedConfig::new(cluster, &node_ports));
     let pending = config.as_ref().map(|config| restarts::pending(cluster, observed, &brokers, config));
     let pending = pending.unwrap_or_default();
-    let evictions = restarts::evictions(cluster, observed, &pending);
+    let evictions = restarts::evictions(cluster, observed, &brokers, &pending);
     let wanted = wanted_objects(cluster, observed, &notes.cluster_id, config.as_ref(), evictions, fresh);
     if let Some(taken) = taken(cluster, observed, &wanted) {
         return block(cluster, observed, Blocked::NameTaken(taken), now);
@@ -158,12 +170,15 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, fresh: &Fresh, now:
     if config.is_some() {
         let settled = steps.iter().all(|step| is_repair(step, observed));
         if settled && !pending.is_empty() && template_is_seen(observed) {
-            match restarts::next(observed, &brokers, &pending) {
+            match restarts::next(cluster, observed, &brokers, &pending) {
                 Ok(restart) => steps.push(restart),
                 Err(reason) => waits = Some(reason),
             }
         } else if settled {
             steps.extend(unreferenced(cluster, observed, &wanted).into_iter().map(Step::Delete));
+        }
+        if !steps.iter().any(|step| matches!(step, Step::Restart { .. })) {
+            steps.extend(votes::next(cluster, observed, &brokers));
         }
     }
     steps.extend(brokers.iter().filter_map(|broker| claims::note(cluster, observed, &notes, broker)));

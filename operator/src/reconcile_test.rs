@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::admin::{
     AdminError, AdminTarget, BrokerView, ClusterView, FormatRequest, OptionChange, RestartGrant, RestartGrantRequest,
+    VoterChange,
 };
 use crate::testing::{cluster, release};
 
@@ -44,6 +45,10 @@ impl BrokerAdmin for NoBrokers {
     }
 
     fn set_options(&self, _: AdminTarget, _: Vec<OptionChange>) -> BoxFuture<'_, Result<(), AdminError>> {
+        Self::unreachable()
+    }
+
+    fn change_voters(&self, _: AdminTarget, _: VoterChange) -> BoxFuture<'_, Result<(), AdminError>> {
         Self::unreachable()
     }
 

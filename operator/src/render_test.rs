@@ -93,7 +93,8 @@ fn services_lead_to_the_right_pods() {
     ]})));
     let names: Vec<_> = services.iter().map(|service| service.name.as_str()).collect();
     assert_eq!(names, ["demo-brokers", "demo-bootstrap", "demo-b-0"]);
-    assert_eq!(services[0].body["spec"]["publishNotReadyAddresses"], true);
+    let always = |index: usize| services[index].body["spec"]["publishNotReadyAddresses"].as_bool();
+    assert_eq!([0, 1, 2].map(always), [Some(true), None, Some(true)], "only the bootstrap leads to ready ones alone");
     assert_eq!(services[1].body["spec"]["ports"].as_array().unwrap().len(), 1);
     assert_eq!(services[2].body["spec"]["selector"]["apps.kubernetes.io/pod-index"], "0");
     assert_eq!(services[2].body["spec"]["externalTrafficPolicy"], "Local");

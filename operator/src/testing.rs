@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::StatefulSetSpec;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
-use kube::Resource;
+use kube::{Resource, ResourceExt};
 use protocol::types::BrokerId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,10 +11,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::admin::{
-    AdminError, BrokerState, BrokerView, ClusterView, ManagementToken, RegisteredState, RegisteredView,
+    AdminError, BrokerState, BrokerView, ClusterView, ManagementToken, RegisteredState, RegisteredView, VoterChange,
+    VoterView,
 };
 use crate::crd::KafkaCluster;
 use crate::manifest::Manifest;
+use crate::names::{ANNOTATION_FORMATTED, ANNOTATION_VOTERS};
 use crate::notice::{Notice, transitions};
 use crate::observe::Observed;
 use crate::plan::{Fresh, Plan, Step, plan};
@@ -86,6 +88,15 @@ pub(crate) fn settle(observed: &mut Observed, plan: &Plan) {
                         Some(value) => drop(options.insert(change.name.clone(), value.clone())),
                         None => drop(options.remove(&change.name)),
                     }
+                }
+            }
+            Step::ChangeVoters { change, .. } => {
+                let voters = &mut observed.view.as_mut().unwrap().voters;
+                match change {
+                    VoterChange::Add { broker, directory, .. } => {
+                        voters.push(VoterView { id: broker.0, directory_id: directory.to_string(), lag: 0 });
+                    }
+                    VoterChange::Remove { broker, .. } => voters.retain(|voter| voter.id != broker.0),
                 }
             }
             Step::Format { broker, .. } => answer(observed, *broker, BrokerState::Running),
@@ -165,7 +176,8 @@ fn start_pod(observed: &mut Observed, set: &StatefulSetSpec, id: BrokerId) {
 }
 
 pub(crate) fn answer(observed: &mut Observed, id: BrokerId, state: BrokerState) {
-    let directory_id = (state != BrokerState::Unformatted).then(|| claim_uid(id));
+    let directory_id = observed.claims.get(&id).and_then(ResourceExt::uid);
+    let directory_id = directory_id.filter(|_| state != BrokerState::Unformatted);
     observed.brokers.insert(id, Ok(BrokerView { state, directory_id, ..BrokerView::default() }));
     let ready = if state == BrokerState::Running { "True" } else { "False" };
     let pod = observed.pods.get_mut(&id).unwrap();
@@ -184,9 +196,20 @@ pub(crate) fn fall_silent(observed: &mut Observed, id: BrokerId) {
 pub(crate) fn elect(observed: &mut Observed, id: i32) {
     let registered = |id: &BrokerId| RegisteredView { id: id.0, epoch: 100, state: RegisteredState::Unfenced };
     let brokers = observed.pods.keys().map(registered).collect();
-    observed.view = Some(ClusterView { controller_id: Some(id), brokers, ..ClusterView::default() });
+    let voter = |id: BrokerId| VoterView { id: id.0, directory_id: claim_uid(id), lag: 0 };
+    let voters = observed.pods.keys().take(3).copied().map(voter).collect();
+    observed.view = Some(ClusterView { controller_id: Some(id), brokers, voters, ..ClusterView::default() });
     observed.view_of = Some(BrokerId(id));
     observed.options.get_or_insert_default();
+}
+
+/// Another claim of the same name, with nothing on it.
+pub(crate) fn take_new_volume(observed: &mut Observed, id: i32) {
+    let claim = observed.claims.get_mut(&BrokerId(id)).unwrap();
+    claim.metadata.uid = Some(format!("7d1a2c3e-0000-4000-8000-00000000000{id}"));
+    claim.annotations_mut().remove(ANNOTATION_FORMATTED);
+    claim.annotations_mut().remove(ANNOTATION_VOTERS);
+    answer(observed, BrokerId(id), BrokerState::Unformatted);
 }
 
 /// A cluster that runs, and whose every step is done.

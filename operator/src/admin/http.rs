@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AdminError, AdminTarget, BrokerAdmin, BrokerView, ClusterView, FormatRequest, OptionChange, RestartGrant,
-    RestartGrantRequest, kafka,
+    RestartGrantRequest, VoterChange, kafka,
 };
 use crate::names::PORT_MANAGEMENT;
 
@@ -124,6 +124,10 @@ impl BrokerAdmin for HttpBrokerAdmin {
 
     fn set_options(&self, target: AdminTarget, changes: Vec<OptionChange>) -> BoxFuture<'_, Result<(), AdminError>> {
         kafka::set_options(target, changes).boxed()
+    }
+
+    fn change_voters(&self, target: AdminTarget, change: VoterChange) -> BoxFuture<'_, Result<(), AdminError>> {
+        kafka::change_voters(target, change).boxed()
     }
 
     fn restart_grant(

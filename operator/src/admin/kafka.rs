@@ -1,24 +1,30 @@
-//! Options that all brokers share and that change without a restart. They live in the metadata, where Kafka's own
-//! protocol reads and sets them. One connection per call, to the listener that brokers use among themselves.
+//! What lives in the metadata, where Kafka's own protocol reads and changes it: options that all brokers share and that
+//! change without a restart, and the voters. One connection per call, to the listener that brokers use among
+//! themselves; they hand on what the active controller decides.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_protocol::messages::add_raft_voter_request::Listener;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
+use kafka_protocol::messages::{
+    AddRaftVoterRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest, RemoveRaftVoterRequest,
+};
 use kafka_protocol::protocol::{Request, StrBytes};
 use protocol::client;
 use protocol::metadata_records::ConfigResourceType;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{AdminError, AdminTarget, OptionChange};
-use crate::names::{MANAGER, PORT_BROKERS};
+use super::{AdminError, AdminTarget, OptionChange, VoterChange};
+use crate::names::{LISTENER_CONTROLLERS, MANAGER, PORT_BROKERS, PORT_CONTROLLERS};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// How long the controller waits for a new voter to catch up. Less than the call may take, so that it says so.
+const CAUGHT_UP_WITHIN_MS: i32 = 1500;
 /// The resource that stands for all brokers has no name.
 const ALL_BROKERS: StrBytes = StrBytes::from_static_str("");
 const SET: i8 = 0;
@@ -57,6 +63,32 @@ pub(super) async fn set_options(target: AdminTarget, changes: Vec<OptionChange>)
     let call = Call::new(&target);
     let answer = call.make(1, &request).await?;
     answer.responses.into_iter().try_for_each(|result| call.check(result.error_code, result.error_message))
+}
+
+pub(super) async fn change_voters(target: AdminTarget, change: VoterChange) -> Result<(), AdminError> {
+    let call = Call::new(&target);
+    let (code, message) = match change {
+        VoterChange::Add { broker, directory, host } => {
+            let listener = Listener::default()
+                .with_name(StrBytes::from_static_str(LISTENER_CONTROLLERS))
+                .with_host(StrBytes::from_string(host))
+                .with_port(PORT_CONTROLLERS);
+            let request = AddRaftVoterRequest::default()
+                .with_timeout_ms(CAUGHT_UP_WITHIN_MS)
+                .with_voter_id(broker.0)
+                .with_voter_directory_id(directory.0)
+                .with_listeners(vec![listener]);
+            let answer = call.make(0, &request).await?;
+            (answer.error_code, answer.error_message)
+        }
+        VoterChange::Remove { broker, directory } => {
+            let request =
+                RemoveRaftVoterRequest::default().with_voter_id(broker.0).with_voter_directory_id(directory.0);
+            let answer = call.make(0, &request).await?;
+            (answer.error_code, answer.error_message)
+        }
+    };
+    call.check(code, message)
 }
 
 struct Call<'a> {

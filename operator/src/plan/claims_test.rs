@@ -3,11 +3,10 @@ use protocol::types::{BrokerId, DirectoryId};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::admin::BrokerState;
 use crate::crd::condition;
-use crate::names::{ANNOTATION_FORMATTED, ANNOTATION_VOTERS};
+use crate::names::ANNOTATION_VOTERS;
 use crate::plan::Plan;
-use crate::testing::{answer, claim_uid, cluster, plan_of, running_three, settle, start_pods};
+use crate::testing::{claim_uid, cluster, plan_of, running_three, settle, start_pods, take_new_volume};
 
 /// As far as the pods are there and nothing is formatted.
 fn started(spec: Value) -> Observed {
@@ -28,14 +27,6 @@ fn formats(plan: &Plan) -> Vec<FormatRequest> {
 
 fn directory(id: i32) -> String {
     claim_uid(BrokerId(id)).parse::<DirectoryId>().unwrap().to_string()
-}
-
-fn take_new_volume(observed: &mut Observed, id: i32) {
-    let claim = observed.claims.get_mut(&BrokerId(id)).unwrap();
-    claim.metadata.uid = Some("7d1a2c3e-0000-4000-8000-000000000000".to_owned());
-    claim.annotations_mut().remove(ANNOTATION_FORMATTED);
-    claim.annotations_mut().remove(ANNOTATION_VOTERS);
-    answer(observed, BrokerId(id), BrokerState::Unformatted);
 }
 
 #[test]

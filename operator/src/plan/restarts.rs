@@ -3,12 +3,13 @@
 //! 1. A broker that cannot start as it is goes first: it serves nobody.
 //! 2. The others only while every broker serves, one at a time, the active controller last: each change of the
 //!    controller costs the others a moment.
-//! 3. With more than one broker, the controller has to agree (see `grant`).
+//! 3. While a broker has no vote that should have one, no other.
+//! 4. With more than one broker, the controller has to agree (see `grant`).
 
 use kube::ResourceExt as _;
 use protocol::types::BrokerId;
 
-use super::Step;
+use super::{Step, votes};
 use crate::admin::{ClusterView, RegisteredState};
 use crate::brokers::Broker;
 use crate::crd::BrokerPhase;
@@ -36,14 +37,16 @@ pub(super) fn pending(
 }
 
 /// A single broker can always be evicted: refusing would only keep its node from being drained. Of several, one while
-/// nothing lacks a replica and no other is about to be restarted.
+/// nothing lacks a replica, every voter votes and no other broker is about to be restarted.
 pub(super) fn evictions(
     cluster: &ValidatedCluster,
     observed: &Observed,
+    brokers: &[Broker],
     pending: &[(BrokerId, RestartReason)],
 ) -> Evictions {
     let whole = |view: &ClusterView| {
-        view.partitions.under_replicated == 0 && view.partitions.offline == 0 && view.grants.is_empty()
+        let partitions = view.partitions.under_replicated == 0 && view.partitions.offline == 0;
+        partitions && view.grants.is_empty() && votes::missing(cluster, view, brokers).is_none()
     };
     let calm = || pending.is_empty() && observed.controller().is_some_and(|(_, view)| whole(view));
     if cluster.brokers.len() == 1 || calm() { Evictions::One } else { Evictions::None }
@@ -51,6 +54,7 @@ pub(super) fn evictions(
 
 /// The next restart, or why it has to wait.
 pub(super) fn next(
+    cluster: &ValidatedCluster,
     observed: &Observed,
     brokers: &[Broker],
     pending: &[(BrokerId, RestartReason)],
@@ -68,8 +72,13 @@ pub(super) fn next(
     }
     let (controller, view) =
         observed.controller().ok_or_else(|| "no active controller answers, which has to agree".to_owned())?;
-    let next = pending.iter().min_by_key(|(id, _)| (!view.grants.contains(&id.0), *id == controller, *id));
+    let missing = votes::missing(cluster, view, brokers);
+    let order = |id: BrokerId| (missing != Some(id), !view.grants.contains(&id.0), id == controller, id);
+    let next = pending.iter().min_by_key(|(id, _)| order(*id));
     let (id, reason) = next.ok_or_else(|| "there is nothing to restart".to_owned())?;
+    if let Some(missing) = missing.filter(|missing| missing != id) {
+        return Err(format!("broker {missing} has to vote first, on the volume that it has now"));
+    }
     if let Some(other) = view.grants.iter().find(|granted| **granted != id.0) {
         return Err(format!("broker {other} was granted a restart that has not ended"));
     }

@@ -4,8 +4,9 @@ use serde_json::json;
 use super::*;
 use crate::admin::BrokerState;
 use crate::crd::condition;
+use crate::names::ANNOTATION_IMAGE;
 use crate::plan::Plan;
-use crate::testing::{answer, elect, fall_silent, parsed, plan_of, running, running_three, settle};
+use crate::testing::{CLAIM_UID, answer, elect, fall_silent, parsed, plan_of, running, running_three, settle};
 
 type Disturbance = fn(&mut Observed);
 
@@ -81,6 +82,26 @@ fn a_restart_waits_and_says_what_for() {
 }
 
 #[test]
+fn only_a_broker_without_its_vote_is_restarted_before_it_votes() {
+    for (image_of, expected) in [(BrokerId(1), Some(1)), (BrokerId(2), None)] {
+        let mut observed = changed();
+        observed.view.as_mut().unwrap().voters.remove(1);
+        for (id, pod) in &mut observed.pods {
+            if *id != image_of {
+                pod.annotations_mut().insert(ANNOTATION_IMAGE.to_owned(), "other:1".to_owned());
+            }
+        }
+        let plan = plan_of(&observed);
+        assert_eq!(restart(&plan).map(|(id, _)| id), expected);
+        let told = message(&plan);
+        let waits = "It waits: broker 1 has to vote first, on the volume that it has now.";
+        assert_eq!(told.ends_with(waits), expected.is_none(), "{told}");
+        let votes = plan.steps.iter().any(|step| matches!(step, Step::ChangeVoters { .. }));
+        assert_eq!(votes, expected.is_none(), "one thing at a time");
+    }
+}
+
+#[test]
 fn a_restart_that_was_granted_is_finished_first() {
     let mut observed = changed();
     observed.view.as_mut().unwrap().grants = vec![2];
@@ -113,11 +134,13 @@ fn a_single_broker_has_nobody_to_ask() {
 fn eviction_is_allowed_while_one_more_broker_can_be_spared() {
     let one = running(json!({}));
     assert_eq!(budget(&one, &plan_of(&one)), 1);
-    let cases: [(Disturbance, i32); 6] = [
+    let cases: [(Disturbance, i32); 8] = [
         (|_| {}, 1),
         (|observed| observed.view.as_mut().unwrap().partitions.under_replicated = 1, 0),
         (|observed| observed.view.as_mut().unwrap().partitions.offline = 1, 0),
         (|observed| observed.view.as_mut().unwrap().grants = vec![1], 0),
+        (|observed| observed.view.as_mut().unwrap().voters[1].directory_id = CLAIM_UID.to_owned(), 0),
+        (|observed| drop(observed.view.as_mut().unwrap().voters.pop()), 0),
         (|observed| observed.view_of = Some(BrokerId(2)), 0),
         (|observed| observed.cluster.spec.image = Some("other:1".to_owned()), 0),
     ];

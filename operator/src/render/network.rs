@@ -76,7 +76,8 @@ fn bootstrap(cluster: &ValidatedCluster) -> Option<Manifest> {
 }
 
 /// Traffic stays on the node it arrives at where the broker advertises its own node; behind another host it may
-/// arrive at any node.
+/// arrive at any node. Clients are sent here for what this broker leads, so they get through, or are refused, at any
+/// time: before Kubernetes has seen it ready, and while it hands over what it leads.
 fn node_port(cluster: &ValidatedCluster, listener: &Listener, broker: BrokerId) -> Manifest {
     let own_node = listener.exposure == Exposure::NodePort { advertised_host: None };
     let mut selector = cluster.names.selector();
@@ -84,6 +85,7 @@ fn node_port(cluster: &ValidatedCluster, listener: &Listener, broker: BrokerId) 
     let spec = ServiceSpec {
         type_: Some("NodePort".to_owned()),
         external_traffic_policy: Some(if own_node { "Local" } else { "Cluster" }.to_owned()),
+        publish_not_ready_addresses: Some(true),
         selector: Some(selector),
         ports: Some(vec![service_port(&listener.name, listener.port)]),
         ..ServiceSpec::default()

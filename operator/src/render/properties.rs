@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use protocol::types::BrokerId;
 
 use super::NodePorts;
-use crate::names::{PORT_BROKERS, PORT_CONTROLLERS, PORT_MANAGEMENT};
+use crate::names::{LISTENER_CONTROLLERS, PORT_BROKERS, PORT_CONTROLLERS, PORT_MANAGEMENT};
 use crate::options;
 use crate::validate::{Exposure, Listener, ValidatedCluster};
 
@@ -43,7 +43,7 @@ fn fixed(cluster: &ValidatedCluster, broker: BrokerId, node_ports: &NodePorts) -
     let host = names.pod_host(broker);
     let is_controller = cluster.controllers.contains(&broker);
     let quorum = cluster.controllers.iter().map(|id| format!("{}:{PORT_CONTROLLERS}", names.pod_host(*id)));
-    let own = [("BROKERS", PORT_BROKERS), ("CONTROLLERS", PORT_CONTROLLERS)];
+    let own = [("BROKERS", PORT_BROKERS), (LISTENER_CONTROLLERS, PORT_CONTROLLERS)];
     let internal = own.into_iter().take(if is_controller { 2 } else { 1 });
     let clients: Vec<_> = cluster.listeners.iter().map(|listener| (kafka_name(listener), listener)).collect();
     let bound = internal.clone().map(|(name, port)| format!("{name}://0.0.0.0:{port}"));
@@ -59,7 +59,7 @@ fn fixed(cluster: &ValidatedCluster, broker: BrokerId, node_ports: &NodePorts) -
         ("advertised.listeners", joined(told.chain(told_to_clients))),
         ("listener.security.protocol.map", joined(listener_names.map(|name| format!("{name}:PLAINTEXT")))),
         ("inter.broker.listener.name", "BROKERS".to_owned()),
-        ("controller.listener.names", "CONTROLLERS".to_owned()),
+        ("controller.listener.names", LISTENER_CONTROLLERS.to_owned()),
         ("log.dirs", format!("{VOLUME_DIRECTORY}/data")),
         ("millrace.format", "await".to_owned()),
         ("millrace.management.listener", format!("0.0.0.0:{PORT_MANAGEMENT}")),

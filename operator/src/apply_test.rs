@@ -1,0 +1,114 @@
+use std::collections::BTreeMap;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http_body_util::BodyExt as _;
+use hyper::{Request, Response};
+use kube::client::Body;
+use protocol::types::{BrokerId, DirectoryId};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::admin::{
+    AdminTarget, BrokerView, ClusterView, FormatRequest, ManagementToken, OptionChange, RestartGrant,
+    RestartGrantRequest, VoterChange,
+};
+use crate::grant::GrantCall;
+use crate::restart::RestartReason;
+
+/// Brokers that say no to everything.
+#[derive(Debug)]
+struct Unwilling;
+
+impl Unwilling {
+    fn refuse<T: Send>() -> BoxFuture<'static, Result<T, AdminError>> {
+        async { Err(AdminError::Kafka { url: "u".to_owned(), reason: "not caught up".to_owned() }) }.boxed()
+    }
+}
+
+impl BrokerAdmin for Unwilling {
+    fn broker(&self, _: AdminTarget) -> BoxFuture<'_, Result<BrokerView, AdminError>> {
+        Self::refuse()
+    }
+
+    fn cluster(&self, _: AdminTarget) -> BoxFuture<'_, Result<ClusterView, AdminError>> {
+        Self::refuse()
+    }
+
+    fn format(&self, _: AdminTarget, _: FormatRequest) -> BoxFuture<'_, Result<(), AdminError>> {
+        Self::refuse()
+    }
+
+    fn options(&self, _: AdminTarget) -> BoxFuture<'_, Result<BTreeMap<String, String>, AdminError>> {
+        Self::refuse()
+    }
+
+    fn set_options(&self, _: AdminTarget, _: Vec<OptionChange>) -> BoxFuture<'_, Result<(), AdminError>> {
+        Self::refuse()
+    }
+
+    fn change_voters(&self, _: AdminTarget, _: VoterChange) -> BoxFuture<'_, Result<(), AdminError>> {
+        Self::refuse()
+    }
+
+    fn restart_grant(&self, _: AdminTarget, _: RestartGrantRequest) -> BoxFuture<'_, Result<RestartGrant, AdminError>> {
+        let detail = "topic-0 would lack a replica".to_owned();
+        async { Err(AdminError::Refused { url: "u".to_owned(), status: 409, detail }) }.boxed()
+    }
+}
+
+fn target() -> AdminTarget {
+    AdminTarget { pod_ip: "10.1.2.0".to_owned(), token: ManagementToken(String::new()) }
+}
+
+fn restart(grant: Option<GrantCall>) -> Step {
+    let (pod, uid) = ("demo-0".to_owned(), "uid-of-pod-0".to_owned());
+    Step::Restart { broker: BrokerId(0), pod, uid, reason: RestartReason::ConfigChanged, grant }
+}
+
+/// What came of the step, and the body of each request to the API server.
+async fn taken(step: Step) -> (Result<Outcome, StepError>, Vec<Value>) {
+    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    let server = async move {
+        let mut bodies = Vec::new();
+        while let Some((request, send)) = handle.next_request().await {
+            let bytes = request.into_body().collect().await.unwrap().to_bytes();
+            bodies.push(serde_json::from_slice(&bytes).unwrap());
+            let answer = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+            send.send_response(Response::new(Body::from(answer.to_string().into_bytes())));
+        }
+        bodies
+    };
+    let work = async move {
+        let client = Client::new(service, "shop");
+        let executor = Executor { client: &client, admin: &Unwilling, namespace: "shop", instance: "test" };
+        executor.take(&step).await
+    };
+    futures::join!(Box::pin(work), server)
+}
+
+#[tokio::test]
+async fn only_the_pod_that_was_looked_at_is_deleted() {
+    let (outcome, requests) = taken(restart(None)).await;
+    assert_eq!(outcome.unwrap(), Outcome::Done);
+    assert_eq!(requests[0]["preconditions"]["uid"], "uid-of-pod-0");
+    assert_eq!(requests[0]["propagationPolicy"], "Background");
+}
+
+#[tokio::test]
+async fn what_the_brokers_refuse_is_waited_for_and_touches_nothing() {
+    let targets = [(BrokerId(0), target())].into();
+    let grant = GrantCall::new(BrokerId(0), targets, BrokerId(0), 100, "a reason".to_owned());
+    let directory = DirectoryId(uuid::Uuid::from_u128(1));
+    let add = VoterChange::Add { broker: BrokerId(1), directory, host: "demo-1".to_owned() };
+    for (step, expected) in [
+        (restart(Some(grant)), "broker 0 is not restarted yet: topic-0 would lack a replica".to_owned()),
+        (
+            Step::ChangeVoters { target: target(), change: add },
+            format!("could not give broker 1 a vote on its volume {directory} yet: not caught up"),
+        ),
+    ] {
+        let (outcome, requests) = taken(step).await;
+        assert_eq!((outcome.unwrap(), requests), (Outcome::Waits(expected), vec![]));
+    }
+}

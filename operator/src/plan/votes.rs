@@ -1,0 +1,58 @@
+//! Who votes, where that is not who should: a broker on a new volume is another voter than it was on the old one.
+//!
+//! 1. The vote on the volume that is gone is taken away first, as the quorum knows a broker only once.
+//! 2. Then the broker gets a vote on the volume it has, which the controller gives once it has caught up.
+//!
+//! Until then no other voter can be spared. So it begins only while every broker serves, and the broker itself has to
+//! say that it is on that volume; meanwhile nobody is evicted, and nobody but that broker is restarted. What only the
+//! controller can know, it checks itself.
+
+use protocol::types::{BrokerId, DirectoryId};
+
+use super::Step;
+use crate::admin::{BrokerState, ClusterView, VoterChange};
+use crate::brokers::Broker;
+use crate::crd::BrokerPhase;
+use crate::observe::Observed;
+use crate::validate::ValidatedCluster;
+
+/// One change at a time.
+pub(super) fn next(cluster: &ValidatedCluster, observed: &Observed, brokers: &[Broker]) -> Option<Step> {
+    let (controller, view) = observed.controller()?;
+    let all_serve = brokers.iter().all(|broker| broker.phase == BrokerPhase::Running);
+    if !all_serve || !view.grants.is_empty() {
+        return None;
+    }
+    let (id, change) = due(cluster, view, brokers)?;
+    let own = brokers.iter().find(|broker| broker.id == id)?.directory;
+    let target = observed.targets().remove(&controller)?;
+    (own == told_by(observed, id)).then_some(Step::ChangeVoters { target, change })
+}
+
+/// The volume that a broker itself says it runs on.
+fn told_by(observed: &Observed, id: BrokerId) -> Option<DirectoryId> {
+    let view = observed.brokers.get(&id)?.as_ref().ok()?;
+    view.directory_id.as_ref().filter(|_| view.state == BrokerState::Running)?.parse().ok()
+}
+
+/// The first that should vote on the volume it has, and does not.
+pub(super) fn missing(cluster: &ValidatedCluster, view: &ClusterView, brokers: &[Broker]) -> Option<BrokerId> {
+    due(cluster, view, brokers).map(|(id, _)| id)
+}
+
+fn due(cluster: &ValidatedCluster, view: &ClusterView, brokers: &[Broker]) -> Option<(BrokerId, VoterChange)> {
+    let mut controllers = brokers.iter().filter(|broker| cluster.controllers.contains(&broker.id));
+    let change = |broker: &Broker| {
+        let (id, own) = (broker.id, broker.directory.filter(|_| broker.formatted)?);
+        let Some(voter) = view.voters.iter().find(|voter| voter.id == id.0) else {
+            return Some((id, VoterChange::Add { broker: id, directory: own, host: cluster.names.pod_host(id) }));
+        };
+        let former = voter.directory_id.parse().ok()?;
+        (former != own).then_some((id, VoterChange::Remove { broker: id, directory: former }))
+    };
+    controllers.find_map(change)
+}
+
+#[cfg(test)]
+#[path = "votes_test.rs"]
+mod votes_test;
