@@ -1,6 +1,6 @@
 //! What an administrator asks of a cluster, on one connection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use kafka_protocol::messages::create_topics_request::{CreatableReplicaAssignment
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    AddRaftVoterRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest, MetadataRequest,
-    MetadataResponse, RemoveRaftVoterRequest, TopicName, add_raft_voter_request,
+    AddRaftVoterRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest,
+    FindCoordinatorRequest, MetadataRequest, MetadataResponse, RemoveRaftVoterRequest, TopicName,
+    add_raft_voter_request,
 };
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
@@ -20,6 +21,7 @@ use crate::connection::Connection;
 const CREATE_TOPICS_VERSION: i16 = 4;
 const DELETE_TOPICS_VERSION: i16 = 4;
 const DESCRIBE_QUORUM_VERSION: i16 = 2;
+const FIND_COORDINATOR_VERSION: i16 = 2;
 const METADATA_VERSION: i16 = 8;
 const RAFT_VOTER_VERSION: i16 = 0;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
@@ -70,6 +72,20 @@ impl Admin {
     /// Those that are not fenced.
     pub fn brokers(&mut self) -> Result<BTreeSet<i32>> {
         Ok(self.metadata(&[])?.brokers.iter().map(|broker| broker.node_id.0).collect())
+    }
+
+    /// What is told of where the brokers are.
+    pub fn racks(&mut self) -> Result<BTreeMap<i32, Option<String>>> {
+        let brokers = self.metadata(&[])?.brokers.into_iter();
+        Ok(brokers.map(|broker| (broker.node_id.0, broker.rack.map(|rack| rack.to_string()))).collect())
+    }
+
+    /// The broker that keeps the state of a group.
+    pub fn coordinator(&mut self, group: &str) -> Result<i32> {
+        let request = FindCoordinatorRequest::default().with_key(StrBytes::from_string(group.to_owned()));
+        let answer = self.connection.call(FIND_COORDINATOR_VERSION, &request)?;
+        refused("FindCoordinator", answer.error_code, answer.error_message.as_ref())?;
+        Ok(answer.node_id.0)
     }
 
     /// In the order of their numbers; none for a topic that is not there.

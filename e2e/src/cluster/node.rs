@@ -212,6 +212,14 @@ impl ContainerProcess {
         Ok(kibibytes << 10)
     }
 
+    /// In the file system that it sees at a path.
+    pub fn available_bytes(&self, path: &str) -> Result<u64> {
+        let stat = self.run("stat", &format!("--file-system --format=%a*%S /proc/{}/root{path}", self.pid))?;
+        let (blocks, block) = stat.trim().split_once('*').with_context(|| format!("stat says {stat:?}"))?;
+        let (blocks, block): (u64, u64) = (blocks.parse()?, block.parse()?);
+        Ok(blocks * block)
+    }
+
     fn run(&self, program: &str, arguments: &str) -> Result<String> {
         command::output(self.cluster.in_node(self.node, program)?.args(arguments.split_whitespace()))
     }

@@ -13,25 +13,44 @@ use super::load;
 use super::random::Random;
 use super::world::{EndAll, Load, Topic, Workload, World};
 
+pub const TOPICS: [&str; 2] = ["idempotent", "plain"];
+
 const WORKLOAD: Workload = Workload {
     topics: &[
-        Topic { name: "idempotent", delivery: Delivery::ExactlyOnce },
-        Topic { name: "plain", delivery: Delivery::AtLeastOnce },
+        Topic { name: TOPICS[0], delivery: Delivery::ExactlyOnce },
+        Topic { name: TOPICS[1], delivery: Delivery::AtLeastOnce },
     ],
     loads: &[Load::idempotent(0, "none"), Load::idempotent(0, "lz4"), Load::plain(1, "gzip", "all")],
     pause_max: Duration::from_millis(40),
 };
 
+/// What is seen of the load while it runs.
+#[derive(Debug)]
+pub struct Watch<'a>(&'a World);
+
+impl Watch<'_> {
+    /// Of a record for its acknowledgement, since this was asked before.
+    pub fn longest_wait(&self) -> Duration {
+        self.0.longest_wait()
+    }
+
+    /// Fails where something has happened that may not.
+    pub fn check(&self) -> Result<()> {
+        self.0.check()
+    }
+}
+
 /// Topics come into being with the brokers' defaults, which must be three partitions. No record may be refused while
 /// `disturb` does what it does, and none may be missing afterwards. Returns how many were acknowledged.
-pub fn under_checked_load(bootstrap: &str, seed: u64, disturb: impl FnOnce() -> Result<()>) -> Result<usize> {
-    let (world, random) = (Arc::new(World::new(WORKLOAD)), &mut Random(seed));
+pub fn under_checked_load(bootstrap: &str, seed: u64, disturb: impl FnOnce(&Watch<'_>) -> Result<()>) -> Result<usize> {
+    let world = Arc::new(World::new(WORKLOAD));
+    let mut random = Random(seed);
     load::create_topics(bootstrap, &world)?;
     thread::scope(|scope| {
         let _end_all = EndAll(&world);
-        let producers = load::start_producers(scope, bootstrap, &world, random);
-        load::start_readers(scope, bootstrap, &world, random);
-        let disturbed = disturb();
+        let producers = load::start_producers(scope, bootstrap, &world, &mut random);
+        load::start_readers(scope, bootstrap, &world, &mut random);
+        let disturbed = disturb(&Watch(&world));
         // What the producers saw tells more than what somebody waited for in vain.
         world.check()?;
         disturbed?;

@@ -36,6 +36,8 @@ fn config(bootstrap: &str) -> ClientConfig {
         .set("reconnect.backoff.max.ms", "50")
         .set("retry.backoff.ms", "5")
         .set("retry.backoff.max.ms", "50")
+        // A machine that is gone says nothing; without this a client waits a minute for it.
+        .set("socket.timeout.ms", "5000")
         .set_log_level(RDKafkaLogLevel::Emerg);
     config
 }
@@ -88,9 +90,11 @@ impl Recorder {
 }
 
 impl ProducerContext for Recorder {
-    type DeliveryOpaque = ();
+    /// When the record was sent.
+    type DeliveryOpaque = Box<Instant>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Instant>) {
+        self.world.acknowledged_after(sent.elapsed());
         self.world.expect(self.record(result));
     }
 }
@@ -137,7 +141,9 @@ fn produce(bootstrap: &str, world: &Arc<World>, load: &Load, number: u32, mut ra
 
 fn send(producer: &ThreadedProducer<Recorder>, world: &World, topic: usize, partition: i32, number: u32) -> Result<()> {
     let value = world.with(topic, partition, |history| history.send(number))?.value();
-    let mut record: BaseRecord<'_, (), [u8]> = BaseRecord::to(world.topic(topic)).partition(partition).payload(&value);
+    let now = Box::new(Instant::now());
+    let mut record: BaseRecord<'_, (), [u8], _> =
+        BaseRecord::with_opaque_to(world.topic(topic), now).partition(partition).payload(&value);
     while let Err((error, returned)) = producer.send(record) {
         if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
             return Err(error).with_context(|| format!("producer {number} cannot go on"));

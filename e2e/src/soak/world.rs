@@ -1,7 +1,7 @@
 //! What all threads of a run know: what is written where, what was seen of it, and whether it is over.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -63,13 +63,15 @@ pub(super) struct World {
     /// Readers end.
     over: AtomicBool,
     violations: Mutex<Vec<String>>,
+    /// The longest wait of a record for its acknowledgement, in microseconds.
+    longest_wait: AtomicU64,
 }
 
 impl World {
     pub(super) fn new(workload: Workload) -> Self {
         let histories = workload.topics.iter().map(|_| <[Mutex<History>; PARTITIONS]>::default()).collect();
         let (enough, over, violations) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
-        Self { workload, histories, enough, over, violations }
+        Self { workload, histories, enough, over, violations, longest_wait: AtomicU64::new(0) }
     }
 
     pub(super) fn topic(&self, topic: usize) -> &'static str {
@@ -108,6 +110,15 @@ impl World {
             sum += history.count();
         }
         Ok(sum)
+    }
+
+    pub(super) fn acknowledged_after(&self, wait: Duration) {
+        self.longest_wait.fetch_max(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Since it was asked for before.
+    pub(super) fn longest_wait(&self) -> Duration {
+        Duration::from_micros(self.longest_wait.swap(0, Ordering::Relaxed))
     }
 
     pub(super) fn send_no_more(&self) {

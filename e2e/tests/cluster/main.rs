@@ -7,11 +7,14 @@
 #![expect(clippy::print_stderr, reason = "what could not be undone is said where a person looks")]
 
 mod chart;
+mod groups;
 #[path = "../left_out/mod.rs"]
 mod left_out;
 mod manifests;
+mod retention;
 mod survival;
 mod three_brokers;
+mod trio;
 mod world;
 
 use std::process::ExitCode;
@@ -23,14 +26,16 @@ use world::{Needs, World};
 /// A behaviour, what it needs, and the test that holds it.
 type Case = (&'static str, Needs, fn(&World) -> anyhow::Result<()>);
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 9] = [
     ("chart_is_sound", Needs::AnyCluster, chart::is_sound),
     ("data_outlives_the_pod", Needs::AnyCluster, survival::data_outlives_the_pod),
     ("killed_broker_restarts_in_place_with_its_data", Needs::Nodes, survival::killed_broker_restarts_in_place),
     ("bad_manifest_names_the_field_and_changes_nothing", Needs::AnyCluster, manifests::bad_manifest_changes_nothing),
     ("volume_grows_under_a_running_broker", Needs::AnyCluster, survival::volume_grows_under_a_running_broker),
     ("three_brokers_come_from_eight_lines", Needs::Nodes, three_brokers::come_from_eight_lines),
-    ("three_brokers_lose_no_record", Needs::Nodes, three_brokers::lose_no_record),
+    ("three_brokers_lose_no_record", Needs::NodesAlone, three_brokers::lose_no_record),
+    ("groups_go_on_without_their_coordinator", Needs::NodesAlone, groups::go_on_without_their_coordinator),
+    ("retention_gives_the_space_back", Needs::Nodes, retention::gives_the_space_back),
 ];
 
 fn main() -> ExitCode {
@@ -38,7 +43,7 @@ fn main() -> ExitCode {
     let trials = CASES.map(|(name, needs, test)| {
         left_out::trial(name, world::left_out(needs), move || {
             let world = World::shared().map_err(Failed::from)?;
-            test(world).map_err(|error| Failed::from(format!("{error:#}")))
+            world.take_part(needs, test).map_err(|error| Failed::from(format!("{error:#}")))
         })
     });
     let conclusion = libtest_mimic::run(&arguments, trials.into());

@@ -1,46 +1,27 @@
 //! Three brokers on three nodes. Producers with acks=all write, and readers read, all the time: whatever happens around
 //! the brokers, no record fails and none is lost.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
-use e2e::cluster::addresses::NodeId;
+use e2e::admin::Admin;
 use e2e::command;
-use e2e::harness::{Kubernetes, OPERATOR_NAMESPACE, Pod};
-use e2e::soak::checked::under_checked_load;
-use serde_json::Value;
+use e2e::harness::{DEMO_MANIFEST, OPERATOR_NAMESPACE};
+use e2e::progress::Progress;
+use e2e::soak::checked::{TOPICS, Watch, under_checked_load};
 
-use crate::survival::{READY_AT_MOST, SELECTOR};
+use crate::survival::SELECTOR;
+use crate::trio::{MANIFEST, SETTLED_AT_MOST, Trio};
 use crate::world::World;
 
-const MANIFEST: &str = "\
-apiVersion: millrace.dev/v1alpha1
-kind: KafkaCluster
-metadata:
-  name: demo
-spec:
-  replicas: 3
-  storage:
-    size: 1Gi
-    deleteClaim: true
-  config:
-    num.partitions: 3
-  listeners:
-    - name: outside
-      port: 9094
-      type: nodeport
-";
 /// Any other would do.
 const SEED: u64 = 1;
-const SETTLED_AT_MOST: Duration = Duration::from_mins(3);
 
 pub(crate) fn come_from_eight_lines(world: &World) -> Result<()> {
-    let namespace = "e2e-three-brokers";
-    world.in_namespace(namespace, |kubernetes| {
-        kubernetes.apply(namespace, &e2e::harness::DEMO_MANIFEST.replace("replicas: 1", "replicas: 3"))?;
-        kubernetes.wait_ready(namespace, "demo", READY_AT_MOST)?;
-        let status = status(kubernetes, namespace)?;
+    let trio = Trio { world, namespace: "e2e-three-brokers" };
+    world.in_namespace(trio.namespace, |_| {
+        trio.start(&DEMO_MANIFEST.replace("replicas: 1", "replicas: 3"))?;
+        let status = trio.status()?;
         ensure!(status["readyReplicas"] == 3, "{status:#}");
         ensure!(status["controller"].is_u64(), "no controller is told: {status:#}");
         ensure!(status["voters"].as_array().is_some_and(|voters| voters.len() == 3), "not three voters: {status:#}");
@@ -54,141 +35,126 @@ pub(crate) fn come_from_eight_lines(world: &World) -> Result<()> {
 }
 
 pub(crate) fn lose_no_record(world: &World) -> Result<()> {
-    let namespace = "e2e-three-under-load";
-    world.in_namespace(namespace, |kubernetes| {
-        kubernetes.apply(namespace, MANIFEST)?;
-        kubernetes.wait_ready(namespace, "demo", READY_AT_MOST)?;
-        let trial = Trial { world, kubernetes, namespace };
-        under_checked_load(&trial.bootstrap()?, SEED, || {
-            trial.pod_deleted().context("while a pod was deleted")?;
-            trial.node_dies_and_returns().context("while a node was dead")?;
-            trial.node_drained().context("while a node was drained")?;
-            trial.options_changed().context("while the brokers were restarted for another option")?;
-            trial.operator_away().context("while the operator was away")?;
-            trial.api_server_away().context("while the API server was away")
-        })
-        .map(drop)
+    let trio = Trio { world, namespace: "e2e-three-under-load" };
+    world.in_namespace(trio.namespace, |_| {
+        trio.start(MANIFEST)?;
+        clients_are_told_the_zones(trio)?;
+        let trial = Trial { trio, progress: Progress::start() };
+        let acknowledged = under_checked_load(&trial.trio.bootstrap()?, SEED, |watch| {
+            for id in 0..3 {
+                trial.disturb(watch, &format!("pod {id} deleted"), || trial.pod_deleted(id))?;
+            }
+            trial.disturb(watch, "active controller's pod deleted", || trial.pod_deleted(trial.trio.controller()?))?;
+            trial.disturb(watch, "a node dead", || trial.node_dies_and_returns())?;
+            trial.disturb(watch, "a volume lost", || trial.volume_lost())?;
+            trial.disturb(watch, "a node drained", || trial.node_drained())?;
+            trial.disturb(watch, "brokers restarted for another option", || trial.options_changed())?;
+            trial.disturb(watch, "a broker killed, the operator away", || trial.operator_away())?;
+            trial.disturb(watch, "a broker killed, the API server away", || trial.api_server_away())
+        })?;
+        trial.progress.note(format_args!("{acknowledged} records acknowledged, none failed or lost"));
+        Ok(())
     })
 }
 
+/// The zone of its node reaches a broker as its rack.
+fn clients_are_told_the_zones(trio: Trio<'_>) -> Result<()> {
+    let mut zones = BTreeMap::new();
+    for id in 0..3 {
+        zones.insert(i32::from(id), Some(trio.node_of(id)?.zone()));
+    }
+    let racks = trio.ask(Admin::racks)?;
+    ensure!(racks == zones, "clients are told {racks:?} where the nodes are in {zones:?}");
+    Ok(())
+}
+
 struct Trial<'a> {
-    world: &'a World,
-    kubernetes: &'a Kubernetes,
-    namespace: &'a str,
+    trio: Trio<'a>,
+    progress: Progress,
 }
 
 impl Trial<'_> {
-    fn bootstrap(&self) -> Result<String> {
-        let status = status(self.kubernetes, self.namespace)?;
-        let addresses = status["bootstrap"][0]["addresses"].as_array().context("no addresses")?;
-        Ok(addresses.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","))
+    /// From one whole cluster to the next. Tells how long producers had to wait meanwhile.
+    fn disturb(&self, watch: &Watch<'_>, what: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let before = watch.longest_wait();
+        work().and_then(|()| self.trio.settle(&TOPICS)).with_context(|| what.to_owned())?;
+        watch.check().with_context(|| what.to_owned())?;
+        let (longest, before) = (watch.longest_wait().as_millis(), before.as_millis());
+        self.progress.note(format_args!("  {what}: a record waited {longest} ms at most ({before} ms undisturbed)"));
+        Ok(())
     }
 
-    fn pod_deleted(&self) -> Result<()> {
-        let before = self.pod(1)?;
-        self.kubernetes.kubectl(&format!("delete pod demo-1 --namespace {}", self.namespace))?;
-        self.wait_for_other_pod(1, &before)?;
-        self.settle()
+    fn pod_deleted(&self, id: u8) -> Result<()> {
+        let before = self.trio.pod(id)?;
+        self.trio.kubectl(&format!("delete pod demo-{id}"))?;
+        self.trio.wait_for_other_pod(id, &before)
     }
 
     fn node_dies_and_returns(&self) -> Result<()> {
-        let nodes = self.world.nodes()?;
-        let node = self.node_without_operator()?;
+        let nodes = self.trio.nodes()?;
+        let node = self.trio.node_without_operator()?;
         nodes.kill_node(node)?;
         nodes.wait_until_lost(node)?;
         let lost = format!("its node {node} does not answer");
         command::wait_for("the status to tell of the lost node", SETTLED_AT_MOST, || {
-            let message = self.kubernetes.ready_condition(self.namespace, "demo")?;
+            let message = self.trio.kubernetes().ready_condition(self.trio.namespace, "demo")?;
             Ok(message.filter(|(status, message)| status == "True" && message.contains(&lost)))
         })?;
-        nodes.return_node(node)?;
-        self.settle()
+        nodes.return_node(node)
+    }
+
+    /// The broker comes back with nothing, fetches everything, and votes as the new voter that it is.
+    fn volume_lost(&self) -> Result<()> {
+        let (before, former) = (self.trio.pod(2)?, self.trio.status()?["brokers"][2]["directoryId"].take());
+        self.trio.kubectl("delete pvc data-demo-2 --wait=false")?;
+        self.trio.kubectl("delete pod demo-2")?;
+        self.trio.wait_for_other_pod(2, &before)?;
+        command::wait_for("the broker to vote on its new volume", SETTLED_AT_MOST, || {
+            let status = self.trio.status()?;
+            let voters = status["voters"].as_array().into_iter().flatten();
+            let votes_on: Vec<_> = voters.filter(|voter| voter["id"] == 2).map(|voter| &voter["directoryId"]).collect();
+            let own = &status["brokers"][2]["directoryId"];
+            Ok((*own != former && votes_on == [own]).then_some(()))
+        })
     }
 
     /// The volume is on the node, so the pod waits for the node to be free for it again.
     fn node_drained(&self) -> Result<()> {
-        let (before, node) = (self.pod(0)?, self.node_of(0)?);
-        self.kubernetes.kubectl(&format!("drain {node} --pod-selector={SELECTOR} --timeout=120s"))?;
-        self.kubernetes.kubectl(&format!("uncordon {node}"))?;
-        self.wait_for_other_pod(0, &before)?;
-        self.settle()
+        let (before, node) = (self.trio.pod(0)?, self.trio.node_of(0)?);
+        self.trio.kubectl(&format!("drain {node} --pod-selector={SELECTOR} --timeout=120s"))?;
+        self.trio.kubectl(&format!("uncordon {node}"))?;
+        self.trio.wait_for_other_pod(0, &before)
     }
 
     fn options_changed(&self) -> Result<()> {
-        let before = [self.pod(0)?, self.pod(1)?, self.pod(2)?];
+        let before = [self.trio.pod(0)?, self.trio.pod(1)?, self.trio.pod(2)?];
         let changed = MANIFEST.replace("num.partitions: 3", "num.partitions: 3\n    log.retention.hours: 48");
-        self.kubernetes.apply(self.namespace, &changed)?;
-        for (id, before) in (0..).zip(&before) {
-            self.wait_for_other_pod(id, before)?;
-        }
-        self.settle()
+        self.trio.apply(&changed)?;
+        (0..).zip(&before).try_for_each(|(id, before)| self.trio.wait_for_other_pod(id, before))
     }
 
     /// A broker that dies meanwhile is started again by its node.
     fn operator_away(&self) -> Result<()> {
-        let scale = |count: u8| {
-            self.kubernetes.kubectl(&format!(
-                "scale deployment/millrace-operator --namespace {OPERATOR_NAMESPACE} --replicas {count}"
-            ))
+        let operator = |command: &str| {
+            let operator = format!("deployment/millrace-operator --namespace {OPERATOR_NAMESPACE}");
+            self.trio.kubernetes().kubectl(&format!("{command} {operator}"))
         };
-        scale(0)?;
-        let before = self.pod(1)?;
-        self.world.nodes()?.container(&before.container)?.kill()?;
-        let after = self
-            .kubernetes
-            .wait_for_pod(self.namespace, &selector(1), SETTLED_AT_MOST, |pod| pod.restarts == before.restarts + 1)?;
-        ensure!(after.uid == before.uid, "the pod was replaced instead of restarted in place");
-        scale(1)?;
-        self.settle()
+        operator("scale --replicas=0")?;
+        let before = self.trio.pod(1)?;
+        self.trio.nodes()?.container(&before.container)?.kill()?;
+        self.trio.wait_for_restart_in_place(1, &before)?;
+        operator("scale --replicas=1")?;
+        operator("rollout status --timeout=2m").map(drop)
     }
 
     fn api_server_away(&self) -> Result<()> {
-        let nodes = self.world.nodes()?;
-        let before = self.pod(2)?;
-        let process = nodes.container(&before.container)?;
+        let nodes = self.trio.nodes()?;
+        let before = self.trio.pod(2)?;
+        let (process, addresses) = (nodes.container(&before.container)?, self.trio.addresses()?);
         nodes.kill_api_server()?;
         process.kill()?;
+        self.trio.wait_until_serving(addresses[2], 2)?;
         nodes.start_api_server()?;
-        self.kubernetes
-            .wait_for_pod(self.namespace, &selector(2), SETTLED_AT_MOST, |pod| pod.restarts == before.restarts + 1)?;
-        self.settle()
+        self.trio.wait_for_restart_in_place(2, &before)
     }
-
-    /// Every broker serves and every replica has caught up.
-    fn settle(&self) -> Result<()> {
-        self.kubernetes.wait_ready(self.namespace, "demo", SETTLED_AT_MOST)
-    }
-
-    fn pod(&self, id: u8) -> Result<Pod> {
-        self.kubernetes.pod(self.namespace, &selector(id))
-    }
-
-    fn wait_for_other_pod(&self, id: u8, before: &Pod) -> Result<()> {
-        let other = |pod: &Pod| pod.uid != before.uid;
-        self.kubernetes.wait_for_pod(self.namespace, &selector(id), SETTLED_AT_MOST, other).map(drop)
-    }
-
-    fn node_of(&self, id: u8) -> Result<NodeId> {
-        node_of(&self.kubernetes.get(self.namespace, &format!("pod/demo-{id}"))?)
-    }
-
-    /// Of which the status is to tell.
-    fn node_without_operator(&self) -> Result<NodeId> {
-        let operators = self.kubernetes.get(OPERATOR_NAMESPACE, "pods")?;
-        let taken = node_of(&operators["items"][0])?;
-        self.world.nodes()?.nodes().find(|node| *node != taken).context("there is only one node")
-    }
-}
-
-fn node_of(pod: &Value) -> Result<NodeId> {
-    let name = pod["spec"]["nodeName"].as_str().context("the pod is on no node")?;
-    NodeId::named(name).with_context(|| format!("{name} is no node of the local cluster"))
-}
-
-fn selector(id: u8) -> String {
-    format!("{SELECTOR},apps.kubernetes.io/pod-index={id}")
-}
-
-fn status(kubernetes: &Kubernetes, namespace: &str) -> Result<Value> {
-    Ok(kubernetes.get(namespace, "kafkacluster/demo")?["status"].take())
 }

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use anyhow::{Context, Result};
 use e2e::cluster::{LocalCluster, Options, directory};
@@ -21,6 +21,8 @@ pub(crate) enum Needs {
     AnyCluster,
     /// The machines below Kubernetes, which only the local cluster gives.
     Nodes,
+    /// As `Nodes`, and nobody else there: nodes die, and the API server.
+    NodesAlone,
 }
 
 /// Why a test is left out, if it is.
@@ -28,7 +30,7 @@ pub(crate) fn left_out(needs: Needs) -> Option<&'static str> {
     if skip_is_set() {
         return Some("MILLRACE_E2E_SKIP_CLUSTER=1 leaves out all tests on a Kubernetes");
     }
-    (needs == Needs::Nodes && env::var_os(KUBECONFIG).is_some())
+    (needs != Needs::AnyCluster && env::var_os(KUBECONFIG).is_some())
         .then_some("it works on the nodes themselves, which the cluster of MILLRACE_E2E_KUBECONFIG does not give")
 }
 
@@ -47,6 +49,8 @@ enum Made {
 
 static WORLD: OnceLock<Result<World, String>> = OnceLock::new();
 static MADE: OnceLock<Made> = OnceLock::new();
+/// Written by whoever has to be alone.
+static PRESENT: RwLock<()> = RwLock::new(());
 
 impl World {
     pub(crate) fn shared() -> Result<&'static Self, String> {
@@ -55,6 +59,17 @@ impl World {
             Self::enter().map_err(|error| format!("{error:#}\n({SKIP}=1 leaves out all tests on a Kubernetes)"))
         });
         world.as_ref().map_err(Clone::clone)
+    }
+
+    /// Runs a test beside others, or alone.
+    pub(crate) fn take_part(&self, needs: Needs, test: fn(&Self) -> Result<()>) -> Result<()> {
+        if needs == Needs::NodesAlone {
+            let _alone = PRESENT.write().unwrap_or_else(PoisonError::into_inner);
+            test(self)
+        } else {
+            let _present = PRESENT.read().unwrap_or_else(PoisonError::into_inner);
+            test(self)
+        }
     }
 
     fn enter() -> Result<Self> {
