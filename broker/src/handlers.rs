@@ -260,97 +260,61 @@ impl Broker {
         Ok((api, Box::pin(self.dispatch(request)).await?))
     }
 
-    async fn dispatch(&self, mut request: Request<'_>) -> Result<Outcome, RequestError> {
+    async fn dispatch(&self, request: Request<'_>) -> Result<Outcome, RequestError> {
         match request.api.key() {
             ApiKey::Produce => self.produce(request).await,
             ApiKey::Fetch if request.context.listener.kind == ListenerKind::Controller => {
-                self.fetch_metadata(&mut request).await.and_then(|body| request.respond(&body))
+                request.answer(self, Self::fetch_metadata).await
             }
             ApiKey::Fetch => self.fetch(request).await,
-            ApiKey::ListOffsets => self.list_offsets(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::Metadata => self.metadata(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::ApiVersions => self.api_versions(&mut request).and_then(|body| request.respond(&body)),
-            ApiKey::CreateTopics => self.create_topics(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::InitProducerId => self.init_producer_id(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::FindCoordinator => {
-                self.find_coordinator(&mut request).await.and_then(|body| request.respond(&body))
-            }
-            ApiKey::JoinGroup => self.join_group(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::SyncGroup => self.sync_group(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::Heartbeat => self.heartbeat(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::LeaveGroup => self.leave_group(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::OffsetCommit => self.offset_commit(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::OffsetFetch => self.offset_fetch(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::OffsetDelete => self.offset_delete(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::DescribeGroups => self.describe_groups(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::ListGroups => self.list_groups(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::DeleteGroups => self.delete_groups(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::DescribeConfigs => self.describe_configs(&mut request).and_then(|body| request.respond(&body)),
-            ApiKey::AlterConfigs => self.alter_configs(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::IncrementalAlterConfigs => {
-                self.incremental_alter_configs(&mut request).await.and_then(|body| request.respond(&body))
-            }
-            ApiKey::ListConfigResources => {
-                self.list_config_resources(&mut request).and_then(|body| request.respond(&body))
-            }
-            ApiKey::DeleteTopics => self.delete_topics(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::CreatePartitions => {
-                self.create_partitions(&mut request).await.and_then(|body| request.respond(&body))
-            }
-            ApiKey::ElectLeaders => self.elect_leaders(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::AlterPartitionReassignments => {
-                self.alter_partition_reassignments(&mut request).await.and_then(|body| request.respond(&body))
-            }
-            ApiKey::ListPartitionReassignments => {
-                self.list_partition_reassignments(&mut request).and_then(|body| request.respond(&body))
-            }
-            ApiKey::Vote => self.vote(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::BeginQuorumEpoch => {
-                self.begin_quorum_epoch(&mut request).await.and_then(|body| request.respond(&body))
-            }
-            ApiKey::EndQuorumEpoch => self.end_quorum_epoch(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::FetchSnapshot => self.fetch_snapshot(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::AddRaftVoter => self.add_raft_voter(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::RemoveRaftVoter => {
-                self.remove_raft_voter(&mut request).await.and_then(|body| request.respond(&body))
-            }
-            ApiKey::UpdateRaftVoter => {
-                self.update_raft_voter(&mut request).await.and_then(|body| request.respond(&body))
-            }
-            ApiKey::DescribeQuorum => self.describe_quorum(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::AlterPartition => self.alter_partition(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::BrokerRegistration => {
-                self.broker_registration(&mut request).await.and_then(|body| request.respond(&body))
-            }
-            ApiKey::BrokerHeartbeat => {
-                self.broker_heartbeat(&mut request).await.and_then(|body| request.respond(&body))
-            }
-            ApiKey::UnregisterBroker => {
-                self.unregister_broker(&mut request).await.and_then(|body| request.respond(&body))
-            }
-            ApiKey::AllocateProducerIds => {
-                self.allocate_producer_ids(&mut request).await.and_then(|body| request.respond(&body))
-            }
-            ApiKey::ControllerRegistration => {
-                self.controller_registration(&mut request).await.and_then(|body| request.respond(&body))
-            }
-            ApiKey::UpdateFeatures => self.update_features(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::Envelope => self.envelope(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::DescribeCluster => self.describe_cluster(&mut request).and_then(|body| request.respond(&body)),
-            ApiKey::DescribeTopicPartitions => {
-                self.describe_topic_partitions(&mut request).and_then(|body| request.respond(&body))
-            }
-            ApiKey::DeleteRecords => self.delete_records(&mut request).await.and_then(|body| request.respond(&body)),
-            ApiKey::OffsetForLeaderEpoch => {
-                self.offset_for_leader_epoch(&mut request).and_then(|body| request.respond(&body))
-            }
-            ApiKey::DescribeLogDirs => {
-                self.describe_log_dirs(&mut request).await.and_then(|body| request.respond(&body))
-            }
-            ApiKey::AlterReplicaLogDirs => {
-                self.alter_replica_log_dirs(&mut request).and_then(|body| request.respond(&body))
-            }
-            ApiKey::DescribeProducers => self.describe_producers(&mut request).and_then(|body| request.respond(&body)),
+            ApiKey::ListOffsets => request.answer(self, Self::list_offsets).await,
+            ApiKey::Metadata => request.answer(self, Self::metadata).await,
+            ApiKey::ApiVersions => request.answer_at_once(self, Self::api_versions),
+            ApiKey::CreateTopics => request.answer(self, Self::create_topics).await,
+            ApiKey::InitProducerId => request.answer(self, Self::init_producer_id).await,
+            ApiKey::FindCoordinator => request.answer(self, Self::find_coordinator).await,
+            ApiKey::JoinGroup => request.answer(self, Self::join_group).await,
+            ApiKey::SyncGroup => request.answer(self, Self::sync_group).await,
+            ApiKey::Heartbeat => request.answer(self, Self::heartbeat).await,
+            ApiKey::LeaveGroup => request.answer(self, Self::leave_group).await,
+            ApiKey::OffsetCommit => request.answer(self, Self::offset_commit).await,
+            ApiKey::OffsetFetch => request.answer(self, Self::offset_fetch).await,
+            ApiKey::OffsetDelete => request.answer(self, Self::offset_delete).await,
+            ApiKey::DescribeGroups => request.answer(self, Self::describe_groups).await,
+            ApiKey::ListGroups => request.answer(self, Self::list_groups).await,
+            ApiKey::DeleteGroups => request.answer(self, Self::delete_groups).await,
+            ApiKey::DescribeConfigs => request.answer_at_once(self, Self::describe_configs),
+            ApiKey::AlterConfigs => request.answer(self, Self::alter_configs).await,
+            ApiKey::IncrementalAlterConfigs => request.answer(self, Self::incremental_alter_configs).await,
+            ApiKey::ListConfigResources => request.answer_at_once(self, Self::list_config_resources),
+            ApiKey::DeleteTopics => request.answer(self, Self::delete_topics).await,
+            ApiKey::CreatePartitions => request.answer(self, Self::create_partitions).await,
+            ApiKey::ElectLeaders => request.answer(self, Self::elect_leaders).await,
+            ApiKey::AlterPartitionReassignments => request.answer(self, Self::alter_partition_reassignments).await,
+            ApiKey::ListPartitionReassignments => request.answer_at_once(self, Self::list_partition_reassignments),
+            ApiKey::Vote => request.answer(self, Self::vote).await,
+            ApiKey::BeginQuorumEpoch => request.answer(self, Self::begin_quorum_epoch).await,
+            ApiKey::EndQuorumEpoch => request.answer(self, Self::end_quorum_epoch).await,
+            ApiKey::FetchSnapshot => request.answer(self, Self::fetch_snapshot).await,
+            ApiKey::AddRaftVoter => request.answer(self, Self::add_raft_voter).await,
+            ApiKey::RemoveRaftVoter => request.answer(self, Self::remove_raft_voter).await,
+            ApiKey::UpdateRaftVoter => request.answer(self, Self::update_raft_voter).await,
+            ApiKey::DescribeQuorum => request.answer(self, Self::describe_quorum).await,
+            ApiKey::AlterPartition => request.answer(self, Self::alter_partition).await,
+            ApiKey::BrokerRegistration => request.answer(self, Self::broker_registration).await,
+            ApiKey::BrokerHeartbeat => request.answer(self, Self::broker_heartbeat).await,
+            ApiKey::UnregisterBroker => request.answer(self, Self::unregister_broker).await,
+            ApiKey::AllocateProducerIds => request.answer(self, Self::allocate_producer_ids).await,
+            ApiKey::ControllerRegistration => request.answer(self, Self::controller_registration).await,
+            ApiKey::UpdateFeatures => request.answer(self, Self::update_features).await,
+            ApiKey::Envelope => request.answer(self, Self::envelope).await,
+            ApiKey::DescribeCluster => request.answer_at_once(self, Self::describe_cluster),
+            ApiKey::DescribeTopicPartitions => request.answer_at_once(self, Self::describe_topic_partitions),
+            ApiKey::DeleteRecords => request.answer(self, Self::delete_records).await,
+            ApiKey::OffsetForLeaderEpoch => request.answer_at_once(self, Self::offset_for_leader_epoch),
+            ApiKey::DescribeLogDirs => request.answer(self, Self::describe_log_dirs).await,
+            ApiKey::AlterReplicaLogDirs => request.answer_at_once(self, Self::alter_replica_log_dirs),
+            ApiKey::DescribeProducers => request.answer_at_once(self, Self::describe_producers),
             _ => Err(RequestError::NoHandler(request.api.name)),
         }
     }
@@ -385,6 +349,24 @@ impl<'a> Request<'a> {
 }
 
 impl Request<'_> {
+    async fn answer<T: Encodable>(
+        mut self,
+        broker: &Broker,
+        handle: impl AsyncFnOnce(&Broker, &mut Self) -> Result<T, RequestError>,
+    ) -> Result<Outcome, RequestError> {
+        let body = handle(broker, &mut self).await?;
+        self.respond(&body)
+    }
+
+    fn answer_at_once<T: Encodable>(
+        mut self,
+        broker: &Broker,
+        handle: impl FnOnce(&Broker, &mut Self) -> Result<T, RequestError>,
+    ) -> Result<Outcome, RequestError> {
+        let body = handle(broker, &mut self)?;
+        self.respond(&body)
+    }
+
     fn decode<T: Decodable>(&mut self) -> Result<T, RequestError> {
         T::decode(&mut self.body, self.version).map_err(|error| RequestError::Decode {
             api: self.api.name,

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::alter_partition::{self, AlterPartition, AlteredPartitions};
 use super::brokers::{self, BrokerEpochError};
-use super::command::{Command, Reply, RestartWish};
+use super::command::{Command, Reply, RestartWish, TopicResults};
+use super::configs::{AlterConfigResults, ConfigChange};
 use super::decommission::{self, Decommission, DecommissionError, decommission_progress};
 use super::discards;
 use super::grants::{self, GrantError, GrantStatus, Grants};
@@ -73,75 +74,59 @@ impl Decider {
     pub(super) fn decide(&mut self, group: &mut Group, command: Command, now: Duration) {
         match command {
             Command::CreateTopics { specs, validate_only, reply } => {
-                let mut left = topics::PARTITIONS_MAX;
-                let create = |spec| self.create_topic(group, spec, validate_only, &mut left);
-                let results = specs.into_iter().map(create).collect();
-                group.answer(reply, Ok(results));
+                self.create_topics(group, specs, validate_only, reply);
             }
             Command::AlterConfigs { changes, validate_only, reply } => {
-                let ControllerContext { id, file_values, .. } = &self.context;
-                let (mut records, results) = configs::alter_configs(&group.image, file_values, &changes);
-                records.extend(min_insync_replicas::follow(&group.image, &records, *id, file_values));
-                group.answer_after(reply, unless(validate_only, (records, results)));
+                group.answer_after(reply, unless(validate_only, self.alter_configs(&group.image, &changes)));
             }
             Command::DeleteTopics { topics, reply } => {
-                let decided = topic_deletion::delete_topics(&group.image, &topics);
-                group.answer_after(reply, decided);
+                group.answer_after(reply, topic_deletion::delete_topics(&group.image, &topics));
             }
             Command::CreatePartitions { specs, validate_only, reply } => {
                 let decided = partitions::create_partitions(&group.image, &specs, random_start());
                 group.answer_after(reply, unless(validate_only, decided));
             }
             Command::ElectLeaders { election, wanted, reply } => {
-                let decided = elections::elect_leaders(&self.policy(&group.image), election, wanted);
-                group.answer_after(reply, decided);
+                group.answer_after(reply, elections::elect_leaders(&self.policy(&group.image), election, wanted));
             }
             Command::AlterReassignments { wanted, factor_change, reply } => {
-                let decided = reassignments::alter_reassignments(&self.policy(&group.image), wanted, factor_change);
-                group.answer_after(reply, decided);
+                let policy = self.policy(&group.image);
+                group.answer_after(reply, reassignments::alter_reassignments(&policy, wanted, factor_change));
             }
             Command::UpdateFeatures { updates, validate_only, reply } => {
-                let decided = features::update_features(&group.image, &updates);
-                group.answer_after(reply, unless(validate_only, decided));
+                group.answer_after(reply, unless(validate_only, features::update_features(&group.image, &updates)));
             }
             Command::AllocateProducerIds { broker, epoch, reply } => {
                 let allocated = producer_ids::allocate(&group.image, broker, epoch);
-                let allocated = allocated.map(|(record, block)| (vec![record], block));
-                group.answer_after(reply, fallible(allocated));
+                group.answer_after(reply, fallible(allocated.map(|(record, block)| (vec![record], block))));
             }
             Command::AlterPartition { request, reply } => self.alter_partition(group, &request, reply),
             Command::RegisterBroker { registration, reply } => self.register_broker(group, registration, reply, now),
             Command::RegisterController { record, reply } => {
-                let records = if is_news(&group.image, &record) { vec![record] } else { Vec::new() };
-                let records = records.into_iter().map(MetadataRecord::RegisterController).collect();
-                group.answer_after(reply, (records, ()));
+                let record = is_news(&group.image, &record).then_some(MetadataRecord::RegisterController(record));
+                group.answer_after(reply, (record.into_iter().collect(), ()));
             }
             Command::UnregisterBroker { broker, reply } => self.unregister_broker(group, broker, reply),
             Command::Heartbeat { heartbeat, reply } => self.heartbeat(group, heartbeat, reply, now),
             Command::ConnectionLost { broker, epoch } => self.ask_for_probe(&group.image, broker, epoch, now),
             Command::Probed { broker, epoch, outcome } => self.probed(group, (broker, epoch), outcome, now),
             Command::FenceHint { broker, epoch, reply } => {
-                let result = self.fence_hint(&group.image, broker, epoch, now);
-                group.answer(reply, Ok(result));
+                group.answer(reply, Ok(self.fence_hint(&group.image, broker, epoch, now)));
             }
             Command::GrantRestart { wish, reply } => self.grant_restart(group, &wish, reply, now),
             Command::RestartGrant { broker, voters_caught_up, reply } => {
                 let status = self.grants.status(&self.policy(&group.image), broker, &voters_caught_up, now);
                 group.answer(reply, Ok(status));
             }
-            Command::CancelGrant { broker, reply } => {
-                let ended = self.grants.end(broker);
-                group.answer(reply, Ok(ended));
-            }
+            Command::CancelGrant { broker, reply } => group.answer(reply, Ok(self.grants.end(broker))),
             Command::Decommission { broker, reply } => self.decommission(group, broker, reply),
             Command::CancelDecommission { broker, reply } => {
-                let cancelled = decommission::cancel(&self.policy(&group.image), broker);
-                group.answer_after(reply, fallible(cancelled.map(|records| (records, ()))));
+                group.answer_after(reply, done(decommission::cancel(&self.policy(&group.image), broker)));
             }
             Command::Discard { broker, directory, reply } => {
                 let discarded = discards::discard(&self.policy(&group.image), broker, directory);
                 info!(%broker, %directory, refused = discarded.is_err(), "a volume is to be discarded");
-                group.answer_after(reply, fallible(discarded.map(|records| (records, ()))));
+                group.answer_after(reply, done(discarded));
             }
         }
     }
@@ -174,7 +159,7 @@ impl Decider {
             self.sessions.end(broker);
             self.grants.end(broker);
         }
-        group.answer_after(reply, fallible(records.map(|records| (records, ()))));
+        group.answer_after(reply, done(records));
     }
 
     fn grant_restart(
@@ -208,6 +193,20 @@ impl Decider {
             }
         };
         group.answer(reply, begun);
+    }
+
+    fn alter_configs(&self, image: &Image, changes: &[ConfigChange]) -> (Vec<MetadataRecord>, AlterConfigResults) {
+        let ControllerContext { id, file_values, .. } = &self.context;
+        let (mut records, results) = configs::alter_configs(image, file_values, changes);
+        records.extend(min_insync_replicas::follow(image, &records, *id, file_values));
+        (records, results)
+    }
+
+    fn create_topics(&self, group: &mut Group, specs: Vec<TopicSpec>, validate_only: bool, reply: Reply<TopicResults>) {
+        let mut left = topics::PARTITIONS_MAX;
+        let create = |spec| self.create_topic(group, spec, validate_only, &mut left);
+        let results = specs.into_iter().map(create).collect();
+        group.answer(reply, Ok(results));
     }
 
     fn create_topic(
@@ -258,4 +257,8 @@ pub(super) fn fallible<T, E>(decided: Result<(Vec<MetadataRecord>, T), E>) -> (V
         Ok((records, result)) => (records, Ok(result)),
         Err(error) => (Vec::new(), Err(error)),
     }
+}
+
+fn done<E>(decided: Result<Vec<MetadataRecord>, E>) -> (Vec<MetadataRecord>, Result<(), E>) {
+    fallible(decided.map(|records| (records, ())))
 }
