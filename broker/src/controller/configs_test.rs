@@ -104,6 +104,11 @@ fn refusals_name_the_reason() {
         (topic("t"), ("min.compaction.lag.ms", set(&i64::MAX.to_string())), ""),
         (topic("t"), ("max.compaction.lag.ms", set("1")), ""),
         (topic("t"), ("leader.replication.throttled.replicas", set(&long)), "40000 bytes, at most 32767"),
+        (
+            topic("t"),
+            ("follower.replication.throttled.replicas", set("0:1,1")),
+            "\"1\" is not `partition:broker` or `*`",
+        ),
         (topic("u"), retention("1"), "the topic \"u\" does not exist"),
         (topic("u"), retention("x"), "not a 64-bit integer"),
         (topic("a b"), retention("1"), "\"a b\" is not legal"),

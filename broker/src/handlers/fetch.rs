@@ -18,6 +18,7 @@ use super::fetch_response::{FetchedPartition, FetchedTopic};
 use super::leader_hints::LeaderHints;
 use super::topics::known_epoch;
 use super::{Broker, Outcome, Request, RequestError, fetch_response, topics};
+use crate::clock;
 use crate::metadata::TopicImage;
 use crate::replica::{FetchError, FetchPosition, FollowerFetch, FollowerRead, Partition, ServedBy, Waiter};
 
@@ -188,12 +189,19 @@ impl Broker {
                 let read = FetchedPartition::read(index, high_watermark, log_start, None, &partition.metrics);
                 return FetchedPartition { preferred: Some(nearer), ..read };
             }
+            let throttle = self.replicas.leader_throttle();
+            if readable.is_throttled && throttle.resumes_at(clock::monotonic()).is_some() {
+                return FetchedPartition::read(index, high_watermark, log_start, None, &partition.metrics);
+            }
             let resolved = resolve(readable.located, first).await;
             if let Err(error) = partition.check_in_service() {
                 return FetchedPartition::failed(index, error.code());
             }
             match resolved {
                 Ok(records) => {
+                    if let Some(slice) = records.as_ref().filter(|_| readable.is_throttled) {
+                        throttle.taken(slice.length.into(), clock::monotonic());
+                    }
                     return FetchedPartition::read(index, high_watermark, log_start, records, &partition.metrics);
                 }
                 // Compaction can leave nothing between an offset and its segment's end.

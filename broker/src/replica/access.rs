@@ -145,6 +145,8 @@ pub(crate) struct Readable {
     /// Up to where there is something to read for this reader.
     pub(crate) end: LogPosition,
     pub(crate) log_start: Offset,
+    /// Only as far as the leader's throttle lets it.
+    pub(crate) is_throttled: bool,
 }
 
 /// What a follower's fetch finds.

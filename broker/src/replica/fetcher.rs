@@ -26,8 +26,8 @@ use crate::peer::{
     Connection, ControllerChannel, FetchOutcome, ReplicaAnswer, ReplicaFetch, ReplicaPosition, fetch_replicas,
 };
 
-/// Connections to one leader.
-const CONNECTIONS: usize = 2;
+/// Connections to one leader, at least: what becomes ready while the others wait for news is not to wait with them.
+const CONNECTIONS_MIN: usize = 2;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether this process is registered.
 const REGISTRATION_INTERVAL: Duration = Duration::from_millis(50);
@@ -38,6 +38,8 @@ type Key = (TopicId, PartitionId);
 #[derive(Debug, Clone)]
 pub(crate) struct FetcherConfig {
     pub(crate) inter_broker_listener: String,
+    /// To each leader: `num.replica.fetchers`
+    pub(crate) connections: usize,
     pub(crate) wait_max: Duration,
     pub(crate) bytes_min: i32,
     pub(crate) response_bytes_max: i32,
@@ -54,6 +56,9 @@ impl FetcherConfig {
         let milliseconds = |name| Duration::from_millis(u64::try_from(values.get_int(name)).unwrap_or_default());
         Self {
             inter_broker_listener: config.inter_broker_listener.clone(),
+            connections: usize::try_from(values.get_int("num.replica.fetchers"))
+                .unwrap_or_default()
+                .max(CONNECTIONS_MIN),
             wait_max: milliseconds("replica.fetch.wait.max.ms"),
             bytes_min: values.get_int("replica.fetch.min.bytes"),
             response_bytes_max: values.get_int("replica.fetch.response.max.bytes"),
@@ -158,7 +163,7 @@ async fn follow_all(context: &Arc<Context>) {
         for leader in leaders {
             running.entry(leader).or_insert_with(|| {
                 let asked = Arc::new(Mutex::new(Asked::default()));
-                (0..CONNECTIONS).map(|_| follow(context.clone(), leader, asked.clone())).collect()
+                (0..context.config.connections).map(|_| follow(context.clone(), leader, asked.clone())).collect()
             });
         }
         if changes.changed().await.is_err() {

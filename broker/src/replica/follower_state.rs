@@ -17,6 +17,8 @@ pub(crate) struct FollowerState {
     /// `None`: nobody leads.
     pub(crate) leader: Option<BrokerId>,
     pub(crate) epoch: LeaderEpoch,
+    /// As the metadata has it: producers wait for this replica.
+    pub(crate) is_in_sync: bool,
     /// As it was last told.
     pub(crate) leader_high_watermark: Offset,
     /// No fetch before that.
@@ -82,7 +84,8 @@ impl LeaderAnswer {
 impl FollowerState {
     pub(crate) fn new(leader: Option<BrokerId>, epoch: LeaderEpoch) -> Self {
         let leader_high_watermark = Offset(0);
-        Self { leader, epoch, leader_high_watermark, paused_until: Duration::ZERO, failures: 0 }
+        let paused_until = Duration::ZERO;
+        Self { leader, epoch, is_in_sync: false, leader_high_watermark, paused_until, failures: 0 }
     }
 
     pub(crate) fn is_paused(&self, now: Duration) -> bool {

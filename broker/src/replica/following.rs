@@ -10,7 +10,7 @@ use storage::{AppendError, FetchedBatches, Log, ReplicateError, TruncateError, U
 use tracing::{info, warn};
 
 use super::access::AccessError;
-use super::follower_state::{LeaderAnswer, LocalLog, Step};
+use super::follower_state::{FollowerState, LeaderAnswer, LocalLog, Step};
 use super::partition::{Partition, Role, State};
 use crate::clock;
 
@@ -98,6 +98,11 @@ impl Partition {
         if self.shared.space.is_exhausted() {
             return Planned::Later(now.saturating_add(FULL_PAUSE));
         }
+        if self.is_throttled(follower)
+            && let Some(at) = self.shared.throttles.follower.resumes_at(now)
+        {
+            return Planned::Later(at);
+        }
         Planned::Fetch(FetchPlan {
             epoch: follower.epoch,
             offset: log.log_end().offset,
@@ -105,6 +110,10 @@ impl Partition {
             log_start: log.log_start(),
             high_watermark: log.high_watermark().offset,
         })
+    }
+
+    fn is_throttled(&self, follower: &FollowerState) -> bool {
+        !follower.is_in_sync && self.settings().throttled_followers.contains(self.name.partition)
     }
 
     /// An answer to a fetch that is not the next one any more is of no use.
@@ -132,6 +141,9 @@ impl Partition {
         }
         let appended = appended?;
         follower.heard(answered.high_watermark);
+        if self.is_throttled(follower) {
+            self.shared.throttles.follower.taken(fetched.length() as u64, clock::monotonic());
+        }
         let sync_due = appended.is_some_and(|appended| log.sync_due(&appended).is_some());
         let committed = self.follow_positions(log, answered.high_watermark, answered.log_start);
         drop(state);

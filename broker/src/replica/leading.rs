@@ -36,7 +36,10 @@ impl Partition {
                 leading.follow(partition);
                 false
             }
-            Role::Follower(following) if leader == following.leader && epoch == following.epoch => return Ok(()),
+            Role::Follower(following) if leader == following.leader && epoch == following.epoch => {
+                following.is_in_sync = partition.isr.contains(&local);
+                return Ok(());
+            }
             Role::Unknown | Role::Leader(_) | Role::Follower(_) => true,
         };
         if is_new && leader == Some(local) {
@@ -44,7 +47,9 @@ impl Partition {
             *role = Role::Leader(LeaderState::new(partition, local, log.log_end().offset, clock::monotonic()));
             log.begin_epoch(epoch);
         } else if is_new {
-            *role = Role::Follower(FollowerState::new(leader, epoch));
+            let mut following = FollowerState::new(leader, epoch);
+            following.is_in_sync = partition.isr.contains(&local);
+            *role = Role::Follower(following);
         }
         let review = self.review(&mut state);
         let sync_due = state.log.replicated_end().is_none();
@@ -191,6 +196,7 @@ impl Partition {
             high_watermark: high_watermark.offset,
             end: high_watermark,
             log_start: state.log.log_start(),
+            is_throttled: false,
         })
     }
 
@@ -225,7 +231,8 @@ impl Partition {
         let log_start = state.log.log_start();
         drop(state);
         self.carry_out(review);
-        Ok(FollowerRead::Readable(Readable { located, high_watermark, end, log_start }))
+        let is_throttled = !is_in_sync && self.settings().throttled_leaders.contains(self.name.partition);
+        Ok(FollowerRead::Readable(Readable { located, high_watermark, end, log_start, is_throttled }))
     }
 
     /// Moves the log start, and lets go of the segments before it. Returns where the log begins now.

@@ -23,6 +23,7 @@ use super::partition::{Offline, Partition};
 use super::settings::TopicSettings;
 use super::shared::Shared;
 use super::space::DiskSpace;
+use super::throttle::Throttle;
 use super::topic_registry::TopicRegistry;
 use super::waiters::Waiters;
 use crate::clock::{self, AgeClock};
@@ -48,7 +49,7 @@ pub(crate) struct IsrCounts {
 
 pub(super) type Partitions = HashMap<(TopicId, PartitionId), Arc<Partition>>;
 
-/// Changed by one thread at a time, the controller's; read by all without a lock.
+/// Changed by one thread at a time, the one that follows the metadata; read by all without a lock.
 #[derive(Debug)]
 pub(crate) struct ReplicaManager {
     pub(super) broker_id: BrokerId,
@@ -146,6 +147,11 @@ impl ReplicaManager {
         &self.shared.space
     }
 
+    /// Of what others fetch from here.
+    pub(crate) fn leader_throttle(&self) -> &Throttle {
+        &self.shared.throttles.leader
+    }
+
     pub(super) fn look_at_space(&self) {
         self.shared.space.look(&self.directory);
     }
@@ -168,7 +174,7 @@ impl ReplicaManager {
 
     /// What holds for a topic of this name.
     pub(crate) fn settings(&self, image: &Image, topic: &str) -> TopicSettings {
-        TopicSettings::of(image, topic, &self.broker_values())
+        TopicSettings::of(image, topic, self.broker_id, &self.broker_values())
     }
 
     pub(super) fn follow_broker_values(&self, image: &Image) {
@@ -176,6 +182,9 @@ impl ReplicaManager {
         for error in errors {
             warn!(%error, "a stored option is not in force");
         }
+        let throttles = &self.shared.throttles;
+        throttles.leader.set_rate(values.get_long("leader.replication.throttled.rate"));
+        throttles.follower.set_rate(values.get_long("follower.replication.throttled.rate"));
         self.broker_values.store(Arc::new(values));
     }
 

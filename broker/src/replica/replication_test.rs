@@ -22,6 +22,7 @@ use super::following::{Answered, FetchPlan, Next, Planned, Shortening};
 use super::leader_state::{ActiveBrokers, FollowerFetch, ProposalOutcome};
 use super::partition::Partition;
 use super::testing;
+use super::throttle::ThrottledPartitions;
 use super::{AccessError, TopicSettings};
 use crate::clock;
 use crate::metadata::testing::{cluster, volume};
@@ -56,7 +57,7 @@ fn replica(flush_messages: i64) -> Arc<Partition> {
     let disk = testing::formatted();
     let pool = FilePool::new(disk, PoolLimits::default());
     let values = protocol::config::Values::defaults(protocol::config::Scope::Broker);
-    let mut settings = TopicSettings::of(&cluster(2), "t", &values);
+    let mut settings = TopicSettings::of(&cluster(2), "t", BrokerId(0), &values);
     settings.min_insync_replicas = 2;
     settings.log = LogConfig { flush_messages, ..settings.log };
     let topic = TopicId::default();
@@ -297,4 +298,45 @@ fn a_log_that_begins_within_a_batch_is_replicated_whole() {
     let found = pair.0.each_ref().map(|partition| partition.with_log(positions).unwrap());
     assert_eq!(found, [(Offset(2), Offset(3)); 2]);
     assert_eq!(pair.contents()[0], pair.contents()[1]);
+}
+
+#[test]
+fn a_throttle_holds_back_who_is_not_in_sync_and_nobody_else() {
+    let pair = Pair::new();
+    for partition in &pair.0 {
+        let settings = TopicSettings::clone(&partition.settings());
+        let (throttled_leaders, throttled_followers) = (ThrottledPartitions::All, ThrottledPartitions::All);
+        partition.set_settings(TopicSettings { throttled_leaders, throttled_followers, ..settings }).unwrap();
+    }
+    let throttle = &pair.0[1].shared.throttles.follower;
+    throttle.set_rate(1);
+    pair.write(0, "a").unwrap();
+    pair.replicate(0);
+    assert!(pair.plan(0).is_some(), "producers wait for it");
+    pair.follow(&metadata(0, 0, 1, &[0]));
+    assert!(pair.plan(0).is_some(), "nothing was taken that counts");
+    throttle.taken(1 << 20, clock::monotonic());
+    assert!(pair.plan(0).is_none());
+    throttle.set_rate(i64::MAX);
+    let plan = pair.plan(0).unwrap();
+    let fetch = FollowerFetch {
+        broker: BrokerId(1),
+        broker_epoch: BrokerEpoch(101),
+        directory: Some(volume(1)),
+        offset: plan.offset,
+        log_start: plan.log_start,
+    };
+    let position = FetchPosition {
+        served_by: ServedBy::Leader,
+        offset: plan.offset,
+        leader_epoch: Some(plan.epoch),
+        bytes_max: 1,
+    };
+    let is_throttled = || match pair.0[0].fetch_as_follower(&fetch, position, plan.last_epoch).unwrap() {
+        FollowerRead::Readable(readable) => readable.is_throttled,
+        FollowerRead::Diverging(..) => panic!("the logs agree"),
+    };
+    assert!(is_throttled());
+    pair.follow(&metadata(0, 0, 2, &[0, 1]));
+    assert!(!is_throttled());
 }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use protocol::config::{self, Scope, Value, Values};
 use protocol::produce::{BatchRules, TimestampRule};
+use protocol::types::BrokerId;
 use storage::{CompactionRules, LogConfig, Retention};
 
+use super::throttle::ThrottledPartitions;
 use crate::metadata::{ConfigResource, Image};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -19,18 +21,23 @@ pub(crate) struct TopicSettings {
     /// Where `cleanup.policy` contains `compact`.
     pub(crate) compaction: Option<CompactionRules>,
     pub(crate) file_delete_delay: Duration,
+    /// What others fetch from here.
+    pub(super) throttled_leaders: ThrottledPartitions,
+    /// What is fetched from others.
+    pub(super) throttled_followers: ThrottledPartitions,
 }
 
 impl TopicSettings {
-    /// The topic's own options, and for the rest the broker's.
-    pub(crate) fn of(image: &Image, topic: &str, broker: &Values) -> Self {
+    /// The topic's own options, and for the rest those of broker `id`.
+    pub(crate) fn of(image: &Image, topic: &str, id: BrokerId, broker: &Values) -> Self {
         let topic = image.own_values(Scope::Topic, &ConfigResource::topic(topic));
-        Effective { topic: &topic, broker }.settings()
+        Effective { topic: &topic, id, broker }.settings()
     }
 }
 
 struct Effective<'a> {
     topic: &'a Values,
+    id: BrokerId,
     broker: &'a Values,
 }
 
@@ -62,7 +69,13 @@ impl Effective<'_> {
             file_delete_delay: Duration::from_millis(
                 u64::try_from(self.number("file.delete.delay.ms")).unwrap_or_default(),
             ),
+            throttled_leaders: self.throttled("leader.replication.throttled.replicas"),
+            throttled_followers: self.throttled("follower.replication.throttled.replicas"),
         }
+    }
+
+    fn throttled(&self, name: &'static str) -> ThrottledPartitions {
+        ThrottledPartitions::parse(self.topic.get_list(name), self.id)
     }
 
     fn deletes(&self) -> bool {

@@ -10,6 +10,7 @@ use super::followed::Followed;
 use super::leader_state::ActiveBrokers;
 use super::proposals::ProposalQueue;
 use super::space::DiskSpace;
+use super::throttle::Throttles;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -22,6 +23,7 @@ pub(crate) struct Shared {
     /// What leaders ask the controller for.
     pub(super) proposals: ProposalQueue,
     pub(super) followed: Followed,
+    pub(super) throttles: Throttles,
 }
 
 impl Shared {
@@ -33,6 +35,7 @@ impl Shared {
             lag_max,
             proposals: ProposalQueue::default(),
             followed: Followed::default(),
+            throttles: Throttles::default(),
         })
     }
 }

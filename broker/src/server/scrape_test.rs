@@ -2,7 +2,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use protocol::config::{Scope, Values};
-use protocol::types::{Offset, PartitionId, TopicId, TopicPartition};
+use protocol::types::{BrokerId, Offset, PartitionId, TopicId, TopicPartition};
 use storage::faulty::FaultyDisk;
 use storage::{Disk, FilePool, PoolLimits};
 use uuid::Uuid;
@@ -27,7 +27,7 @@ impl Collector for Partitions {
 }
 
 fn partitions() -> Vec<Arc<Partition>> {
-    let settings = TopicSettings::of(&Image::empty(), "t", &Values::defaults(Scope::Broker));
+    let settings = TopicSettings::of(&Image::empty(), "t", BrokerId(0), &Values::defaults(Scope::Broker));
     let shared = testing::shared();
     let of_topic = |topic: u32| {
         let (id, metrics) = (TopicId(Uuid::from_u128(u128::from(topic))), Arc::new(TopicMetrics::default()));

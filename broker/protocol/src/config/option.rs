@@ -14,11 +14,20 @@ pub struct ConfigOption {
     pub max: i64,
     /// Accepted words, of a list its elements; empty: any.
     pub choices: &'static [&'static str],
+    /// Of a list: what each element must be.
+    pub element: Option<Element>,
     pub dynamic: Dynamic,
     pub effect: Effect,
     /// Of a topic or group option: the broker options that give its value where it has none, first to last.
     pub synonyms: &'static [Synonym],
     pub doc: &'static str,
+}
+
+/// A rule for the elements of a list.
+#[derive(Debug, Clone, Copy)]
+pub struct Element {
+    pub expected: &'static str,
+    pub is_one: fn(&str) -> bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +167,7 @@ impl ConfigOption {
             }
             Kind::List => {
                 let elements = raw.split(',').map(str::trim).filter(|element| !element.is_empty());
-                elements.clone().try_for_each(|element| self.choose(element))?;
+                elements.clone().try_for_each(|element| self.choose(element).and(self.check_element(element)))?;
                 Ok(Value::List(elements.map(str::to_owned).collect()))
             }
         }
@@ -195,6 +204,15 @@ impl ConfigOption {
         Err(ConfigError::Choice { name: self.name, raw: word.to_owned(), choices: self.choices })
     }
 
+    fn check_element(&self, raw: &str) -> Result<(), ConfigError> {
+        match self.element {
+            Some(Element { expected, is_one }) if !is_one(raw) => {
+                Err(ConfigError::Type { name: self.name, raw: raw.to_owned(), expected })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn wrong_type(&self, raw: &str) -> ConfigError {
         ConfigError::Type { name: self.name, raw: raw.to_owned(), expected: self.kind.expected() }
     }
@@ -211,6 +229,11 @@ impl ConfigOption {
 
     pub(super) const fn one_of(mut self, choices: &'static [&'static str]) -> Self {
         self.choices = choices;
+        self
+    }
+
+    pub(super) const fn each(mut self, element: Element) -> Self {
+        self.element = Some(element);
         self
     }
 
@@ -296,6 +319,7 @@ const fn row(name: &'static str, kind: Kind, default: Option<&'static str>, doc:
         min: i64::MIN,
         max: i64::MAX,
         choices: &[],
+        element: None,
         dynamic: Dynamic::ReadOnly,
         effect: Effect::Active,
         synonyms: &[],

@@ -20,19 +20,17 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     long(
         "leader.replication.throttled.rate",
         NO_LIMIT,
-        "Bytes a second that this broker sends for throttled replicas.",
+        "Bytes a second that this broker sends for throttled replicas that are not in sync.",
     )
     .min(0)
-    .cluster_wide()
-    .ignored(),
+    .cluster_wide(),
     long(
         "follower.replication.throttled.rate",
         NO_LIMIT,
-        "Bytes a second that this broker fetches for throttled replicas.",
+        "Bytes a second that this broker fetches for throttled replicas that are not in sync.",
     )
     .min(0)
-    .cluster_wide()
-    .ignored(),
+    .cluster_wide(),
     long("replica.alter.log.dirs.io.max.bytes.per.second", NO_LIMIT, "Bytes a second for moves between directories.")
         .min(0)
         .cluster_wide()

@@ -50,16 +50,23 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     int("replica.fetch.min.bytes", "1", "Bytes that a leader collects before it answers a follower.").min(0),
     int("replica.fetch.backoff.ms", "1000", "Pause of a follower after an error.").min(0),
     int("replica.fetch.response.max.bytes", "10485760", "Bytes that a follower asks for in all.").min(0),
-    int("num.replica.fetchers", "1", "Connections to each leader for following.").min(1).cluster_wide().later(),
+    int("num.replica.fetchers", "1", "Connections to each leader for following. There are two at least.")
+        .min(1)
+        .restart(),
     unset(
         "num.replica.alter.log.dirs.threads",
         Kind::Int,
         "Threads that move replicas between directories, of which there is one.",
     )
     .ignored(),
-    long("replica.high.watermark.checkpoint.interval.ms", "5000", "How often the high watermarks are written down.")
-        .min(1)
-        .later(),
+    long(
+        "replica.high.watermark.checkpoint.interval.ms",
+        "5000",
+        "How often Kafka writes the high watermarks down. Here that is done with the recovery points, whenever logs \
+         have been synced.",
+    )
+    .min(1)
+    .ignored(),
     unset(
         "replica.selector.class",
         Kind::String,

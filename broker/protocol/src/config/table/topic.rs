@@ -1,11 +1,19 @@
 //! What can be set on one topic.
 
-use super::super::option::{ConfigOption, Synonym, bool, double, int, list, long, string};
+use super::super::option::{ConfigOption, Element, Synonym, bool, double, int, list, long, string};
 use super::same;
 
 const FOREVER: &str = "9223372036854775807";
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 3_600_000;
+
+const THROTTLED_REPLICA: Element =
+    Element { expected: "`partition:broker` or `*`", is_one: |replica| replica == "*" || is_pair(replica) };
+
+fn is_pair(replica: &str) -> bool {
+    let is_number = |digits: &str| digits.parse::<u32>().is_ok_and(|number| i32::try_from(number).is_ok());
+    replica.split_once(':').is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
+}
 
 pub(super) const OPTIONS: &[ConfigOption] = &[
     list(
@@ -62,13 +70,13 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "",
         "Replicas whose fetching is throttled: `partition:broker,…` or `*`.",
     )
-    .ignored(),
+    .each(THROTTLED_REPLICA),
     list(
         "leader.replication.throttled.replicas",
         "",
         "Replicas whose sending is throttled: `partition:broker,…` or `*`.",
     )
-    .ignored(),
+    .each(THROTTLED_REPLICA),
     int("index.interval.bytes", "4096", "Bytes of records between two entries of an index.")
         .min(0)
         .or_from(&[same("log.index.interval.bytes")]),
