@@ -26,6 +26,7 @@ mod partitions;
 mod placement;
 mod policy;
 mod producer_ids;
+mod publisher;
 mod quorum;
 mod quorum_state;
 mod reassignments;

@@ -6,6 +6,7 @@ mod controller_channel;
 mod error;
 mod forwarding;
 mod frames;
+mod log_dirs;
 mod membership;
 mod producer_ids;
 mod quorum;
@@ -18,6 +19,7 @@ pub(crate) use connection::{CLIENT_SOFTWARE, Connection, INCARNATION_TAG};
 pub(crate) use controller_channel::{ControllerChannel, ControllerRoute};
 pub(crate) use error::{PeerError, PeerFailure};
 pub(crate) use forwarding::ForwardError;
+pub(crate) use log_dirs::bytes_of_partitions;
 pub(crate) use membership::{
     Heartbeat, HeartbeatAnswer, NodeDescription, Refusal, register_broker, register_controller, send_heartbeat,
 };

@@ -31,6 +31,7 @@ mod simulation_test;
 mod space;
 #[cfg(test)]
 pub(crate) mod testing;
+mod throttle;
 mod topic_registry;
 mod waiters;
 

@@ -1,4 +1,4 @@
-//! The guard's table against the message schemas of Apache Kafka, as kafka-python's source archive holds them: the
+//! The guard's tables against the message schemas of Apache Kafka, as kafka-python's source archive holds them: the
 //! same fields in the same order with the same types, nulls and tags, in every version described.
 //!
 //! What the archive lacks is compared with kafka-protocol's codec alone, in `broker/fuzz`. Where the archive cannot be
@@ -15,13 +15,35 @@ use std::process::ExitCode;
 use e2e::kafka_python;
 use e2e::progress::{Progress, show_progress};
 use libtest_mimic::Arguments;
-use protocol::schema::{self, Kind, REQUESTS, Request, Versions};
+use protocol::schema::{self, Kind, REQUESTS, RESPONSES, Request, Response, Versions};
 use serde::Deserialize;
 
 use left_out::trial;
 
 /// Fewer would mean that the archive has changed its shape.
 const REQUESTS_COMPARED_MIN: usize = 48;
+const RESPONSES_COMPARED_MIN: usize = 10;
+
+/// A request or an answer to one, as it is described here.
+struct Described {
+    key: i16,
+    name: String,
+    versions: Versions,
+    flexible: Versions,
+    fields: &'static [schema::Field],
+}
+
+impl Described {
+    fn request(request: &'static Request) -> Self {
+        let Request { key, versions, flexible, fields } = *request;
+        Self { key: key as i16, name: format!("{key:?}"), versions, flexible, fields }
+    }
+
+    fn response(response: &'static Response) -> Self {
+        let Response { key, versions, flexible, fields } = *response;
+        Self { key: key as i16, name: format!("{key:?}"), versions, flexible, fields }
+    }
+}
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -134,18 +156,18 @@ fn read(path: &PathBuf) -> Message {
     serde_json::from_str(&json).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn compare(request: &Request, message: &Message) -> Vec<String> {
+fn compare(here: &Described, message: &Message) -> Vec<String> {
     let mut differences = Vec::new();
-    for version in request.versions.first..=request.versions.last {
-        let named = format!("{:?} version {version}", request.key);
+    for version in here.versions.first..=here.versions.last {
+        let named = format!("{} version {version}", here.name);
         if !versions(&message.valid_versions).contains(version) {
             differences.push(format!("{named}: Kafka has only {}", message.valid_versions));
             continue;
         }
-        if request.flexible.contains(version) != versions(&message.flexible_versions).contains(version) {
+        if here.flexible.contains(version) != versions(&message.flexible_versions).contains(version) {
             differences.push(format!("{named}: flexible are {}", message.flexible_versions));
         }
-        let (ours, theirs) = (described(request.fields, version), message.lines(&message.fields, version));
+        let (ours, theirs) = (described(here.fields, version), message.lines(&message.fields, version));
         if ours != theirs {
             differences.push(format!("{named}:\nhere {ours:#?}\nin Kafka {theirs:#?}"));
         }
@@ -153,19 +175,20 @@ fn compare(request: &Request, message: &Message) -> Vec<String> {
     differences
 }
 
-fn the_table_is_kafkas(directory: &PathBuf) {
+/// `of`: what the names of the files end with.
+fn the_table_is_kafkas(directory: &PathBuf, of: &str, table: impl Iterator<Item = Described>, compared_min: usize) {
     let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let requests = files.filter(|path| path.to_string_lossy().ends_with("Request.json"));
-    let messages: Vec<_> = requests.map(|path| read(&path)).collect();
+    let files = files.filter(|path| path.to_string_lossy().ends_with(of));
+    let messages: Vec<_> = files.map(|path| read(&path)).collect();
     let (mut compared, mut differences) = (0, Vec::new());
-    for request in REQUESTS {
-        if let Some(message) = messages.iter().find(|message| message.api_key == request.key as i16) {
+    for here in table {
+        if let Some(message) = messages.iter().find(|message| message.api_key == here.key) {
             compared += 1;
-            differences.extend(compare(request, message));
+            differences.extend(compare(&here, message));
         }
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
-    assert!(REQUESTS_COMPARED_MIN <= compared, "only {compared} requests were found in {}", directory.display());
+    assert!(compared_min <= compared, "only {compared} were found in {}", directory.display());
 }
 
 fn main() -> ExitCode {
@@ -173,9 +196,16 @@ fn main() -> ExitCode {
     let fetched = kafka_python::fetch(&Progress::start());
     let left_out = fetched.as_ref().err().map(|error| format!("kafka-python's archive cannot be had: {error:#}"));
     let schemas = fetched.unwrap_or_default().join("kafka/protocol/schemas/resources");
-    let trial = trial("the_table_is_kafkas", left_out, move || {
-        the_table_is_kafkas(&schemas);
+    let directory = schemas.clone();
+    let requests = trial("the_requests_are_kafkas", left_out.clone(), move || {
+        let table = REQUESTS.iter().map(|request| Described::request(request));
+        the_table_is_kafkas(&directory, "Request.json", table, REQUESTS_COMPARED_MIN);
         Ok(())
     });
-    libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit_code()
+    let responses = trial("the_answers_are_kafkas", left_out, move || {
+        let table = RESPONSES.iter().map(|response| Described::response(response));
+        the_table_is_kafkas(&schemas, "Response.json", table, RESPONSES_COMPARED_MIN);
+        Ok(())
+    });
+    libtest_mimic::run(&Arguments::from_args(), vec![requests, responses]).exit_code()
 }

@@ -7,8 +7,8 @@ use fuzz::random::{self, Random};
 use kafka_protocol::messages::{
     AllocateProducerIdsRequest, AlterPartitionRequest, ApiKey, ApiVersionsRequest, BeginQuorumEpochRequest,
     BrokerHeartbeatRequest, BrokerRegistrationRequest, ControllerRegistrationRequest, CreateTopicsRequest,
-    DescribeConfigsRequest, EndQuorumEpochRequest, EnvelopeRequest, FetchRequest, FetchSnapshotRequest,
-    IncrementalAlterConfigsRequest, UpdateRaftVoterRequest, VoteRequest,
+    DescribeConfigsRequest, DescribeLogDirsRequest, EndQuorumEpochRequest, EnvelopeRequest, FetchRequest,
+    FetchSnapshotRequest, IncrementalAlterConfigsRequest, UpdateRaftVoterRequest, VoteRequest,
 };
 use kafka_protocol::protocol::{HeaderVersion, Message, Request};
 use proptest::prelude::*;
@@ -70,7 +70,7 @@ fn answers_agree<R: Request>(random: &mut Random) {
     }
 }
 
-const ANSWERS: [fn(&mut Random); 16] = [
+const ANSWERS: [fn(&mut Random); 17] = [
     answers_agree::<FetchRequest>,
     answers_agree::<ApiVersionsRequest>,
     answers_agree::<CreateTopicsRequest>,
@@ -86,6 +86,7 @@ const ANSWERS: [fn(&mut Random); 16] = [
     answers_agree::<ControllerRegistrationRequest>,
     answers_agree::<UpdateRaftVoterRequest>,
     answers_agree::<DescribeConfigsRequest>,
+    answers_agree::<DescribeLogDirsRequest>,
     answers_agree::<IncrementalAlterConfigsRequest>,
 ];
 

@@ -25,6 +25,8 @@ pub struct Timing {
     pub fetch_timeout: Duration,
     pub election_backoff_max: Duration,
     pub request_timeout: Duration,
+    /// Between attempts at a leader that refuses connections.
+    pub retry_backoff: Duration,
     /// How long a leader may hold back a fetch that has nothing to bring.
     pub fetch_wait_max: Duration,
 }
@@ -48,6 +50,7 @@ impl Default for Timing {
             fetch_timeout: Duration::from_secs(2),
             election_backoff_max: Duration::from_secs(1),
             request_timeout: Duration::from_secs(2),
+            retry_backoff: Duration::from_millis(20),
             fetch_wait_max: Duration::from_millis(500),
         }
     }

@@ -16,8 +16,6 @@ use crate::requests::{
 use crate::role::{Follower, Role};
 use crate::voters::Voter;
 
-/// Between attempts at a leader that refuses connections: two fit well into 50 ms.
-const REDIAL: Duration = Duration::from_millis(20);
 /// Between attempts at a leader that answers, but with an error.
 const RETRY: Duration = Duration::from_millis(100);
 /// Refused so often in a row, the leader's process is gone.
@@ -238,7 +236,8 @@ impl Raft {
     }
 
     pub(crate) fn on_fetch_failed(&mut self, failure: SendFailure) {
-        let (now, redial_at, retry_at) = (self.moment.now, self.after(REDIAL), self.after(RETRY));
+        let (now, redial_at, retry_at) =
+            (self.moment.now, self.after(self.config.timing.retry_backoff), self.after(RETRY));
         let lost_at = self.after_jitter(LOST_JITTER);
         let Role::Follower(follower) = &mut self.role else { return };
         follower.request = None;

@@ -17,6 +17,7 @@ const TIMING: Timing = Timing {
     fetch_timeout: Duration::from_secs(2),
     election_backoff_max: Duration::from_secs(1),
     request_timeout: Duration::from_secs(2),
+    retry_backoff: Duration::from_millis(20),
     fetch_wait_max: Duration::from_millis(500),
 };
 
@@ -332,4 +333,21 @@ fn a_leader_that_stops_names_its_successors() {
     assert_eq!(ends.collect::<Vec<_>>(), [(BrokerId(2), successors.clone()), (BrokerId(1), successors)]);
     node.let_pass(Duration::from_mins(1));
     assert!(node.raft.leading().is_none(), "who stops does not campaign");
+}
+
+#[test]
+fn a_leader_that_stops_votes_for_its_successor_and_hears_of_it() {
+    let mut node = start(3);
+    node.elect();
+    let last_offset = node.raft.log_end();
+    node.step(Event::Resign);
+    for (epoch, pre_vote) in [(1, true), (2, false)] {
+        let (epoch, last_epoch) = (LeaderEpoch(epoch), LeaderEpoch(1));
+        let request = VoteRequest { candidate: key(2), voter: key(0), epoch, last_epoch, last_offset, pre_vote };
+        let answer = node.ask(Request::Vote(request));
+        assert!(matches!(&answer, Answer::Vote(response) if response.granted), "{answer:?}");
+    }
+    assert_eq!(node.raft.leader().leader, None);
+    node.ask(begin(2, 2));
+    assert_eq!(node.raft.leader().leader, Some(BrokerId(2)));
 }

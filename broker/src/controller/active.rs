@@ -7,7 +7,8 @@ use protocol::metadata_records::control::ControlRecord;
 use protocol::types::{LeaderEpoch, Offset, Timestamp};
 
 use super::batches::replay_control;
-use super::group::{Answer, Batch, Group};
+use super::command::Awaits;
+use super::group::{Answer, Batch, Group, Pending};
 use super::handle::ControllerError;
 use super::replayer::{Delta, Replayer};
 use crate::metadata::Image;
@@ -20,9 +21,13 @@ pub(super) struct Active {
     /// As it will be when all is committed.
     image: Image,
     written: VecDeque<Written>,
-    /// Each with the end of what it relies on.
-    answers: VecDeque<(Offset, Answer)>,
+    committing: Answers,
+    publishing: Answers,
 }
+
+/// In order, each with the end of what it relies on.
+#[derive(Default)]
+struct Answers(VecDeque<(Offset, Answer)>);
 
 /// A batch in the log.
 struct Written {
@@ -37,7 +42,8 @@ impl Active {
     /// `image`: everything in the log, all of it committed.
     pub(super) fn new(epoch: LeaderEpoch, image: Image) -> Self {
         let image = Image { epoch, ..image };
-        Self { epoch, image, written: VecDeque::new(), answers: VecDeque::new() }
+        let (committing, publishing) = (Answers::default(), Answers::default());
+        Self { epoch, image, written: VecDeque::new(), committing, publishing }
     }
 
     pub(super) fn image(&self) -> &Image {
@@ -50,16 +56,16 @@ impl Active {
 
     /// The group is in the log.
     pub(super) fn appended(&mut self, group: Group) {
-        let Group { image, batches, answers } = group;
+        let Group { image, batches, answers, .. } = group;
         let first = self.image.end_offset;
         let ends: Vec<_> = batches.iter().map(|batch| batch.image.end_offset).collect();
         for Batch { records, image, delta } in batches {
             let bytes = u64::try_from(records.bytes.len()).unwrap_or(u64::MAX);
             self.written.push_back(Written { image, delta, bytes, timestamp: records.header.max_timestamp });
         }
-        for (relies_on, answer) in answers {
+        for Pending { relies_on, awaits, answer } in answers {
             let end = relies_on.checked_sub(1).and_then(|last| ends.get(last)).copied().unwrap_or(first);
-            self.answers.push_back((end, answer));
+            self.waiting_for(awaits).0.push_back((end, answer));
         }
         self.image = image;
     }
@@ -81,15 +87,24 @@ impl Active {
         }
     }
 
-    /// Tells those that rely on nothing beyond the offset.
-    pub(super) fn answer(&mut self, end_offset: Offset) {
-        while let Some((_, answer)) = self.answers.pop_front_if(|(relies_on, _)| *relies_on <= end_offset) {
+    /// What is committed, or published, up to the offset: tells those that rely on nothing beyond it.
+    pub(super) fn answer(&mut self, awaits: Awaits, end_offset: Offset) {
+        let Answers(waiting) = self.waiting_for(awaits);
+        while let Some((_, answer)) = waiting.pop_front_if(|(relies_on, _)| *relies_on <= end_offset) {
             answer(Ok(()));
         }
     }
 
     /// Nobody knows when what is written can be committed. It stays, and may be in the end.
     pub(super) fn give_up_waiting(&mut self, error: &ControllerError) {
-        self.answers.drain(..).for_each(|(_, answer)| answer(Err(error.clone())));
+        let waiting = self.committing.0.drain(..).chain(self.publishing.0.drain(..));
+        waiting.for_each(|(_, answer)| answer(Err(error.clone())));
+    }
+
+    fn waiting_for(&mut self, awaits: Awaits) -> &mut Answers {
+        match awaits {
+            Awaits::Commit => &mut self.committing,
+            Awaits::Publication => &mut self.publishing,
+        }
     }
 }

@@ -139,6 +139,45 @@ pub(super) enum Command {
     },
 }
 
+/// What an answer waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaits {
+    /// The quorum has the records.
+    Commit,
+    /// This broker follows them, too: what was created can be used at once.
+    Publication,
+}
+
+impl Command {
+    /// Nodes follow the metadata by themselves, and what keeps them alive is not to wait for logs that are made.
+    pub(super) fn awaits(&self) -> Awaits {
+        match self {
+            Self::Heartbeat { .. }
+            | Self::RegisterBroker { .. }
+            | Self::RegisterController { .. }
+            | Self::AllocateProducerIds { .. }
+            | Self::AlterPartition { .. }
+            | Self::ConnectionLost { .. }
+            | Self::Probed { .. }
+            | Self::FenceHint { .. } => Awaits::Commit,
+            Self::CreateTopics { .. }
+            | Self::AlterConfigs { .. }
+            | Self::DeleteTopics { .. }
+            | Self::CreatePartitions { .. }
+            | Self::ElectLeaders { .. }
+            | Self::AlterReassignments { .. }
+            | Self::UpdateFeatures { .. }
+            | Self::UnregisterBroker { .. }
+            | Self::GrantRestart { .. }
+            | Self::RestartGrant { .. }
+            | Self::CancelGrant { .. }
+            | Self::Decommission { .. }
+            | Self::CancelDecommission { .. }
+            | Self::Discard { .. } => Awaits::Publication,
+        }
+    }
+}
+
 /// Somebody wants to restart a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RestartWish {

@@ -4,7 +4,7 @@ use protocol::metadata_records::MetadataRecord;
 use protocol::produce::CheckedBatch;
 use protocol::types::TopicId;
 
-use super::command::Reply;
+use super::command::{Awaits, Reply};
 use super::handle::ControllerError;
 use super::metadata_log::encode_records;
 use super::replayer::Delta;
@@ -18,8 +18,17 @@ pub(super) struct Group {
     /// As it will be when all is written.
     pub(super) image: Image,
     pub(super) batches: Vec<Batch>,
-    /// Each with the number of batches that it relies on.
-    pub(super) answers: Vec<(usize, Answer)>,
+    pub(super) answers: Vec<Pending>,
+    /// What the answer to the command at hand waits for.
+    pub(super) awaits: Awaits,
+}
+
+/// An answer that is not given yet.
+pub(super) struct Pending {
+    /// The number of batches that must be committed.
+    pub(super) relies_on: usize,
+    pub(super) awaits: Awaits,
+    pub(super) answer: Answer,
 }
 
 /// What is committed as one.
@@ -32,7 +41,7 @@ pub(super) struct Batch {
 
 impl Group {
     pub(super) fn new(image: &Image) -> Self {
-        Self { image: image.clone(), batches: Vec::new(), answers: Vec::new() }
+        Self { image: image.clone(), batches: Vec::new(), answers: Vec::new(), awaits: Awaits::Commit }
     }
 
     /// One batch: all of the records or none of them.
@@ -54,19 +63,20 @@ impl Group {
         Ok(())
     }
 
-    /// The records are committed, then the result is told.
+    /// The records are committed, and perhaps followed; then the result is told.
     pub(super) fn answer_after<T: Send + 'static>(&mut self, reply: Reply<T>, decided: (Vec<MetadataRecord>, T)) {
         let (records, result) = decided;
         let written = self.add(&records).map(|()| result);
         self.answer(reply, written);
     }
 
-    /// Sent after the commit. Who asked may be gone: that is no concern of the log's.
+    /// Sent after the commit at the earliest. Who asked may be gone: that is no concern of the log's.
     pub(super) fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, result: Result<T, ControllerError>) {
         let send = move |committed: Result<(), ControllerError>| {
             let _gone = reply.send(committed.and(result));
         };
-        self.answers.push((self.batches.len(), Box::new(send)));
+        let (relies_on, awaits) = (self.batches.len(), self.awaits);
+        self.answers.push(Pending { relies_on, awaits, answer: Box::new(send) });
     }
 }
 

@@ -32,6 +32,8 @@ use crate::peer::METADATA_TOPIC_ID;
 
 /// Bytes read at once.
 const READ_BYTES: u32 = 4 * 1024 * 1024;
+/// Where a snapshot says how old it is: in its first batch, which the voters share.
+const SNAPSHOT_HEAD_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct MetadataLog {
@@ -40,8 +42,14 @@ pub(super) struct MetadataLog {
     directory: PathBuf,
     /// Oldest first, with their sizes. Never empty but in the log of a node that has heard of no voter yet.
     snapshots: Vec<(SnapshotId, u64)>,
-    /// `metadata.max.retention.bytes`
+    retention: MetadataRetention,
+}
+
+/// `metadata.max.retention.*`; `None`: no limit.
+#[derive(Debug, Clone, Copy)]
+struct MetadataRetention {
     bytes_max: Option<u64>,
+    age_ms_max: Option<i64>,
 }
 
 /// What a node begins with.
@@ -134,7 +142,7 @@ impl MetadataLog {
             Log::create(pool, &directory, METADATA_TOPIC_ID, log_config(values), log_start, now)
                 .map_err(MetadataLogError::Create)?
         };
-        let mut log = Self { log, pool: pool.clone(), directory, snapshots, bytes_max: bytes_max(values) };
+        let mut log = Self { log, pool: pool.clone(), directory, snapshots, retention: retention(values) };
         let snapshot = log.latest();
         let snapshot_end = image.end_offset;
         if snapshot_end < log.start_offset() {
@@ -283,9 +291,9 @@ impl MetadataLog {
         self.log.set_high_watermark(end);
         let mut total = self.snapshots.iter().map(|(_, length)| length).sum::<u64>() + self.log.size();
         let mut count = 0;
-        while let [(_, oldest), (next, _), ..] = &self.snapshots[count..]
+        while let [(id, oldest), (next, _), ..] = &self.snapshots[count..]
             && next.end_offset <= log_start_max
-            && self.bytes_max.is_some_and(|max| max < total)
+            && (self.retention.bytes_max.is_some_and(|max| max < total) || self.is_too_old(*id, now))
         {
             total = total.saturating_sub(*oldest);
             count += 1;
@@ -298,6 +306,14 @@ impl MetadataLog {
             }
         }
         Ok(())
+    }
+
+    /// As old as the last record that is in it. One that does not say stays.
+    fn is_too_old(&self, id: SnapshotId, now: Timestamp) -> bool {
+        let head = self.read_snapshot(id, 0, SNAPSHOT_HEAD_BYTES).ok().flatten();
+        let last = head.and_then(|(head, _)| snapshot::last_timestamp(&head));
+        let too_old = |(last, max): (Timestamp, i64)| max < now.0.saturating_sub(last.0);
+        last.zip(self.retention.age_ms_max).is_some_and(too_old)
     }
 
     /// Removes the oldest snapshots, and moves the log start to the end of the first that stays.
@@ -346,9 +362,11 @@ fn log_config(values: &Values) -> LogConfig {
     LogConfig { segment_bytes, segment_ms: values.get_long("metadata.log.segment.ms"), ..LogConfig::default() }
 }
 
-/// `None`: no limit.
-fn bytes_max(values: &Values) -> Option<u64> {
-    u64::try_from(values.get_long("metadata.max.retention.bytes")).ok()
+fn retention(values: &Values) -> MetadataRetention {
+    MetadataRetention {
+        bytes_max: u64::try_from(values.get_long("metadata.max.retention.bytes")).ok(),
+        age_ms_max: Some(values.get_long("metadata.max.retention.ms")).filter(|age| 0 <= *age),
+    }
 }
 
 /// The image of the latest whole snapshot, an empty one where there is none, and what snapshots there are. Those that

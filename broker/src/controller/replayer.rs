@@ -10,6 +10,7 @@ use protocol::types::{Offset, Timestamp, TopicId};
 
 use super::batches::{BadBatch, Batches, replay_batch};
 use super::group::{configured_by, topic_of};
+use super::publisher::Publisher;
 use crate::metadata::{ConfigResource, Image};
 use crate::replica::ReplicaManager;
 
@@ -32,6 +33,15 @@ impl Delta {
         self.topics.append(&mut later.topics);
         self.configured.append(&mut later.configured);
     }
+
+    /// Each once.
+    pub(super) fn distinct(mut self) -> Self {
+        self.topics.sort_unstable();
+        self.topics.dedup();
+        self.configured.sort_unstable();
+        self.configured.dedup();
+        self
+    }
 }
 
 #[derive(Debug)]
@@ -41,12 +51,14 @@ pub(super) struct Replayer {
     /// Bytes of records since the start or the last snapshot.
     bytes: u64,
     last_timestamp: Timestamp,
-    /// What is not published yet.
+    /// What is handed over to nobody yet.
     delta: Delta,
+    /// End of what is published, or about to be.
+    handed_over: Offset,
     published: Arc<ArcSwap<Image>>,
     /// The partitions that follow the metadata, once they are loaded. Until then what is published stays as it is: it
     /// is what they are being loaded from.
-    replicas: Option<Arc<ReplicaManager>>,
+    followers: Option<(Arc<ReplicaManager>, Publisher)>,
     has_published: bool,
 }
 
@@ -58,8 +70,9 @@ impl Replayer {
             bytes: 0,
             last_timestamp: Timestamp::NONE,
             delta: Delta::default(),
+            handed_over: published.load().end_offset,
             published,
-            replicas: None,
+            followers: None,
             has_published: false,
         }
     }
@@ -135,34 +148,48 @@ impl Replayer {
     }
 
     /// Partitions follow from now on.
-    pub(super) fn attach(&mut self, replicas: Arc<ReplicaManager>) {
-        self.replicas = Some(replicas);
+    pub(super) fn attach(&mut self, replicas: Arc<ReplicaManager>) -> std::io::Result<()> {
+        let publisher = Publisher::spawn(replicas.clone(), self.published.clone())?;
+        self.followers = Some((replicas, publisher));
+        Ok(())
     }
 
     pub(super) fn replicas(&self) -> Option<&Arc<ReplicaManager>> {
-        self.replicas.as_ref()
+        self.followers.as_ref().map(|(replicas, _)| replicas)
     }
 
-    /// Lets the broker follow. Whether there was anything to follow.
+    /// Nothing that ends before it has still to be followed here.
+    pub(super) fn followed(&self) -> Offset {
+        self.followers.as_ref().map_or(self.image.end_offset, |(_, publisher)| publisher.end())
+    }
+
+    /// Returns when more is published than at the last call.
+    pub(super) async fn moved(&mut self) {
+        match &mut self.followers {
+            Some((_, publisher)) => publisher.published().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Lets the broker follow. Whether it is the first time that anything is published.
     pub(super) fn publish(&mut self) -> bool {
-        let is_due = self.published() < self.image.end_offset && self.is_caught_up();
-        match &self.replicas {
-            None if is_due && !self.has_published => {
+        if self.image.end_offset <= self.handed_over {
+            return false;
+        }
+        match &self.followers {
+            Some((_, publisher)) => {
+                publisher.follow(self.image.clone(), std::mem::take(&mut self.delta));
+                self.handed_over = self.image.end_offset;
+                false
+            }
+            None if self.is_caught_up() && !self.has_published => {
                 self.delta = Delta::default();
                 self.published.store(Arc::new(self.image.clone()));
+                self.handed_over = self.image.end_offset;
                 self.has_published = true;
                 true
             }
-            Some(replicas) if self.published() < self.image.end_offset => {
-                let Delta { topics, configured } = std::mem::take(&mut self.delta);
-                replicas.configure(&self.image, &configured);
-                // New partitions serve before they are seen; deleted ones are not seen any more when they stop.
-                replicas.apply(&self.image, &topics);
-                self.published.store(Arc::new(self.image.clone()));
-                replicas.drop_deleted(&self.image, &topics);
-                true
-            }
-            _ => false,
+            None => false,
         }
     }
 }

@@ -2,9 +2,9 @@
 //! time, and commands to the controller, which are decided only where this node is the active one.
 //!
 //! ```text
-//! commands ─ decide on a speculative image ─ append ─┐
-//! other nodes ─ raft ─ append, answer, …             ├─ committed ─ replay ─ publish ─ answer
-//! disk ─ persisted ──────────────────────────────────┘
+//! commands ─ decide on a speculative image ─ append ─┐                      ┌─ answer nodes
+//! other nodes ─ raft ─ append, answer, …             ├─ committed ─ replay ─┤
+//! disk ─ persisted ──────────────────────────────────┘                      └─ publish (another thread) ─ answer others
 //! ```
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::active::Active;
-use super::command::Command;
+use super::command::{Awaits, Command};
 use super::decide::Decider;
 use super::group::Group;
 use super::handle::ControllerError;
@@ -33,10 +33,12 @@ use crate::replica::ReplicaManager;
 
 /// Commands that are decided together.
 const COMMANDS_AT_ONCE_MAX: usize = 256;
-/// A leader that stops waits no longer for the others to hear of it.
-const FAREWELL_MAX: Duration = Duration::from_millis(500);
+/// A leader that stops waits no longer for another one.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
 /// Where nothing is due: often enough for a loop to be seen turning.
 const IDLE_MAX: Duration = Duration::from_secs(1);
+/// Between two looks for metadata that is too old. A new snapshot has it looked for, too.
+const CLEAN_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What the controller decides with.
 #[derive(Debug, Clone)]
@@ -77,11 +79,20 @@ pub(super) struct Runtime {
     /// Told when what is committed has been replayed for the first time.
     pub(super) caught_up: Option<oneshot::Sender<()>>,
     pub(super) watch: Option<PanicWatch>,
-    pub(super) stop_by: Option<Duration>,
+    pub(super) stop: Option<Farewell>,
     /// When the controller looks again, where it is active.
     pub(super) tick_at: Duration,
+    /// When metadata that may be too old is looked for.
+    pub(super) clean_at: Duration,
     /// `controller.quorum.fetch.timeout.ms`
     pub(super) fetch_timeout: Duration,
+}
+
+/// Told to stop. A leader stays until another one has told it that it leads: meanwhile its vote counts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Farewell {
+    by: Duration,
+    has_led: bool,
 }
 
 /// Where things come from.
@@ -95,14 +106,23 @@ pub(super) struct Inlets {
 /// Why the thread ends before it is told to.
 pub(super) type Failure = String;
 
-/// Without its control thread a broker is of no use: a panic ends the process.
+/// Without the thread that holds it a broker is of no use: a panic ends the process.
 #[derive(Debug)]
-pub(super) struct PanicWatch(Arc<ReplicaManager>);
+pub(super) struct PanicWatch {
+    replicas: Arc<ReplicaManager>,
+    thread: &'static str,
+}
+
+impl PanicWatch {
+    pub(super) fn new(replicas: Arc<ReplicaManager>, thread: &'static str) -> Self {
+        Self { replicas, thread }
+    }
+}
 
 impl Drop for PanicWatch {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.directory_failed("the control thread panicked");
+            self.replicas.directory_failed(&format!("{} panicked", self.thread));
         }
     }
 }
@@ -123,6 +143,10 @@ impl Runtime {
             if self.tick_at <= now {
                 self.tick(now).await?;
             }
+            if self.clean_at <= now {
+                self.clean_at = now + CLEAN_INTERVAL;
+                self.node.clean().await;
+            }
             let pause = self.next_due().saturating_sub(now);
             let takes_commands = self.active.as_ref().is_none_or(Active::has_room);
             let happenings = tokio::select! {
@@ -141,21 +165,31 @@ impl Runtime {
                 1.. = inlets.commands.recv_many(&mut waiting, COMMANDS_AT_ONCE_MAX), if takes_commands => {
                     self.decide(&mut waiting).await
                 }
+                () = self.replayer.moved() => Vec::new(),
                 () = tokio::time::sleep(pause) => Vec::new(),
             };
             self.settle(happenings).await?;
+        }
+        if self.stop.is_some_and(|farewell| farewell.has_led) {
+            match self.node.raft().leader().leader {
+                Some(leader) => info!(%leader, "another node leads the quorum"),
+                None => warn!("no other node has taken over the quorum in time"),
+            }
         }
         Ok(())
     }
 
     fn is_done(&self) -> bool {
-        self.stop_by.is_some_and(|by| self.node.is_quiet() || by <= clock::monotonic())
+        let Some(Farewell { by, has_led }) = self.stop else { return false };
+        let is_succeeded = !has_led || self.node.raft().leader().leader.is_some();
+        (self.node.is_quiet() && is_succeeded) || by <= clock::monotonic()
     }
 
     fn next_due(&self) -> Duration {
         let idle = clock::monotonic() + IDLE_MAX;
-        let due = [self.node.next_timer(), self.stop_by, self.snapshots.next_at(self.replayer.image())];
-        due.into_iter().flatten().chain([idle, self.tick_at]).min().unwrap_or(idle)
+        let stop_by = self.stop.map(|farewell| farewell.by);
+        let due = [self.node.next_timer(), stop_by, self.snapshots.next_at(self.replayer.image())];
+        due.into_iter().flatten().chain([idle, self.tick_at, self.clean_at]).min().unwrap_or(idle)
     }
 
     async fn take(&mut self, message: Message) -> Vec<Happening> {
@@ -167,12 +201,14 @@ impl Runtime {
                 Vec::new()
             }
             Message::Attach(replicas) => {
-                self.watch = Some(PanicWatch(replicas.clone()));
-                self.replayer.attach(replicas);
-                Vec::new()
+                self.watch = Some(PanicWatch::new(replicas.clone(), "the control thread"));
+                let attached = self.replayer.attach(replicas);
+                attached.err().map(|error| Happening::Failed(error.to_string())).into_iter().collect()
             }
             Message::Stop => {
-                self.stop_by = Some(clock::monotonic() + FAREWELL_MAX);
+                let raft = self.node.raft();
+                let has_led = raft.leading().is_some() && 1 < raft.voters().len();
+                self.stop = Some(Farewell { by: clock::monotonic() + FAREWELL_MAX, has_led });
                 self.node.step(Event::Resign).await
             }
         }
@@ -192,6 +228,7 @@ impl Runtime {
         let now = clock::monotonic();
         self.decider.volume_is_full = self.replayer.replicas().is_some_and(|replicas| replicas.space().is_exhausted());
         for command in waiting.drain(..) {
+            group.awaits = command.awaits();
             self.decider.decide(&mut group, command, now);
         }
         self.append(group).await
@@ -323,19 +360,13 @@ impl Runtime {
         Some(group)
     }
 
-    /// Lets the broker follow, then answers.
+    /// Lets the broker follow, tells how far it is, and answers.
     fn publish(&mut self) {
-        let has_published = self.replayer.publish();
+        let is_first = self.replayer.publish();
         let end_offset = self.replayer.image().end_offset;
         if let Some(replicas) = self.replayer.replicas() {
             // Nothing of what is committed is ever truncated.
             replicas.set_metadata_recovery_point(end_offset.min(self.node.persisted()));
-        }
-        if let Some(active) = &mut self.active {
-            active.answer(end_offset);
-            if self.is_short {
-                active.give_up_waiting(&ControllerError::NoSpace);
-            }
         }
         let view = self.quorum_view();
         self.view.send_if_modified(|current| {
@@ -345,7 +376,14 @@ impl Runtime {
             *current = view;
             is_new
         });
-        if has_published && let Some(caught_up) = self.caught_up.take() {
+        if let Some(active) = &mut self.active {
+            active.answer(Awaits::Commit, end_offset);
+            active.answer(Awaits::Publication, self.replayer.followed());
+            if self.is_short {
+                active.give_up_waiting(&ControllerError::NoSpace);
+            }
+        }
+        if is_first && let Some(caught_up) = self.caught_up.take() {
             // Whoever started the thread may have given up.
             let _gone = caught_up.send(());
         }
@@ -370,6 +408,7 @@ impl Runtime {
             high_watermark: raft.high_watermark(),
             published: self.replayer.published(),
             voters: voters.collect(),
+            granted: self.active.iter().flat_map(|_| self.decider.grants.brokers()).collect(),
         }
     }
 

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use arc_swap::ArcSwap;
 use protocol::config::Scope;
-use protocol::types::{ClusterId, Offset};
+use protocol::types::{BrokerEpoch, ClusterId, Offset, PartitionId};
 use storage::directory::{ExpectedOwner, LogDirectory};
 use storage::faulty::{FaultyDisk, Operation};
 use storage::{Disk, FilePool, PoolLimits, Reserve};
@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::super::start::{ControllerSite, ControllerThread, start};
 use super::super::{
-    ConfigChange, ConfigEdit, ControllerHandle, FormatPlan, Others, QuorumHandle, Voter, format_directory,
+    ConfigChange, ConfigEdit, ControllerHandle, FormatPlan, Heartbeat, Others, QuorumHandle, Registration, TopicSpec,
+    Voter, format_directory, supported_features,
 };
 use super::*;
 use crate::config::BrokerConfig;
@@ -18,6 +19,7 @@ use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY};
 use crate::replica::{DiskSpace, SpaceLimits};
 
 const DATA: &str = "/data";
+const FAR_OFF: Duration = Duration::from_mins(1);
 const OPTION: &str = "log.retention.ms";
 
 /// A sole voter on a disk in memory.
@@ -100,6 +102,36 @@ impl Running {
         self.handle.alter_configs(vec![change], false).await.map(|_| ())
     }
 
+    /// As a broker that is up to date.
+    async fn register(&self, site: &Site) -> BrokerEpoch {
+        let registration = Registration {
+            id: BrokerId(1),
+            cluster_id: site.cluster_id.to_string(),
+            incarnation: IncarnationId(Uuid::new_v4()),
+            directory: site.directory_id,
+            previous_epoch: None,
+            endpoints: Vec::new(),
+            features: supported_features(),
+            rack: None,
+        };
+        let epoch = self.handle.register_broker(registration).await.unwrap().unwrap();
+        self.heartbeat(epoch).await;
+        epoch
+    }
+
+    async fn heartbeat(&self, epoch: BrokerEpoch) {
+        let heartbeat = Heartbeat {
+            id: BrokerId(1),
+            epoch,
+            metadata_offset: Offset(epoch.0),
+            wants_fence: false,
+            wants_shutdown: false,
+            offline_directories: Vec::new(),
+        };
+        let answer = self.handle.heartbeat(heartbeat).await.unwrap().unwrap();
+        assert!(!answer.is_fenced);
+    }
+
     fn value(&self) -> Option<String> {
         self.published.load().configs.get(&ConfigResource::all_brokers())?.get(OPTION).cloned()
     }
@@ -146,22 +178,71 @@ async fn what_cannot_be_synced_is_neither_published_nor_answered() {
 
 #[tokio::test]
 async fn snapshots_are_taken_read_again_and_let_go() {
-    let bytes = [("metadata.log.max.record.bytes.between.snapshots", "200"), ("metadata.max.retention.bytes", "1")];
-    let site = Site::new(&bytes);
-    let running = site.start().await;
-    let mut value = 0;
-    while snapshots(&site.disk).iter().all(|name| name.starts_with("00000000000000000000")) {
-        value += 1;
-        running.set(value).await.unwrap();
-    }
-    running.set(value + 1).await.unwrap();
-    let end = running.published.load().end_offset;
-    running.stop().await;
-    let left = snapshots(&site.disk);
-    assert!(left.iter().all(|name| !name.starts_with("00000000000000000000")), "the oldest has gone: {left:?}");
+    let by_size = [("metadata.max.retention.bytes", "1"), ("metadata.max.retention.ms", "-1")];
+    let by_age = [("metadata.max.retention.bytes", "-1"), ("metadata.max.retention.ms", "0")];
+    for retention in [by_size, by_age] {
+        let [a, b] = retention;
+        let site = Site::new(&[("metadata.log.max.record.bytes.between.snapshots", "200"), a, b]);
+        let running = site.start().await;
+        let (mut value, first) = (0, "00000000000000000000");
+        while snapshots(&site.disk).iter().any(|name| name.starts_with(first)) {
+            value += 1;
+            running.set(value).await.unwrap();
+        }
+        running.set(value + 1).await.unwrap();
+        let end = running.published.load().end_offset;
+        running.stop().await;
+        assert!(!snapshots(&site.disk).is_empty(), "the latest stays: {retention:?}");
 
+        let running = site.start().await;
+        assert_eq!(running.value(), Some((value + 1).to_string()));
+        assert!(end < running.published.load().end_offset);
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_does_not_wait_for_logs_that_are_made_or_changed() {
+    let site = Site::new(&[]);
+    let running = Arc::new(site.start().await);
+    let epoch = running.register(&site).await;
+    let created = running.handle.create_topics(vec![TopicSpec::with_defaults("t".to_owned())], false).await.unwrap();
+    let topic = created[0].as_ref().unwrap().id;
+    let partition = running.replicas.partition(topic, PartitionId(0)).expect("made before the answer");
+
+    // A disk that takes its time: whoever changes the log waits.
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (hold, held) = oneshot::channel();
+    let slow = tokio::task::spawn_blocking(move || {
+        partition.with_log(|_| {
+            hold.send(()).unwrap();
+            released.recv().unwrap();
+        })
+    });
+    held.await.unwrap();
+    let mut view = running.quorum.view();
+    let end = view.borrow().high_watermark;
+    let changing = tokio::spawn({
+        let running = running.clone();
+        async move { running.set(1).await.unwrap() }
+    });
+    view.wait_for(|view| end < view.high_watermark).await.unwrap();
+    tokio::time::timeout(FAR_OFF, running.heartbeat(epoch)).await.expect("the controller answers brokers meanwhile");
+    assert!(!changing.is_finished() && running.value().is_none(), "who changes options may use them at once");
+    release.send(()).unwrap();
+    changing.await.unwrap();
+    assert_eq!(running.value(), Some("1".to_owned()));
+    slow.await.unwrap().unwrap();
+    Arc::into_inner(running).unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn an_idle_log_moves_on_where_that_is_wanted() {
+    let site = Site::new(&[("metadata.max.idle.interval.ms", "1")]);
     let running = site.start().await;
-    assert_eq!(running.value(), Some((value + 1).to_string()));
-    assert!(end < running.published.load().end_offset);
+    let mut view = running.quorum.view();
+    let end = view.borrow().published;
+    tokio::time::timeout(FAR_OFF, view.wait_for(|view| end.advance(3) <= view.published)).await.unwrap().unwrap();
+    drop(view);
     running.stop().await;
 }

@@ -140,6 +140,16 @@ pub(super) fn decode(bytes: &[u8], id: SnapshotId) -> Result<Image, SnapshotFaul
     Ok(image)
 }
 
+/// Of the last record that went into the snapshot that begins with these bytes; `None`: it does not say.
+pub(super) fn last_timestamp(head: &[u8]) -> Option<Timestamp> {
+    let first = Batches::new(head).next()?.ok()?;
+    let timestamp = first.control_records().ok()?.into_iter().find_map(|record| match record {
+        ControlRecord::SnapshotHeader { last_contained_log_timestamp } => Some(last_contained_log_timestamp),
+        _ => None,
+    });
+    timestamp.filter(|timestamp| *timestamp != Timestamp::NONE)
+}
+
 /// What lies between header and footer, from first to last.
 pub(super) fn visit(
     bytes: &[u8],
@@ -208,6 +218,8 @@ mod tests {
         let headers: Vec<_> = Batches::new(&bytes).map(|batch| batch.unwrap().header).collect();
         assert!(3 < headers.len(), "large images take several batches");
         assert!(headers.windows(2).all(|pair| pair[0].next_offset() == pair[1].base_offset));
+        assert_eq!(last_timestamp(&bytes[..1024]), Some(Timestamp(7)));
+        assert_eq!(last_timestamp(&bytes[..10]), None);
     }
 
     #[test]

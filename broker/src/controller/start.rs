@@ -141,8 +141,9 @@ pub(crate) fn start(site: ControllerSite<'_>) -> Result<Starting, ControllerStar
         is_short: false,
         caught_up: Some(caught_up_sender),
         watch: None,
-        stop_by: None,
+        stop: None,
         tick_at: Duration::ZERO,
+        clean_at: Duration::ZERO,
         fetch_timeout,
     };
     let thread = std::thread::Builder::new()

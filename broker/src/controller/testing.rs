@@ -81,6 +81,6 @@ impl Bench {
         if let Some(last) = self.images.last() {
             self.image = last.clone();
         }
-        group.answers.into_iter().for_each(|(_, answer)| answer(Ok(())));
+        group.answers.into_iter().for_each(|pending| (pending.answer)(Ok(())));
     }
 }

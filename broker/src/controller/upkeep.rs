@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use protocol::config::Values;
 use protocol::metadata_records::MetadataRecord;
+use protocol::types::Offset;
 use tracing::{info, warn};
 
 use super::decide::Decider;
@@ -19,6 +20,33 @@ pub(super) struct Upkeep {
     balance: Option<Every>,
     unclean_elections: Every,
     dial: Option<Duration>,
+    idle: Option<Idle>,
+}
+
+/// `metadata.max.idle.interval.ms`: the log is not to stand still for longer.
+#[derive(Debug)]
+struct Idle {
+    interval: Duration,
+    /// Since when the log ends here.
+    end: Offset,
+    since: Duration,
+}
+
+impl Idle {
+    fn is_over(&mut self, end: Offset, now: Duration) -> bool {
+        if self.end != end {
+            self.begin(end, now);
+        }
+        self.deadline() <= now
+    }
+
+    fn begin(&mut self, end: Offset, now: Duration) {
+        (self.end, self.since) = (end, now);
+    }
+
+    fn deadline(&self) -> Duration {
+        self.since.saturating_add(self.interval)
+    }
 }
 
 #[derive(Debug)]
@@ -50,10 +78,13 @@ impl Upkeep {
         let number = |name| u64::try_from(file.get_long(name)).unwrap_or(u64::MAX);
         let balance = Every::new(Duration::from_secs(number("leader.imbalance.check.interval.seconds")));
         let unclean_elections = Duration::from_millis(number("unclean.leader.election.interval.ms"));
+        let idle = u64::try_from(file.get_int("metadata.max.idle.interval.ms")).unwrap_or(0);
+        let idle = Duration::from_millis(idle);
         Self {
             balance: file.get_bool("auto.leader.rebalance.enable").then_some(balance),
             unclean_elections: Every::new(unclean_elections),
             dial: None,
+            idle: (!idle.is_zero()).then_some(Idle { interval: idle, end: Offset(0), since: Duration::MAX }),
         }
     }
 
@@ -66,7 +97,9 @@ impl Upkeep {
     }
 
     fn deadline(&self) -> Duration {
-        let all = [self.balance.as_ref().map(|balance| balance.next), Some(self.unclean_elections.next), self.dial];
+        let balance = self.balance.as_ref().map(|balance| balance.next);
+        let idle = self.idle.as_ref().map(Idle::deadline);
+        let all = [balance, Some(self.unclean_elections.next), self.dial, idle];
         all.into_iter().flatten().min().unwrap_or(Duration::MAX)
     }
 }
@@ -93,6 +126,12 @@ impl Decider {
                 info!(partitions = records.len(), "leadership returns to the preferred leaders");
             }
             add(group, &records);
+        }
+        if let Some(idle) = &mut self.upkeep.idle
+            && idle.is_over(group.image.end_offset, now)
+        {
+            add(group, &[MetadataRecord::NoOp]);
+            idle.begin(group.image.end_offset, now);
         }
         let deadlines = [Some(self.sessions.deadline(now)), self.grants.deadline(), Some(self.upkeep.deadline())];
         deadlines.into_iter().flatten().min().unwrap_or(now)

@@ -17,6 +17,8 @@ pub(crate) struct QuorumView {
     pub(crate) published: Offset,
     /// Only where this node leads: how far each voter is.
     pub(crate) voters: Vec<VoterProgress>,
+    /// Only where this node is active: brokers that may restart.
+    pub(crate) granted: Vec<BrokerId>,
 }
 
 /// The leader of the quorum, and where its controller listener is.

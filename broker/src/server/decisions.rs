@@ -13,7 +13,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use protocol::types::{BrokerEpoch, BrokerId, DirectoryId};
 use serde::{Deserialize, Serialize};
-use tracing::info;
+use tokio::time::Instant;
+use tracing::{debug, info};
 
 use super::management::{Body, Management, PROBLEM_TYPE, problem};
 use crate::controller::{
@@ -22,6 +23,10 @@ use crate::controller::{
 };
 use crate::handlers::Broker;
 use crate::metadata::QuorumView;
+use crate::peer::bytes_of_partitions;
+
+/// For a question to another broker: whoever asks the controller waits no longer than two seconds.
+const ASK_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -73,6 +78,9 @@ struct DecommissionView {
     broker: i32,
     replicas_left: usize,
     moving: usize,
+    /// On the broker's volume; absent where it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_left: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -163,14 +171,23 @@ impl Active {
         Json(view).into_response()
     }
 
-    fn decommissioning(&self, progress: &Decommission) -> Response {
+    async fn decommissioning(&self, progress: &Decommission) -> Response {
         let view = DecommissionView {
             controller_epoch: self.epoch(),
             broker: progress.broker.0,
             replicas_left: progress.replicas_left,
             moving: progress.moving,
+            bytes_left: self.bytes_left(progress.broker).await,
         };
         Json(view).into_response()
+    }
+
+    async fn bytes_left(&self, broker: BrokerId) -> Option<u64> {
+        let image = self.broker.image.load_full();
+        let listener = &self.broker.config.inter_broker_listener;
+        let endpoint = image.brokers.get(&broker)?.endpoints.iter().find(|endpoint| endpoint.name == *listener)?;
+        let asked = bytes_of_partitions(endpoint, Instant::now() + ASK_MAX).await;
+        asked.inspect_err(|error| debug!(%broker, %error, "how much is left is not known")).ok()
     }
 }
 
@@ -208,7 +225,7 @@ async fn cancel_grant(active: Active, Path(broker): Path<i32>) -> Response {
 
 async fn decommission(active: Active, Path(broker): Path<i32>) -> Response {
     match active.controller().decommission(BrokerId(broker)).await {
-        Ok(Ok(progress)) => active.decommissioning(&progress),
+        Ok(Ok(progress)) => active.decommissioning(&progress).await,
         Ok(Err(error)) => not_decommissioned(&error),
         Err(error) => active.failed(&error),
     }
@@ -217,7 +234,7 @@ async fn decommission(active: Active, Path(broker): Path<i32>) -> Response {
 /// As the metadata has it: it goes on whoever is the controller.
 async fn decommission_progress(active: Active, Path(broker): Path<i32>) -> Response {
     match controller::decommission_progress(&active.broker.image.load(), BrokerId(broker)) {
-        Some(progress) => active.decommissioning(&progress),
+        Some(progress) => active.decommissioning(&progress).await,
         None => problem(StatusCode::NOT_FOUND, format!("broker {broker} is not being decommissioned")),
     }
 }

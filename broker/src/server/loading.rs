@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::life_cycle::LifeCycleConfig;
-use super::session::Session;
+use super::session::{Announcement, Session};
 use super::startup::ServerError;
 use crate::clock::Pulse;
 use crate::config::{BrokerConfig, ListenerKind};
@@ -35,8 +35,8 @@ pub(super) struct Opened {
     pub(super) coordinator: CoordinatorThread,
     /// Of a broker.
     pub(super) session: Option<Session>,
-    /// Of a controller: what others are told of it, and the way there.
-    pub(super) announcement: Option<(ControllerChannel, NodeDescription)>,
+    /// Of a controller.
+    pub(super) announcement: Option<Announcement>,
     /// For what leaders say of their in-sync sets.
     pub(super) isr_channel: ControllerChannel,
 }
@@ -110,13 +110,16 @@ pub(super) fn open(
         },
         previous_epoch: replicas.directory().clean_shutdown().and_then(|clean| clean.broker_epoch),
         image: image.clone(),
-        quorum,
+        quorum: quorum.clone(),
         contact: contact.clone(),
     });
-    let announcement = membership
-        .roles
-        .has_controller()
-        .then(|| (channel(), describe(&config, &identity, |kind| kind == ListenerKind::Controller)));
+    let announcement = membership.roles.has_controller().then(|| Announcement {
+        node: describe(&config, &identity, |kind| kind == ListenerKind::Controller),
+        channel: channel(),
+        image: image.clone(),
+        quorum,
+        patience: membership.request_timeout,
+    });
     let replicas = Arc::new(replicas);
     let metrics = Arc::new(Metrics::new(config.client_reactors() + config.controller_reactors()));
     let logs = OffsetsLogs::new(replicas.clone(), image.clone());

@@ -19,7 +19,7 @@ use super::management::{Management, Stage};
 use super::plane::{self, Plane};
 use super::probes::make_probes;
 use super::reactor::ConnectionLimits;
-use super::session::{Ended, announce_controller};
+use super::session::Ended;
 use super::startup::ServerError;
 use crate::config::{BrokerConfig, ListenerKind};
 use crate::controller::{ControllerThread, Starting};
@@ -83,8 +83,8 @@ impl Running {
         let client_sockets = plane::bind(config, |kind| kind != ListenerKind::Controller)?;
         let leave = CancellationToken::new();
         let session = session.map(|session| tokio::spawn(session.run(leave.clone())));
-        if let Some((channel, node)) = announcement {
-            tokio::spawn(announce_controller(channel, node, config.membership.request_timeout));
+        if let Some(announcement) = announcement {
+            tokio::spawn(announcement.run());
         }
         let inter_broker = config.values.get_string("inter.broker.listener.name").map(str::to_owned);
         tokio::spawn(make_probes(broker.controller.clone(), inter_broker));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use protocol::types::BrokerEpoch;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -106,10 +106,33 @@ impl Session {
     }
 }
 
-/// Until it is done. Nothing waits for it: it tells others what this node's controller can do.
-pub(super) async fn announce_controller(channel: ControllerChannel, node: NodeDescription, patience: Duration) {
-    while let Err(refusal) = register_controller(&channel, &node, Instant::now() + patience).await {
-        debug!(%refusal, "the controller is not registered yet");
-        sleep(CONTROLLER_PAUSE).await;
+/// A controller as others are to know it.
+#[derive(Debug)]
+pub(super) struct Announcement {
+    pub(super) node: NodeDescription,
+    pub(super) channel: ControllerChannel,
+    pub(super) image: Arc<ArcSwap<Image>>,
+    pub(super) quorum: watch::Receiver<QuorumView>,
+    pub(super) patience: Duration,
+}
+
+impl Announcement {
+    /// Whenever the metadata does not know this process. Nothing waits for it: it tells others what this node's
+    /// controller can do.
+    pub(super) async fn run(self) {
+        let Self { node, channel, image, mut quorum, patience } = self;
+        let is_known = |_: &QuorumView| {
+            let image = image.load();
+            let registered = image.controllers.get(&node.id);
+            registered.is_some_and(|registered| registered.incarnation_id == node.incarnation)
+        };
+        // Ends with the node.
+        while quorum.wait_for(|view| !is_known(view)).await.is_ok() {
+            if let Err(refusal) = register_controller(&channel, &node, Instant::now() + patience).await {
+                debug!(%refusal, "the controller is not registered yet");
+            }
+            // Replayed here soon, or asked for again.
+            let _late = timeout(CONTROLLER_PAUSE, quorum.wait_for(is_known)).await.is_err();
+        }
     }
 }

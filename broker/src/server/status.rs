@@ -68,6 +68,8 @@ pub(super) struct ClusterStatus {
     controller_epoch: i32,
     voters: Vec<VoterStatus>,
     brokers: Vec<ClusterBrokerStatus>,
+    /// Brokers that may restart; none are known where another node is the controller.
+    grants: Vec<i32>,
     partitions: PartitionCounts,
 }
 
@@ -165,6 +167,7 @@ pub(super) fn cluster_status(broker: &Broker) -> ClusterStatus {
         controller_epoch: view.epoch.0,
         voters: image.voters.iter().map(|voter| VoterStatus::of(voter, &view)).collect(),
         brokers: brokers.collect(),
+        grants: view.granted.iter().map(|broker| broker.0).collect(),
         partitions,
     }
 }

@@ -3,18 +3,23 @@
 use std::fs;
 use std::path::PathBuf;
 
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    AlterConfigsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, InitProducerIdRequest,
-    MetadataRequest, MetadataResponse,
+    AlterConfigsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, MetadataRequest, MetadataResponse,
 };
+use kafka_protocol::protocol::StrBytes;
+use protocol::types::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::calls::name;
 use crate::harness::http::{call, get};
-use crate::harness::wire::Wire;
+use crate::harness::wire::{Wire, batch};
 use crate::harness::{Broker, command, eventually, free_port};
 
 const CLUSTER: &str = "4L6g3nShT-eMCtK--X86sw";
@@ -218,9 +223,72 @@ fn brokers_leave_with_the_controllers_consent_and_the_controller_too() {
     let leaving = brokers.remove(place);
     let log = leaving.log_of();
     assert!(leaving.stop().success());
-    assert!(log.lock().unwrap().contains("lets this broker go"), "{}", log.lock().unwrap());
+    for said in ["lets this broker go", "another node leads the quorum"] {
+        assert!(log.lock().unwrap().contains(said), "{said}: {}", log.lock().unwrap());
+    }
     let successor = cluster.nodes.iter().find(|node| node.id != active.id).unwrap();
     eventually("the others go on", || (successor.brokers() == 2).then_some(()));
     let created = successor.metadata("after", true);
     assert_eq!(created.topics[0].error_code, 0, "there is another controller");
+}
+
+/// Bytes a second for throttled replicas, of leaders and of followers.
+fn set_throttle(wire: &mut Wire, rate: Option<&'static str>) {
+    let text = StrBytes::from_static_str;
+    let option = |name| {
+        let operation = if rate.is_some() { 0 } else { 1 };
+        let option = AlterableConfig::default().with_name(text(name)).with_config_operation(operation);
+        option.with_value(rate.map(text))
+    };
+    let options = vec![option("leader.replication.throttled.rate"), option("follower.replication.throttled.rate")];
+    let brokers = AlterConfigsResource::default().with_resource_type(4).with_configs(options);
+    let altered = wire.call(1, &IncrementalAlterConfigsRequest::default().with_resources(vec![brokers]));
+    assert_eq!(altered.responses[0].error_code, 0, "{:?}", altered.responses[0].error_message);
+}
+
+#[test]
+fn a_broker_is_emptied_as_fast_as_the_throttle_lets_it() {
+    let cluster = Cluster::new();
+    let _brokers = cluster.start_all();
+    let (active, leaving) = (cluster.active(), cluster.others().next().unwrap());
+    let mut wire = Wire::connect(active.port);
+    let throttled = ["leader", "follower"].map(|side| format!("{side}.replication.throttled.replicas"));
+    for (topic, option) in [("sent", Some(&throttled[0])), ("fetched", Some(&throttled[1])), ("free", None)] {
+        let value = Some(StrBytes::from_static_str("*"));
+        let config = |name: &String| {
+            CreatableTopicConfig::default().with_name(StrBytes::from_string(name.clone())).with_value(value.clone())
+        };
+        let assignment = CreatableReplicaAssignment::default().with_broker_ids(vec![leaving.id.into()]);
+        let creatable = CreatableTopic::default()
+            .with_name(name(topic))
+            .with_num_partitions(-1)
+            .with_replication_factor(-1)
+            .with_assignments(vec![assignment])
+            .with_configs(option.into_iter().map(config).collect());
+        let created = wire.call(7, &CreateTopicsRequest::default().with_topics(vec![creatable]));
+        assert_eq!(created.topics[0].error_code, 0, "{:?}", created.topics[0].error_message);
+        eventually("it is led", || {
+            let records = batch(&[b"value"], Timestamp(1));
+            let produced = Wire::connect(leaving.port).produce(9, topic, Some(records));
+            (produced.error_code == 0).then_some(())
+        });
+    }
+    set_throttle(&mut wire, Some("0"));
+    let path = format!("/v1/decommissions/{}", leaving.id);
+    let begun = call(active.management_port, "POST", &path, Some(TOKEN), "null");
+    assert_eq!(begun.status, 200, "{}", begun.body);
+    let progress = || get(active.management_port, &path, Some(TOKEN)).json();
+    eventually("what is not throttled has moved", || (progress()["replicasLeft"] == 2).then_some(()));
+    let left = progress();
+    assert_eq!((&left["replicasLeft"], &left["moving"]), (&2.into(), &2.into()), "{left}");
+    assert!(left["bytesLeft"].as_u64().is_some_and(|bytes| 0 < bytes), "{left}");
+    set_throttle(&mut wire, None);
+    eventually("the broker is empty", || {
+        let left = progress();
+        (left["replicasLeft"] == 0 && left["bytesLeft"] == 0).then_some(())
+    });
+    for topic in ["sent", "fetched", "free"] {
+        let partition = &active.metadata(topic, false).topics[0].partitions[0];
+        assert_ne!(partition.leader_id.0, leaving.id);
+    }
 }

@@ -42,6 +42,8 @@ fn a_restart_is_granted_to_the_process_that_runs_and_can_be_taken_back() {
     assert_eq!((&grant["broker"], &grant["brokerEpoch"]), (&1.into(), &epoch.into()));
     assert_eq!(grant["willBeUnavailable"], serde_json::json!(["single-0"]), "nobody else has it");
     assert_eq!(get(site.management_port, "/v1/restart-grants/1", Some(TOKEN)).status, 200);
+    let granted = || get(site.management_port, "/v1/cluster", Some(TOKEN)).json()["grants"].clone();
+    assert_eq!(granted(), serde_json::json!([1]));
     let stale = post(&site, "/v1/restart-grants", &wish(1, epoch - 1));
     assert_eq!((stale.status, post(&site, "/v1/restart-grants", &wish(9, 1)).status), (409, 404), "{}", stale.body);
     assert_eq!(post(&site, "/v1/restart-grants", &serde_json::json!({"broker": 1})).status, 422);
@@ -49,6 +51,7 @@ fn a_restart_is_granted_to_the_process_that_runs_and_can_be_taken_back() {
         assert_eq!(delete(&site, "/v1/restart-grants/1").status, 200, "repeating it is harmless");
     }
     assert_eq!(get(site.management_port, "/v1/restart-grants/1", Some(TOKEN)).status, 404);
+    assert_eq!(granted(), serde_json::json!([]));
 }
 
 #[test]

@@ -45,10 +45,13 @@ fn unanswerable() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Each API that clients reach, in each version that is served.
-fn served() -> impl Iterator<Item = (&'static Api, i16)> {
+/// Each API that clients reach, in each version that is served, and where; then those that other nodes reach.
+fn served(site: &Site) -> impl Iterator<Item = (&'static Api, i16, u16)> {
+    let listeners = [(Listener::Client, site.port), (Listener::Controller, site.controller_port)];
     let versions = |api: &'static Api| (api.versions.first..=api.versions.last).map(move |version| (api, version));
-    api::on(Listener::Client).flat_map(versions)
+    listeners.into_iter().flat_map(move |(listener, port)| {
+        api::on(listener).flat_map(versions).map(move |(api, version)| (api, version, port))
+    })
 }
 
 /// A request with this body and no tagged fields in its header.
@@ -62,9 +65,9 @@ fn lengths_and_counts_that_lie_close_their_connection_and_cost_nothing() {
     let site = Site::new(&[]);
     let mut broker = site.start();
     let before = broker.resident_kib();
-    for (api, version) in served() {
+    for (api, version, port) in served(&site) {
         for Hostile { what, body } in hostile::bodies(api.request, version) {
-            let mut wire = Wire::connect(site.port);
+            let mut wire = Wire::connect(port);
             wire.send(&request(api, version, &body));
             assert!(wire.receive().is_none(), "{what}: answered");
         }
@@ -79,9 +82,9 @@ fn lengths_and_counts_that_lie_close_their_connection_and_cost_nothing() {
 fn a_tagged_field_may_come_twice() {
     let site = Site::new(&[]);
     let mut broker = site.start();
-    for (api, version) in served() {
+    for (api, version, port) in served(&site) {
         if let Some(body) = hostile::repeated_tag(api.request, version) {
-            let mut wire = Wire::connect(site.port);
+            let mut wire = Wire::connect(port);
             wire.send(&request(api, version, &body));
             // Produce without acknowledgement has no answer: then it is the next one's.
             wire.send(&with_body(18, 0, &[]));
@@ -96,9 +99,10 @@ fn frames_that_cannot_be_answered_close_their_connection_and_cost_nothing() {
     let site = Site::new(&[]);
     let mut broker = site.start();
     let before = broker.resident_kib();
+    let ports = [site.port, site.controller_port].repeat(10);
     for (what, bytes) in unanswerable() {
-        for _ in 0..20 {
-            let mut wire = Wire::connect(site.port);
+        for port in &ports {
+            let mut wire = Wire::connect(*port);
             wire.send(&bytes);
             assert!(wire.receive().is_none(), "{what} was answered");
         }

@@ -8,6 +8,7 @@ mod cluster;
 mod command_line;
 mod compaction;
 mod configs;
+mod controller_listener;
 mod damage;
 mod decisions;
 mod deletion;

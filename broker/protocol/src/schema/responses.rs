@@ -6,6 +6,9 @@ use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatu
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
+use kafka_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{
     alter_partition_response, begin_quorum_epoch_response, create_topics_response, end_quorum_epoch_response,
@@ -34,6 +37,7 @@ pub static RESPONSES: &[&Response] = &[
     &CONTROLLER_REGISTRATION_RESPONSE,
     &UPDATE_RAFT_VOTER_RESPONSE,
     &DESCRIBE_CONFIGS_RESPONSE,
+    &DESCRIBE_LOG_DIRS_RESPONSE,
     &INCREMENTAL_ALTER_CONFIGS_RESPONSE,
 ];
 
@@ -297,6 +301,31 @@ pub static DESCRIBE_CONFIGS_RESPONSE: Response = Response {
                 int8("ConfigType").since(3),
                 string("Documentation").since(3).nullable(),
             ]),
+        ]),
+    ],
+};
+
+pub static DESCRIBE_LOG_DIRS_RESPONSE: Response = Response {
+    key: ApiKey::DescribeLogDirs,
+    versions: Versions::between(1, 4),
+    flexible: Versions::since(2),
+    fields: &[
+        THROTTLE_TIME,
+        ERROR_CODE.since(3),
+        structs::<DescribeLogDirsResult>("Results").of(&[
+            ERROR_CODE,
+            string("LogDir"),
+            structs::<DescribeLogDirsTopic>("Topics").of(&[
+                string("Name"),
+                structs::<DescribeLogDirsPartition>("Partitions").of(&[
+                    int32("PartitionIndex"),
+                    int64("PartitionSize"),
+                    int64("OffsetLag"),
+                    bool("IsFutureKey"),
+                ]),
+            ]),
+            int64("TotalBytes").since(4),
+            int64("UsableBytes").since(4),
         ]),
     ],
 };

@@ -82,6 +82,7 @@ pub fn timing() -> Timing {
         fetch_timeout: Duration::from_millis(400),
         election_backoff_max: Duration::from_millis(200),
         request_timeout: Duration::from_millis(400),
+        retry_backoff: Duration::from_millis(20),
         fetch_wait_max: Duration::from_millis(150),
     }
 }

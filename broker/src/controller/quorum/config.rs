@@ -10,6 +10,8 @@ use crate::config::{BrokerConfig, ListenerKind};
 
 /// How long a leader holds back a fetch that has nothing to bring.
 const FETCH_WAIT_MAX: Duration = Duration::from_millis(500);
+/// None at all would keep a core busy while a leader restarts.
+const RETRY_BACKOFF_MIN: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{option}: {entry:?} is not {expected}")]
@@ -48,6 +50,7 @@ fn timing(values: &Values) -> Timing {
         fetch_timeout: milliseconds(values, "controller.quorum.fetch.timeout.ms"),
         election_backoff_max: milliseconds(values, "controller.quorum.election.backoff.max.ms"),
         request_timeout: request_timeout(values),
+        retry_backoff: milliseconds(values, "controller.quorum.retry.backoff.ms").max(RETRY_BACKOFF_MIN),
         fetch_wait_max: FETCH_WAIT_MAX,
     }
 }

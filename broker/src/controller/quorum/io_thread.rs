@@ -61,10 +61,13 @@ pub(in crate::controller) enum Task {
         id: SnapshotId,
         generation: LogGeneration,
     },
-    /// One of this node's own is on disk. Lets go of what is older than it needs to be.
+    /// One of this node's own is on disk.
     AddSnapshot {
         id: SnapshotId,
         length: u64,
+    },
+    /// Lets go of what exceeds the retention of metadata, but of nothing from that offset on.
+    Clean {
         log_start_max: Offset,
     },
 }
@@ -213,10 +216,13 @@ impl IoThread {
                 self.patiently(|this| Ok(this.log.restart_at(id.end_offset, now)?))?;
                 self.begin(generation);
             }
-            Task::AddSnapshot { id, length, log_start_max } => {
-                self.log.add_snapshot(id, length);
+            Task::AddSnapshot { id, length } => self.log.add_snapshot(id, length),
+            Task::Clean { log_start_max } => {
+                let before = self.log.start_offset();
                 self.log.clean(log_start_max, now)?;
-                self.report(Report::LogStart(self.log.start_offset()));
+                if before < self.log.start_offset() {
+                    self.report(Report::LogStart(self.log.start_offset()));
+                }
             }
         }
         Ok(())

@@ -227,9 +227,14 @@ impl Node {
     /// A snapshot of this node's own is on disk.
     pub(in crate::controller) async fn snapshot_written(&mut self, id: SnapshotId, length: u64) -> Vec<Happening> {
         let happenings = self.step(Event::SnapshotWritten { id }).await;
-        let log_start_max = self.raft.log_start_max();
-        self.hand_over(Task::AddSnapshot { id, length, log_start_max }).await;
+        self.hand_over(Task::AddSnapshot { id, length }).await;
+        self.clean().await;
         happenings
+    }
+
+    /// Lets go of metadata that is older, or more, than it needs to be.
+    pub(in crate::controller) async fn clean(&self) {
+        self.hand_over(Task::Clean { log_start_max: self.raft.log_start_max() }).await;
     }
 
     async fn step_with(&mut self, event: Event, bytes: &Bytes) -> Vec<Happening> {

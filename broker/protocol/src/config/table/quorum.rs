@@ -22,15 +22,15 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     int("controller.quorum.election.backoff.max.ms", "1000", "Longest random pause before the next candidacy.").min(0),
     int(
         "controller.quorum.append.linger.ms",
-        "5",
-        "How long the leader collects records before it writes them. Kafka's default is 25.",
+        "25",
+        "How long Kafka's leader collects records before it writes them. Here those that come while \
+         others are being synced are synced together.",
     )
     .min(0)
-    .later(),
+    .ignored(),
     int("controller.quorum.request.timeout.ms", "2000", "How long a request to another voter may take.").min(1),
-    int("controller.quorum.retry.backoff.ms", "20", "Pause before a request to another voter is repeated.")
-        .min(0)
-        .later(),
+    int("controller.quorum.retry.backoff.ms", "20", "Pause before a leader that refuses connections is tried again.")
+        .min(0),
     bool(
         "controller.quorum.auto.join.enable",
         "false",
@@ -67,15 +67,14 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "604800000",
         "Metadata log and snapshots older than this are deleted, up to the latest snapshot; \
          negative: no limit.",
-    )
-    .later(),
+    ),
     int(
         "metadata.max.idle.interval.ms",
-        "500",
-        "How often the leader writes an empty record when nothing else happens; 0: never.",
+        "0",
+        "How often the active controller writes an empty record when nothing else happens; 0: never. Kafka's \
+         default is 500: its brokers learn with the next record how far the last one is committed, here at once.",
     )
-    .min(0)
-    .later(),
+    .min(0),
     long(
         "metadata.log.max.record.bytes.between.snapshots",
         "20971520",

@@ -1,0 +1,19 @@
+//! What the partitions of another broker take of its volume.
+
+use kafka_protocol::messages::DescribeLogDirsRequest;
+use protocol::metadata_records::Endpoint;
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use super::error::PeerError;
+
+const VERSION: i16 = 4;
+
+/// Of all partitions that the broker has, whether they are to leave it or not.
+pub(crate) async fn bytes_of_partitions(broker: &Endpoint, deadline: Instant) -> Result<u64, PeerError> {
+    let connection = Connection::connect(&broker.host, broker.port, "controller", deadline).await?;
+    let described = connection.call(VERSION, &DescribeLogDirsRequest::default().with_topics(None), deadline).await?;
+    let topics = described.results.iter().flat_map(|directory| &directory.topics);
+    let sizes = topics.flat_map(|topic| &topic.partitions).map(|partition| partition.partition_size);
+    Ok(sizes.filter_map(|size| u64::try_from(size).ok()).sum())
+}
