@@ -68,7 +68,7 @@ impl Publisher {
     pub(super) async fn published(&mut self) {
         if self.ends.changed().await.is_err() {
             // The thread has panicked, and the process ends.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

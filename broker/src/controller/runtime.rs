@@ -170,11 +170,10 @@ impl Runtime {
             };
             self.settle(happenings).await?;
         }
-        if self.stop.is_some_and(|farewell| farewell.has_led) {
-            match self.node.raft().leader().leader {
-                Some(leader) => info!(%leader, "another node leads the quorum"),
-                None => warn!("no other node has taken over the quorum in time"),
-            }
+        if let Some(leader) = self.node.raft().leader().leader
+            && self.stop.is_some_and(|farewell| farewell.has_led)
+        {
+            info!(%leader, "another node leads the quorum");
         }
         Ok(())
     }

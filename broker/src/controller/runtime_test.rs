@@ -212,14 +212,14 @@ async fn a_heartbeat_does_not_wait_for_logs_that_are_made_or_changed() {
 
     // A disk that takes its time: whoever changes the log waits.
     let (release, released) = std::sync::mpsc::channel::<()>();
-    let (hold, held) = oneshot::channel();
+    let (tell, is_held) = oneshot::channel();
     let slow = tokio::task::spawn_blocking(move || {
         partition.with_log(|_| {
-            hold.send(()).unwrap();
+            tell.send(()).unwrap();
             released.recv().unwrap();
         })
     });
-    held.await.unwrap();
+    is_held.await.unwrap();
     let mut view = running.quorum.view();
     let end = view.borrow().high_watermark;
     let changing = tokio::spawn({

@@ -97,10 +97,14 @@ impl Broker {
     async fn fetch_until_satisfied(&self, body: &FetchRequest, request: &Request<'_>) -> Fetched {
         let version = request.version;
         let bytes_min = u64::try_from(body.min_bytes).unwrap_or(0);
-        let fetched = self.fetch_once(body, version, None).await;
         let wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0));
-        if bytes_min <= fetched.bytes || fetched.urgent || wait.is_zero() || fetched.topics.is_empty() {
-            return fetched;
+        // A follower that keeps up mostly waits: it is not looked at twice.
+        let is_follower = matches!(Reader::of(body, version), Reader::Follower { .. });
+        if !is_follower || wait.is_zero() || body.topics.is_empty() {
+            let fetched = self.fetch_once(body, version, None).await;
+            if bytes_min <= fetched.bytes || fetched.urgent || wait.is_zero() || fetched.topics.is_empty() {
+                return fetched;
+            }
         }
         let deadline = Instant::now() + wait.min(WAIT_MAX);
         loop {

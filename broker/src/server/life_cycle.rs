@@ -7,7 +7,8 @@
 //! ```
 //!
 //! What changes travels at once, a heartbeat otherwise when it is due: when the registration has been replayed, when
-//! the broker is told to stop, and when another controller leads, which has yet to hear of this broker.
+//! the broker is told to stop, when another controller leads, which has yet to hear of this broker, and when another
+//! broker is to stop, which waits until all know that it leads nothing any more.
 
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub(super) struct Observed {
     pub(super) registered: Option<(BrokerEpoch, IncarnationId)>,
     pub(super) metadata_end: Offset,
     pub(super) controller: Option<(BrokerId, LeaderEpoch)>,
+    /// Brokers in controlled shutdown.
+    pub(super) departing: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +114,7 @@ impl LifeCycle {
             incarnation,
             standing: Standing::Registering { previous_epoch, has_been: false },
             epoch: previous_epoch,
-            observed: Observed { registered: None, metadata_end: Offset(0), controller: None },
+            observed: Observed { registered: None, metadata_end: Offset(0), controller: None, departing: 0 },
             due: now,
             began: now,
             duplicate_since: None,
@@ -123,8 +126,9 @@ impl LifeCycle {
     pub(super) fn observe(&mut self, observed: Observed, now: Duration) {
         let is_fit_before = self.is_fit();
         let has_other_controller = observed.controller.is_some() && observed.controller != self.observed.controller;
+        let is_waited_for = self.observed.departing < observed.departing;
         self.observed = observed;
-        if has_other_controller || self.is_fit() != is_fit_before {
+        if has_other_controller || is_waited_for || self.is_fit() != is_fit_before {
             self.due = now;
         }
     }

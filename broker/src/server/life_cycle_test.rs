@@ -20,7 +20,7 @@ fn ms(milliseconds: u64) -> Duration {
 
 fn observed(registered: Option<(BrokerEpoch, IncarnationId)>, end: i64, controller: i32) -> Observed {
     let controller = Some((BrokerId(controller), LeaderEpoch(controller)));
-    Observed { registered, metadata_end: Offset(end), controller }
+    Observed { registered, metadata_end: Offset(end), controller, departing: 0 }
 }
 
 fn heartbeat(metadata_offset: i64, wants_fence: bool, wants_shutdown: bool) -> Step {
@@ -74,6 +74,18 @@ fn another_controller_hears_of_it_at_once() {
     assert_eq!(life.next(ms(100)), Step::WaitUntil(ms(502)), "nobody leads");
     life.observe(observed(Some((EPOCH, OWN)), 12, 8), ms(120));
     assert_eq!(life.next(ms(120)), heartbeat(11, false, false));
+}
+
+#[test]
+fn who_stops_does_not_wait_for_the_next_heartbeat_of_others() {
+    let mut life = serving();
+    let departing = |departing, end| Observed { departing, ..observed(Some((EPOCH, OWN)), end, 7) };
+    life.observe(departing(1, 14), ms(100));
+    assert_eq!(life.next(ms(100)), heartbeat(13, false, false));
+    life.answered(&Ok(SERVING), ms(101));
+    life.observe(departing(1, 15), ms(110));
+    life.observe(departing(0, 16), ms(120));
+    assert_eq!(life.next(ms(120)), Step::WaitUntil(ms(601)));
 }
 
 #[test]

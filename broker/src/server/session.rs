@@ -102,6 +102,7 @@ impl Session {
             registered: registered.map(|registered| (registered.epoch, registered.incarnation)),
             metadata_end: image.end_offset,
             controller,
+            departing: image.brokers.values().filter(|broker| broker.in_controlled_shutdown).count(),
         }
     }
 }

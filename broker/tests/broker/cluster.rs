@@ -236,7 +236,8 @@ fn brokers_leave_with_the_controllers_consent_and_the_controller_too() {
 fn set_throttle(wire: &mut Wire, rate: Option<&'static str>) {
     let text = StrBytes::from_static_str;
     let option = |name| {
-        let operation = if rate.is_some() { 0 } else { 1 };
+        // 0 sets, 1 deletes.
+        let operation = i8::from(rate.is_none());
         let option = AlterableConfig::default().with_name(text(name)).with_config_operation(operation);
         option.with_value(rate.map(text))
     };

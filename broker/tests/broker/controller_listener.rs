@@ -222,7 +222,9 @@ fn voters_that_are_none_and_epochs_that_are_over_change_nothing() {
     let mut fetch = |epoch: i32| {
         let partition = fetch_request::FetchPartition::default()
             .with_current_leader_epoch(epoch)
-            .with_replica_directory_id(Uuid::from_u128(9));
+            .with_last_fetched_epoch(0)
+            .with_replica_directory_id(Uuid::from_u128(9))
+            .with_high_watermark(-1);
         let topic =
             fetch_request::FetchTopic::default().with_topic_id(Uuid::from_u128(1)).with_partitions(vec![partition]);
         let replica = fetch_request::ReplicaState::default().with_replica_id(STRANGER.into());

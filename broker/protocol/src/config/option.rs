@@ -167,7 +167,9 @@ impl ConfigOption {
             }
             Kind::List => {
                 let elements = raw.split(',').map(str::trim).filter(|element| !element.is_empty());
-                elements.clone().try_for_each(|element| self.choose(element).and(self.check_element(element)))?;
+                elements
+                    .clone()
+                    .try_for_each(|element| self.choose(element).and_then(|()| self.check_element(element)))?;
                 Ok(Value::List(elements.map(str::to_owned).collect()))
             }
         }
