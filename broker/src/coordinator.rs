@@ -17,7 +17,9 @@
 //! is told of what may yet be lost, and there is one state, not a committed and an uncommitted one.
 
 mod answer;
+mod bugs;
 mod config;
+mod counts;
 mod error;
 mod group;
 mod handle;
@@ -37,10 +39,12 @@ pub(crate) use log::{GroupLogs, LogError, LogRead, Term};
 pub(crate) use member::{Client, MemberId, Protocol};
 pub(crate) use request::{
     CommitRequest, GroupDescription, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, MemberClaim,
-    MemberDescription, OffsetToCommit, SyncRequest, TopicOffsets,
+    MemberDescription, OffsetToCommit, Position, Positions, SyncRequest, TopicOffsets,
 };
 pub(crate) use runtime::CoordinatorThread;
 
+#[cfg(test)]
+mod limits_test;
 #[cfg(test)]
 mod membership_test;
 #[cfg(test)]

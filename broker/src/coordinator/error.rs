@@ -29,6 +29,10 @@ pub(crate) enum GroupError {
     InvalidSessionTimeout { asked: i32, min: i32, max: i32 },
     #[error("the group has group.max.size={size_max} members")]
     GroupFull { size_max: usize },
+    #[error("its members would take {bytes} bytes of the group, which keeps {bytes_max}")]
+    GroupTooLarge { bytes: usize, bytes_max: usize },
+    #[error("{count} new members have not joined yet with the ids they got: try again later")]
+    TooManyUnusedIds { count: usize },
     #[error("the group has members")]
     NotEmpty,
     #[error("members of the group are subscribed to topic {0:?}")]

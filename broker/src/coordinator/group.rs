@@ -23,6 +23,7 @@ use protocol::coordinator_records::{
 };
 use protocol::types::{Offset, Timestamp};
 
+use super::bugs::{Bug, PlantedBug};
 use super::error::GroupError;
 use super::member::{GroupId, Member, MemberId};
 use super::offsets::Offsets;
@@ -91,10 +92,11 @@ pub(super) struct Group {
     pub(super) alarm: Option<Duration>,
     /// Generations begun since the shard has last counted.
     pub(super) generations_begun: u64,
+    planted: PlantedBug,
 }
 
 impl Group {
-    pub(super) fn new(id: GroupId) -> Self {
+    pub(super) fn new(id: GroupId, planted: PlantedBug) -> Self {
         Self {
             id,
             phase: Phase::Empty,
@@ -113,6 +115,7 @@ impl Group {
             wake_at: None,
             alarm: None,
             generations_begun: 0,
+            planted,
         }
     }
 
@@ -195,12 +198,13 @@ impl Group {
         if let Some(instance) = &claim.instance {
             let current = self.instances.get(instance);
             let current = current.ok_or_else(|| GroupError::UnknownInstance(instance.clone()))?;
-            if *current != claim.id {
+            if *current != claim.id && !self.planted.is(Bug::ReplacedMemberNotFenced) {
                 let (instance, claimed, current) = (instance.clone(), claim.id.clone(), current.clone());
                 return Err(GroupError::FencedInstance { instance, claimed, current });
             }
         }
-        if self.members.contains_key(&claim.id) { Ok(()) } else { Err(GroupError::UnknownMember(claim.id.clone())) }
+        let is_known = self.members.contains_key(&claim.id) || self.planted.is(Bug::ReplacedMemberNotFenced);
+        if is_known { Ok(()) } else { Err(GroupError::UnknownMember(claim.id.clone())) }
     }
 
     fn check_generation(&self, claimed: GenerationId) -> Result<(), GroupError> {

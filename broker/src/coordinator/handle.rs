@@ -12,7 +12,7 @@ use super::error::{GroupError, Unavailable};
 use super::member::GroupId;
 use super::request::{
     CommitRequest, FetchedOffsets, GroupDescription, GroupRequest, HeartbeatRequest, JoinRequest, Joined, LeaveRequest,
-    ListedGroup, Results, SyncRequest, Synced, TopicOffsets,
+    ListedGroup, Positions, Results, SyncRequest, Synced, TopicOffsets,
 };
 use crate::metadata::Image;
 
@@ -28,6 +28,10 @@ pub(super) enum Command {
     },
     /// One answer for each partition.
     List(Reply<Vec<Listing>>),
+    Positions {
+        at_most: usize,
+        reply: oneshot::Sender<Positions>,
+    },
 }
 
 pub(super) type Listing = oneshot::Receiver<Result<Vec<ListedGroup>, GroupError>>;
@@ -98,6 +102,17 @@ impl CoordinatorHandle {
             }
         }
         Ok(listed)
+    }
+
+    /// Where the groups stand that this broker coordinates: of so many partitions at most. What of it is committed is
+    /// not waited for.
+    pub(crate) async fn positions(&self, at_most: usize) -> Positions {
+        let (reply, answer) = oneshot::channel();
+        // When the thread has stopped there is nothing to tell.
+        if self.commands.send(Command::Positions { at_most, reply }).await.is_err() {
+            return Positions::default();
+        }
+        answer.await.unwrap_or_default()
     }
 
     async fn ask<T>(&self, id: GroupId, request: impl FnOnce(Reply<T>) -> GroupRequest) -> Result<T, GroupError> {

@@ -45,14 +45,17 @@ pub(crate) trait GroupLogs: Clone + Send + 'static {
     /// May wait for the disk.
     fn read(&self, term: Term, from: Offset, bytes_max: u32) -> Result<LogRead, LogError>;
 
-    /// From now on [`Self::woken`] tells of changes of the metadata, and with it of leadership.
+    /// From now on [`Self::metadata_changed`] tells of changes of the metadata, and with it of leadership.
     fn watch_metadata(&self);
 
-    /// From now on [`Self::woken`] tells when the high watermark moves.
-    fn watch(&self, term: Term);
+    /// They have changed since they were last watched, and have to be watched again.
+    fn metadata_changed(&self) -> impl Future<Output = ()> + Send;
 
-    /// Something that was watched has changed since the last call. Each has to be watched again.
-    fn woken(&self) -> impl Future<Output = ()> + Send;
+    /// From now on [`Self::committed`] tells when the high watermark moves.
+    fn watch_commits(&self, term: Term);
+
+    /// One that was watched has moved, and has to be watched again.
+    fn committed(&self) -> impl Future<Output = ()> + Send;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,6 +32,12 @@ impl Offsets {
         self.by_topic.get(topic)?.get(&partition)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, PartitionId, &CommittedOffset)> {
+        self.by_topic.iter().flat_map(|(topic, partitions)| {
+            partitions.iter().map(move |(partition, offset)| (topic.as_str(), *partition, offset))
+        })
+    }
+
     pub(super) fn replay(&mut self, topic: String, partition: PartitionId, value: Option<CommittedOffset>) {
         let Some(value) = value else {
             let Some(partitions) = self.by_topic.get_mut(&topic) else { return };

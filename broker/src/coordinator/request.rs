@@ -8,9 +8,9 @@ use protocol::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId};
 use uuid::Uuid;
 
 use super::answer::{Reply, tell};
-use super::error::{GroupError, Unavailable};
+use super::error::GroupError;
 use super::group::GroupState;
-use super::member::{Client, MemberId, Protocol};
+use super::member::{Client, GroupId, MemberId, Protocol};
 
 /// One moment, on two clocks: sessions end by the one that nobody can set, records carry the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +152,24 @@ pub(crate) struct ListedGroup {
     pub(crate) state: GroupState,
 }
 
+/// What a group has committed last of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) group: GroupId,
+    pub(crate) topic: String,
+    /// Nil: unknown.
+    pub(crate) topic_id: TopicId,
+    pub(crate) partition: PartitionId,
+    pub(crate) offset: Offset,
+}
+
+/// As many as were wanted at most, and how many there are besides.
+#[derive(Debug, Default)]
+pub(crate) struct Positions {
+    pub(crate) found: Vec<Position>,
+    pub(crate) left_out: usize,
+}
+
 /// What is asked of one group.
 #[derive(Debug)]
 pub(super) enum GroupRequest {
@@ -168,9 +186,9 @@ pub(super) enum GroupRequest {
 }
 
 impl GroupRequest {
-    /// Whoever asked is told that nobody here can do it now.
-    pub(super) fn refuse(self, reason: Unavailable) {
-        let error = GroupError::Unavailable(reason);
+    /// Whoever asked is told why it is not done.
+    pub(super) fn refuse(self, error: impl Into<GroupError>) {
+        let error = error.into();
         match self {
             Self::Join(_, reply) => tell(reply, Err(error)),
             Self::Sync(_, reply) => tell(reply, Err(error)),

@@ -15,16 +15,17 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
 use super::answer::tell;
 use super::config::GroupConfig;
+use super::counts::GroupCounts;
 use super::error::{GroupError, Unavailable};
 use super::handle::{Command, CoordinatorHandle};
 use super::load::load;
 use super::log::{GroupLogs, LogError, Term};
-use super::request::Moment;
-use super::shard::{GroupCounts, Shard, ShardLog};
+use super::request::{Moment, Positions};
+use super::shard::{Shard, ShardLog};
 use crate::clock;
 use crate::metadata::Image;
 use crate::metrics::GroupMetrics;
@@ -73,6 +74,7 @@ impl CoordinatorThread {
             began: Instant::now(),
             places: BTreeMap::new(),
             loads: JoinSet::new(),
+            taking_up: TakingUp::default(),
         };
         let thread = std::thread::Builder::new().name("groups".to_owned()).spawn(move || {
             tokio.block_on(runtime.run(receiver, &stopped));
@@ -98,6 +100,15 @@ struct Runtime<L> {
     began: Instant,
     places: BTreeMap<PartitionId, Place>,
     loads: JoinSet<Loaded>,
+    taking_up: TakingUp,
+}
+
+/// Partitions that are read together: all of them at a start, those of another broker when it has gone.
+#[derive(Default)]
+struct TakingUp {
+    began: Duration,
+    partitions: usize,
+    found: GroupCounts,
 }
 
 /// A partition that this broker leads.
@@ -111,6 +122,8 @@ struct Place {
 
 struct Loaded {
     term: Term,
+    /// When the reading began.
+    topics: OrdMap<String, TopicId>,
     shard: Shard,
     end: Result<Offset, LogError>,
     took: Duration,
@@ -148,7 +161,8 @@ impl<L: GroupLogs> Runtime<L> {
                     }
                     waiting.drain(..).for_each(|command| self.command(command));
                 }
-                () = self.logs.woken() => self.follow_metadata(),
+                () = self.logs.metadata_changed() => self.follow_metadata(),
+                () = self.logs.committed() => {}
                 Some(loaded) = self.loads.join_next() => match loaded {
                     Ok(loaded) => self.loaded(loaded),
                     Err(error) => error!(%error, "the reading of groups has failed"),
@@ -182,9 +196,8 @@ impl<L: GroupLogs> Runtime<L> {
             return;
         }
         let former = std::mem::replace(&mut self.topics, image.topic_ids.clone());
-        let gone: Vec<_> = former.diff(&self.topics).filter_map(|change| gone(&change)).collect();
         let now = self.now();
-        for topic in gone {
+        for topic in gone(&former, &self.topics) {
             for place in self.places.values_mut() {
                 let mut log = TermLog { logs: &self.logs, term: place.term };
                 if let Some(shard) = &mut place.shard {
@@ -195,42 +208,68 @@ impl<L: GroupLogs> Runtime<L> {
     }
 
     fn load(&mut self, term: Term) {
-        let (logs, metrics) = (self.logs.clone(), self.metrics.clone());
+        if self.loads.is_empty() {
+            self.taking_up = TakingUp { began: self.began.elapsed(), ..TakingUp::default() };
+        }
+        let (logs, metrics, topics) = (self.logs.clone(), self.metrics.clone(), self.topics.clone());
         let mut shard = Shard::new(self.config.clone(), self.metrics.clone());
         self.loads.spawn_blocking(move || {
             let began = Instant::now();
             let end = load(&logs, term, &mut shard, &metrics);
-            Loaded { term, shard, end, took: began.elapsed() }
+            Loaded { term, topics, shard, end, took: began.elapsed() }
         });
     }
 
-    /// What was read under a leadership that is over is of no use.
     fn loaded(&mut self, loaded: Loaded) {
         let now = self.now();
-        let Loaded { term, mut shard, end, took } = loaded;
+        self.take_up(loaded, now);
+        if self.loads.is_empty() && 0 < self.taking_up.partitions {
+            let TakingUp { began, partitions, found } = std::mem::take(&mut self.taking_up);
+            let (groups, took_ms) = (found.group_count(), now.elapsed.saturating_sub(began).as_millis());
+            info!(partitions, groups, offsets = found.offsets, took_ms, "coordinates groups");
+        }
+    }
+
+    /// What was read under a leadership that is over is of no use.
+    fn take_up(&mut self, loaded: Loaded, now: Moment) {
+        let Loaded { term, topics, mut shard, end, took } = loaded;
         let Some(place) = self.places.get_mut(&term.partition).filter(|place| place.term == term) else { return };
-        match end {
-            Ok(end) => {
-                shard.loaded(end, now, &mut TermLog { logs: &self.logs, term });
-                self.metrics.load_time.observe(took);
-                let groups: usize = shard.counts().groups.iter().sum();
-                debug!(partition = %term.partition, epoch = %term.epoch, groups, took_ms = took.as_millis(), "groups loaded");
-                place.shard = Some(shard);
-            }
+        let end = match end {
+            Ok(end) => end,
             Err(error) => {
                 error!(partition = %term.partition, %error, "groups cannot be loaded; trying again");
                 place.reload_at = Some(now.elapsed + RELOAD_DELAY);
+                return;
             }
+        };
+        let mut log = TermLog { logs: &self.logs, term };
+        shard.loaded(end, now, &mut log);
+        for topic in gone(&topics, &self.topics) {
+            shard.topic_deleted(topic, now, &mut log);
         }
+        self.metrics.load_time.observe(took);
+        debug!(partition = %term.partition, epoch = %term.epoch, took_ms = took.as_millis(), "groups loaded");
+        self.taking_up.partitions += 1;
+        self.taking_up.found = self.taking_up.found.plus(shard.counts());
+        place.shard = Some(shard);
     }
 
     /// Answers what waits for the high watermark.
     fn follow_commits(&mut self) {
         for place in self.places.values_mut() {
-            let Some(shard) = place.shard.as_mut().filter(|shard| shard.waits_for_commit()) else { continue };
-            self.logs.watch(place.term);
-            if let Ok(high_watermark) = self.logs.high_watermark(place.term) {
-                shard.committed(high_watermark);
+            let Some(shard) = &mut place.shard else { continue };
+            let follow = |shard: &mut Shard| {
+                if let Ok(high_watermark) = self.logs.high_watermark(place.term) {
+                    shard.committed(high_watermark);
+                }
+            };
+            if shard.waits_for_commit() {
+                follow(shard);
+            }
+            if shard.waits_for_commit() {
+                self.logs.watch_commits(place.term);
+                // It may have moved before.
+                follow(shard);
             }
         }
     }
@@ -285,17 +324,27 @@ impl<L: GroupLogs> Runtime<L> {
                 }
                 tell(reply, Ok(answers));
             }
+            Command::Positions { at_most, reply } => {
+                let mut positions = Positions::default();
+                for shard in self.places.values().filter_map(|place| place.shard.as_ref()) {
+                    shard.add_positions(&mut positions, at_most);
+                }
+                let _gone = reply.send(positions);
+            }
         }
     }
 }
 
-/// The name of a topic that is not there any more, or is another one by now.
-fn gone<'a>(change: &DiffItem<'a, 'a, String, TopicId>) -> Option<&'a str> {
-    match change {
-        DiffItem::Remove(name, _) => Some(name),
+/// Names of topics that are not there any more, or are others by now.
+fn gone<'a>(
+    former: &'a OrdMap<String, TopicId>,
+    current: &'a OrdMap<String, TopicId>,
+) -> impl Iterator<Item = &'a str> {
+    former.diff(current).filter_map(|change| match change {
+        DiffItem::Remove(name, _) => Some(name.as_str()),
         DiffItem::Update { old: (name, former), new: (_, current) } => (former != current).then_some(name.as_str()),
         DiffItem::Add(..) => None,
-    }
+    })
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ struct FakePartition {
 struct FakeLogs {
     partitions: Arc<Mutex<BTreeMap<PartitionId, FakePartition>>>,
     changed: Arc<Notify>,
+    committed: Arc<Notify>,
 }
 
 impl FakeLogs {
@@ -51,6 +52,7 @@ impl FakeLogs {
     fn change<T>(&self, partition: PartitionId, change: impl FnOnce(&mut FakePartition) -> T) -> T {
         let changed = change(self.lock().entry(partition).or_default());
         self.changed.notify_one();
+        self.committed.notify_one();
         changed
     }
 }
@@ -110,18 +112,28 @@ impl GroupLogs for FakeLogs {
 
     fn watch_metadata(&self) {}
 
-    fn watch(&self, _term: Term) {}
-
-    async fn woken(&self) {
+    async fn metadata_changed(&self) {
         self.changed.notified().await;
+    }
+
+    fn watch_commits(&self, _term: Term) {}
+
+    async fn committed(&self) {
+        self.committed.notified().await;
     }
 }
 
-fn start(logs: &FakeLogs) -> (CoordinatorHandle, CoordinatorThread, Arc<GroupMetrics>) {
+/// With one more topic, `t`.
+fn image() -> Image {
     let mut image = cluster(1);
     add_topic(&mut image, OFFSETS_TOPIC, &[0]);
+    add_topic(&mut image, "t", &[0]);
+    image
+}
+
+fn start(logs: &FakeLogs) -> (CoordinatorHandle, CoordinatorThread, Arc<GroupMetrics>) {
     let metrics = Arc::new(GroupMetrics::default());
-    let image = Arc::new(ArcSwap::from_pointee(image));
+    let image = Arc::new(ArcSwap::from_pointee(image()));
     let (handle, thread) = CoordinatorThread::spawn(logs.clone(), config(), metrics.clone(), image).unwrap();
     (handle, thread, metrics)
 }
@@ -246,4 +258,52 @@ async fn who_waits_when_the_thread_stops_is_told() {
     assert!(thread.stop());
     assert_eq!(answer.await.unwrap(), Err(GroupError::Unavailable(Unavailable::NotCoordinator)));
     task.await.unwrap();
+}
+
+#[tokio::test]
+async fn offsets_of_a_topic_that_is_deleted_while_they_are_loaded_are_gone() {
+    let logs = FakeLogs::default();
+    let (go_on, reading) = std::sync::mpsc::channel();
+    let (key, value) = record("g", 3).encode().unwrap();
+    logs.change(PartitionId(0), |partition| {
+        partition.append(&batch(&[(&key, value.as_deref())]));
+        partition.append(&batch(&[(&key, value.as_deref())]));
+        partition.high_watermark = partition.end;
+        partition.epoch = Some(LeaderEpoch(1));
+        partition.reading = Some(reading);
+    });
+    let image = Arc::new(ArcSwap::from_pointee(image()));
+    let metrics = Arc::new(GroupMetrics::default());
+    let (handle, thread) = CoordinatorThread::spawn(logs.clone(), config(), metrics, image.clone()).unwrap();
+    let loading = Err(GroupError::Unavailable(Unavailable::Loading));
+    while handle.fetch_offsets("g", None).await != loading {}
+    let mut without = Image::clone(&image.load());
+    without.topic_ids.remove("t");
+    image.store(Arc::new(without));
+    logs.changed.notify_one();
+    // Its loop takes what comes in any order: after so many questions it has looked at the metadata as well.
+    for _ in 0..64 {
+        assert_eq!(handle.fetch_offsets("g", None).await, loading);
+    }
+    drop(go_on);
+    while !fetch(&handle, "g").await.is_empty() {}
+    assert!(thread.stop());
+}
+
+#[tokio::test]
+async fn positions_are_told_up_to_a_number_of_them() {
+    let logs = FakeLogs::default();
+    logs.change(PartitionId(0), |partition| partition.epoch = Some(LeaderEpoch(1)));
+    let (handle, thread, _) = start(&logs);
+    assert!(fetch(&handle, "g").await.is_empty());
+    for group in ["g", "h"] {
+        let commit = commit_of((0..3).map(|partition| offset(partition, 7)).collect());
+        assert!(handle.commit_offsets(group, commit).await.is_ok());
+    }
+    let all = handle.positions(10).await;
+    assert_eq!((all.found.len(), all.left_out), (6, 0));
+    assert!(all.found.iter().all(|position| position.topic == "t" && position.offset == Offset(7)));
+    let some = handle.positions(4).await;
+    assert_eq!((some.found.len(), some.left_out), (4, 2));
+    assert!(thread.stop());
 }

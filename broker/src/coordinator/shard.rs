@@ -8,18 +8,20 @@ use std::time::Duration;
 use std::vec::IntoIter;
 
 use protocol::batch_builder::BatchBuilder;
-use protocol::coordinator_records::CoordinatorRecord;
+use protocol::coordinator_records::{CommittedOffset, CoordinatorRecord};
 use protocol::metadata_records::StringTooLong;
 use protocol::produce::CheckedBatch;
 use protocol::types::{Offset, Timestamp};
 
 use super::answer::{Answer, Decision, Reply, Turn, tell};
+use super::bugs::{Bug, PlantedBug};
 use super::config::GroupConfig;
+use super::counts::GroupCounts;
 use super::error::Unavailable;
 use super::group::Group;
 use super::log::LogError;
 use super::member::GroupId;
-use super::request::{GroupRequest, ListedGroup, Moment};
+use super::request::{GroupRequest, ListedGroup, Moment, Position, Positions};
 use crate::metrics::GroupMetrics;
 
 /// What a record takes in a batch besides key and value, at most.
@@ -44,6 +46,7 @@ pub(super) struct Shard {
     written: Offset,
     committed: Offset,
     counts: GroupCounts,
+    planted: PlantedBug,
 }
 
 /// An answer that waits for the high watermark. In the order of their deadlines.
@@ -51,15 +54,6 @@ struct Held {
     after: Offset,
     deadline: Duration,
     answer: Answer,
-}
-
-/// What there is, for the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct GroupCounts {
-    /// By state, in the order of [`super::GroupState`].
-    pub(super) groups: [usize; 4],
-    pub(super) members: usize,
-    pub(super) offsets: usize,
 }
 
 impl Shard {
@@ -74,7 +68,14 @@ impl Shard {
             written: Offset(0),
             committed: Offset(0),
             counts: GroupCounts::default(),
+            planted: PlantedBug::default(),
         }
+    }
+
+    /// Before there is any group.
+    #[cfg(test)]
+    pub(super) fn plant(&mut self, bug: Option<Bug>) {
+        self.planted.bug = bug;
     }
 
     pub(super) fn counts(&self) -> GroupCounts {
@@ -86,6 +87,13 @@ impl Shard {
     }
 
     pub(super) fn handle(&mut self, id: &GroupId, request: GroupRequest, now: Moment, log: &mut dyn ShardLog) {
+        if let GroupRequest::Join(join, _) = &request {
+            let none = Group::new(id.clone(), self.planted);
+            let group = self.groups.get(id).unwrap_or(&none);
+            if let Err(error) = group.check_size(join, log.batch_bytes_max()) {
+                return request.refuse(error);
+            }
+        }
         self.with_group(id, now, log, |group, config, turn| handle(group, request, config, now, turn));
     }
 
@@ -99,6 +107,21 @@ impl Shard {
         let mut turn = Turn::default();
         turn.answer(reply, listed);
         self.hold(turn.answers, self.written, now);
+    }
+
+    /// Adds where its groups stand, until there are so many.
+    pub(super) fn add_positions(&self, positions: &mut Positions, at_most: usize) {
+        let before = positions.found.len();
+        let committed = self.groups.values().flat_map(|group| group.offsets.iter().map(move |of| (group.id(), of)));
+        let position = |(group, (topic, partition, committed)): (&GroupId, (&str, _, &CommittedOffset))| Position {
+            group: group.clone(),
+            topic: topic.to_owned(),
+            topic_id: committed.topic_id,
+            partition,
+            offset: committed.offset,
+        };
+        positions.found.extend(committed.take(at_most.saturating_sub(before)).map(position));
+        positions.left_out += self.counts.offsets.saturating_sub(positions.found.len() - before);
     }
 
     /// Offsets in a topic that is gone are gone with it.
@@ -116,7 +139,7 @@ impl Shard {
     pub(super) fn replay(&mut self, record: CoordinatorRecord) {
         let name = record.group();
         let id = self.groups.get_key_value(name).map_or_else(|| GroupId(name.into()), |(id, _)| id.clone());
-        let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id));
+        let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id, self.planted));
         match record {
             CoordinatorRecord::OffsetCommit { topic, partition, value, .. } => {
                 group.offsets.replay(topic, partition, value);
@@ -134,8 +157,9 @@ impl Shard {
         let ids: Vec<_> = self.groups.keys().cloned().collect();
         for id in ids {
             // What of it is uncommitted is not known: all of it may be.
+            let written = if self.planted.is(Bug::LoadedTakenForCommitted) { Offset(0) } else { end };
             self.with_group(&id, now, log, |group, config, turn| {
-                group.written = end;
+                group.written = written;
                 group.loaded(config, now, turn);
             });
         }
@@ -193,7 +217,7 @@ impl Shard {
     ) {
         let mut turn = Turn::default();
         let (config, metrics) = (self.config.clone(), self.metrics.clone());
-        let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id.clone()));
+        let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id.clone(), self.planted));
         let (former_alarm, former_counts) = (group.alarm, GroupCounts::of(group));
         decide(group, &config, &mut turn);
         metrics.rebalanced(std::mem::take(&mut group.generations_begun));
@@ -201,7 +225,7 @@ impl Shard {
         let written = self.write(id, records, now, log);
         let Some(group) = self.groups.get_mut(id) else { return };
         let (after, is_void) = (group.written, group.is_void());
-        let alarm = group.wake_at.filter(|_| !is_void);
+        let alarm = group.wake_at.filter(|_| !is_void && !self.planted.is(Bug::NoAlarm));
         group.alarm = alarm;
         self.counts = self.counts.plus(GroupCounts::of(group)).minus(former_counts);
         if is_void {
@@ -258,7 +282,7 @@ impl Shard {
     fn hold(&mut self, answers: Vec<Answer>, after: Offset, now: Moment) {
         let deadline = now.elapsed + self.config.commit_timeout;
         for answer in answers {
-            if after <= self.committed {
+            if after <= self.committed || self.planted.is(Bug::AnswerBeforeCommit) {
                 answer(Ok(()));
             } else {
                 self.held.push(Held { after, deadline, answer });
@@ -323,34 +347,6 @@ fn next_batch(
     }
     let batch = builder.build().map_err(|error| LogError::Storage(error.to_string()))?;
     Ok((batch, taken))
-}
-
-impl GroupCounts {
-    fn of(group: &Group) -> Self {
-        let mut counts = Self::default();
-        if !group.is_void() {
-            counts.groups[group.state() as usize] = 1;
-            counts.members = group.member_count();
-            counts.offsets = group.offsets.len();
-        }
-        counts
-    }
-
-    pub(super) fn plus(self, other: Self) -> Self {
-        Self {
-            groups: std::array::from_fn(|state| self.groups[state] + other.groups[state]),
-            members: self.members + other.members,
-            offsets: self.offsets + other.offsets,
-        }
-    }
-
-    fn minus(self, other: Self) -> Self {
-        Self {
-            groups: std::array::from_fn(|state| self.groups[state] - other.groups[state]),
-            members: self.members - other.members,
-            offsets: self.offsets - other.offsets,
-        }
-    }
 }
 
 #[cfg(test)]

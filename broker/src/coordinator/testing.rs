@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use uuid::Uuid;
 
+use super::bugs::Bug;
 use super::config::GroupConfig;
 use super::error::GroupError;
 use super::log::LogError;
@@ -74,6 +75,7 @@ pub(super) struct Bench {
     pub(super) config: Arc<GroupConfig>,
     /// All that is written is committed at once.
     pub(super) commits: bool,
+    planted: Option<Bug>,
     ids: u128,
 }
 
@@ -96,14 +98,21 @@ impl Bench {
         let log = FakeLog { records: Vec::new(), refusal: None, batch_bytes_max: 1 << 20, batches: 0 };
         let now = Moment { elapsed: Duration::ZERO, wall: Timestamp(1_000_000) };
         let shard = Shard::new(config.clone(), Arc::new(GroupMetrics::default()));
-        let mut bench = Self { shard, log, now, config, commits: true, ids: 0 };
+        let mut bench = Self { shard, log, now, config, commits: true, planted: None, ids: 0 };
         bench.shard.loaded(Offset(0), now, &mut bench.log);
         bench
+    }
+
+    /// From now on, and in whoever takes over.
+    pub(super) fn plant(&mut self, bug: Option<Bug>) {
+        self.planted = bug;
+        self.shard.plant(bug);
     }
 
     /// Another broker takes over, with what is in the log.
     pub(super) fn fail_over(&mut self) {
         self.shard = Shard::new(self.config.clone(), Arc::new(GroupMetrics::default()));
+        self.shard.plant(self.planted);
         self.log.records.iter().for_each(|record| self.shard.replay(record.clone()));
         self.shard.loaded(self.log.end(), self.now, &mut self.log);
         self.settle();

@@ -346,7 +346,9 @@ impl KafkaError for GroupError {
             Self::MemberIdRequired(_) => ResponseError::MemberIdRequired,
             Self::InconsistentProtocol => ResponseError::InconsistentGroupProtocol,
             Self::InvalidSessionTimeout { .. } => ResponseError::InvalidSessionTimeout,
-            Self::GroupFull { .. } => ResponseError::GroupMaxSizeReached,
+            Self::GroupFull { .. } | Self::GroupTooLarge { .. } => ResponseError::GroupMaxSizeReached,
+            // Clients try it again.
+            Self::TooManyUnusedIds { .. } => ResponseError::CoordinatorNotAvailable,
             Self::NotEmpty => ResponseError::NonEmptyGroup,
             Self::Subscribed(_) => ResponseError::GroupSubscribedToTopic,
             Self::MetadataTooLarge { .. } => ResponseError::OffsetMetadataTooLarge,

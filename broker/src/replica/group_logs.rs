@@ -19,12 +19,13 @@ use crate::metadata::Image;
 pub(crate) struct OffsetsLogs {
     replicas: Arc<ReplicaManager>,
     image: Arc<ArcSwap<Image>>,
-    waiter: Arc<Waiter>,
+    metadata_waiter: Arc<Waiter>,
+    commit_waiter: Arc<Waiter>,
 }
 
 impl OffsetsLogs {
     pub(crate) fn new(replicas: Arc<ReplicaManager>, image: Arc<ArcSwap<Image>>) -> Self {
-        Self { replicas, image, waiter: Arc::default() }
+        Self { replicas, image, metadata_waiter: Arc::default(), commit_waiter: Arc::default() }
     }
 
     fn partition(&self, term: Term) -> Result<Arc<Partition>, LogError> {
@@ -81,17 +82,21 @@ impl GroupLogs for OffsetsLogs {
     }
 
     fn watch_metadata(&self) {
-        self.replicas.metadata_waiters.register(&self.waiter);
+        self.replicas.metadata_waiters.register(&self.metadata_waiter);
     }
 
-    fn watch(&self, term: Term) {
+    async fn metadata_changed(&self) {
+        self.metadata_waiter.woken().await;
+    }
+
+    fn watch_commits(&self, term: Term) {
         if let Ok(partition) = self.partition(term) {
-            partition.register(&self.waiter);
+            partition.register(&self.commit_waiter);
         }
     }
 
-    async fn woken(&self) {
-        self.waiter.woken().await;
+    async fn committed(&self) {
+        self.commit_waiter.woken().await;
     }
 }
 

@@ -132,6 +132,10 @@ impl Node {
         get(self.management_port, "/v1/cluster", Some(TOKEN)).json()
     }
 
+    pub(crate) fn metrics(&self) -> String {
+        get(self.management_port, "/metrics", None).body
+    }
+
     /// Those that serve, as this node tells clients.
     fn brokers(&self) -> usize {
         if !self.is_ready() {

@@ -15,6 +15,8 @@ mod deletion;
 mod every_version;
 mod forwarding;
 mod full_disk;
+mod group_failover;
+mod group_refusals;
 mod groups;
 mod harness;
 mod hostile;

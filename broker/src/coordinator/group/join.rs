@@ -13,6 +13,11 @@ use super::{Group, Phase};
 
 /// A new member whose join is answered only then is taken for gone: while it waits it can send no heartbeat.
 const NEW_MEMBER_SESSION: Duration = Duration::from_mins(5);
+/// Ids that are given out at the same time. Each is forgotten unless it is used within a session.
+const UNUSED_IDS_MAX: usize = 10_000;
+/// What members say under all their protocols may take so many times the room that one record has, which has to hold
+/// what they say under one of them.
+const RECORDS_KEPT: usize = 4;
 
 impl Group {
     pub(in super::super) fn join(
@@ -31,6 +36,19 @@ impl Group {
         } else {
             self.join_again(request, reply, config, now, turn);
         }
+    }
+
+    /// With what the joining one would add, its members take no more room than a group has.
+    pub(in super::super) fn check_size(
+        &self,
+        request: &JoinRequest,
+        record_bytes_max: usize,
+    ) -> Result<(), GroupError> {
+        let others = self.members.iter().filter(|(id, _)| **id != request.member.id);
+        let bytes_of_others: usize = others.map(|(_, member)| protocol_bytes(&member.protocols)).sum();
+        let bytes = bytes_of_others + protocol_bytes(&request.protocols);
+        let bytes_max = record_bytes_max.saturating_mul(RECORDS_KEPT);
+        if bytes_max < bytes { Err(GroupError::GroupTooLarge { bytes, bytes_max }) } else { Ok(()) }
     }
 
     fn check_join(&self, request: &JoinRequest, config: &GroupConfig) -> Result<(), GroupError> {
@@ -81,6 +99,10 @@ impl Group {
         match former {
             Some(former) => self.replace(&former, id, &request, reply, config, now, turn),
             None if request.id_required && request.member.instance.is_none() => {
+                let count = self.pending.len();
+                if UNUSED_IDS_MAX <= count {
+                    return tell(reply, Err(GroupError::TooManyUnusedIds { count }));
+                }
                 let until = now.elapsed + milliseconds(request.session_timeout_ms);
                 self.pending.insert(id.clone(), until);
                 self.wake_by(until);
@@ -230,4 +252,8 @@ impl Group {
         }
         joined
     }
+}
+
+fn protocol_bytes(protocols: &[Protocol]) -> usize {
+    protocols.iter().map(|protocol| size_of::<Protocol>() + protocol.name.len() + protocol.metadata.len()).sum()
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::answer::{Turn, tell};
+use super::super::answer::{Reply, Turn, tell};
+use super::super::bugs::Bug;
 use super::super::config::GroupConfig;
 use super::super::error::GroupError;
 use super::super::member::{Member, MemberId, Protocol};
@@ -76,9 +77,13 @@ impl Group {
         self.begin_generation(now, turn);
     }
 
-    /// Dynamic members that did not join are gone. Static ones stay until their session ends.
+    /// Dynamic members that did not join are gone, and new ones whose client has given up. Static ones stay until their
+    /// session ends.
     fn begin_generation(&mut self, now: Moment, turn: &mut Turn) {
-        let is_gone = |member: &Member| member.join.is_none() && member.instance.is_none();
+        let is_gone = |member: &Member| {
+            let gave_up = member.is_new && member.join.as_ref().is_none_or(Reply::is_closed);
+            member.instance.is_none() && (gave_up || member.join.is_none())
+        };
         let gone: Vec<_> =
             self.members.iter().filter(|(_, member)| is_gone(member)).map(|(id, _)| id.clone()).collect();
         for id in gone {
@@ -93,7 +98,9 @@ impl Group {
             self.phase = Phase::Preparing { until, initial: None };
             return self.wake_by(until);
         }
-        self.generation.0 = self.generation.0.wrapping_add(1).max(1);
+        if !self.planted.is(Bug::GenerationNotCounted) {
+            self.generation.0 = self.generation.0.wrapping_add(1).max(1);
+        }
         self.generations_begun += 1;
         self.protocol = self.choose_protocol();
         self.enter(Phase::Completing, now);

@@ -1,9 +1,10 @@
 //! Staying in, going, and being given up.
 
 use super::super::answer::Turn;
+use super::super::bugs::Bug;
 use super::super::config::GroupConfig;
 use super::super::error::GroupError;
-use super::super::member::MemberId;
+use super::super::member::{Member, MemberId};
 use super::super::request::{HeartbeatRequest, Leaving, Moment, Results};
 use super::{Group, Phase};
 
@@ -54,7 +55,7 @@ impl Group {
     }
 
     fn follow_departures(&mut self, config: &GroupConfig, now: Moment, turn: &mut Turn) {
-        if !matches!(self.phase, Phase::Empty) {
+        if !matches!(self.phase, Phase::Empty) && !self.planted.is(Bug::DepartureUnnoticed) {
             self.rebalance(config, now, turn);
         }
     }
@@ -73,22 +74,27 @@ impl Group {
         }
         if let Phase::Preparing { until, .. } = self.phase
             && until <= now.elapsed
+            && !self.planted.is(Bug::RebalanceWithoutEnd)
         {
             self.end_preparing(config, now, turn);
         }
         self.wake_at = self.next_deadline();
     }
 
-    /// Members that were silent for too long, or did not ask for their assignment.
+    /// Members that were silent for too long, did not ask for their assignment, or lead and gave none that was written.
     fn overdue(&mut self, now: Moment) -> Vec<MemberId> {
         let syncs_are_due = self.sync_until.is_some_and(|until| until <= now.elapsed);
         if syncs_are_due {
             self.sync_until = None;
         }
-        let members = self.members.iter().filter(|(_, member)| {
-            (syncs_are_due && !member.has_synced) || (member.session_counts() && member.session_end <= now.elapsed)
-        });
-        members.map(|(id, _)| id.clone()).collect()
+        let is_unassigned = matches!(self.phase, Phase::Completing);
+        let has_failed = |id: &MemberId, member: &Member| !member.has_synced || (is_unassigned && self.leads(id));
+        let is_silent = |member: &Member| {
+            member.session_counts() && member.session_end <= now.elapsed && !self.planted.is(Bug::SilenceUnnoticed)
+        };
+        let members = self.members.iter();
+        let overdue = members.filter(|(id, member)| (syncs_are_due && has_failed(id, member)) || is_silent(member));
+        overdue.map(|(id, _)| id.clone()).collect()
     }
 
     fn next_deadline(&self) -> Option<std::time::Duration> {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use std::collections::HashMap;
 
 use super::super::answer::{Reply, Turn, tell};
+use super::super::bugs::Bug;
 use super::super::error::GroupError;
 use super::super::member::MemberId;
 use super::super::request::{Moment, SyncRequest, Synced};
@@ -32,14 +33,16 @@ impl Group {
                 turn.answer(reply, self.synced(assignment));
             }
         }
-        if self.members.values().all(|member| member.has_synced) {
+        if matches!(self.phase, Phase::Stable) && self.members.values().all(|member| member.has_synced) {
             self.sync_until = None;
         }
     }
 
     fn check_sync(&self, request: &SyncRequest) -> Result<(), GroupError> {
         self.check_member(&request.member)?;
-        self.check_generation(request.generation)?;
+        if !self.planted.is(Bug::SyncOfEarlierGeneration) {
+            self.check_generation(request.generation)?;
+        }
         let differs = |told: &Option<String>, ours: &Option<String>| told.is_some() && ours.is_some() && told != ours;
         let inconsistent =
             differs(&request.protocol_type, &self.protocol_type) || differs(&request.protocol, &self.protocol);

@@ -1,0 +1,84 @@
+//! A consumer as it goes through the protocol.
+
+use std::collections::BTreeMap;
+
+use protocol::coordinator_records::GenerationId;
+use tokio::sync::oneshot::error::TryRecvError;
+
+use super::super::error::{GroupError, Unavailable};
+use super::super::member::MemberId;
+use super::super::request::{FetchedOffsets, Joined, MemberClaim, Results, Synced};
+use super::super::testing::{Waiting, claim};
+
+/// What a client is waiting for.
+pub(super) enum Doing {
+    Nothing,
+    Joining(Waiting<Joined>),
+    Syncing(Waiting<Synced>),
+    /// Reads where to go on, once for every assignment.
+    Fetching(Waiting<FetchedOffsets>),
+    Owning,
+    /// The process has ended.
+    Gone,
+}
+
+pub(super) struct Client {
+    pub(super) instance: Option<String>,
+    pub(super) member: MemberId,
+    pub(super) generation: GenerationId,
+    pub(super) owned: Vec<i32>,
+    pub(super) positions: BTreeMap<i32, i64>,
+    pub(super) committing: Option<(BTreeMap<i32, i64>, Waiting<Results>)>,
+    pub(super) doing: Doing,
+    /// Steps for which it does nothing: the process is paused, and knows nothing of it.
+    pub(super) asleep: usize,
+}
+
+impl Client {
+    pub(super) fn new(instance: Option<String>) -> Self {
+        Self {
+            instance,
+            member: MemberId::default(),
+            generation: GenerationId(-1),
+            owned: Vec::new(),
+            positions: BTreeMap::new(),
+            committing: None,
+            doing: Doing::Nothing,
+            asleep: 0,
+        }
+    }
+
+    pub(super) fn claim(&self) -> MemberClaim {
+        MemberClaim { instance: self.instance.clone(), ..claim(&self.member) }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.doing, Doing::Gone)
+    }
+
+    /// Whose partitions are its: a static member's that comes back are those that it had.
+    pub(super) fn name(&self) -> String {
+        self.instance.clone().unwrap_or_else(|| self.member.0.clone())
+    }
+
+    /// What a client makes of a refusal. Who is fenced has a successor, and ends.
+    pub(super) fn refused(&mut self, error: &GroupError) {
+        match error {
+            GroupError::MemberIdRequired(id) => self.member = id.clone(),
+            GroupError::UnknownMember(_) | GroupError::UnknownInstance(_) => self.member = MemberId::default(),
+            _ => {}
+        }
+        self.generation = GenerationId(-1);
+        self.owned.clear();
+        self.doing = if matches!(error, GroupError::FencedInstance { .. }) { Doing::Gone } else { Doing::Nothing };
+    }
+}
+
+/// `None`: not yet. The coordinator may be gone.
+pub(super) fn poll<T>(waiting: &mut Waiting<T>) -> Option<Result<T, GroupError>> {
+    match waiting.try_recv() {
+        Ok(answer) => Some(answer),
+        Err(TryRecvError::Empty) => None,
+        Err(TryRecvError::Closed) => Some(Err(GroupError::Unavailable(Unavailable::NotCoordinator))),
+    }
+}
