@@ -193,6 +193,16 @@ pub(crate) static GROUP_RECORDS_SKIPPED: Metric = counter(
     &[],
     "Records and batches of __consumer_offsets that could not be read when a coordinator loaded",
 );
+pub(crate) static GROUP_LAG: Metric = gauge(
+    "millrace_coordinator_group_lag",
+    &["group", "topic", "partition"],
+    "Records between what a group has committed and the high watermark, of partitions that this broker has, too",
+);
+pub(crate) static GROUP_LAGS_LEFT_OUT: Metric = gauge(
+    "millrace_coordinator_group_lags_left_out",
+    &[],
+    "Committed offsets without a series of their own, because there are too many",
+);
 pub(crate) static GROUP_LOAD_TIME: Metric = histogram(
     "kafka_server_group_coordinator_metrics_partition_load_time_seconds",
     &[],
@@ -277,6 +287,8 @@ pub(crate) static CATALOGUE: &[&Metric] = &[
     &OFFSET_COMMITS,
     &OFFSET_DELETIONS,
     &GROUP_RECORDS_SKIPPED,
+    &GROUP_LAG,
+    &GROUP_LAGS_LEFT_OUT,
     &GROUP_LOAD_TIME,
     &ACTIVE_CONTROLLER,
     &ACTIVE_BROKERS,

@@ -15,9 +15,11 @@ use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use storage::Log;
 
+use super::group_lag;
 use super::management::{Management, Stage};
 use super::quotas::ListenerCounts;
 use crate::clock;
+use crate::coordinator::Positions;
 use crate::handlers::Broker;
 use crate::metadata::Image;
 use crate::metrics::{Exposition, GroupMetrics, GroupNumbers, Number, Traffic, catalogue as m};
@@ -27,25 +29,28 @@ use crate::replica::{CleanerMetrics, CleanerNumbers, IsrCounts, LoadProgress, Pa
 const TOPIC_SERIES_MAX: usize = 5_000;
 const PARTITION_SERIES_MAX: usize = 20_000;
 
-pub(super) fn render(management: Arc<Management>) -> Result<String, fmt::Error> {
+pub(super) fn render(management: Arc<Management>, positions: Positions) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape(management)));
+    registry.register_collector(Box::new(Scrape { management, positions }));
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
 }
 
 #[derive(Debug)]
-struct Scrape(Arc<Management>);
+struct Scrape {
+    management: Arc<Management>,
+    positions: Positions,
+}
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Exposition::new(encoder);
-        process(&mut out, &self.0)?;
-        network(&mut out, &self.0)?;
-        match &**self.0.stage.load() {
+        process(&mut out, &self.management)?;
+        network(&mut out, &self.management)?;
+        match &**self.management.stage.load() {
             Stage::Recovering(progress) => recovery(&mut out, progress),
-            stage => stage.broker().map_or(Ok(()), |broker| running(&mut out, broker)),
+            stage => stage.broker().map_or(Ok(()), |broker| running(&mut out, broker, &self.positions)),
         }
     }
 }
@@ -88,7 +93,7 @@ fn recovery(out: &mut Exposition<'_>, progress: &LoadProgress) -> fmt::Result {
     out.number(&m::LOGS_TO_LOAD, progress.logs_total().saturating_sub(progress.logs_done()))
 }
 
-fn running(out: &mut Exposition<'_>, broker: &Broker) -> fmt::Result {
+fn running(out: &mut Exposition<'_>, broker: &Broker, positions: &Positions) -> fmt::Result {
     let image = broker.image.load();
     requests(out, broker)?;
     let mut partitions = broker.replicas.all();
@@ -99,6 +104,7 @@ fn running(out: &mut Exposition<'_>, broker: &Broker) -> fmt::Result {
     out.latencies(&m::FLUSH_TIME, &broker.replicas.flush_time.read())?;
     cleaner(out, &broker.replicas.cleaning)?;
     groups(out, &broker.metrics.groups)?;
+    group_lag::tell(out, broker, &image, positions)?;
     controller(out, &image, broker.is_active_controller())
 }
 

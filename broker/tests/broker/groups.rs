@@ -87,6 +87,13 @@ fn rebalances(site: &Site) -> u64 {
     metric(site, "group_completed_rebalance_total")
 }
 
+/// Of all groups in all partitions.
+fn lag(site: &Site) -> usize {
+    let metrics = http::get(site.management_port, "/metrics", None).body;
+    let lags = metrics.lines().filter(|line| line.starts_with("millrace_coordinator_group_lag{"));
+    lags.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum()
+}
+
 #[tokio::test]
 async fn consumers_share_a_topic_and_take_over_from_each_other() {
     for strategy in ["range", "cooperative-sticky"] {
@@ -125,6 +132,8 @@ async fn a_group_goes_on_where_it_has_committed_after_every_kind_of_stop() {
             (wanted <= read.len()).then_some(())
         });
         drop(consumer);
+        let partitions: BTreeSet<_> = read.iter().map(|(partition, _)| *partition).collect();
+        assert_eq!(lag(&site), 30 * partitions.len() - read.len(), "of partitions with a committed offset");
         match round {
             0 => assert!(broker.stop().success()),
             _ => broker.kill(),
