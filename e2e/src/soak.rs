@@ -5,6 +5,7 @@
 pub mod checked;
 pub mod faults;
 pub mod fuzzing;
+mod groups;
 pub mod history;
 pub mod kills;
 mod load;

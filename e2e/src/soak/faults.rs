@@ -1,7 +1,7 @@
-//! Three brokers with replicated topics, idempotent and plain producers with acks=all, readers that read all the time,
-//! and what happens to machines: processes die and hang, links are cut in either direction, volumes run full, lose
-//! their power, and come back empty. At the end everything must have been acknowledged and read, every history must
-//! hold, and the replicas must be the same byte for byte.
+//! Three brokers with replicated topics, idempotent and plain producers with acks=all, readers and a group that read all
+//! the time, and what happens to machines: processes die and hang, links are cut in either direction, volumes run full,
+//! lose their power, and come back empty. At the end everything must have been acknowledged, read, and committed by the
+//! group, every history must hold, and the replicas must be the same byte for byte.
 
 mod plan;
 
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::groups::{self, Group};
 use super::history::Delivery;
 use super::random::Random;
 use super::world::{EndAll, Load, Topic, Workload, World};
@@ -105,11 +106,12 @@ impl<'a> Run<'a> {
     }
 
     fn under_load(&mut self, until: Until, next: impl Fn(&mut Random, u8) -> Step) -> Result<()> {
-        let (bootstrap, world) = (self.fleet.bootstrap(), self.world.clone());
+        let (bootstrap, world, group) = (self.fleet.bootstrap(), self.world.clone(), Arc::new(Group::default()));
         thread::scope(|scope| {
             let _end_all = EndAll(&world);
             let producers = load::start_producers(scope, &bootstrap, &world, &mut self.random);
             load::start_readers(scope, &bootstrap, &world, &mut self.random);
+            groups::start_members(scope, &bootstrap, &world, &group, &mut self.random);
             let (began, mut steps) = (Instant::now(), 0);
             let is_enough = |steps| match until {
                 Until::Over(time) => time <= began.elapsed(),
@@ -129,7 +131,8 @@ impl<'a> Run<'a> {
             }
             world.check()?;
             self.wait_until_in_sync()?;
-            load::read_to_the_end(&bootstrap, &world)
+            load::read_to_the_end(&bootstrap, &world)?;
+            groups::wait_until_caught_up(&bootstrap, &world)
         })?;
         self.world.check()
     }
@@ -226,7 +229,7 @@ impl<'a> Run<'a> {
     }
 
     fn wait_until_in_sync(&mut self) -> Result<()> {
-        let topics: Vec<_> = WORKLOAD.topics.iter().map(|topic| topic.name).collect();
+        let topics: Vec<_> = WORKLOAD.topics.iter().map(|topic| topic.name).chain([groups::OFFSETS_TOPIC]).collect();
         self.fleet.wait_until_in_sync(&topics)
     }
 
