@@ -75,6 +75,11 @@ pub(crate) fn kafka_consumer_groups_describes_a_group_that_is_consumed_in() {
     assert!(described.contains("/127.0.0.1") && described.contains("watched:"), "{described}");
     let listed = site.run("kafka-consumer-groups --list --state Stable --type classic");
     assert_eq!(rows(&listed, "watching"), [["watching", "Classic", "Stable"]], "{listed}");
+    let described = site.run("kafka-consumer-groups --describe --group watching --offsets --verbose");
+    assert_eq!(rows(&described, "watching").len(), 3, "{described}");
+    let refused =
+        site.told("kafka-consumer-groups --reset-offsets --group watching --topic watched --to-earliest --execute");
+    assert!(refused.contains("inactive"), "{refused}");
     let refused = site.told("kafka-consumer-groups --delete --group watching");
     assert!(refused.contains("GroupNotEmptyException"), "{refused}");
     let refused = site.told("kafka-consumer-groups --delete-offsets --group watching --topic watched");
@@ -90,14 +95,31 @@ pub(crate) fn kafka_consumer_groups_resets_and_deletes() {
         let said = site.run(&format!("kafka-consumer-groups --reset-offsets --group set --topic reset {to}"));
         rows(&said, "set").first().map(|row| row[3].clone())
     };
-    assert_eq!(set("--to-latest --dry-run").as_deref(), Some("3"));
-    assert_eq!(set("--to-offset 1 --execute").as_deref(), Some("1"));
-    assert_eq!(set("--shift-by 1 --execute").as_deref(), Some("2"));
+    for (to, expected) in [
+        ("--to-latest --dry-run", "3"),
+        ("--to-offset 1 --execute", "1"),
+        ("--shift-by 1 --execute", "2"),
+        ("--to-current --execute", "2"),
+        ("--by-duration PT1H --execute", "0"),
+        ("--to-datetime 2099-01-01T00:00:00.000 --execute", "3"),
+        ("--shift-by -1 --execute", "2"),
+    ] {
+        assert_eq!(set(to).as_deref(), Some(expected), "{to}");
+    }
     let described = site.run("kafka-consumer-groups --describe --group set --offsets");
     assert_eq!(rows(&described, "set")[0][..6], ["set", "reset", "0", "2", "3", "1"], "{described}");
+    let plan = tempfile::NamedTempFile::new().unwrap();
+    let exported = site.run("kafka-consumer-groups --reset-offsets --group set --all-topics --to-current --export");
+    assert_eq!(exported.trim(), "\"reset\",0,2", "{exported}");
+    fs::write(plan.path(), exported.replace(",2", ",1")).unwrap();
+    let from_file = format!("--reset-offsets --group set --from-file {} --execute", plan.path().display());
+    let said = site.run(&format!("kafka-consumer-groups {from_file}"));
+    assert_eq!(rows(&said, "set")[0][3], "1", "{said}");
     let deleted = site.run("kafka-consumer-groups --delete-offsets --group set --topic reset");
     assert_eq!(rows(&deleted, "reset"), [["reset", "0", "Successful"]], "{deleted}");
     assert_eq!(set("--to-earliest --execute").as_deref(), Some("0"));
+    let all = site.run("kafka-consumer-groups --describe --all-groups --state");
+    assert_eq!(rows(&all, "set")[0].last().map(String::as_str), Some("0"), "{all}");
     let deleted = site.run("kafka-consumer-groups --delete --group set");
     assert!(deleted.contains("Deletion of requested consumer groups ('set') was successful"), "{deleted}");
     let gone = site.told("kafka-consumer-groups --describe --group set");
@@ -121,6 +143,14 @@ pub(crate) fn groups_are_in_their_log_as_kafka_writes_them() {
     site.run(
         "kafka-console-consumer --topic kept --group keeping --from-beginning --max-messages 2 --timeout-ms 30000",
     );
+    let formatted = |formatter: &str| {
+        let read = "--topic __consumer_offsets --partition 0 --offset earliest --max-messages 3 --timeout-ms 30000";
+        site.run(&format!("kafka-console-consumer {read} --formatter org.apache.kafka.tools.consumer.{formatter}"))
+    };
+    let commits = formatted("OffsetsMessageFormatter");
+    assert!(commits.contains("\"group\":\"keeping\"") && commits.contains("\"offset\":2"), "{commits}");
+    let generations = formatted("GroupMetadataMessageFormatter");
+    assert!(generations.contains("\"protocolType\":\"consumer\""), "{generations}");
     broker.stop().unwrap();
     let directory = site.data("__consumer_offsets-0");
     assert!(fs::exists(&directory).unwrap());
