@@ -24,6 +24,7 @@ pub struct Site {
     program: PathBuf,
     directory: TempDir,
     port: u16,
+    management_port: u16,
     settings: Vec<String>,
 }
 
@@ -48,7 +49,7 @@ impl Site {
             format!("millrace.management.listener=127.0.0.1:{management}"),
         ];
         all.extend(settings.iter().map(ToString::to_string));
-        Ok(Self { program: program.to_owned(), directory, port, settings: all })
+        Ok(Self { program: program.to_owned(), directory, port, management_port: management, settings: all })
     }
 
     pub fn port(&self) -> u16 {
@@ -57,6 +58,10 @@ impl Site {
 
     pub(crate) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    pub(crate) fn management(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.management_port).into()
     }
 
     pub fn bootstrap(&self) -> String {

@@ -2,6 +2,7 @@
 //! watches a broker lies beside them.
 
 pub mod broker;
+pub mod groups;
 pub mod images;
 pub mod kafka;
 pub mod kubernetes;
@@ -39,6 +40,14 @@ pub enum Name {
     Compaction,
     /// CPU time of both once more, through librdkafka; without a limit
     Librdkafka,
+    /// CPU time of commits of offsets
+    Commits,
+    /// Resident memory and CPU time of groups whose members do nothing but be there
+    IdleGroups,
+    /// From the first join of a large group to its last assignment
+    Rebalance,
+    /// How long a coordinator reads its log
+    GroupLoad,
     /// What clients wait for when one of three brokers dies, hangs, is cut off or stops
     Failover,
     /// Until the metadata of 3,000 partitions are administered again

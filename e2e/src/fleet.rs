@@ -12,7 +12,7 @@
 //! ```
 
 mod claim;
-mod management;
+pub(crate) mod management;
 mod network;
 mod node;
 mod plan;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Parser, ValueEnum as _};
 use e2e::cluster::{Internal, LocalCluster, Options, directory};
 use e2e::figures::row::{Row, table};
-use e2e::figures::{self, Figure, Name, broker, replicated};
+use e2e::figures::{self, Figure, Name, broker, groups, replicated};
 use e2e::harness::Kubernetes;
 use e2e::images::{Destination, Images};
 use e2e::programs::Profile;
@@ -63,8 +63,9 @@ fn measure_brokers(cli: &Cli, progress: &Progress) -> Result<bool> {
     let program = cli.broker.clone().map_or_else(|| broker::build(progress), Ok)?;
     let names = if cli.only.is_empty() { Name::value_variants() } else { &cli.only };
     let of_one = broker::measure(&program, names, progress)?;
+    let of_groups = groups::measure(&program, names, progress)?;
     let of_three = replicated::measure(&program, names, cli.samples.into(), progress)?;
-    let rows = [of_one, of_three].concat();
+    let rows = [of_one, of_groups, of_three].concat();
     println!("{}\n", table(&rows));
     Ok(rows.iter().all(Row::holds))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 /// Status and body.
-pub(super) fn get(address: SocketAddr, path: &str, token: &str, patience: Duration) -> Result<(u16, String)> {
+pub(crate) fn get(address: SocketAddr, path: &str, token: &str, patience: Duration) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
