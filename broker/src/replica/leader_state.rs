@@ -223,10 +223,12 @@ impl LeaderState {
             *broker == self.local
                 || self.follower(*broker).is_some_and(|follower| follower.is_in_time(log_end, judgement))
         };
+        // In time, too: otherwise it would be the next to leave.
         let has_caught_up = |follower: &&Follower| {
             !self.isr.contains(&follower.broker)
                 && follower.log_end.is_some_and(|end| high_watermark <= end && self.epoch_start <= end)
                 && follower.is_eligible(judgement.active)
+                && follower.is_in_time(log_end, judgement)
         };
         let staying = self.isr.iter().copied().filter(stays);
         let joining = self.followers.iter().filter(has_caught_up).map(|follower| follower.broker);
