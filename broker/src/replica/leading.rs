@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use protocol::metadata_records::LeaderRecoveryState;
 use protocol::produce::CheckedBatch;
 use protocol::types::{BrokerId, LeaderEpoch, Offset, Timestamp};
 use storage::{AppendError, Log, LogPosition, Retention, SegmentDeletion, UpTo};
@@ -19,6 +20,9 @@ use super::partition::{Partition, Role, State};
 use super::waiters::Waiter;
 use crate::clock;
 use crate::metadata::PartitionImage;
+
+const UNKNOWN_LOSS: &str =
+    "RECOVERING: nobody is left who is known to have everything; records that this log does not have are lost";
 
 impl Partition {
     /// Follows the metadata: who leads, in which epoch, and who is in sync. What is late is not news.
@@ -43,7 +47,11 @@ impl Partition {
             Role::Unknown | Role::Leader(_) | Role::Follower(_) => true,
         };
         if is_new && leader == Some(local) {
-            info!(partition = %self.name, %epoch, log_end = %log.log_end().offset, isr = ?partition.isr, "leads");
+            let log_end = log.log_end().offset;
+            info!(partition = %self.name, %epoch, %log_end, isr = ?partition.isr, "leads");
+            if partition.recovery_state == LeaderRecoveryState::Recovering {
+                warn!(partition = %self.name, %log_end, "{}", UNKNOWN_LOSS);
+            }
             *role = Role::Leader(LeaderState::new(partition, local, log.log_end().offset, clock::monotonic()));
             log.begin_epoch(epoch);
         } else if is_new {
