@@ -110,7 +110,7 @@ impl Broker {
             let change = if repeated.contains(&resource) {
                 Err(Refusal::invalid("the resource is in the request more than once"))
             } else {
-                self.change(asked, others)
+                change(asked, others)
             };
             outcomes.push((resource, change.map(|change| changes.push(change)).err()));
         }
@@ -125,19 +125,16 @@ impl Broker {
         }
         outcomes
     }
+}
 
-    fn change(&self, asked: Asked, others: Others) -> Result<ConfigChange, Refusal> {
-        let mut seen = HashSet::new();
-        if let Some((name, _)) = asked.edits.iter().find(|(name, _)| !seen.insert(name)) {
-            return Err(Refusal::invalid(format!("{name} is in the request more than once")));
-        }
-        let edits = asked.edits.into_iter().map(|(name, edit)| Ok((name, edit?)));
-        let edits = edits.collect::<Result<_, Refusal>>()?;
-        let kind = asked.resource.kind()?;
-        let name = asked.resource.name.to_string();
-        if kind == ConfigResourceType::Broker && !name.is_empty() {
-            self.check_addressee(&name)?;
-        }
-        Ok(ConfigChange { resource: ConfigResource { kind, name }, edits, others })
+fn change(asked: Asked, others: Others) -> Result<ConfigChange, Refusal> {
+    let mut seen = HashSet::new();
+    if let Some((name, _)) = asked.edits.iter().find(|(name, _)| !seen.insert(name)) {
+        return Err(Refusal::invalid(format!("{name} is in the request more than once")));
     }
+    let edits = asked.edits.into_iter().map(|(name, edit)| Ok((name, edit?)));
+    let edits = edits.collect::<Result<_, Refusal>>()?;
+    let kind = asked.resource.kind()?;
+    let resource = ConfigResource { kind, name: asked.resource.name.to_string() };
+    Ok(ConfigChange { resource, edits, others })
 }

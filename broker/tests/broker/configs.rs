@@ -243,6 +243,7 @@ fn invalid_changes_get_kafkas_errors_and_change_nothing() {
     let invalid_config = ResponseError::InvalidConfig.code();
     let (unknown_topic, no_topic) =
         (ResponseError::UnknownTopicOrPartition.code(), ResponseError::InvalidTopicException.code());
+    let no_broker = ResponseError::BrokerIdNotRegistered.code();
     let table: [(i8, &str, &[Edit<'_>], i16); 22] = [
         (TOPIC, "t", &[(SET, "retention.ms", Some("x"))], invalid_config),
         (TOPIC, "t", &[(SET, "nope", Some("x"))], invalid_config),
@@ -255,7 +256,7 @@ fn invalid_changes_get_kafkas_errors_and_change_nothing() {
         (TOPIC, "", &[(SET, "retention.ms", Some("1"))], invalid_request),
         (TOPIC, "a b", &[(SET, "retention.ms", Some("1"))], no_topic),
         (TOPIC, "u", &[(SET, "retention.ms", Some("1"))], unknown_topic),
-        (BROKER, "2", &[(SET, "message.max.bytes", Some("1"))], invalid_request),
+        (BROKER, "2", &[(SET, "message.max.bytes", Some("1"))], no_broker),
         (BROKER, "x", &[(SET, "message.max.bytes", Some("1"))], invalid_request),
         (BROKER, "1", &[(SET, "node.id", Some("1"))], invalid_request),
         (BROKER, "1", &[(SET, "message.max.bytes", Some("x"))], invalid_request),
