@@ -17,6 +17,7 @@ mod leader_state;
 mod leading;
 mod loader;
 mod log_sync;
+mod lost_leaders;
 mod manager;
 mod pacer;
 mod partition;

@@ -31,8 +31,9 @@ impl Broker {
         };
         let image = self.image.load_full();
         let listener = &request.context.listener.name;
+        let lost = self.replicas.lost_leaders();
         let describe = |topic: &TopicImage| {
-            let described = describe(&image, topic, listener);
+            let described = describe(&image, topic, listener, &lost);
             let asked = body.include_topic_authorized_operations;
             if asked {
                 described.with_topic_authorized_operations(authorized_operations::of_topic())
@@ -108,8 +109,8 @@ fn unknown(wanted: &MetadataRequestTopic, refused: &Failures, version: i16) -> M
     MetadataResponseTopic::default().with_error_code(error.code()).with_name(name).with_topic_id(wanted.topic_id)
 }
 
-fn describe(image: &Image, topic: &TopicImage, listener: &str) -> MetadataResponseTopic {
-    let partitions = topic.partitions().map(|(id, partition)| describe_partition(image, id, partition, listener));
+fn describe(image: &Image, topic: &TopicImage, listener: &str, lost: &[BrokerId]) -> MetadataResponseTopic {
+    let partitions = topic.partitions().map(|(id, partition)| describe_partition(image, id, partition, listener, lost));
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(StrBytes::from_string(topic.name.clone()))))
         .with_topic_id(topic.id.0)
@@ -122,13 +123,15 @@ fn describe_partition(
     id: PartitionId,
     partition: &PartitionImage,
     listener: &str,
+    lost: &[BrokerId],
 ) -> MetadataResponsePartition {
     let wire = |broker: BrokerId| WireBrokerId(broker.0);
-    let error = if partition.leader.is_some() { 0 } else { ResponseError::LeaderNotAvailable.code() };
+    let leader = partition.leader.filter(|leader| !lost.contains(leader));
+    let error = if leader.is_some() { 0 } else { ResponseError::LeaderNotAvailable.code() };
     MetadataResponsePartition::default()
         .with_error_code(error)
         .with_partition_index(id.0)
-        .with_leader_id(WireBrokerId(partition.leader.map_or(-1, |leader| leader.0)))
+        .with_leader_id(WireBrokerId(leader.map_or(-1, |leader| leader.0)))
         .with_leader_epoch(partition.leader_epoch.0)
         .with_replica_nodes(partition.brokers().map(wire).collect())
         .with_isr_nodes(partition.isr.iter().copied().map(wire).collect())

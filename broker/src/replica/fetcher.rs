@@ -23,7 +23,8 @@ use crate::clock;
 use crate::config::BrokerConfig;
 use crate::metadata::Image;
 use crate::peer::{
-    Connection, ControllerChannel, FetchOutcome, ReplicaAnswer, ReplicaFetch, ReplicaPosition, fetch_replicas,
+    Connection, ControllerChannel, FetchOutcome, PeerFailure, ReplicaAnswer, ReplicaFetch, ReplicaPosition,
+    fetch_replicas,
 };
 
 /// Connections to one leader, at least: what becomes ready while the others wait for news is not to wait with them.
@@ -149,7 +150,17 @@ impl Context {
         };
         let client_id = format!("broker-{}-fetcher", self.replicas.broker_id);
         let connected = Connection::connect(&host, port, &client_id, Instant::now() + CONNECT_MAX).await;
-        connected.inspect_err(|error| debug!(%leader, %error, "leader not reached")).ok()
+        let lost = &self.replicas.shared.lost_leaders;
+        match &connected {
+            Ok(_) => lost.find(leader),
+            Err(error) => {
+                debug!(%leader, %error, "leader not reached");
+                if error.failure == PeerFailure::Refused {
+                    lost.lose(leader, clock::monotonic());
+                }
+            }
+        }
+        connected.ok()
     }
 }
 
@@ -288,6 +299,10 @@ async fn fetch(
     let answered = fetch_replicas(&connected, &fetch, deadline).await;
     let answers = answered.map_err(|error| {
         debug!(%leader, %error, "no answer to a follower's fetch");
+        // Silence may be that of the network: clients may still reach the leader.
+        if connected.has_ended() {
+            context.replicas.shared.lost_leaders.lose(leader, clock::monotonic());
+        }
         Unreached
     })?;
     *connection = Some(connected);

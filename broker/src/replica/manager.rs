@@ -130,6 +130,11 @@ impl ReplicaManager {
         self.partitions.load().len()
     }
 
+    /// Those whose connections broke just now.
+    pub(crate) fn lost_leaders(&self) -> Vec<BrokerId> {
+        self.shared.lost_leaders.at(clock::monotonic())
+    }
+
     pub(crate) fn leader_count(&self) -> usize {
         self.partitions.load().values().filter(|partition| partition.leads()).count()
     }

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use super::flush_queue::FlushQueue;
 use super::followed::Followed;
 use super::leader_state::ActiveBrokers;
+use super::lost_leaders::LostLeaders;
 use super::proposals::ProposalQueue;
 use super::space::DiskSpace;
 use super::throttle::Throttles;
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(super) proposals: ProposalQueue,
     pub(super) followed: Followed,
     pub(super) throttles: Throttles,
+    pub(super) lost_leaders: LostLeaders,
 }
 
 impl Shared {
@@ -36,6 +38,7 @@ impl Shared {
             proposals: ProposalQueue::default(),
             followed: Followed::default(),
             throttles: Throttles::default(),
+            lost_leaders: LostLeaders::default(),
         })
     }
 }

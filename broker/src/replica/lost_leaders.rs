@@ -1,0 +1,54 @@
+//! Leaders whose connections broke, before the controller has said what became of them. A client that asks in that
+//! moment who leads is better told that nobody does, and asks again soon, than sent to the dead: librdkafka, which is,
+//! asks again after a second.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use protocol::types::BrokerId;
+
+use super::partition::lock;
+
+/// The controller knows by then. If not, only this broker has lost the leader.
+const AT_MOST: Duration = Duration::from_secs(1);
+
+/// Since when, on the monotonic clock.
+#[derive(Debug, Default)]
+pub(super) struct LostLeaders(Mutex<BTreeMap<BrokerId, Duration>>);
+
+impl LostLeaders {
+    pub(super) fn lose(&self, leader: BrokerId, now: Duration) {
+        lock(&self.0).entry(leader).or_insert(now);
+    }
+
+    pub(super) fn find(&self, leader: BrokerId) {
+        lock(&self.0).remove(&leader);
+    }
+
+    pub(super) fn at(&self, now: Duration) -> Vec<BrokerId> {
+        let lost = lock(&self.0);
+        let lately = lost.iter().filter(|(_, since)| now.saturating_sub(**since) < AT_MOST);
+        lately.map(|(leader, _)| *leader).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_lost_is_not_named_until_found_or_for_too_long() {
+        let lost = LostLeaders::default();
+        let at = Duration::from_millis;
+        lost.lose(BrokerId(1), at(0));
+        lost.lose(BrokerId(1), at(900));
+        lost.lose(BrokerId(2), at(950));
+        assert_eq!(lost.at(at(999)), [BrokerId(1), BrokerId(2)]);
+        assert_eq!(lost.at(at(1_000)), [BrokerId(2)], "lost since the first time");
+        lost.find(BrokerId(1));
+        lost.find(BrokerId(2));
+        lost.lose(BrokerId(1), at(1_000));
+        assert_eq!(lost.at(at(1_001)), [BrokerId(1)]);
+    }
+}
