@@ -309,13 +309,13 @@ fn a_throttle_holds_back_who_is_not_in_sync_and_nobody_else() {
         partition.set_settings(TopicSettings { throttled_leaders, throttled_followers, ..settings }).unwrap();
     }
     let throttle = &pair.0[1].shared.throttles.follower;
-    throttle.set_rate(1);
+    throttle.set_rate(1 << 20);
     pair.write(0, "a").unwrap();
     pair.replicate(0);
     assert!(pair.plan(0).is_some(), "producers wait for it");
     pair.follow(&metadata(0, 0, 1, &[0]));
     assert!(pair.plan(0).is_some(), "nothing was taken that counts");
-    throttle.taken(1 << 20, clock::monotonic());
+    throttle.taken(1 << 30, clock::monotonic());
     assert!(pair.plan(0).is_none());
     throttle.set_rate(i64::MAX);
     let plan = pair.plan(0).unwrap();
