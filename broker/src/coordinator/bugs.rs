@@ -6,14 +6,12 @@
 pub(super) enum Bug {
     AnswerBeforeCommit,
     LoadedTakenForCommitted,
-    CommitOfEarlierGeneration,
     SyncOfEarlierGeneration,
     GenerationNotCounted,
     ReplacedMemberNotFenced,
     SilenceUnnoticed,
     NoAlarm,
     DepartureUnnoticed,
-    RebalanceWithoutEnd,
 }
 
 /// At most one bug at a time.

@@ -4,7 +4,6 @@ use protocol::coordinator_records::{CommittedOffset, CoordinatorRecord};
 use protocol::types::{PartitionId, Timestamp};
 
 use super::super::answer::Decision;
-use super::super::bugs::Bug;
 use super::super::config::GroupConfig;
 use super::super::error::GroupError;
 use super::super::request::{CommitRequest, Moment, OffsetToCommit, Results};
@@ -48,9 +47,7 @@ impl Group {
         }
         self.check_exists()?;
         self.check_member(&request.member)?;
-        if !self.planted.is(Bug::CommitOfEarlierGeneration) {
-            self.check_generation(request.generation)?;
-        }
+        self.check_generation(request.generation)?;
         // It has heard of this generation, but not what it has in it.
         if matches!(self.phase, Phase::Completing) { Err(GroupError::RebalanceInProgress) } else { Ok(()) }
     }

@@ -74,7 +74,6 @@ impl Group {
         }
         if let Phase::Preparing { until, .. } = self.phase
             && until <= now.elapsed
-            && !self.planted.is(Bug::RebalanceWithoutEnd)
         {
             self.end_preparing(config, now, turn);
         }
@@ -89,16 +88,20 @@ impl Group {
         }
         let is_unassigned = matches!(self.phase, Phase::Completing);
         let has_failed = |id: &MemberId, member: &Member| !member.has_synced || (is_unassigned && self.leads(id));
-        let is_silent = |member: &Member| {
-            member.session_counts() && member.session_end <= now.elapsed && !self.planted.is(Bug::SilenceUnnoticed)
-        };
+        let is_silent = |member: &Member| self.silence_counts(member) && member.session_end <= now.elapsed;
         let members = self.members.iter();
         let overdue = members.filter(|(id, member)| (syncs_are_due && has_failed(id, member)) || is_silent(member));
         overdue.map(|(id, _)| id.clone()).collect()
     }
 
+    /// Whether silence ends its membership now.
+    fn silence_counts(&self, member: &Member) -> bool {
+        member.session_counts() && !self.planted.is(Bug::SilenceUnnoticed)
+    }
+
     fn next_deadline(&self) -> Option<std::time::Duration> {
-        let sessions = self.members.values().filter(|member| member.session_counts()).map(|member| member.session_end);
+        let heard = self.members.values().filter(|member| self.silence_counts(member));
+        let sessions = heard.map(|member| member.session_end);
         let preparing = match self.phase {
             Phase::Preparing { until, .. } => Some(until),
             Phase::Empty | Phase::Completing | Phase::Stable => None,
