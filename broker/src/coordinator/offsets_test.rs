@@ -131,6 +131,15 @@ fn offsets_are_kept_as_long_as_somebody_could_use_them() {
 }
 
 #[test]
+fn offsets_do_not_grow_old_because_the_clock_is_set() {
+    let mut bench = Bench::new(config());
+    told(&mut bench.commit("simple", commit_of(vec![offset(0, 5)]))).unwrap()[0].clone().unwrap();
+    bench.now.wall.0 += 365 * 24 * 3_600_000;
+    assert!(!expired(&mut bench, "simple", Duration::from_mins(50)));
+    assert!(expired(&mut bench, "simple", Duration::from_mins(20)));
+}
+
+#[test]
 fn groups_and_offsets_are_deleted_where_nobody_uses_them() {
     let mut bench = Bench::new(config());
     let joined = bench.stable("g", 1);

@@ -12,11 +12,13 @@ use super::error::GroupError;
 use super::group::GroupState;
 use super::member::{Client, GroupId, MemberId, Protocol};
 
-/// One moment, on two clocks: sessions end by the one that nobody can set, records carry the other.
+/// One moment, on three clocks: sessions end by the one that nobody can set, records carry the one on the wall, and by
+/// what both say offsets grow old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Moment {
     pub(super) elapsed: Duration,
     pub(super) wall: Timestamp,
+    pub(super) age: Timestamp,
 }
 
 /// Who sends a request, as it says.

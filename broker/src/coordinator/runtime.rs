@@ -26,7 +26,7 @@ use super::load::load;
 use super::log::{GroupLogs, LogError, Term};
 use super::request::{Moment, Positions};
 use super::shard::{Shard, ShardLog};
-use crate::clock;
+use crate::clock::{self, AgeClock};
 use crate::metadata::Image;
 use crate::metrics::GroupMetrics;
 
@@ -72,6 +72,7 @@ impl CoordinatorThread {
             image,
             topics,
             began: Instant::now(),
+            age_clock: AgeClock::start(clock::wall(), clock::monotonic()),
             places: BTreeMap::new(),
             loads: JoinSet::new(),
             taking_up: TakingUp::default(),
@@ -98,6 +99,7 @@ struct Runtime<L> {
     /// As of the last look at the metadata.
     topics: OrdMap<String, TopicId>,
     began: Instant,
+    age_clock: AgeClock,
     places: BTreeMap<PartitionId, Place>,
     loads: JoinSet<Loaded>,
     taking_up: TakingUp,
@@ -173,7 +175,9 @@ impl<L: GroupLogs> Runtime<L> {
     }
 
     fn now(&self) -> Moment {
-        Moment { elapsed: self.began.elapsed(), wall: clock::wall() }
+        let wall = clock::wall();
+        let age = self.age_clock.read(wall, clock::monotonic()).now;
+        Moment { elapsed: self.began.elapsed(), wall, age }
     }
 
     /// Takes up what this broker has come to lead, and gives up the rest.

@@ -203,7 +203,7 @@ impl Shard {
     fn expire(&mut self, now: Moment, log: &mut dyn ShardLog) {
         let ids: Vec<_> = self.groups.keys().cloned().collect();
         for id in ids {
-            self.with_group(&id, now, log, |group, config, turn| turn.records = group.expire(config, now.wall));
+            self.with_group(&id, now, log, |group, config, turn| turn.records = group.expire(config, now.age));
         }
     }
 

@@ -96,7 +96,7 @@ impl Bench {
     pub(super) fn new(config: GroupConfig) -> Self {
         let config = Arc::new(config);
         let log = FakeLog { records: Vec::new(), refusal: None, batch_bytes_max: 1 << 20, batches: 0 };
-        let now = Moment { elapsed: Duration::ZERO, wall: Timestamp(1_000_000) };
+        let now = Moment { elapsed: Duration::ZERO, wall: Timestamp(1_000_000), age: Timestamp(1_000_000) };
         let shard = Shard::new(config.clone(), Arc::new(GroupMetrics::default()));
         let mut bench = Self { shard, log, now, config, commits: true, planted: None, ids: 0 };
         bench.shard.loaded(Offset(0), now, &mut bench.log);
@@ -142,7 +142,9 @@ impl Bench {
             let due = self.shard.next_deadline().clamp(self.now.elapsed, end);
             let step = due.checked_sub(self.now.elapsed).unwrap();
             self.now.elapsed = due;
-            self.now.wall = Timestamp(self.now.wall.0 + i64::try_from(step.as_millis()).unwrap());
+            let step_ms = i64::try_from(step.as_millis()).unwrap();
+            self.now.wall.0 += step_ms;
+            self.now.age.0 += step_ms;
             let is_due = self.shard.next_deadline() <= due;
             self.shard.wake(self.now, &mut self.log);
             self.settle();
