@@ -168,7 +168,10 @@ impl Admin {
     }
 
     pub fn remove_voter(&mut self, id: i32, directory_id: Uuid) -> Result<()> {
-        let request = RemoveRaftVoterRequest::default().with_voter_id(id).with_voter_directory_id(directory_id);
+        let request = RemoveRaftVoterRequest::default()
+            .with_cluster_id(None)
+            .with_voter_id(id)
+            .with_voter_directory_id(directory_id);
         let answer = self.connection.call(RAFT_VOTER_VERSION, &request)?;
         refused("RemoveRaftVoter", answer.error_code, answer.error_message.as_ref())
     }
@@ -179,6 +182,7 @@ impl Admin {
             .with_host(StrBytes::from_string(controller.ip().to_string()))
             .with_port(controller.port());
         let request = AddRaftVoterRequest::default()
+            .with_cluster_id(None)
             .with_timeout_ms(i32::try_from(self.patience.as_millis())?)
             .with_voter_id(id)
             .with_voter_directory_id(directory_id)

@@ -21,6 +21,7 @@ mod volume;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -227,6 +228,12 @@ impl Fleet {
         let node = self.node(id)?;
         node.wipe()?;
         node.format(&cluster_id, &["--no-initial-controllers"])
+    }
+
+    /// Puts all that the nodes have said into that directory.
+    pub fn keep_logs(&self, directory: &Path) -> Result<()> {
+        fs::create_dir_all(directory)?;
+        self.nodes.iter().try_for_each(|node| node.keep_log(&directory.join(format!("node-{}.log", node.id()))))
     }
 
     /// What all nodes said last.

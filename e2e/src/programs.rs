@@ -68,6 +68,11 @@ fn compile(profile: Profile, programs: &[&str]) -> Result<Programs> {
     built(build.args(programs.iter().flat_map(|program| ["--bin", program])))
 }
 
+/// A program as somebody names it on a command line. It is run in other directories.
+pub fn given(path: &str) -> Result<PathBuf> {
+    Path::new(path).canonicalize().with_context(|| format!("there is no {path}"))
+}
+
 /// The cargo that runs this program, in the workspace.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -7,6 +7,7 @@ pub mod faults;
 pub mod fuzzing;
 mod groups;
 pub mod history;
+mod journal;
 pub mod kills;
 mod load;
 mod on_disk;
@@ -17,11 +18,12 @@ mod world;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::programs::{Profile, Programs};
 use crate::progress::Progress;
+use journal::Journal;
 
 /// What can be asked for alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,47 +51,61 @@ pub struct Options {
     pub power_cuts: u32,
     /// What is killed instead of the broker of this checkout.
     pub broker: Option<PathBuf>,
+    /// Where it is noted what has passed.
+    pub journal: Option<PathBuf>,
 }
 
 impl Options {
     fn program(&self, progress: &Progress) -> Result<PathBuf> {
-        match &self.broker {
-            Some(program) => program.canonicalize().with_context(|| format!("there is no {}", program.display())),
-            None => Programs::broker(Profile::Dev, progress),
-        }
+        self.broker.clone().map_or_else(|| Programs::broker(Profile::Dev, progress), Ok)
     }
 }
 
 /// How many parts passed, and how many failed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Tally {
     pub passed: u32,
     pub failed: u32,
+    journal: Option<Journal>,
 }
 
 impl Tally {
-    /// Runs one part and tells why it failed, if it did.
-    pub(crate) fn run(&mut self, what: &str, progress: &Progress, part: impl FnOnce() -> Result<()>) {
-        match part() {
-            Ok(()) => self.passed += 1,
+    /// Runs one part and tells what came of it. What has passed before, as the journal says, is not run again.
+    pub(crate) fn run(&mut self, what: &str, progress: &Progress, part: impl FnOnce() -> Result<String>) {
+        if let Some(before) = self.journal.as_ref().and_then(|journal| journal.passed(what)) {
+            self.passed += 1;
+            return progress.note(format_args!("passed before: {before}"));
+        }
+        let verdict = match part() {
+            Ok(said) => {
+                self.passed += 1;
+                format!("passed: {what}: {said}")
+            }
             Err(error) => {
                 self.failed += 1;
-                progress.note(format_args!("FAILED: {what}: {error:#}"));
+                format!("FAILED: {what}: {error:#}")
             }
+        };
+        progress.note(&verdict);
+        if let Some(journal) = &mut self.journal
+            && let Err(error) = journal.note(&verdict)
+        {
+            progress.note(format_args!("it is not noted: {error:#}"));
         }
     }
 }
 
-pub fn run(parts: &[Part], options: &Options, progress: &Progress) -> Tally {
-    let mut tally = Tally::default();
+pub fn run(parts: &[Part], options: &Options, progress: &Progress) -> Result<Tally> {
+    let journal = options.journal.as_deref().map(Journal::open).transpose()?;
+    let mut tally = Tally { journal, ..Tally::default() };
     for part in parts {
         match part {
             Part::Fuzz => fuzzing::run(options, progress, &mut tally),
             Part::Properties => properties::run(options, progress, &mut tally),
+            Part::Kills => kills::run(options, progress, &mut tally),
             Part::Faults => faults::run(options, progress, &mut tally),
             Part::PowerCuts => faults::run_power_cuts(options, progress, &mut tally),
-            Part::Kills => tally.run("SIGKILL under load", progress, || kills::run(options, progress)),
         }
     }
-    tally
+    Ok(tally)
 }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum as _};
 use e2e::figures::broker::build;
 use e2e::figures::kafka::{Comparison, Name, Options, compare};
+use e2e::programs;
 use e2e::progress::{Progress, show_progress};
 
 /// Measures Millrace against Apache Kafka 4.3.1 from Maven: one broker each, or three, the same configuration and
@@ -35,7 +36,7 @@ struct Cli {
     #[arg(long, value_name = "PART", default_value_t = 1.0)]
     scale: f64,
     /// A broker to measure instead of the release build of this checkout
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = programs::given)]
     broker: Option<PathBuf>,
     /// Write every reading there, too
     #[arg(long, value_name = "FILE")]

@@ -10,7 +10,7 @@ use e2e::figures::row::{Row, table};
 use e2e::figures::{self, Figure, Name, broker, groups, replicated};
 use e2e::harness::Kubernetes;
 use e2e::images::{Destination, Images};
-use e2e::programs::Profile;
+use e2e::programs::{self, Profile};
 use e2e::progress::{Progress, show_progress};
 
 /// Measures one broker, then three, then on a real Kubernetes that is started on this machine, or runs there already
@@ -27,7 +27,7 @@ struct Cli {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     samples: u16,
     /// A broker to measure instead of the release build of this checkout
-    #[arg(long, value_name = "FILE", requires = "only")]
+    #[arg(long, value_name = "FILE", value_parser = programs::given, requires = "only")]
     broker: Option<PathBuf>,
 }
 

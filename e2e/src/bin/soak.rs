@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, ValueEnum as _};
+use e2e::programs;
 use e2e::progress::{Progress, show_progress};
 use e2e::soak::{self, Options, Part};
 
@@ -37,11 +38,14 @@ struct Cli {
     #[arg(long, value_name = "N", default_value_t = 50)]
     power_cuts: u32,
     /// A broker to kill instead of the one of this checkout
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = programs::given)]
     broker: Option<PathBuf>,
     /// Repeats the choices of an earlier run; otherwise the clock decides
     #[arg(long)]
     seed: Option<u64>,
+    /// A file with a line for each run: those that have passed there are not run again
+    #[arg(long, value_name = "FILE", requires = "seed")]
+    journal: Option<PathBuf>,
 }
 
 #[expect(clippy::print_stdout, reason = "the closing line is what the command was asked for")]
@@ -59,11 +63,19 @@ fn main() -> ExitCode {
         faults_for: Duration::from_secs(cli.fault_seconds),
         power_cuts: cli.power_cuts,
         broker: cli.broker,
+        journal: cli.journal,
     };
     let parts = if cli.only.is_empty() { Part::value_variants() } else { &cli.only };
-    let tally = soak::run(parts, &options, &progress);
-    println!("{} passed, {} failed", tally.passed, tally.failed);
-    if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match soak::run(parts, &options, &progress) {
+        Ok(tally) => {
+            println!("{} passed, {} failed", tally.passed, tally.failed);
+            if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            tracing::error!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn seed_of_now() -> u64 {

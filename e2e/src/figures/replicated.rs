@@ -13,6 +13,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::Name;
+use super::machine::Noise;
 use super::row::Row;
 use super::samples::Samples;
 use crate::fleet::{Fleet, Place, Plan, Program};
@@ -55,6 +56,16 @@ const FAULTS: [Promise; 6] = [
     (Fault::TerminateLeader, "SIGTERM of a leader, longest gap", gap, 150.0),
 ];
 
+/// As it comes it waits for a broker that is silent for a minute: its operators shorten that.
+const fn through_librdkafka(fault: Fault) -> (Client, &'static str) {
+    match fault {
+        Fault::PauseLeader | Fault::CutLeaderOff => {
+            (Client::ImpatientLibrdkafka, "  through librdkafka with socket.timeout.ms=1000")
+        }
+        _ => (Client::Librdkafka, "  through librdkafka"),
+    }
+}
+
 fn recovered(outage: &Outage) -> f64 {
     outage.recovered_after.as_secs_f64() * 1e3
 }
@@ -65,68 +76,87 @@ fn gap(outage: &Outage) -> f64 {
 
 /// Measures that program, with so many samples of every fault.
 pub fn measure(program: &Path, names: &[Name], samples: usize, progress: &Progress) -> Result<Vec<Row>> {
-    let plan = Plan::new(Program::Millrace(program.canonicalize()?), BROKERS);
+    let plan = Plan::new(Program::Millrace(program.to_owned()), BROKERS);
     let bench = Bench { plan, samples, progress };
     let mut rows = Vec::new();
-    if names.contains(&Name::Failover) {
-        rows.extend(bench.failover()?);
-    }
-    if names.contains(&Name::ControllerFailover) {
-        rows.extend(bench.controller_failover()?);
-    }
-    if names.contains(&Name::ReplicatedProduce) {
-        let samples = Samples::collect(STEADY_SAMPLES, || {
-            let (cost, noise) = steady::cpu_per_gigabyte(&bench.plan, WHOLE)?;
-            progress.note(format_args!("produce to three replicas {cost:.2} CPU s/GB; {noise}"));
-            Ok((cost, noise))
-        })?;
-        let what = "produce, 1 KiB records in 1 MB batches, acks=all, three replicas, CPU of all brokers per GB";
-        rows.push(Row { what, unit: "s", decimals: 2, at_most: Some(4.0), samples });
-    }
-    if names.contains(&Name::ReplicatedLatency) {
-        let latency = Samples::collect(STEADY_SAMPLES, || {
-            let (latency, noise) = steady::latency(&bench.plan, WHOLE)?;
-            progress.note(format_args!("{latency}; {noise}"));
-            Ok((latency, noise))
-        })?;
-        let row = |what, at_most, samples| Row { what, unit: "ms", decimals: 2, at_most: Some(at_most), samples };
-        let what = "send to read, 20 MB/s in 10 KB batches, acks=all, three replicas, p99";
-        rows.push(row(what, 15.0, latency.map(|latency| latency.p99)));
-        rows.push(row("the same, p99.9", 40.0, latency.map(|latency| latency.p999)));
-    }
-    if names.contains(&Name::ReplicatedIdle) {
-        let idle = Samples::collect(STEADY_SAMPLES, || {
-            let (idle, noise) = steady::idle(&bench.plan)?;
-            progress.note(format_args!("idle {:.1} MiB, {:.2} % of a core", idle.mebibytes, idle.cpu_percent));
-            Ok((idle, noise))
-        })?;
-        let row = |what, unit, at_most, samples| Row { what, unit, decimals: 2, at_most: Some(at_most), samples };
-        let what = "broker resident, idle, the largest of three";
-        rows.push(row(what, "MiB", 24.0, idle.map(|idle| idle.mebibytes)));
-        rows.push(row("CPU of an idle broker, the busiest of three", "%", 1.0, idle.map(|idle| idle.cpu_percent)));
+    let groups: [(Name, Group<'_>, &str); 5] = [
+        (Name::Failover, Bench::failover, "failover"),
+        (Name::ControllerFailover, Bench::controller_failover, "controller failover"),
+        (Name::ReplicatedProduce, Bench::produce, "produce to three replicas"),
+        (Name::ReplicatedLatency, Bench::latency, "latency with three replicas"),
+        (Name::ReplicatedIdle, Bench::idle, "three idle brokers"),
+    ];
+    for (name, group, what) in groups {
+        if names.contains(&name) {
+            rows.extend(group(&bench).unwrap_or_else(|error| {
+                progress.note(format_args!("NOT MEASURED: {what}: {error:#}"));
+                vec![Row { what, unit: "", decimals: 0, at_most: Some(0.0), samples: Samples::none() }]
+            }));
+        }
     }
     Ok(rows)
 }
 
+/// Figures that are measured together.
+type Group<'a> = fn(&Bench<'a>) -> Result<Vec<Row>>;
+
 impl Bench<'_> {
+    fn produce(&self) -> Result<Vec<Row>> {
+        let samples = Samples::collect(STEADY_SAMPLES, || {
+            let (cost, noise) = steady::cpu_per_gigabyte(&self.plan, WHOLE)?;
+            self.progress.note(format_args!("produce to three replicas {cost:.2} CPU s/GB; {noise}"));
+            Ok((cost, noise))
+        })?;
+        let what = "produce, 1 KiB records in 1 MB batches, acks=all, three replicas, CPU of all brokers per GB";
+        Ok(vec![Row { what, unit: "s", decimals: 2, at_most: Some(4.0), samples }])
+    }
+
+    fn latency(&self) -> Result<Vec<Row>> {
+        let latency = Samples::collect(STEADY_SAMPLES, || {
+            let (latency, noise) = steady::latency(&self.plan, WHOLE)?;
+            self.progress.note(format_args!("{latency}; {noise}"));
+            Ok((latency, noise))
+        })?;
+        let row = |what, at_most, samples| Row { what, unit: "ms", decimals: 2, at_most: Some(at_most), samples };
+        let what = "send to read, 20 MB/s in 10 KB batches, acks=all, three replicas, p99";
+        Ok(vec![
+            row(what, 15.0, latency.map(|latency| latency.p99)),
+            row("the same, p99.9", 40.0, latency.map(|latency| latency.p999)),
+        ])
+    }
+
+    fn idle(&self) -> Result<Vec<Row>> {
+        let idle = Samples::collect(STEADY_SAMPLES, || {
+            let (idle, noise) = steady::idle(&self.plan)?;
+            self.progress.note(format_args!("idle {:.1} MiB, {:.2} % of a core", idle.mebibytes, idle.cpu_percent));
+            Ok((idle, noise))
+        })?;
+        let row = |what, unit, at_most, samples| Row { what, unit, decimals: 2, at_most: Some(at_most), samples };
+        Ok(vec![
+            row("broker resident, idle, the largest of three", "MiB", 24.0, idle.map(|idle| idle.mebibytes)),
+            row("CPU of an idle broker, the busiest of three", "%", 1.0, idle.map(|idle| idle.cpu_percent)),
+        ])
+    }
+
     /// Each fault through both clients; promises are about the one that does not back off.
     fn failover(&self) -> Result<Vec<Row>> {
         let place = if host::is_root() { Place::Namespaces } else { Place::Loopback };
         if place == Place::Namespaces {
             host::install(host::FLEET_TOOLS, self.progress)?;
         }
-        let mut ground = Ground::new(Fleet::start(Plan { place, ..self.plan.clone() })?);
-        let mut rows = Vec::new();
+        let plan = Plan { place, ..self.plan.clone() };
+        let (mut ground, mut rows) = (None, Vec::new());
         for (fault, what, time, at_most) in FAULTS {
             if fault == Fault::CutLeaderOff && place == Place::Loopback {
                 self.progress.note("NOT MEASURED without root: what cut links cost");
                 continue;
             }
-            let raw = self.outages(&mut ground, fault, Client::WithoutBackOff)?;
-            let librdkafka = self.outages(&mut ground, fault, Client::Librdkafka)?;
+            let (librdkafka, label) = through_librdkafka(fault);
+            let raw = self.outages(&plan, &mut ground, fault, Client::WithoutBackOff);
+            let librdkafka = self.outages(&plan, &mut ground, fault, librdkafka);
             let row = |what, at_most, samples| Row { what, unit: "ms", decimals: 0, at_most, samples };
             rows.push(row(what, Some(at_most), raw.map(time)));
-            rows.push(row("  through librdkafka", None, librdkafka.map(time)));
+            rows.push(row(label, None, librdkafka.map(time)));
             let failed = raw.taken.iter().chain(&librdkafka.taken).map(|outage| outage.failed).sum::<usize>();
             let failed = Samples { taken: vec![f64::from(u32::try_from(failed)?)], disturbed: 0 };
             rows.push(Row { what: "  failed", unit: "records", decimals: 0, at_most: Some(0.0), samples: failed });
@@ -134,17 +164,29 @@ impl Bench<'_> {
         Ok(rows)
     }
 
-    fn outages(&self, ground: &mut Ground, fault: Fault, client: Client) -> Result<Samples<Outage>> {
-        Samples::collect(self.samples, || {
-            let (outage, noise) = ground.outage(fault, client)?;
-            self.progress.note(format_args!(
-                "{fault:?}, {client:?}: acknowledged after {:.0} ms, longest gap {:.0} ms, {} failed; {noise}",
-                recovered(&outage),
-                gap(&outage),
-                outage.failed,
-            ));
-            Ok((outage, noise))
+    /// What fails leaves its row empty, and the next one begins with other brokers.
+    fn outages(&self, plan: &Plan, ground: &mut Option<Ground>, fault: Fault, client: Client) -> Samples<Outage> {
+        let present = ground.take().map_or_else(|| Fleet::start(plan.clone()).map(Ground::new), Ok);
+        let measured = present.and_then(|mut present| {
+            let samples = Samples::collect(self.samples, || self.outage(&mut present, fault, client))?;
+            *ground = Some(present);
+            Ok(samples)
+        });
+        measured.unwrap_or_else(|error| {
+            self.progress.note(format_args!("NOT MEASURED: {fault:?}, {client:?}: {error:#}"));
+            Samples::none()
         })
+    }
+
+    fn outage(&self, ground: &mut Ground, fault: Fault, client: Client) -> Result<(Outage, Noise)> {
+        let (outage, noise) = ground.outage(fault, client)?;
+        self.progress.note(format_args!(
+            "{fault:?}, {client:?}: acknowledged after {:.0} ms, longest gap {:.0} ms, {} failed; {noise}",
+            recovered(&outage),
+            gap(&outage),
+            outage.failed,
+        ));
+        Ok((outage, noise))
     }
 
     fn controller_failover(&self) -> Result<Vec<Row>> {

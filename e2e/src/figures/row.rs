@@ -23,6 +23,7 @@ impl Row {
         let [least, median, most] = [self.samples.least(), self.samples.median(), self.samples.most()];
         let measured = format!("{median:.decimals$} {unit} ({least:.decimals$}–{most:.decimals$})");
         let measured = match self.samples.disturbed {
+            _ if self.samples.taken.is_empty() => "not measured".to_owned(),
             0 => measured,
             count => format!("{measured}, {count} of {} disturbed", self.samples.taken.len()),
         };
@@ -53,7 +54,9 @@ mod tests {
             at_most,
             samples: Samples { taken, disturbed: 1 },
         };
+        let missing = Row { samples: Samples::none(), ..row(Vec::new(), Some(1.0)) };
         for (row, measured, limit, verdict) in [
+            (missing, "not measured", "1 s", "no"),
             (row(vec![3.0, 1.0, 2.0], Some(2.0)), "2.0 s (1.0–3.0), 1 of 3 disturbed", "2 s", "yes"),
             (row(vec![0.5, 2.25], Some(1.3)), "1.4 s (0.5–2.2), 1 of 2 disturbed", "1.3 s", "no"),
             (row(vec![9.0], None), "9.0 s (9.0–9.0), 1 of 1 disturbed", "–", "–"),

@@ -33,6 +33,11 @@ impl<T> Samples<T> {
         Ok(Self { taken, disturbed: missing })
     }
 
+    /// Of what could not be measured.
+    pub(super) fn none() -> Self {
+        Self { taken: Vec::new(), disturbed: 0 }
+    }
+
     pub(super) fn map<U>(&self, of: impl Fn(&T) -> U) -> Samples<U> {
         Samples { taken: self.taken.iter().map(of).collect(), disturbed: self.disturbed }
     }

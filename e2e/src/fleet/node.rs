@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -64,6 +64,10 @@ impl Node {
 
     pub fn is_broker(&self) -> bool {
         self.member.is_broker
+    }
+
+    pub fn is_controller(&self) -> bool {
+        self.member.is_controller
     }
 
     pub fn is_running(&self) -> bool {
@@ -186,6 +190,15 @@ impl Node {
 
     fn ask(&self, path: &str) -> Result<(u16, String)> {
         management::get(self.member.management, path, TOKEN, ANSWER_AT_MOST)
+    }
+
+    /// Whether it has ever said that.
+    pub fn has_said(&self, words: &str) -> Result<bool> {
+        Ok(fs::read_to_string(self.log())?.contains(words))
+    }
+
+    pub(super) fn keep_log(&self, copy: &Path) -> Result<()> {
+        fs::copy(self.log(), copy).with_context(|| format!("cannot write {}", copy.display())).map(drop)
     }
 
     /// The end of the log, of a node that has run.

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::{FallocateFlags, fallocate, statvfs, syncfs};
 use rustix::io::Errno;
 
 use super::plan::Volumes;
@@ -89,10 +89,11 @@ impl Volume {
         copy(&self.data(), &self.copied())
     }
 
-    /// Puts the data back that were copied.
+    /// Puts the data back that were copied, on the disk as they were.
     pub(super) fn put_copy_back(&self) -> Result<()> {
         self.wipe()?;
         copy(&self.copied(), &self.data())?;
+        syncfs(File::open(self.data())?)?;
         self.discard_copy()
     }
 

@@ -62,7 +62,8 @@ fn compile() -> Result<PathBuf> {
     Ok(programs.path("fuzz-engine")?.to_owned())
 }
 
-fn fuzz(engine: &Path, target: &str, options: &Options) -> Result<()> {
+/// Tells how many inputs were tried.
+fn fuzz(engine: &Path, target: &str, options: &Options) -> Result<String> {
     let work = Path::new(WORKSPACE).join("target/soak").join(target);
     let inputs = work.join("inputs");
     fs::create_dir_all(&inputs).with_context(|| format!("cannot create {}", inputs.display()))?;
@@ -80,7 +81,8 @@ fn fuzz(engine: &Path, target: &str, options: &Options) -> Result<()> {
     if !result.status.success() {
         bail!("{}; all it said is in {}", verdict(&work, &said), work.join("log").display());
     }
-    Ok(())
+    let tried = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    Ok(format!("{} inputs", tried.context("the engine does not tell how many inputs it tried")?.trim()))
 }
 
 /// What broke, and the input that broke it as a line of the corpus.

@@ -1,17 +1,19 @@
-//! Brokers as processes, and what happens to machines: a fleet does to its nodes what it says.
+//! Brokers as processes, and what happens to machines: a fleet does to its nodes what it says, and three brokers lose
+//! nothing whatever happens to them.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 #[path = "../left_out/mod.rs"]
 mod left_out;
+mod machines;
+mod records;
+mod three_brokers;
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use e2e::admin::Admin;
-use e2e::fleet::{Cut, Fleet, Place, Plan, Program, Volumes};
+use e2e::fleet::{Plan, Program};
 use e2e::host::{FLEET_TOOLS, SKIP, install, is_root, skip_is_set};
 use e2e::programs::{Profile, Programs};
 use e2e::progress::{Progress, show_progress};
@@ -19,11 +21,11 @@ use libtest_mimic::Arguments;
 
 use left_out::trial;
 
-const ANSWER_AT_MOST: Duration = Duration::from_secs(5);
-/// Of a link that is cut nothing comes, however long one waits.
-const NO_ANSWER_WITHIN: Duration = Duration::from_millis(300);
+pub(crate) const ANSWER_AT_MOST: Duration = Duration::from_secs(5);
+/// Far more than anything takes.
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
-static BROKER: LazyLock<PathBuf> = LazyLock::new(|| {
+pub(crate) static BROKER: LazyLock<PathBuf> = LazyLock::new(|| {
     show_progress();
     let progress = Progress::start();
     if is_root() {
@@ -34,12 +36,25 @@ static BROKER: LazyLock<PathBuf> = LazyLock::new(|| {
 
 fn main() -> ExitCode {
     let without_root = (skip_is_set() && !is_root()).then(|| format!("{SKIP}=1, and root is needed"));
-    let everybody: [(_, fn()); _] =
-        [("a_killed_node_comes_back_with_its_data", a_killed_node_comes_back_with_its_data)];
+    let everybody: [(_, fn()); _] = [
+        ("a_killed_node_comes_back_with_its_data", machines::a_killed_node_comes_back_with_its_data),
+        (
+            "controllers_and_brokers_are_nodes_of_their_own",
+            three_brokers::controllers_and_brokers_are_nodes_of_their_own,
+        ),
+        ("an_empty_volume_leads_nothing_and_has_no_vote", three_brokers::an_empty_volume_leads_nothing_and_has_no_vote),
+        ("the_directory_of_another_broker_is_refused", three_brokers::the_directory_of_another_broker_is_refused),
+    ];
     let root: [(_, fn()); _] = [
-        ("a_node_that_is_cut_off_is_not_reached_until_the_cut_heals", a_node_that_is_cut_off_is_not_reached),
-        ("a_node_that_loses_its_power_has_what_was_synced", a_node_that_loses_its_power_has_what_was_synced),
-        ("a_full_volume_takes_nothing_until_it_is_freed", a_full_volume_takes_nothing_until_it_is_freed),
+        ("a_node_that_is_cut_off_is_not_reached_until_the_cut_heals", machines::a_node_that_is_cut_off_is_not_reached),
+        ("a_node_that_loses_its_power_has_what_was_synced", machines::a_node_that_loses_its_power_has_what_was_synced),
+        ("a_full_volume_takes_nothing_until_it_is_freed", machines::a_full_volume_takes_nothing_until_it_is_freed),
+        (
+            "a_leader_that_hears_no_controller_takes_nothing",
+            three_brokers::a_leader_that_hears_no_controller_takes_nothing,
+        ),
+        ("what_is_synced_outlives_the_power_of_all_brokers", three_brokers::what_is_synced_outlives_the_power_of_all),
+        ("three_brokers_lose_nothing_whatever_happens_to_them", three_brokers::three_brokers_lose_nothing),
     ];
     let everybody = everybody.map(|(name, test)| (name, None, test));
     let root = root.map(|(name, test)| (name, without_root.as_ref(), test));
@@ -52,71 +67,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }
 
-fn one_node() -> Plan {
-    Plan::new(Program::Millrace(BROKER.clone()), 1)
-}
-
-fn one_machine() -> Plan {
-    Plan { place: Place::Namespaces, volumes: Volumes::FileSystems { mebibytes: 512 }, ..one_node() }
-}
-
-fn a_killed_node_comes_back_with_its_data() {
-    let mut fleet = Fleet::start(one_node()).unwrap();
-    fleet.ask(|admin| admin.create_topic("kept", &[vec![1]])).unwrap();
-    fleet.node(1).unwrap().kill().unwrap();
-    assert!(fleet.node(1).unwrap().kill().is_err(), "it is dead");
-    fleet.spawn(1).unwrap();
-    fleet.wait_until_serving().unwrap();
-    fleet.wait_until_in_sync(&["kept"]).unwrap();
-    assert_eq!(fleet.controller().unwrap(), 1);
-
-    let node = fleet.node(1).unwrap();
-    node.pause().unwrap();
-    let asked = Admin::open(node.address(), NO_ANSWER_WITHIN).and_then(|mut admin| admin.brokers());
-    assert!(asked.is_err(), "it hangs");
-    node.resume().unwrap();
-    assert_eq!(Admin::open(node.address(), ANSWER_AT_MOST).unwrap().brokers().unwrap(), [1].into());
-
-    node.terminate().unwrap();
-    node.copy_volume().unwrap();
-    fs::remove_file(node.data("bootstrap.checkpoint")).unwrap();
-    node.put_copy_back().unwrap();
-    assert!(node.data("bootstrap.checkpoint").exists());
-    let former = node.directory_id().unwrap();
-    fleet.replace_volume(1).unwrap();
-    assert_ne!(fleet.node(1).unwrap().directory_id().unwrap(), former);
-}
-
-fn a_node_that_is_cut_off_is_not_reached() {
-    let mut fleet = Fleet::start(one_machine()).unwrap();
-    let address = fleet.node(1).unwrap().address();
-    let mut before = Admin::open(address, ANSWER_AT_MOST).unwrap();
-    fleet.cut(Cut::FromAll(1)).unwrap();
-    assert!(Admin::open(address, NO_ANSWER_WITHIN).is_err());
-    fleet.heal().unwrap();
-    assert_eq!(before.brokers().unwrap(), [1].into(), "also over the connection of before");
-}
-
-fn a_node_that_loses_its_power_has_what_was_synced() {
-    let mut fleet = Fleet::start(one_machine()).unwrap();
-    let node = fleet.node(1).unwrap();
-    let [synced, forgotten] = ["synced.tmp", "forgotten.tmp"].map(|name| node.data(name));
-    fs::write(&synced, "1").unwrap();
-    fs::File::open(&synced).unwrap().sync_all().unwrap();
-    fs::File::open(node.data("")).unwrap().sync_all().unwrap();
-    fs::write(&forgotten, "1").unwrap();
-    node.lose_power().unwrap();
-    assert_eq!([&synced, &forgotten].map(|path| path.exists()), [true, false]);
-    fleet.spawn(1).unwrap();
-    fleet.wait_until_serving().unwrap();
-}
-
-fn a_full_volume_takes_nothing_until_it_is_freed() {
-    let mut fleet = Fleet::start(one_machine()).unwrap();
-    let node = fleet.node(1).unwrap();
-    node.fill_volume().unwrap();
-    let file = node.data("further.tmp");
-    assert!(fs::write(&file, [0; 8192]).is_err());
-    node.free_volume().unwrap();
-    fs::write(&file, [0; 8192]).unwrap();
+/// Each of them a controller, too.
+pub(crate) fn brokers(count: u8) -> Plan {
+    Plan::new(Program::Millrace(BROKER.clone()), count)
 }

@@ -1,4 +1,4 @@
-//! Apache Kafka's command-line tools against one broker, and `kafka-dump-log` on the files that the broker leaves.
+//! Apache Kafka's command-line tools against one broker and three, and `kafka-dump-log` on the files that they leave.
 //! What is expected of them is what they print of Apache Kafka 4.3.1.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic as tests do")]
 
@@ -12,6 +12,7 @@ mod offsets;
 #[path = "../packages/mod.rs"]
 mod packages;
 mod site;
+mod three_brokers;
 mod topics;
 
 use std::process::ExitCode;
@@ -27,6 +28,10 @@ fn main() -> ExitCode {
         ("groups_are_in_their_log_as_kafka_writes_them", groups::groups_are_in_their_log_as_kafka_writes_them),
         ("kafka_broker_api_versions_finds_what_it_needs", cluster::kafka_broker_api_versions_finds_what_it_needs),
         ("kafka_cluster_knows_its_id_and_its_brokers", cluster::kafka_cluster_knows_its_id_and_its_brokers),
+        (
+            "kafka_cluster_and_kafka_features_know_three_brokers",
+            three_brokers::kafka_cluster_and_kafka_features_know_three_brokers,
+        ),
         ("kafka_configs_changes_and_describes_a_broker", configs::kafka_configs_changes_and_describes_a_broker),
         ("kafka_configs_changes_and_describes_topics", configs::kafka_configs_changes_and_describes_topics),
         ("kafka_configs_changes_the_default_of_all_brokers", configs::kafka_configs_changes_the_default_of_all_brokers),
@@ -52,15 +57,27 @@ fn main() -> ExitCode {
             offsets::kafka_get_offsets_answers_by_position_and_by_time,
         ),
         (
+            "kafka_leader_election_brings_the_preferred_leader_back",
+            three_brokers::kafka_leader_election_brings_the_preferred_leader_back,
+        ),
+        (
             "kafka_leader_election_finds_the_preferred_leader_in_place",
             topics::kafka_leader_election_finds_the_preferred_leader_in_place,
         ),
         ("kafka_log_dirs_tells_the_sizes_on_disk", offsets::kafka_log_dirs_tells_the_sizes_on_disk),
         ("kafka_metadata_quorum_describes_its_only_voter", cluster::kafka_metadata_quorum_describes_its_only_voter),
+        (
+            "kafka_metadata_quorum_describes_removes_and_adds_voters",
+            three_brokers::kafka_metadata_quorum_describes_removes_and_adds_voters,
+        ),
         ("kafka_producer_perf_test_sends_what_it_counts", clients::kafka_producer_perf_test_sends_what_it_counts),
         (
             "kafka_reassign_partitions_lists_executes_and_verifies",
             topics::kafka_reassign_partitions_lists_executes_and_verifies,
+        ),
+        (
+            "kafka_reassign_partitions_moves_replicas_to_other_brokers",
+            three_brokers::kafka_reassign_partitions_moves_replicas_to_other_brokers,
         ),
         ("kafka_topics_adds_partitions", topics::kafka_topics_adds_partitions),
         ("kafka_topics_creates_lists_and_describes", topics::kafka_topics_creates_lists_and_describes),
@@ -68,6 +85,7 @@ fn main() -> ExitCode {
         ("kafka_topics_says_why_a_topic_cannot_be", topics::kafka_topics_says_why_a_topic_cannot_be),
         ("segments_of_every_codec_are_as_kafka_writes_them", files::segments_of_every_codec_are_as_kafka_writes_them),
         ("sigkill_under_load_leaves_files_that_kafka_reads", files::sigkill_under_load_leaves_files_that_kafka_reads),
+        ("snapshots_of_three_nodes_know_all_of_them", three_brokers::snapshots_of_three_nodes_know_all_of_them),
         ("topics_are_in_the_metadata_log_as_kafka_writes_it", files::topics_are_in_the_metadata_log_as_kafka_writes_it),
         (
             "snapshots_of_the_metadata_are_as_kafka_writes_them",

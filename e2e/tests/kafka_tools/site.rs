@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use e2e::broker::Broker;
 use e2e::command;
+use e2e::fleet::{Fleet, Plan, Program};
 use e2e::kafka_tools::KafkaTools;
 use e2e::programs::{Profile, Programs};
 use e2e::progress::{Progress, show_progress};
@@ -46,8 +47,7 @@ struct World {
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     show_progress();
     let progress = Progress::start();
-    let programs = Programs::compile(Profile::Dev, &progress).unwrap();
-    let broker = programs.path("millrace-broker").unwrap().to_owned();
+    let broker = Programs::broker(Profile::Dev, &progress).unwrap();
     World { tools: KafkaTools::fetch(&progress).unwrap(), broker }
 });
 
@@ -62,6 +62,31 @@ static SHARED: LazyLock<(Site, Mutex<Option<Broker>>)> = LazyLock::new(|| {
 pub(crate) fn tool(script: &str) -> Command {
     let class = SCRIPTS.iter().find(|(name, _)| *name == script);
     WORLD.tools.tool(class.unwrap_or_else(|| panic!("{script} is not in the table of scripts")).1)
+}
+
+/// A script with whitespace-separated arguments, pointed at these brokers.
+pub(crate) fn tool_at(bootstrap: &str, command: &str) -> Command {
+    let mut words: Vec<_> = command.split_whitespace().collect();
+    let script = words.remove(0);
+    // Only this one has the option behind its subcommands, others before them.
+    let at = if script == "kafka-cluster" { words.len() } else { 0 };
+    words.splice(at..at, ["--bootstrap-server", bootstrap]);
+    let mut tool = tool(script);
+    tool.args(words);
+    tool
+}
+
+/// What a script prints that ends well.
+pub(crate) fn run(tool: &mut Command) -> String {
+    let output = tool.output().unwrap();
+    assert!(output.status.success(), "{tool:?} failed: {}", all_said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Three brokers with some settings on top.
+pub(crate) fn three_brokers(settings: &[&str]) -> Fleet {
+    let plan = Plan::new(Program::Millrace(WORLD.broker.clone()), 3);
+    Fleet::start(plan.with_settings(settings.iter().copied())).unwrap()
 }
 
 /// One node with `--dev` and some settings on top.
@@ -96,24 +121,12 @@ impl Site {
         self.0.data(name)
     }
 
-    /// A script with whitespace-separated arguments, pointed at the broker.
     pub(crate) fn tool(&self, command: &str) -> Command {
-        let mut words: Vec<_> = command.split_whitespace().collect();
-        let script = words.remove(0);
-        let bootstrap = self.0.bootstrap();
-        // Only this one has the option behind its subcommands, others before them.
-        let at = if script == "kafka-cluster" { words.len() } else { 0 };
-        words.splice(at..at, ["--bootstrap-server", &bootstrap]);
-        let mut tool = tool(script);
-        tool.args(words);
-        tool
+        tool_at(&self.0.bootstrap(), command)
     }
 
-    /// What a script prints that ends well.
     pub(crate) fn run(&self, command: &str) -> String {
-        let output = self.tool(command).output().unwrap();
-        assert!(output.status.success(), "{command} failed: {}", all_said(&output));
-        String::from_utf8(output.stdout).unwrap()
+        run(&mut self.tool(command))
     }
 
     /// What a script says that fails, on either of its outputs.

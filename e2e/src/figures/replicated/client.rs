@@ -112,12 +112,19 @@ impl Client<'_> {
     }
 }
 
-/// Until it is enough.
-pub(super) fn produce_by_librdkafka(target: &Target, timeline: &Arc<Timeline>) -> Result<()> {
+/// Until it is enough, with these settings over its own.
+pub(super) fn produce_by_librdkafka(
+    target: &Target,
+    timeline: &Arc<Timeline>,
+    settings: &[(&str, &str)],
+) -> Result<()> {
     let bootstrap: Vec<_> = target.brokers.iter().map(|(_, address)| address.to_string()).collect();
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap.join(",")).set("acks", "all").set("linger.ms", "0");
     config.set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
+    for (name, value) in settings {
+        config.set(*name, *value);
+    }
     config.set_log_level(RDKafkaLogLevel::Emerg);
     let producer: ThreadedProducer<Deliveries> = config.create_with_context(Deliveries(timeline.clone()))?;
     let value = vec![7; ONE_RECORD.record_bytes as usize];

@@ -20,6 +20,7 @@ const WATCHED_AFTER: Duration = Duration::from_secs(2);
 /// Of a client whose records are acknowledged again.
 const STEADY_FOR: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_mins(1);
+const IMPATIENT: (&str, &str) = ("socket.timeout.ms", "1000");
 const ANSWER_AT_MOST: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
@@ -39,6 +40,8 @@ pub(in crate::figures) enum Fault {
 pub(in crate::figures) enum Client {
     WithoutBackOff,
     Librdkafka,
+    /// It gives up a request that is not answered within a second.
+    ImpatientLibrdkafka,
 }
 
 /// A fleet whose brokers take turns at suffering.
@@ -92,7 +95,8 @@ impl Ground {
             let end = EndClient(&timeline);
             let producing = scope.spawn(|| match client {
                 Client::WithoutBackOff => client::produce_without_back_off(target, &timeline),
-                Client::Librdkafka => client::produce_by_librdkafka(target, &timeline),
+                Client::Librdkafka => client::produce_by_librdkafka(target, &timeline, &[]),
+                Client::ImpatientLibrdkafka => client::produce_by_librdkafka(target, &timeline, &[IMPATIENT]),
             });
             timeline.wait_until_acknowledged_from(Instant::now(), PATIENCE)?;
             thread::sleep(WATCHED_BEFORE);

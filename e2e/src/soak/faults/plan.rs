@@ -12,6 +12,23 @@ const FULL: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
 const DOWN: [Duration; 2] = [Duration::ZERO, Duration::from_secs(3)];
 const UNDISTURBED: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(4)];
 
+/// What can happen to a node, by its number from 1 on.
+pub(super) type Kind = fn(u8, &mut Random) -> Fault;
+
+pub(super) const WHATEVER: &[Kind] = &[
+    |node, _| Fault::Kill(node),
+    |_, _| Fault::KillAll,
+    |node, _| Fault::Terminate(node),
+    |node, _| Fault::Pause(node),
+    |node, random| Fault::Cut(cut(random, node)),
+    |node, _| Fault::FillVolume(node),
+    |node, _| Fault::LosePower(node),
+    |node, _| Fault::RollBack(node),
+    |node, _| Fault::ReplaceVolume(node),
+];
+pub(super) const POWER_OF_ONE: &[Kind] = &[|node, _| Fault::LosePower(node)];
+pub(super) const POWER_OF_ALL: &[Kind] = &[|_, _| Fault::LosePowerOfAll];
+
 /// Nodes by their numbers, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -24,7 +41,9 @@ pub(super) enum Fault {
     FillVolume(u8),
     /// Takes with it what only this node has: everybody must be in sync before.
     LosePower(u8),
-    /// The same, of everything since a copy of its volume was made, with which it comes back.
+    /// Everybody at once: takes with it all that is synced nowhere.
+    LosePowerOfAll,
+    /// As the power of one, but takes everything since a copy of its volume was made, with which it comes back.
     RollBack(u8),
     /// The same, of everything that it ever had.
     ReplaceVolume(u8),
@@ -36,6 +55,16 @@ pub(super) struct Step {
     pub(super) undisturbed: Duration,
     pub(super) fault: Fault,
     pub(super) lasts: Duration,
+}
+
+/// Deals faults like cards: every kind comes before any of them comes again.
+#[derive(Debug)]
+pub(super) struct Deck {
+    random: Random,
+    nodes: u8,
+    kinds: &'static [Kind],
+    left: Vec<Kind>,
+    dealt: usize,
 }
 
 impl Fault {
@@ -53,38 +82,39 @@ impl Fault {
             | Self::KillAll
             | Self::Terminate(_)
             | Self::LosePower(_)
+            | Self::LosePowerOfAll
             | Self::RollBack(_)
             | Self::ReplaceVolume(_) => DOWN,
         }
     }
 }
 
-/// To one of so many nodes.
-pub(super) fn next(random: &mut Random, nodes: u8) -> Step {
-    let node = u8::try_from(random.below(nodes.into())).unwrap_or_default() + 1;
-    let fault = match random.below(17) {
-        0..4 => Fault::Kill(node),
-        4 => Fault::KillAll,
-        5 => Fault::Terminate(node),
-        6..8 => Fault::Pause(node),
-        8..12 => Fault::Cut(cut(random, node)),
-        12 => Fault::FillVolume(node),
-        13..15 => Fault::LosePower(node),
-        15 => Fault::RollBack(node),
-        _ => Fault::ReplaceVolume(node),
-    };
-    step(random, fault)
-}
+impl Deck {
+    pub(super) fn new(kinds: &'static [Kind], nodes: u8, random: Random) -> Self {
+        Self { random, nodes, kinds, left: Vec::new(), dealt: 0 }
+    }
 
-/// To one of so many nodes.
-pub(super) fn next_power_cut(random: &mut Random, nodes: u8) -> Step {
-    let node = u8::try_from(random.below(nodes.into())).unwrap_or_default() + 1;
-    step(random, Fault::LosePower(node))
-}
+    pub(super) fn next(&mut self) -> Step {
+        if self.left.is_empty() {
+            self.left = self.kinds.to_vec();
+        }
+        let card = usize::try_from(self.random.below(self.left.len() as u64)).unwrap_or_default();
+        let kind = self.left.swap_remove(card);
+        self.dealt += 1;
+        let node = u8::try_from(self.random.below(self.nodes.into())).unwrap_or_default() + 1;
+        let fault = kind(node, &mut self.random);
+        let mut between = |[least, most]: [Duration; 2]| self.random.between(least, most);
+        Step { undisturbed: between(UNDISTURBED), fault, lasts: between(fault.lasts()) }
+    }
 
-fn step(random: &mut Random, fault: Fault) -> Step {
-    let mut between = |[least, most]: [Duration; 2]| random.between(least, most);
-    Step { undisturbed: between(UNDISTURBED), fault, lasts: between(fault.lasts()) }
+    pub(super) fn dealt(&self) -> usize {
+        self.dealt
+    }
+
+    /// Whether every kind has come once.
+    pub(super) fn has_dealt_all(&self) -> bool {
+        self.kinds.len() <= self.dealt
+    }
 }
 
 fn cut(random: &mut Random, node: u8) -> Cut {
@@ -100,30 +130,38 @@ fn cut(random: &mut Random, node: u8) -> Cut {
 
 #[cfg(test)]
 mod tests {
-    use std::mem::{Discriminant, discriminant};
+    use std::mem::discriminant;
 
     use super::*;
 
     #[test]
     fn every_fault_happens_to_every_node_and_a_seed_repeats_them() {
         let steps = |seed| {
-            let mut random = Random(seed);
-            (0..400).map(|_| next(&mut random, 3)).collect::<Vec<_>>()
+            let mut deck = Deck::new(WHATEVER, 3, Random(seed));
+            (0..400).map(|_| deck.next()).collect::<Vec<_>>()
         };
         assert_eq!(steps(7), steps(7));
         assert_ne!(steps(7), steps(8));
-        let mut kinds: Vec<Discriminant<Fault>> = Vec::new();
+        for round in steps(7).chunks_exact(WHATEVER.len()) {
+            let kinds: Vec<_> = round.iter().map(|step| discriminant(&step.fault)).collect();
+            assert!((1..kinds.len()).all(|index| !kinds[..index].contains(&kinds[index])), "{round:?}");
+        }
         for step in steps(7) {
-            let kind = discriminant(&step.fault);
-            if !kinds.contains(&kind) {
-                kinds.push(kind);
-            }
             let [least, most] = step.fault.lasts();
             assert!((least..=most).contains(&step.lasts));
         }
-        assert_eq!(kinds.len(), 9);
         for node in 1..=3 {
             assert!(steps(7).iter().any(|step| step.fault == Fault::Kill(node)));
         }
+    }
+
+    #[test]
+    fn a_round_is_over_when_every_kind_has_come() {
+        let mut deck = Deck::new(WHATEVER, 3, Random(1));
+        for dealt in 0..WHATEVER.len() {
+            assert_eq!((deck.dealt(), deck.has_dealt_all()), (dealt, false));
+            deck.next();
+        }
+        assert!(deck.has_dealt_all());
     }
 }
