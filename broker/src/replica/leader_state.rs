@@ -223,16 +223,18 @@ impl LeaderState {
             *broker == self.local
                 || self.follower(*broker).is_some_and(|follower| follower.is_in_time(log_end, judgement))
         };
-        // In time, too: otherwise it would be the next to leave.
         let has_caught_up = |follower: &&Follower| {
             !self.isr.contains(&follower.broker)
                 && follower.log_end.is_some_and(|end| high_watermark <= end && self.epoch_start <= end)
                 && follower.is_eligible(judgement.active)
-                && follower.is_in_time(log_end, judgement)
         };
         let staying = self.isr.iter().copied().filter(stays);
-        let joining = self.followers.iter().filter(has_caught_up).map(|follower| follower.broker);
-        let isr: Vec<_> = staying.chain(joining).collect();
+        let joining: Vec<_> = self.followers.iter().filter(has_caught_up).map(|follower| follower.broker).collect();
+        let isr: Vec<_> = staying.chain(joining.iter().copied()).collect();
+        // As for members of old: under load who joins is not at the log's end, and would be the next to leave.
+        for follower in self.followers.iter_mut().filter(|follower| joining.contains(&follower.broker)) {
+            follower.last_caught_up = Some(judgement.now);
+        }
         let recovery_state = LeaderRecoveryState::Recovered;
         if isr == self.isr && recovery_state == self.recovery_state {
             return None;
