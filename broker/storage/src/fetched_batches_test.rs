@@ -127,6 +127,6 @@ fn a_follower_of_a_compacted_log_takes_gaps_for_what_they_are_and_keeps_them() {
         let loaded = bench.load(Offset(recovery_point)).unwrap();
         assert_eq!((found(&loaded), loaded.log_end().offset), (bases.to_vec(), Offset(52)), "{recovery_point}");
     }
-    let strict = Bench::on(bench.disk.clone(), small_segments()).load(Offset(22)).unwrap();
+    let strict = Bench::on(bench.disk, small_segments()).load(Offset(22)).unwrap();
     assert_eq!(strict.log_end().offset, Offset(22), "where nothing is compacted a gap is a lost tail");
 }

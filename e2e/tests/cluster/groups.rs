@@ -30,13 +30,8 @@ pub(crate) fn go_on_without_their_coordinator(world: &World) -> Result<()> {
             let first = member.read(1)?;
             let waited = began.elapsed().as_millis();
             let read = [first, member.read(PORTION - 1)?].concat();
-            let wanted: Vec<_> = expected.by_ref().take(PORTION).collect();
-            ensure!(
-                read == wanted,
-                "{what}: not where the group was, but from {:?} to {:?}",
-                read.first(),
-                read.last()
-            );
+            let due: Vec<_> = expected.by_ref().take(PORTION).collect();
+            ensure!(read == due, "{what}: not where the group was, but from {:?} to {:?}", read.first(), read.last());
             member.commit()?;
             progress.note(format_args!("  {what}: a new member had its first message after {waited} ms"));
             Ok(())

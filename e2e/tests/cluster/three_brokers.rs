@@ -153,7 +153,7 @@ impl Trial<'_> {
         let (process, addresses) = (nodes.container(&before.container)?, self.trio.addresses()?);
         nodes.kill_api_server()?;
         process.kill()?;
-        self.trio.wait_until_serving(addresses[2], 2)?;
+        Trio::wait_until_serving(addresses[2], 2)?;
         nodes.start_api_server()?;
         self.trio.wait_for_restart_in_place(2, &before)
     }

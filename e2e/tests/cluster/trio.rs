@@ -103,7 +103,7 @@ impl<'a> Trio<'a> {
     }
 
     /// Until the broker itself answers, and counts itself among the brokers.
-    pub(crate) fn wait_until_serving(self, address: SocketAddr, id: i32) -> Result<()> {
+    pub(crate) fn wait_until_serving(address: SocketAddr, id: i32) -> Result<()> {
         command::wait_for(&format!("broker {id} to serve"), SETTLED_AT_MOST, || {
             let brokers = Admin::open(address, ANSWER_AT_MOST).and_then(|mut admin| admin.brokers());
             Ok(brokers.is_ok_and(|brokers| brokers.contains(&id)).then_some(()))

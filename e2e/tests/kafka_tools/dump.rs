@@ -106,7 +106,7 @@ pub(crate) fn check_compacted(directory: &Path) -> (BTreeMap<usize, String>, usi
     };
     assert!(complaints.iter().all(is_gap), "{}", complaints.join("\n"));
     let (mut keys, mut bare) = (BTreeMap::new(), 0);
-    for (_, lines) in files.iter().filter(|(name, _)| name.ends_with(".log")) {
+    for (_, lines) in files.iter().filter(|(name, _)| Path::new(name).extension() == Some("log".as_ref())) {
         for line in &lines[1..] {
             if line.starts_with("baseOffset: ") {
                 assert_eq!(field(line, "isvalid"), "true", "{line}");

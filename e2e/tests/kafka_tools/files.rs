@@ -1,6 +1,7 @@
 //! The files that the broker leaves are as Kafka writes them.
 
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 
 use e2e::command;
@@ -51,7 +52,7 @@ pub(crate) fn compacted_logs_are_as_kafka_writes_them() {
     let segments = |codec: &str| {
         let files = fs::read_dir(site.data(&format!("compacted-{codec}-0"))).unwrap().map(|file| file.unwrap());
         let logs = files.map(|file| (file.file_name().into_string().unwrap(), file.metadata().unwrap().len()));
-        let mut logs: Vec<_> = logs.filter(|(name, _)| name.ends_with(".log")).collect();
+        let mut logs: Vec<_> = logs.filter(|(name, _)| Path::new(name).extension() == Some("log".as_ref())).collect();
         logs.sort();
         logs
     };

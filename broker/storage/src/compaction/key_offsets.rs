@@ -39,6 +39,8 @@ struct Slot {
     offset: Offset,
 }
 
+const SLOT_BYTES: usize = size_of::<Slot>();
+
 const EMPTY: Slot = Slot { key: KeyHash { shard_and_identity: 0, place: 0 }, offset: Offset(-1) };
 
 #[derive(Debug, Default)]
@@ -64,7 +66,7 @@ pub(crate) struct Full;
 impl KeyOffsets {
     /// Takes no more than `bytes_max`, but has room for some keys in any case.
     pub(crate) fn new(hasher: KeyHasher, bytes_max: u64, load_factor: f64) -> Self {
-        let slots = usize::try_from(bytes_max).unwrap_or(usize::MAX) / size_of::<Slot>();
+        let slots = usize::try_from(bytes_max).unwrap_or(usize::MAX) / SLOT_BYTES;
         let shards = std::iter::repeat_with(Shard::default).take(SHARDS).collect();
         Self { hasher, shards, slots_max: (slots / SHARDS).max(SLOTS_MIN), load_factor }
     }
@@ -195,17 +197,21 @@ mod tests {
         let slot_bytes = size_of::<Slot>() as u64;
         for (bytes_max, load_factor) in [(0, 0.9), (256 * 100 * slot_bytes, 0.5), (256 * 100 * slot_bytes, 1.0)] {
             let mut map = key_offsets(bytes_max, load_factor);
-            let mut taken = 0_i64;
-            while map.insert(&taken.to_be_bytes(), Offset(taken)).is_ok() {
+            let mut taken = 0_u32;
+            while map.insert(&taken.to_be_bytes(), Offset(taken.into())).is_ok() {
                 taken += 1;
             }
-            assert!((0..taken).all(|key| map.get(&key.to_be_bytes()) == Some(Offset(key))));
+            assert!((0..taken).all(|key| map.get(&key.to_be_bytes()) == Some(Offset(key.into()))));
             assert_eq!(map.get(&taken.to_be_bytes()), None);
-            assert_eq!(map.insert(&0_i64.to_be_bytes(), Offset(taken)), Ok(()), "a key that is there finds room");
+            assert_eq!(
+                map.insert(&0_u32.to_be_bytes(), Offset(taken.into())),
+                Ok(()),
+                "a key that is there finds room"
+            );
             let slots: usize = map.shards.iter().map(|shard| shard.slots.capacity()).sum();
             let slots_max = (bytes_max / slot_bytes).max((SHARDS * SLOTS_MIN) as u64);
             assert!(slots as u64 <= slots_max, "{slots} slots");
-            let share = taken as f64 / slots as f64;
+            let share = f64::from(taken) / f64::from(u32::try_from(slots).unwrap());
             assert!(load_factor * 0.3 < share && share <= load_factor.max(0.8), "{taken} keys in {slots} slots");
         }
     }

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use protocol::batch_builder::BatchBuilder;
+use protocol::produce::CheckedBatch;
 use protocol::records;
 use protocol::types::{Offset, Timestamp};
 
@@ -86,13 +87,11 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn append(&mut self, log: &mut Log, batch: &[(u64, Option<u64>)]) -> Result<(), AppendError> {
-        let mut builder = BatchBuilder::new(NOW);
         let bytes = |(key, value): &(u64, Option<u64>)| {
             (format!("key-{key}").into_bytes(), value.map(|value| value.to_be_bytes().to_vec()))
         };
         let records: Vec<Record> = batch.iter().map(bytes).collect();
-        records.iter().for_each(|(key, value)| builder.push(Some(key), value.as_deref()));
-        let appended = log.append_as_leader(&builder.build().unwrap(), EPOCH, NOW)?;
+        let appended = log.append_as_leader(&batch_of(&records), EPOCH, NOW)?;
         self.records.extend((appended.base_offset.0..).map(Offset).zip(records));
         Ok(())
     }
@@ -154,11 +153,19 @@ pub(super) fn settle(log: &mut Log) {
     log.set_high_watermark(log.log_end());
 }
 
+fn batch_of(records: &[Record]) -> CheckedBatch {
+    let mut builder = BatchBuilder::new(NOW);
+    for (key, value) in records {
+        builder.push(Some(key), value.as_deref());
+    }
+    builder.build().unwrap()
+}
+
 pub(super) fn reload(bench: &Bench, log: &Log) -> Log {
     let options = LoadOptions { high_watermark: log.high_watermark().offset, ..options(log.recovery_point()) };
     Bench::on(bench.disk.clone(), bench.config.clone()).load_with(&options).unwrap()
 }
 
 pub(super) fn random_batch(random: &mut impl FnMut() -> u64, keys: u64, records: u64) -> Vec<(u64, Option<u64>)> {
-    (0..=random() % records).map(|_| (random() % keys, (random() % 5 != 0).then_some(random()))).collect()
+    (0..=random() % records).map(|_| (random() % keys, (!random().is_multiple_of(5)).then_some(random()))).collect()
 }
