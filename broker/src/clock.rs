@@ -7,6 +7,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use protocol::types::Timestamp;
 
 pub(crate) fn wall() -> Timestamp {
+    #[cfg(test)]
+    if let Some((_, wall)) = simulated::now() {
+        return wall;
+    }
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
@@ -14,6 +18,10 @@ pub(crate) fn wall() -> Timestamp {
 /// Since some moment of this process. Never goes back, whatever becomes of the wall clock.
 pub(crate) fn monotonic() -> Duration {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    #[cfg(test)]
+    if let Some((monotonic, _)) = simulated::now() {
+        return monotonic;
+    }
     ORIGIN.elapsed()
 }
 
@@ -59,6 +67,27 @@ impl AgeClock {
         let latest = Timestamp(then.0.saturating_add(elapsed));
         let ahead = u64::try_from(wall.0.saturating_sub(latest.0)).unwrap_or(0);
         Age { now: wall.min(latest), ahead: Duration::from_millis(ahead) }
+    }
+}
+
+/// What a simulation says that the time is, in its own thread: on the machine that it lets go on at the moment.
+#[cfg(test)]
+pub(crate) mod simulated {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use protocol::types::Timestamp;
+
+    thread_local! {
+        static NOW: Cell<Option<(Duration, Timestamp)>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn set(monotonic: Duration, wall: Timestamp) {
+        NOW.set(Some((monotonic, wall)));
+    }
+
+    pub(super) fn now() -> Option<(Duration, Timestamp)> {
+        NOW.get()
     }
 }
 

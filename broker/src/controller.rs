@@ -5,6 +5,10 @@ mod active;
 mod alter_partition;
 mod batches;
 mod brokers;
+// Here, because it looks inside of the controller; it is a test of the whole broker.
+#[cfg(test)]
+#[path = "../tests/simulation/mod.rs"]
+mod cluster_simulation;
 mod command;
 mod configs;
 mod decide;

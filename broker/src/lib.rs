@@ -1,5 +1,6 @@
 //! A Kafka-compatible broker. Modules from low to high: each uses only those before it.
 
+mod bugs;
 mod clock;
 mod metrics;
 

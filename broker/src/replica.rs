@@ -28,7 +28,7 @@ mod retention;
 mod settings;
 mod shared;
 #[cfg(test)]
-mod simulation_test;
+pub(crate) mod simulated;
 mod space;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -47,6 +47,8 @@ pub(crate) use fetcher::{FetcherConfig, Fetchers};
 pub(crate) use flusher::Flusher;
 pub(crate) use group_logs::OffsetsLogs;
 pub(crate) use leader_state::FollowerFetch;
+#[cfg(test)]
+pub(crate) use leader_state::{IsrProposal, ProposalOutcome};
 pub(crate) use loader::{Checkpoints, LoadProgress, LoaderError};
 pub(crate) use manager::{IsrCounts, OfflineReplica, ReplicaManager};
 pub(crate) use partition::Partition;

@@ -1,6 +1,6 @@
-//! What takes too long for every test run: fuzzing, property tests with fresh seeds, a broker that is killed under
-//! load again and again, three brokers to which happens what happens to machines. Each part counts as passed or failed;
-//! a failure does not stop the others.
+//! What takes too long for every test run: fuzzing, property tests with fresh seeds, simulations, a broker that is
+//! killed under load again and again, three brokers to which happens what happens to machines. Each part counts as
+//! passed or failed; a failure does not stop the others.
 
 pub mod checked;
 pub mod faults;
@@ -13,6 +13,7 @@ mod load;
 mod on_disk;
 pub mod properties;
 mod random;
+pub mod simulation;
 mod world;
 
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ pub enum Part {
     Fuzz,
     /// The property tests of the workspace with the seed of this run
     Properties,
+    /// The simulated quorum and the simulated cluster, many times
+    Simulation,
     /// SIGKILL at random moments under mixed load with readers
     Kills,
     /// Three brokers under the same load, and what happens to machines
@@ -45,6 +48,8 @@ pub struct Options {
     pub seed: u64,
     /// For each fuzz target.
     pub fuzz_for: Duration,
+    pub quorum_schedules: u64,
+    pub cluster_runs: u64,
     pub kills: u32,
     pub fault_runs: u32,
     pub faults_for: Duration,
@@ -103,6 +108,7 @@ pub fn run(parts: &[Part], options: &Options, progress: &Progress) -> Result<Tal
             Part::Fuzz => fuzzing::run(options, progress, &mut tally),
             Part::Properties => properties::run(options, progress, &mut tally),
             Part::Kills => kills::run(options, progress, &mut tally),
+            Part::Simulation => simulation::run(options, progress, &mut tally),
             Part::Faults => faults::run(options, progress, &mut tally),
             Part::PowerCuts => faults::run_power_cuts(options, progress, &mut tally),
         }

@@ -31,7 +31,8 @@ const ROOT: [&str; 15] = [
 const MADE: [&str; 3] = [".git", "target", "millrace-data"];
 
 /// The modules of the broker, low to high. Each may use only those before it.
-const BROKER_MODULES: [&str; 13] = [
+const BROKER_MODULES: [&str; 14] = [
+    "bugs",
     "clock",
     "metrics",
     "config",

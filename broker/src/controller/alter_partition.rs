@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use protocol::metadata_records::{LeaderRecoveryState, MetadataRecord};
 use protocol::types::{BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch, PartitionId, TopicId};
 
-use super::brokers::{BrokerEpochError, check_epoch};
+use super::brokers::{BrokerEpochError, check_epoch, registered};
 use super::policy::Policy;
+use crate::bugs::{self, Bug};
 use crate::metadata::{Image, PartitionImage, TopicImage};
 
 /// From the broker that leads.
@@ -204,7 +205,11 @@ fn ineligibility(
     member: BrokerId,
     epoch: BrokerEpoch,
 ) -> Result<(), Ineligibility> {
-    let broker = check_epoch(policy.image(), member, epoch)?;
+    let broker = if bugs::is_planted(Bug::NoBrokerEpochInAlterPartition) {
+        registered(policy.image(), member)?
+    } else {
+        check_epoch(policy.image(), member, epoch)?
+    };
     if broker.fenced {
         return Err(Ineligibility::Fenced);
     }

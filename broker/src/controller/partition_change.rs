@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use protocol::metadata_records::{LeaderRecoveryState, LeaderUpdate, MetadataRecord, PartitionChangeRecord};
 use protocol::types::{BrokerId, DirectoryId, PartitionId, TopicId};
 
+use crate::bugs::{self, Bug};
 use crate::metadata::{PartitionImage, Replica};
 
 /// How a broker left, and so what its copies are worth.
@@ -88,7 +89,7 @@ impl<'a> PartitionChange<'a> {
         self.becomes.isr.retain(|member| *member != broker);
         self.becomes.eligible_leader_replicas = self.eligible();
         let becomes = &mut self.becomes;
-        if departure != Departure::Clean {
+        if departure != Departure::Clean && !bugs::is_planted(Bug::UncleanBrokerStaysInElr) {
             becomes.eligible_leader_replicas.retain(|id| *id != broker);
         }
         if let Departure::VolumeReplaced(directory) = departure {
@@ -122,7 +123,8 @@ impl<'a> PartitionChange<'a> {
             self.becomes.isr = vec![leader];
         }
         // More than there are replicas is never in sync.
-        if self.min_insync_replicas.min(self.becomes.replicas.len()) <= self.becomes.isr.len() {
+        let is_enough = self.min_insync_replicas.min(self.becomes.replicas.len()) <= self.becomes.isr.len();
+        if is_enough && !bugs::is_planted(Bug::ElrNotCleared) {
             self.becomes.eligible_leader_replicas.clear();
             self.becomes.last_known_elr.clear();
         } else {

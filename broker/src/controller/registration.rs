@@ -7,6 +7,7 @@ use super::brokers::withdraw;
 use super::discards::is_discarded;
 use super::partition_change::Departure;
 use super::policy::Policy;
+use crate::bugs::{self, Bug};
 use crate::metadata::{BrokerImage, Image, Replica};
 
 /// What a broker says of itself when it starts.
@@ -130,7 +131,7 @@ fn record(registration: Registration, epoch: BrokerEpoch) -> RegisterBrokerRecor
 /// What the broker's last process left of a replica. Only a file that it wrote last of all, with the epoch that it was
 /// registered with, shows that it had finished (`.kafka_cleanshutdown`, KIP-966).
 fn departure(former: Option<&BrokerImage>, registration: &Registration, replica: Replica) -> Departure {
-    if replica.directory != registration.directory {
+    if replica.directory != registration.directory && !bugs::is_planted(Bug::OtherVolumeIsTheSame) {
         return Departure::VolumeReplaced(registration.directory);
     }
     let finished = former.is_some_and(|former| registration.previous_epoch == Some(former.epoch));

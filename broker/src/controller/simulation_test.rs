@@ -4,7 +4,7 @@
 //! Replicas are lists of records. A crash loses any part of every log of the machine, so whoever counts on a crashed
 //! copy is found out; records are committed as leaders commit them (see [`machine`]).
 
-mod invariants;
+pub(super) mod invariants;
 mod machine;
 
 use std::collections::BTreeMap;

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::access::AccessError;
 use super::follower_state::{FollowerState, LeaderAnswer, LocalLog, Step};
 use super::partition::{Partition, Role, State};
+use crate::bugs::{self, Bug};
 use crate::clock;
 
 /// Without space a follower waits that long.
@@ -89,7 +90,9 @@ impl Partition {
         let Role::Follower(follower) = &state.role else { return Planned::NotNow };
         let log = &state.log;
         // What is to be on disk is fetched for only when it is: the offset is an acknowledgement.
-        if follower.leader != Some(leader) || log.is_offline() || log.replicated_end() != Some(log.log_end()) {
+        let is_acknowledgeable =
+            log.replicated_end() == Some(log.log_end()) || bugs::is_planted(Bug::AcknowledgementBeforeSync);
+        if follower.leader != Some(leader) || log.is_offline() || !is_acknowledgeable {
             return Planned::NotNow;
         }
         if follower.is_paused(now) {
@@ -133,6 +136,9 @@ impl Partition {
                 }
             }
             Step::Pause => return Ok(Next::Pause),
+            Step::Truncate(_) if bugs::is_planted(Bug::TruncationToHighWatermark) => {
+                return Ok(Next::Shorten(Step::Truncate(log.high_watermark().offset)));
+            }
             step @ (Step::Truncate(_) | Step::Restart(_)) => return Ok(Next::Shorten(step)),
         }
         let appended = log.append_as_follower(&fetched, plan.epoch, clock::wall());

@@ -11,6 +11,7 @@ use std::time::Duration;
 use protocol::metadata_records::LeaderRecoveryState;
 use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, Offset, PartitionEpoch};
 
+use crate::bugs::{self, Bug};
 use crate::metadata::{PartitionImage, Replica};
 
 /// Brokers that may be in an ISR, with the epochs of their registrations: neither fenced nor about to stop.
@@ -128,7 +129,11 @@ impl LeaderState {
         state.set_replicas(&partition.replicas);
         // Members of the ISR have all that is committed: they get the whole time to be heard of.
         for follower in &mut state.followers {
-            follower.last_caught_up = state.isr.contains(&follower.broker).then_some(now);
+            let is_in_sync = state.isr.contains(&follower.broker);
+            follower.last_caught_up = is_in_sync.then_some(now);
+            if bugs::is_planted(Bug::FormerLeadershipCounts) {
+                follower.log_end = is_in_sync.then_some(log_end);
+            }
         }
         state
     }
@@ -169,7 +174,9 @@ impl LeaderState {
         if let Some(found) = fetch.directory.filter(|found| *found != assigned) {
             return Err(UnknownFollower::OtherDirectory { broker, assigned, found });
         }
-        if let Some(known) = follower.broker_epoch.filter(|known| fetch.broker_epoch < *known) {
+        let is_earlier = |known: &BrokerEpoch| fetch.broker_epoch < *known;
+        let is_allowed = bugs::is_planted(Bug::StaleBrokerEpochCounts);
+        if let Some(known) = follower.broker_epoch.filter(is_earlier).filter(|_| !is_allowed) {
             return Err(UnknownFollower::StaleEpoch { broker, epoch: fetch.broker_epoch, known });
         }
         if log_end <= fetch.offset {
@@ -195,7 +202,8 @@ impl LeaderState {
         min_insync_replicas: usize,
         judgement: &Judgement<'_>,
     ) -> Option<Offset> {
-        if self.isr.len() < self.isr_count_min(min_insync_replicas) {
+        let is_enough = self.isr_count_min(min_insync_replicas) <= self.isr.len();
+        if !is_enough && !bugs::is_planted(Bug::CommitBelowMinIsr) {
             return None;
         }
         let mut committed = local_end;
@@ -223,9 +231,11 @@ impl LeaderState {
             *broker == self.local
                 || self.follower(*broker).is_some_and(|follower| follower.is_in_time(log_end, judgement))
         };
+        let is_far_enough =
+            |end: Offset| high_watermark.max(self.epoch_start) <= end || bugs::is_planted(Bug::JoinBelowHighWatermark);
         let has_caught_up = |follower: &&Follower| {
             !self.isr.contains(&follower.broker)
-                && follower.log_end.is_some_and(|end| high_watermark <= end && self.epoch_start <= end)
+                && follower.log_end.is_some_and(is_far_enough)
                 && follower.is_eligible(judgement.active)
         };
         let staying = self.isr.iter().copied().filter(stays);
@@ -284,7 +294,8 @@ impl LeaderState {
 
     /// Some perhaps twice.
     fn maximal_isr(&self) -> impl Iterator<Item = BrokerId> {
-        let proposed = self.proposal.iter().flat_map(|proposal| &proposal.isr);
+        let proposal = self.proposal.iter().filter(|_| !bugs::is_planted(Bug::NoMaximalIsr));
+        let proposed = proposal.flat_map(|proposal| &proposal.isr);
         self.isr.iter().copied().chain(proposed.map(|(broker, _)| *broker))
     }
 

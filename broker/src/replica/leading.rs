@@ -143,21 +143,25 @@ impl Partition {
         loop {
             let waiter = Arc::new(Waiter::default());
             self.commit_waiters.register_for(due.end, &waiter);
-            let isr = {
-                let state = self.state()?;
-                if self.leader(&state)?.epoch != due.epoch {
-                    return Err(AccessError::NotLeader(self.name.clone()).into());
-                }
-                let isr = self.check_isr(&state).map_err(ProduceError::after_append);
-                if due.end <= state.log.high_watermark().offset {
-                    return isr;
-                }
-                isr
-            };
+            let (is_committed, isr) = self.commit_state(due)?;
+            if is_committed {
+                return isr;
+            }
             if timeout_at(deadline, waiter.woken()).await.is_err() {
                 return Err(isr.err().unwrap_or(ProduceError::NotCommittedInTime));
             }
         }
+    }
+
+    /// Whether it is committed, and whether enough replicas are in sync now. An error: this broker does not lead any more
+    /// as it did then.
+    pub(super) fn commit_state(&self, due: CommitDue) -> Result<(bool, Result<(), ProduceError>), ProduceError> {
+        let state = self.state()?;
+        if self.leader(&state)?.epoch != due.epoch {
+            return Err(AccessError::NotLeader(self.name.clone()).into());
+        }
+        let isr = self.check_isr(&state).map_err(ProduceError::after_append);
+        Ok((due.end <= state.log.high_watermark().offset, isr))
     }
 
     /// Where this log and one that had last read `epoch` part: the last epoch in common and its end. `None`: the reader

@@ -228,7 +228,7 @@ impl ReplicaManager {
     /// At a start: follows what others lead. What this broker led it leads again in a new epoch, or not at all: the
     /// log may have lost what it had.
     pub(super) fn follow_others(&self, image: &Image) {
-        let topics: Vec<_> = image.topics.keys().copied().collect();
+        let topics: Vec<_> = image.topic_ids.values().copied().collect();
         self.apply_where(image, &topics, |state| state.leader != Some(self.broker_id));
     }
 

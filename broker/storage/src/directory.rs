@@ -14,6 +14,7 @@ use protocol::types::{BrokerEpoch, BrokerId, ClusterId, TopicPartition};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::bugs::{self, Bug};
 use crate::checkpoint::OffsetCheckpoint;
 use crate::disk::{Disk, DiskFile, DiskSpace, OpenMode, read_file, remove_if_present, replace_file};
 use crate::meta_properties::{self, MetaProperties};
@@ -264,8 +265,10 @@ fn take_clean_shutdown(disk: &dyn Disk, path: &Path) -> io::Result<Option<CleanS
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    remove_if_present(disk, &file)?;
-    disk.sync_directory(path)?;
+    if !bugs::is_planted(Bug::CleanShutdownMarkKept) {
+        remove_if_present(disk, &file)?;
+        disk.sync_directory(path)?;
+    }
     let parsed: Option<CleanShutdownFile> = serde_json::from_slice(&bytes).ok();
     let broker_epoch = parsed.filter(|file| 0 <= file.broker_epoch).map(|file| BrokerEpoch(file.broker_epoch));
     Ok(Some(CleanShutdown { broker_epoch }))

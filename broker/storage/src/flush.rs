@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::types::{Offset, Timestamp};
 
+use crate::bugs::{self, Bug};
 use crate::disk::{Disk, DiskFile, OpenMode, remove_if_present};
 use crate::leader_epochs::{LeaderEpochFile, LeaderEpochs};
 use crate::log::{Appended, Log, LogPosition, is_shortage};
@@ -390,6 +391,9 @@ impl FlushJob {
         };
         let rolled = self.rolled.iter().flat_map(|segment| &segment.files);
         let indexes = self.index_files.iter().flat_map(|files| [&files.offsets, &files.times]);
+        if bugs::is_planted(Bug::RecoveryPointBeforeSync) {
+            return Ok(());
+        }
         // A failed sync is fatal, whatever its reason.
         rolled.chain(active).chain(indexes).try_for_each(|file| file.sync_data()).map_err(io::Error::other)
     }

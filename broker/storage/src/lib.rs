@@ -11,6 +11,10 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 mod active_segment;
+#[cfg(feature = "planted-bugs")]
+pub mod bugs;
+#[cfg(not(feature = "planted-bugs"))]
+mod bugs;
 mod checkpoint;
 mod closed_segment;
 mod compaction;

@@ -17,6 +17,7 @@ use std::sync::PoisonError;
 use protocol::types::{Offset, Timestamp};
 
 use crate::active_segment::ActiveSegment;
+use crate::bugs::{self, Bug};
 use crate::closed_segment::ClosedSegment;
 use crate::disk::{OpenMode, remove_if_present};
 use crate::files::{FileKind, parse_name, segment_path};
@@ -134,7 +135,9 @@ impl Log {
         self.end_offset = offset;
         self.first_dirty = self.first_dirty.min(offset);
         self.high_watermark = self.log_end();
-        self.epochs = LeaderEpochs::default();
+        if !bugs::is_planted(Bug::EpochsKeptOnRestart) {
+            self.epochs = LeaderEpochs::default();
+        }
         self.tail = TailPositions::default();
         self.producers = Producers::default();
         self.flushing = FlushState::begun_anew(offset);

@@ -9,8 +9,8 @@ use e2e::programs;
 use e2e::progress::{Progress, show_progress};
 use e2e::soak::{self, Options, Part};
 
-/// Fuzzes, repeats the property tests with other cases, kills a broker under load, and lets three brokers meet what
-/// happens to machines, longer than a test run may
+/// Fuzzes, repeats the property tests with other cases, simulates the quorum and the cluster, kills a broker under load,
+/// and lets three brokers meet what happens to machines, longer than a test run may
 ///
 /// Faults and power cuts need root: each broker gets a network namespace and a file system of its own.
 ///
@@ -25,6 +25,12 @@ struct Cli {
     /// How long each of the four fuzz targets runs
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     fuzz_seconds: u64,
+    /// How many schedules the simulated quorum goes through
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    quorum_schedules: u64,
+    /// How many runs the simulated cluster has
+    #[arg(long, value_name = "N", default_value_t = 60_000)]
+    cluster_runs: u64,
     /// How often the broker is killed
     #[arg(long, value_name = "N", default_value_t = 50)]
     kills: u32,
@@ -58,6 +64,8 @@ fn main() -> ExitCode {
     let options = Options {
         seed,
         fuzz_for: Duration::from_secs(cli.fuzz_seconds),
+        quorum_schedules: cli.quorum_schedules,
+        cluster_runs: cli.cluster_runs,
         kills: cli.kills,
         fault_runs: cli.fault_runs,
         faults_for: Duration::from_secs(cli.fault_seconds),

@@ -1,5 +1,4 @@
-//! The property tests once more, with the seed of this run in place of the fixed one that every test run has; and
-//! many more schedules of the simulated quorum.
+//! The property tests once more, with the seed of this run in place of the fixed one that every test run has.
 
 use std::time::Duration;
 
@@ -11,8 +10,6 @@ use crate::progress::Progress;
 
 /// The packages that have some.
 const PACKAGES: [&str; 4] = ["protocol", "storage", "raft", "fuzz"];
-/// A quarter of an hour on two cores.
-const RAFT_SCHEDULES: u64 = 100_000;
 const EXPECTED: Duration = Duration::from_mins(2);
 
 pub(super) fn run(options: &Options, progress: &Progress, tally: &mut Tally) {
@@ -25,7 +22,6 @@ pub(super) fn run(options: &Options, progress: &Progress, tally: &mut Tally) {
 fn test(package: &str, seed: u64) -> Result<String> {
     let mut test = cargo();
     test.args(["test", "--quiet", "--package", package]).env("PROPTEST_RNG_SEED", seed.to_string());
-    test.env("RAFT_SCHEDULES", RAFT_SCHEDULES.to_string());
     let result = test.output().context("cannot run cargo")?;
     let said = String::from_utf8_lossy(&result.stdout);
     ensure!(result.status.success(), "{said}\n{}", String::from_utf8_lossy(&result.stderr));

@@ -6,7 +6,7 @@ use protocol::types::{BrokerId, LeaderEpoch, PartitionEpoch};
 
 use crate::metadata::{Image, PartitionImage, Replica};
 
-pub(super) fn check(before: &Image, after: &Image, min_insync_replicas: usize) {
+pub(in crate::controller) fn check(before: &Image, after: &Image, min_insync_replicas: usize) {
     for (topic, id, state) in after.partitions() {
         sets_are_sound(state, min_insync_replicas);
         leader_can_lead(after, state);

@@ -1,0 +1,14 @@
+//! A leader knows what every producer has in flight. So the batch that is next, of which all before are acknowledged, is
+//! never out of order, unless a loss was reported, or the leader has opened or shortened its log since: a snapshot of
+//! producers has only the last batch of each, as Kafka's has.
+
+use super::super::history::{Forgotten, History};
+
+pub(in super::super) fn check(history: &History) -> Result<(), String> {
+    match history.forgotten.iter().find(|forgotten| forgotten.generation == 0) {
+        Some(Forgotten { client, key, .. }) => {
+            Err(format!("a leader of {key:?} has forgotten what client {client} wrote"))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,19 @@
+//! No replica takes back what it knew to be committed. After a loss that was reported, what was lost is taken back.
+
+use super::super::facts::{Fact, Scene};
+use super::super::machine::index;
+use super::super::truth::copy_on;
+
+pub(in super::super) fn check(fact: &Fact, scene: Scene<'_>) -> Result<(), String> {
+    let Fact::Shortened { node, key, was, behind } = fact else { return Ok(()) };
+    let (Some(copy), Some(truth)) = (copy_on(scene.machines, *node, *key), scene.truths.of(*key)) else {
+        return Ok(());
+    };
+    let known = (copy.end()..index(was.high_watermark)).zip(behind);
+    match known.into_iter().find(|(at, record)| truth.records.get(*at) == Some(*record)) {
+        Some((at, _)) => {
+            Err(format!("node {node} takes back the record of {key:?} at {at}, which it knew to be committed"))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,187 @@
+//! What happens beyond the quorum: messages that arrive, and what is due.
+
+use protocol::produce::CheckedBatch;
+use protocol::types::{BrokerEpoch, BrokerId, IncarnationId, LeaderEpoch, Offset};
+
+use crate::controller::alter_partition::{AlterPartition, AlteredPartitions};
+use crate::controller::brokers::BrokerEpochError;
+use crate::controller::heartbeats::{Heartbeat, HeartbeatAnswer};
+use crate::controller::registration::{Registration, RegistrationError};
+use crate::controller::suspicion::ProbeOutcome;
+use crate::replica::simulated::{Asked, Entry, Key, Told};
+
+/// By its number.
+pub(super) type Client = usize;
+
+/// A process of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Party {
+    pub(super) node: usize,
+    pub(super) life: u64,
+}
+
+/// What one process asks of another, and by which number it knows the answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller {
+    pub(super) party: Party,
+    pub(super) request: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A broker looks what it has to do.
+    Live(Party),
+    /// An active controller looks what is due.
+    Tick(Party, u64),
+    Flush(Party),
+    Sync(Party, Key),
+    Command {
+        to: usize,
+        caller: Caller,
+        command: ToController,
+    },
+    Answer {
+        to: Caller,
+        answer: Answer,
+    },
+    ConnectionLost {
+        to: usize,
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+    },
+    /// Somebody dials a broker.
+    Dial {
+        from: Party,
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+        incarnation: IncarnationId,
+    },
+    Probed {
+        to: Party,
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+        outcome: ProbeOutcome,
+    },
+    Fetch {
+        to: usize,
+        caller: Caller,
+        epoch: BrokerEpoch,
+        asked: Asked,
+        waits_until: u64,
+    },
+    Fetched {
+        to: Caller,
+        asked: Asked,
+        told: Told,
+    },
+    Produce {
+        to: usize,
+        client: Client,
+        connection: (u64, u64),
+        request: u64,
+        key: Key,
+        batch: CheckedBatch,
+    },
+    Produced {
+        client: Client,
+        request: u64,
+        outcome: Produced,
+    },
+    Poll {
+        to: usize,
+        client: Client,
+        request: u64,
+        key: Key,
+        offset: Offset,
+        epoch: Option<LeaderEpoch>,
+    },
+    Polled {
+        client: Client,
+        request: u64,
+        epoch: Option<LeaderEpoch>,
+        outcome: Polled,
+    },
+    /// A client goes on.
+    Client(Client),
+    /// Something that has to do with the cluster goes wrong, or is asked for.
+    Disturb,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum ToController {
+    Register(Registration),
+    Heartbeat(Heartbeat),
+    AlterPartition(AlterPartition),
+}
+
+#[derive(Debug)]
+pub(super) enum Answer {
+    Registered(Result<BrokerEpoch, RegistrationError>),
+    Heartbeat(Result<HeartbeatAnswer, BrokerEpochError>),
+    Altered(Result<AlteredPartitions, BrokerEpochError>),
+    /// It is not known what became of it, if anything.
+    None,
+}
+
+/// What a producer is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Produced {
+    Acknowledged {
+        base: Offset,
+        epoch: LeaderEpoch,
+    },
+    /// This leader has not seen the batches before this one.
+    OutOfOrder {
+        epoch: LeaderEpoch,
+        /// Its log has only grown since then.
+        grown_since: u64,
+    },
+    Refused,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Polled {
+    /// What a follower has may be from before a loss of which it has not heard.
+    Read {
+        entries: Vec<Entry>,
+        is_of_leader: bool,
+    },
+    OutOfRange {
+        log_start: Offset,
+        log_end: Offset,
+    },
+    Refused,
+}
+
+impl Event {
+    /// Where it happens: a process that is paused notices nothing.
+    pub(super) fn node(&self) -> Option<usize> {
+        match self {
+            Self::Live(party)
+            | Self::Tick(party, _)
+            | Self::Flush(party)
+            | Self::Sync(party, _)
+            | Self::Probed { to: party, .. } => Some(party.node),
+            Self::Answer { to, .. } | Self::Fetched { to, .. } => Some(to.party.node),
+            Self::Command { to, .. }
+            | Self::ConnectionLost { to, .. }
+            | Self::Fetch { to, .. }
+            | Self::Produce { to, .. }
+            | Self::Poll { to, .. } => Some(*to),
+            Self::Dial { .. } | Self::Produced { .. } | Self::Polled { .. } | Self::Client(_) | Self::Disturb => None,
+        }
+    }
+
+    /// For whom it is meant: nobody else takes it.
+    pub(super) fn party(&self) -> Option<Party> {
+        match self {
+            Self::Live(party)
+            | Self::Tick(party, _)
+            | Self::Flush(party)
+            | Self::Sync(party, _)
+            | Self::Probed { to: party, .. } => Some(*party),
+            Self::Answer { to, .. } | Self::Fetched { to, .. } => Some(to.party),
+            _ => None,
+        }
+    }
+}

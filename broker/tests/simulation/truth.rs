@@ -1,0 +1,87 @@
+//! What each partition has committed, as leaders tell it. Where the metadata says that a leader was elected although
+//! records may be lost, what that leader lacks is not part of it any more: that is a loss that was reported.
+
+use std::collections::BTreeMap;
+
+use protocol::metadata_records::LeaderRecoveryState;
+use protocol::types::LeaderEpoch;
+
+use super::facts::Fact;
+use super::machine::{Copied, Machine, index};
+use crate::replica::simulated::Key;
+
+#[derive(Default)]
+pub(super) struct Truths(BTreeMap<Key, Truth>);
+
+#[derive(Debug, Default)]
+pub(super) struct Truth {
+    pub(super) records: Vec<(LeaderEpoch, u64)>,
+    /// The leadership that committed each of them.
+    committed_in: Vec<LeaderEpoch>,
+    /// Leadership that began with a loss.
+    pub(super) unclean: Vec<LeaderEpoch>,
+}
+
+impl Truths {
+    pub(super) fn of(&self, key: Key) -> Option<&Truth> {
+        self.0.get(&key)
+    }
+
+    /// A leadership begins with a loss.
+    pub(super) fn lose(&mut self, fact: &Fact, machines: &[Machine]) {
+        let Fact::Leads { node, key, epoch, recovery: LeaderRecoveryState::Recovering } = fact else { return };
+        let truth = self.0.entry(*key).or_default();
+        if truth.unclean.iter().all(|earlier| earlier < epoch) {
+            truth.unclean.push(*epoch);
+            if let Some(copy) = copy_on(machines, *node, *key) {
+                let common = truth.common(copy);
+                truth.records.truncate(common);
+                truth.committed_in.truncate(common);
+            }
+        }
+    }
+
+    /// A leader commits. What contradicts the truth does not become part of it.
+    pub(super) fn extend(&mut self, fact: &Fact, machines: &[Machine]) {
+        let Fact::Committed { node, key, epoch } = fact else { return };
+        let truth = self.0.entry(*key).or_default();
+        let Some(copy) = copy_on(machines, *node, *key).filter(|_| truth.counts(*epoch)) else { return };
+        while truth.records.len() < index(copy.positions.high_watermark) {
+            let Some(record) = copy.get(truth.records.len()) else { break };
+            truth.records.push(record);
+            truth.committed_in.push(*epoch);
+        }
+    }
+}
+
+impl Truth {
+    /// What a leader of an earlier epoch shows is from before a loss.
+    pub(super) fn counts(&self, epoch: LeaderEpoch) -> bool {
+        self.unclean.last().is_none_or(|last| *last <= epoch)
+    }
+
+    /// How many losses a leader of the epoch comes after.
+    pub(super) fn generation(&self, epoch: LeaderEpoch) -> usize {
+        self.unclean.iter().filter(|unclean| **unclean <= epoch).count()
+    }
+
+    /// Up to where a log is what is committed. What was deleted from it counts as the same.
+    pub(super) fn common(&self, copy: &Copied) -> usize {
+        let mut known = copy.start()..self.records.len().min(copy.end());
+        let parts = known.find(|at| copy.get(*at) != Some(self.records[*at]));
+        parts.unwrap_or_else(|| self.records.len().min(copy.end()))
+    }
+
+    /// What a leader of the epoch must begin with: what was committed before it.
+    pub(super) fn needed_by(&self, epoch: LeaderEpoch) -> usize {
+        self.committed_in.iter().rposition(|earlier| *earlier < epoch).map_or(0, |last| last + 1)
+    }
+
+    pub(super) fn is_all_in(&self, copy: Option<&Copied>) -> bool {
+        copy.map_or(0, |copy| self.common(copy)) == self.records.len()
+    }
+}
+
+pub(super) fn copy_on(machines: &[Machine], node: usize, key: Key) -> Option<&Copied> {
+    machines[node].process.as_ref()?.copies.get(&key)
+}

@@ -1,0 +1,61 @@
+//! The simulated quorum and the simulated cluster, in many more runs than there is time for in every test run. In
+//! parts, each with a seed of its own, so that a failure can be repeated alone.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Options, Tally};
+use crate::programs::cargo;
+use crate::progress::Progress;
+
+const PARTS: u64 = 10;
+
+/// One that is run, and what it is called.
+struct Simulation {
+    name: &'static str,
+    /// Of the test command.
+    arguments: &'static [&'static str],
+    /// What tells it how many runs there are.
+    variable: &'static str,
+    runs: u64,
+    /// For so many runs, on two cores.
+    per_minute: u64,
+}
+
+pub(super) fn run(options: &Options, progress: &Progress, tally: &mut Tally) {
+    let simulations = [
+        Simulation {
+            name: "quorum",
+            arguments: &["--package", "raft-simulation", "--test", "simulation", "--", "survives"],
+            variable: "RAFT_SCHEDULES",
+            runs: options.quorum_schedules,
+            per_minute: 6500,
+        },
+        Simulation {
+            name: "cluster",
+            arguments: &["--package", "broker", "--lib", "--", "cluster_simulation::nothing"],
+            variable: "CLUSTER_SEEDS",
+            runs: options.cluster_runs,
+            per_minute: 2000,
+        },
+    ];
+    for simulation in simulations {
+        let runs = simulation.runs.div_ceil(PARTS);
+        let expected = Duration::from_mins(runs.div_ceil(simulation.per_minute));
+        for seed in (options.seed..).take(usize::try_from(PARTS).unwrap_or_default()) {
+            let what = format!("{runs} runs of the simulated {}, seed {seed}", simulation.name);
+            tally.run(&what, progress, || progress.step(&what, expected, || test(&simulation, runs, seed)));
+        }
+    }
+}
+
+fn test(simulation: &Simulation, runs: u64, seed: u64) -> Result<()> {
+    let mut test = cargo();
+    test.args(["test", "--quiet"]).args(simulation.arguments);
+    test.env(simulation.variable, runs.to_string()).env("PROPTEST_RNG_SEED", seed.to_string());
+    let result = test.output().context("cannot run cargo")?;
+    let said = String::from_utf8_lossy(&result.stdout);
+    ensure!(result.status.success(), "{said}\n{}", String::from_utf8_lossy(&result.stderr));
+    Ok(())
+}
