@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use protocol::config::{Scope, Values};
 use protocol::metadata_records::MetadataRecord;
-use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, IncarnationId, Timestamp};
+use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, IncarnationId, Offset, Timestamp};
 use raft::Raft;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
@@ -16,7 +16,7 @@ use super::machine::node_of;
 use super::messages::{Answer, Caller, Event, Party, ToController};
 use crate::controller::active::Active;
 use crate::controller::batches::{Batches, Record};
-use crate::controller::command::{Command, Reply};
+use crate::controller::command::{Awaits, Command, Reply};
 use crate::controller::decide::Decider;
 use crate::controller::group::Group;
 use crate::controller::handle::Outside;
@@ -96,7 +96,7 @@ impl Cluster {
             controller.decider.resigned();
         }
         if let Some(active) = &mut controller.active {
-            active.answer(process.image.end_offset);
+            answer(active, process.image.end_offset);
             return self.reply(node);
         }
         let Some(leading) = leading.filter(|_| may_append && Some(process.image.end_offset) == log_end) else { return };
@@ -228,7 +228,7 @@ impl Cluster {
         assert!(log_end.is_none_or(|log_end| log_end == end), "every record has one offset");
         let process = self.machines[node].process.as_mut().unwrap();
         if let Some(active) = &mut process.controller.active {
-            active.answer(process.image.end_offset);
+            answer(active, process.image.end_offset);
         }
         self.reply(node);
     }
@@ -303,4 +303,10 @@ fn decode(batch: &[u8]) -> Vec<MetadataRecord> {
         visited.unwrap();
     }
     records
+}
+
+/// A node follows its metadata as soon as they are committed.
+fn answer(active: &mut Active, end: Offset) {
+    active.answer(Awaits::Commit, end);
+    active.answer(Awaits::Publication, end);
 }

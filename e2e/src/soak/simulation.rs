@@ -50,12 +50,12 @@ pub(super) fn run(options: &Options, progress: &Progress, tally: &mut Tally) {
     }
 }
 
-fn test(simulation: &Simulation, runs: u64, seed: u64) -> Result<()> {
+fn test(simulation: &Simulation, runs: u64, seed: u64) -> Result<String> {
     let mut test = cargo();
     test.args(["test", "--quiet"]).args(simulation.arguments);
     test.env(simulation.variable, runs.to_string()).env("PROPTEST_RNG_SEED", seed.to_string());
     let result = test.output().context("cannot run cargo")?;
     let said = String::from_utf8_lossy(&result.stdout);
     ensure!(result.status.success(), "{said}\n{}", String::from_utf8_lossy(&result.stderr));
-    Ok(())
+    Ok("nothing found".to_owned())
 }

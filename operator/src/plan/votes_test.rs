@@ -41,9 +41,11 @@ fn a_broker_on_a_new_volume_loses_the_former_vote_and_gets_one_there() {
     }
 }
 
+type Disturbance = fn(&mut Observed);
+
 #[test]
 fn voters_change_only_while_none_can_be_missing() {
-    let cases: [(&str, fn(&mut Observed)); 6] = [
+    let cases: [(&str, Disturbance); 6] = [
         ("another broker is away", |observed| fall_silent(observed, BrokerId(2))),
         ("another broker checks its logs", |observed| answer(observed, BrokerId(2), BrokerState::Recovering)),
         ("a restart was granted", |observed| observed.view.as_mut().unwrap().grants = vec![2]),

@@ -84,7 +84,7 @@ impl<'a> Run<'a> {
     /// Tells what happened.
     pub(super) fn go(mut self, until: Until) -> Result<String> {
         let outcome = self.under_load(until).and_then(|()| self.conclude());
-        outcome.or_else(|error| Err(self.with_logs(error)))?;
+        outcome.map_err(|error| self.with_logs(error))?;
         let (faults, acknowledged) = (self.deck.dealt(), self.world.acknowledged()?);
         Ok(format!(
             "{faults} faults, {acknowledged} records acknowledged: lost 0, duplicated 0, reordered 0, all replicas the \
