@@ -5,10 +5,11 @@ use fuzz::body::{SHARED_FRAME_BYTES, agree};
 use fuzz::codecs::{CODECS, Outcome, codec, decode, each_version};
 use fuzz::random::{self, Random};
 use kafka_protocol::messages::{
-    AllocateProducerIdsRequest, AlterPartitionRequest, ApiKey, ApiVersionsRequest, BeginQuorumEpochRequest,
-    BrokerHeartbeatRequest, BrokerRegistrationRequest, ControllerRegistrationRequest, CreateTopicsRequest,
-    DescribeConfigsRequest, DescribeLogDirsRequest, EndQuorumEpochRequest, EnvelopeRequest, FetchRequest,
-    FetchSnapshotRequest, IncrementalAlterConfigsRequest, UpdateRaftVoterRequest, VoteRequest,
+    AddRaftVoterRequest, AllocateProducerIdsRequest, AlterPartitionRequest, ApiKey, ApiVersionsRequest,
+    BeginQuorumEpochRequest, BrokerHeartbeatRequest, BrokerRegistrationRequest, ControllerRegistrationRequest,
+    CreateTopicsRequest, DescribeConfigsRequest, DescribeLogDirsRequest, EndQuorumEpochRequest, EnvelopeRequest,
+    FetchRequest, FetchSnapshotRequest, IncrementalAlterConfigsRequest, RemoveRaftVoterRequest, UpdateRaftVoterRequest,
+    VoteRequest,
 };
 use kafka_protocol::protocol::{HeaderVersion, Message, Request};
 use proptest::prelude::*;
@@ -70,7 +71,7 @@ fn answers_agree<R: Request>(random: &mut Random) {
     }
 }
 
-const ANSWERS: [fn(&mut Random); 17] = [
+const ANSWERS: [fn(&mut Random); 19] = [
     answers_agree::<FetchRequest>,
     answers_agree::<ApiVersionsRequest>,
     answers_agree::<CreateTopicsRequest>,
@@ -85,6 +86,8 @@ const ANSWERS: [fn(&mut Random); 17] = [
     answers_agree::<AllocateProducerIdsRequest>,
     answers_agree::<ControllerRegistrationRequest>,
     answers_agree::<UpdateRaftVoterRequest>,
+    answers_agree::<AddRaftVoterRequest>,
+    answers_agree::<RemoveRaftVoterRequest>,
     answers_agree::<DescribeConfigsRequest>,
     answers_agree::<DescribeLogDirsRequest>,
     answers_agree::<IncrementalAlterConfigsRequest>,

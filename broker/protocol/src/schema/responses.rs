@@ -36,6 +36,8 @@ pub static RESPONSES: &[&Response] = &[
     &ALLOCATE_PRODUCER_IDS_RESPONSE,
     &CONTROLLER_REGISTRATION_RESPONSE,
     &UPDATE_RAFT_VOTER_RESPONSE,
+    &ADD_RAFT_VOTER_RESPONSE,
+    &REMOVE_RAFT_VOTER_RESPONSE,
     &DESCRIBE_CONFIGS_RESPONSE,
     &DESCRIBE_LOG_DIRS_RESPONSE,
     &INCREMENTAL_ALTER_CONFIGS_RESPONSE,
@@ -271,6 +273,20 @@ pub static UPDATE_RAFT_VOTER_RESPONSE: Response = Response {
             int32("Port"),
         ]),
     ],
+};
+
+pub static ADD_RAFT_VOTER_RESPONSE: Response = Response {
+    key: ApiKey::AddRaftVoter,
+    versions: Versions::between(0, 0),
+    flexible: Versions::ALL,
+    fields: &[THROTTLE_TIME, ERROR_CODE, string("ErrorMessage").nullable()],
+};
+
+pub static REMOVE_RAFT_VOTER_RESPONSE: Response = Response {
+    key: ApiKey::RemoveRaftVoter,
+    versions: Versions::between(0, 0),
+    flexible: Versions::ALL,
+    fields: &[THROTTLE_TIME, ERROR_CODE, string("ErrorMessage").nullable()],
 };
 
 const QUORUM_PARTITION: &[Field] = &[int32("PartitionIndex"), ERROR_CODE, int32("LeaderId"), int32("LeaderEpoch")];
