@@ -8,7 +8,7 @@ mod kafka;
 use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
-use protocol::types::{BrokerId, DirectoryId};
+use protocol::types::{BrokerId, ClusterId, DirectoryId};
 use serde::{Deserialize, Serialize};
 
 pub use http::HttpBrokerAdmin;
@@ -171,17 +171,21 @@ pub struct OptionChange {
 
 /// One voter more or less. A voter is a broker on one volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VoterChange {
+pub struct VoterChange {
+    /// The address may have come to belong to a broker of another one.
+    pub cluster_id: ClusterId,
+    pub broker: BrokerId,
+    pub directory: DirectoryId,
+    pub vote: Vote,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Vote {
     Add {
-        broker: BrokerId,
-        directory: DirectoryId,
         /// Of its listener for controllers.
         host: String,
     },
-    Remove {
-        broker: BrokerId,
-        directory: DirectoryId,
-    },
+    Remove,
 }
 
 /// `POST /v1/restart-grants`.

@@ -5,13 +5,13 @@ use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hyper::{Request, Response};
 use kube::client::Body;
-use protocol::types::{BrokerId, DirectoryId};
+use protocol::types::{BrokerId, ClusterId, DirectoryId};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::admin::{
     AdminTarget, BrokerView, ClusterView, FormatRequest, ManagementToken, OptionChange, RestartGrant,
-    RestartGrantRequest, VoterChange,
+    RestartGrantRequest, Vote, VoterChange,
 };
 use crate::grant::GrantCall;
 use crate::restart::RestartReason;
@@ -100,7 +100,9 @@ async fn what_the_brokers_refuse_is_waited_for_and_touches_nothing() {
     let targets = [(BrokerId(0), target())].into();
     let grant = GrantCall::new(BrokerId(0), targets, BrokerId(0), 100, "a reason".to_owned());
     let directory = DirectoryId(uuid::Uuid::from_u128(1));
-    let add = VoterChange::Add { broker: BrokerId(1), directory, host: "demo-1".to_owned() };
+    let vote = Vote::Add { host: "demo-1".to_owned() };
+    let cluster_id = ClusterId::from_uuid(uuid::Uuid::from_u128(2));
+    let add = VoterChange { cluster_id, broker: BrokerId(1), directory, vote };
     for (step, expected) in [
         (restart(Some(grant)), "broker 0 is not restarted yet: topic-0 would lack a replica".to_owned()),
         (

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::future::{join_all, pending};
@@ -11,6 +12,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::controller::{Config, Controller, Error};
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -23,6 +25,25 @@ use crate::reconcile::{Context, on_error, reconcile};
 
 /// Reconciles at the same time, over all clusters.
 const CONCURRENT_MAX: u16 = 16;
+
+const AFTER_WATCH_ERROR: Duration = Duration::from_millis(500);
+
+/// kube holds up all watches after an error of any one. When the API server was away each of them has errors of its
+/// own, more than one, and pauses that grow would leave the operator deaf for minutes.
+#[derive(Debug)]
+struct SamePause(Duration);
+
+impl Iterator for SamePause {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0)
+    }
+}
+
+impl Backoff for SamePause {
+    fn reset(&mut self) {}
+}
 
 /// Which namespaces are watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +88,7 @@ fn controller(scope: &Scope, client: &Client, stop: CancellationToken) -> Contro
     let clusters: Api<KafkaCluster> = api(client, scope);
     let controller = Controller::new(clusters, watcher::Config::default())
         .with_config(Config::default().concurrency(CONCURRENT_MAX))
+        .trigger_backoff(SamePause(AFTER_WATCH_ERROR))
         .graceful_shutdown_on(stop.cancelled_owned());
     let controller = wake_on::<StatefulSet>(controller, client, scope);
     let controller = wake_on::<Pod>(controller, client, scope);

@@ -25,7 +25,7 @@ use kube::ResourceExt as _;
 use protocol::types::{BrokerId, ClusterId};
 use uuid::Uuid;
 
-use crate::admin::{AdminTarget, FormatRequest, ManagementToken, OptionChange, VoterChange};
+use crate::admin::{AdminTarget, FormatRequest, ManagementToken, OptionChange, Vote, VoterChange};
 use crate::brokers::Broker;
 use crate::crd::{KafkaClusterStatus, condition};
 use crate::grant::GrantCall;
@@ -107,12 +107,10 @@ impl fmt::Display for Step {
                 });
                 write!(f, "set for all brokers {}", told.collect::<Vec<_>>().join(", "))
             }
-            Self::ChangeVoters { change: VoterChange::Add { broker, directory, .. }, .. } => {
-                write!(f, "give broker {broker} a vote on its volume {directory}")
-            }
-            Self::ChangeVoters { change: VoterChange::Remove { broker, directory }, .. } => {
-                write!(f, "take the vote of broker {broker} on volume {directory} away, which is gone")
-            }
+            Self::ChangeVoters { change: VoterChange { broker, directory, vote, .. }, .. } => match vote {
+                Vote::Add { .. } => write!(f, "give broker {broker} a vote on its volume {directory}"),
+                Vote::Remove => write!(f, "take the vote of broker {broker} on volume {directory} away, which is gone"),
+            },
             Self::Format { broker, .. } => write!(f, "format broker {broker}"),
             Self::Restart { broker, reason, .. } => write!(f, "restart broker {broker}: {reason}"),
         }
@@ -178,7 +176,7 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, fresh: &Fresh, now:
             steps.extend(unreferenced(cluster, observed, &wanted).into_iter().map(Step::Delete));
         }
         if !steps.iter().any(|step| matches!(step, Step::Restart { .. })) {
-            steps.extend(votes::next(cluster, observed, &brokers));
+            steps.extend(votes::next(cluster, observed, &notes.cluster_id, &brokers));
         }
     }
     steps.extend(brokers.iter().filter_map(|broker| claims::note(cluster, observed, &notes, broker)));

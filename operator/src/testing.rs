@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::admin::{
-    AdminError, BrokerState, BrokerView, ClusterView, ManagementToken, RegisteredState, RegisteredView, VoterChange,
-    VoterView,
+    AdminError, BrokerState, BrokerView, ClusterView, ManagementToken, RegisteredState, RegisteredView, Vote,
+    VoterChange, VoterView,
 };
 use crate::crd::KafkaCluster;
 use crate::manifest::Manifest;
@@ -90,13 +90,13 @@ pub(crate) fn settle(observed: &mut Observed, plan: &Plan) {
                     }
                 }
             }
-            Step::ChangeVoters { change, .. } => {
+            Step::ChangeVoters { change: VoterChange { broker, directory, vote, .. }, .. } => {
                 let voters = &mut observed.view.as_mut().unwrap().voters;
-                match change {
-                    VoterChange::Add { broker, directory, .. } => {
+                match vote {
+                    Vote::Add { .. } => {
                         voters.push(VoterView { id: broker.0, directory_id: directory.to_string(), lag: 0 });
                     }
-                    VoterChange::Remove { broker, .. } => voters.retain(|voter| voter.id != broker.0),
+                    Vote::Remove => voters.retain(|voter| voter.id != broker.0),
                 }
             }
             Step::Format { broker, .. } => answer(observed, *broker, BrokerState::Running),

@@ -18,7 +18,7 @@ use protocol::metadata_records::ConfigResourceType;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{AdminError, AdminTarget, OptionChange, VoterChange};
+use super::{AdminError, AdminTarget, OptionChange, Vote, VoterChange};
 use crate::names::{LISTENER_CONTROLLERS, MANAGER, PORT_BROKERS, PORT_CONTROLLERS};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -67,23 +67,27 @@ pub(super) async fn set_options(target: AdminTarget, changes: Vec<OptionChange>)
 
 pub(super) async fn change_voters(target: AdminTarget, change: VoterChange) -> Result<(), AdminError> {
     let call = Call::new(&target);
-    let (code, message) = match change {
-        VoterChange::Add { broker, directory, host } => {
+    let cluster_id = Some(StrBytes::from_string(change.cluster_id.to_string()));
+    let (code, message) = match change.vote {
+        Vote::Add { host } => {
             let listener = Listener::default()
                 .with_name(StrBytes::from_static_str(LISTENER_CONTROLLERS))
                 .with_host(StrBytes::from_string(host))
                 .with_port(PORT_CONTROLLERS);
             let request = AddRaftVoterRequest::default()
+                .with_cluster_id(cluster_id)
                 .with_timeout_ms(CAUGHT_UP_WITHIN_MS)
-                .with_voter_id(broker.0)
-                .with_voter_directory_id(directory.0)
+                .with_voter_id(change.broker.0)
+                .with_voter_directory_id(change.directory.0)
                 .with_listeners(vec![listener]);
             let answer = call.make(0, &request).await?;
             (answer.error_code, answer.error_message)
         }
-        VoterChange::Remove { broker, directory } => {
-            let request =
-                RemoveRaftVoterRequest::default().with_voter_id(broker.0).with_voter_directory_id(directory.0);
+        Vote::Remove => {
+            let request = RemoveRaftVoterRequest::default()
+                .with_cluster_id(cluster_id)
+                .with_voter_id(change.broker.0)
+                .with_voter_directory_id(change.directory.0);
             let answer = call.make(0, &request).await?;
             (answer.error_code, answer.error_message)
         }
@@ -131,5 +135,24 @@ impl<'a> Call<'a> {
 
     fn unreadable(&self, reason: &impl ToString) -> AdminError {
         AdminError::Unreadable { url: self.url.clone(), reason: reason.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::schema;
+
+    use super::*;
+
+    #[test]
+    fn every_answer_can_be_understood() {
+        for (key, version) in [
+            (DescribeConfigsRequest::KEY, 4),
+            (IncrementalAlterConfigsRequest::KEY, 1),
+            (AddRaftVoterRequest::KEY, 0),
+            (RemoveRaftVoterRequest::KEY, 0),
+        ] {
+            assert!(schema::response(key).is_some_and(|answer| answer.versions.contains(version)), "{key}");
+        }
     }
 }

@@ -7,26 +7,32 @@
 //! say that it is on that volume; meanwhile nobody is evicted, and nobody but that broker is restarted. What only the
 //! controller can know, it checks itself.
 
-use protocol::types::{BrokerId, DirectoryId};
+use protocol::types::{BrokerId, ClusterId, DirectoryId};
 
 use super::Step;
-use crate::admin::{BrokerState, ClusterView, VoterChange};
+use crate::admin::{BrokerState, ClusterView, Vote, VoterChange};
 use crate::brokers::Broker;
 use crate::crd::BrokerPhase;
 use crate::observe::Observed;
 use crate::validate::ValidatedCluster;
 
 /// One change at a time.
-pub(super) fn next(cluster: &ValidatedCluster, observed: &Observed, brokers: &[Broker]) -> Option<Step> {
+pub(super) fn next(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    cluster_id: &ClusterId,
+    brokers: &[Broker],
+) -> Option<Step> {
     let (controller, view) = observed.controller()?;
     let all_serve = brokers.iter().all(|broker| broker.phase == BrokerPhase::Running);
     if !all_serve || !view.grants.is_empty() {
         return None;
     }
-    let (id, change) = due(cluster, view, brokers)?;
-    let own = brokers.iter().find(|broker| broker.id == id)?.directory;
+    let (broker, directory, vote) = due(cluster, view, brokers)?;
+    let own = brokers.iter().find(|found| found.id == broker)?.directory;
+    let change = VoterChange { cluster_id: cluster_id.clone(), broker, directory, vote };
     let target = observed.targets().remove(&controller)?;
-    (own == told_by(observed, id)).then_some(Step::ChangeVoters { target, change })
+    (own == told_by(observed, broker)).then_some(Step::ChangeVoters { target, change })
 }
 
 /// The volume that a broker itself says it runs on.
@@ -37,18 +43,18 @@ fn told_by(observed: &Observed, id: BrokerId) -> Option<DirectoryId> {
 
 /// The first that should vote on the volume it has, and does not.
 pub(super) fn missing(cluster: &ValidatedCluster, view: &ClusterView, brokers: &[Broker]) -> Option<BrokerId> {
-    due(cluster, view, brokers).map(|(id, _)| id)
+    due(cluster, view, brokers).map(|(id, ..)| id)
 }
 
-fn due(cluster: &ValidatedCluster, view: &ClusterView, brokers: &[Broker]) -> Option<(BrokerId, VoterChange)> {
+fn due(cluster: &ValidatedCluster, view: &ClusterView, brokers: &[Broker]) -> Option<(BrokerId, DirectoryId, Vote)> {
     let mut controllers = brokers.iter().filter(|broker| cluster.controllers.contains(&broker.id));
     let change = |broker: &Broker| {
         let (id, own) = (broker.id, broker.directory.filter(|_| broker.formatted)?);
         let Some(voter) = view.voters.iter().find(|voter| voter.id == id.0) else {
-            return Some((id, VoterChange::Add { broker: id, directory: own, host: cluster.names.pod_host(id) }));
+            return Some((id, own, Vote::Add { host: cluster.names.pod_host(id) }));
         };
         let former = voter.directory_id.parse().ok()?;
-        (former != own).then_some((id, VoterChange::Remove { broker: id, directory: former }))
+        (former != own).then_some((id, former, Vote::Remove))
     };
     controllers.find_map(change)
 }
