@@ -36,7 +36,17 @@ pub fn output_with_input(command: &mut Command, input: &str) -> Result<String> {
 }
 
 /// Asks again until there is an answer.
-pub fn wait_for<T>(what: &str, at_most: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn wait_for<T>(what: &str, at_most: Duration, ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    wait_for_every(LOOK_AGAIN, what, at_most, ask)
+}
+
+/// For what costs more than a look.
+pub fn wait_for_every<T>(
+    pause: Duration,
+    what: &str,
+    at_most: Duration,
+    mut ask: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let deadline = Instant::now() + at_most;
     loop {
         if let Some(answer) = ask()? {
@@ -45,7 +55,7 @@ pub fn wait_for<T>(what: &str, at_most: Duration, mut ask: impl FnMut() -> Resul
         if deadline <= Instant::now() {
             bail!("{what}: not within {} s", at_most.as_secs());
         }
-        thread::sleep(LOOK_AGAIN);
+        thread::sleep(pause);
     }
 }
 

@@ -15,6 +15,9 @@ use crate::progress::Progress;
 
 pub const OPERATOR_NAMESPACE: &str = "millrace-system";
 
+/// kubectl is a large program that starts anew for each look, on the machine that all nodes share.
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 const RELEASE: &str = "millrace";
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/millrace");
 
@@ -144,7 +147,7 @@ impl Kubernetes {
         at_most: Duration,
         wanted: impl Fn(&Pod) -> bool,
     ) -> Result<Pod> {
-        command::wait_for(&format!("the pod with {selector}"), at_most, || {
+        command::wait_for_every(LOOK_EVERY, &format!("the pod with {selector}"), at_most, || {
             let pod = pod(&self.get(namespace, &format!("pods --selector={selector}"))?);
             Ok(pod.filter(|pod| pod.ready && wanted(pod)))
         })

@@ -10,6 +10,7 @@ use super::addresses::NodeId;
 use super::machine;
 use super::processes::ProcessRecord;
 use crate::command;
+use crate::harness::LOOK_EVERY;
 
 /// Longer than node monitoring takes to give a node up.
 const NOTICED_AT_MOST: Duration = Duration::from_mins(1);
@@ -36,7 +37,7 @@ impl LocalCluster {
     }
 
     fn wait_for_node(&self, node: NodeId, ready: &str, at_most: Duration) -> Result<()> {
-        command::wait_for(&format!("{node} to be Ready={ready}"), at_most, || {
+        command::wait_for_every(LOOK_EVERY, &format!("{node} to be Ready={ready}"), at_most, || {
             let name = format!("node/{node}");
             let object = command::output(self.kubectl().args(["get", &name, "--output", "json"]))?;
             let object: Value = serde_json::from_str(&object)?;

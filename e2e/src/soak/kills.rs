@@ -37,6 +37,7 @@ const WORKLOAD: Workload = Workload {
         Load::plain(1, "snappy", "1"),
     ],
     pause_max: Duration::from_millis(8),
+    rest: Duration::from_millis(10),
 };
 
 pub(super) fn run(options: &Options, progress: &Progress, tally: &mut Tally) {

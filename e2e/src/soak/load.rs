@@ -26,7 +26,6 @@ const BURST_MAX: u64 = 12;
 const QUEUE_PAUSE: Duration = Duration::from_millis(8);
 /// How many records a wandering reader reads before it goes elsewhere.
 const WANDERING_READS: usize = 300;
-const WATCH_EVERY: Duration = Duration::from_millis(10);
 
 fn config(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -194,6 +193,7 @@ fn wander(bootstrap: &str, world: &World, topic: usize, mut random: Random) -> R
                 break;
             }
         }
+        thread::sleep(world.workload.rest);
     }
     Ok(())
 }
@@ -208,7 +208,7 @@ fn watch(bootstrap: &str, world: &World, topic: usize) -> Result<()> {
                 world.with(topic, partition, |history| history.see_high_watermark(before, now))??;
             }
         }
-        thread::sleep(WATCH_EVERY);
+        thread::sleep(world.workload.rest);
     }
     Ok(())
 }

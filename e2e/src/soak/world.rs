@@ -41,6 +41,8 @@ pub(super) struct Workload {
     pub(super) loads: &'static [Load],
     /// What a producer waits at most between two bursts.
     pub(super) pause_max: Duration,
+    /// What readers wait between two looks that do not follow the end.
+    pub(super) rest: Duration,
 }
 
 impl Workload {

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use e2e::harness::LOOK_EVERY;
 use e2e::{clients, command};
 
 use crate::trio::{MANIFEST, Trio};
 use crate::world::World;
 
 const TOPIC: &str = "events";
-const MESSAGE_BYTES: usize = 64 << 10;
-const MESSAGES: usize = 1024;
+const MESSAGE_BYTES: usize = 32 << 10;
+const MESSAGES: usize = 2048;
 const WRITTEN: u64 = (MESSAGE_BYTES * MESSAGES) as u64;
 /// On the volume; the program is told by how much less is available there.
 const DATA: &str = "/var/lib/millrace";
@@ -39,7 +40,7 @@ pub(crate) fn gives_the_space_back(world: &World) -> Result<()> {
         }
 
         trio.start(&manifest.replace(eager, &format!("{eager}\n    log.retention.bytes: 4194304")))?;
-        command::wait_for("the space of deleted segments", FREED_AT_MOST, || {
+        command::wait_for_every(LOOK_EVERY, "the space of deleted segments", FREED_AT_MOST, || {
             let now = available(trio)?;
             let is_freed = |(empty, now): (&u64, &u64)| empty.saturating_sub(*now) < WRITTEN / 4;
             Ok(empty.iter().zip(&now).all(is_freed).then_some(()))

@@ -2,11 +2,12 @@
 //! the brokers, no record fails and none is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::admin::Admin;
 use e2e::command;
-use e2e::harness::{DEMO_MANIFEST, OPERATOR_NAMESPACE};
+use e2e::harness::{DEMO_MANIFEST, LOOK_EVERY, OPERATOR_NAMESPACE};
 use e2e::progress::Progress;
 use e2e::soak::checked::{TOPICS, Watch, under_checked_load};
 
@@ -16,6 +17,10 @@ use crate::world::World;
 
 /// Any other would do.
 const SEED: u64 = 1;
+const PARTITIONS: &str = "num.partitions: 3";
+/// Read by a broker when it starts.
+const RETENTION: &str = "log.retention.hours: 48";
+const NOTICED_AT_MOST: Duration = Duration::from_secs(30);
 
 pub(crate) fn come_from_eight_lines(world: &World) -> Result<()> {
     let trio = Trio { world, namespace: "e2e-three-brokers" };
@@ -68,6 +73,10 @@ fn clients_are_told_the_zones(trio: Trio<'_>) -> Result<()> {
     Ok(())
 }
 
+fn with_options(options: &[&str]) -> String {
+    MANIFEST.replace(PARTITIONS, &[&[PARTITIONS][..], options].concat().join("\n    "))
+}
+
 struct Trial<'a> {
     trio: Trio<'a>,
     progress: Progress,
@@ -96,7 +105,7 @@ impl Trial<'_> {
         nodes.kill_node(node)?;
         nodes.wait_until_lost(node)?;
         let lost = format!("its node {node} does not answer");
-        command::wait_for("the status to tell of the lost node", SETTLED_AT_MOST, || {
+        command::wait_for_every(LOOK_EVERY, "the status to tell of the lost node", SETTLED_AT_MOST, || {
             let message = self.trio.kubernetes().ready_condition(self.trio.namespace, "demo")?;
             Ok(message.filter(|(status, message)| status == "True" && message.contains(&lost)))
         })?;
@@ -109,7 +118,7 @@ impl Trial<'_> {
         self.trio.kubectl("delete pvc data-demo-2 --wait=false")?;
         self.trio.kubectl("delete pod demo-2")?;
         self.trio.wait_for_other_pod(2, &before)?;
-        command::wait_for("the broker to vote on its new volume", SETTLED_AT_MOST, || {
+        command::wait_for_every(LOOK_EVERY, "the broker to vote on its new volume", SETTLED_AT_MOST, || {
             let status = self.trio.status()?;
             let voters = status["voters"].as_array().into_iter().flatten();
             let votes_on: Vec<_> = voters.filter(|voter| voter["id"] == 2).map(|voter| &voter["directoryId"]).collect();
@@ -128,8 +137,7 @@ impl Trial<'_> {
 
     fn options_changed(&self) -> Result<()> {
         let before = [self.trio.pod(0)?, self.trio.pod(1)?, self.trio.pod(2)?];
-        let changed = MANIFEST.replace("num.partitions: 3", "num.partitions: 3\n    log.retention.hours: 48");
-        self.trio.apply(&changed)?;
+        self.trio.apply(&with_options(&[RETENTION]))?;
         (0..).zip(&before).try_for_each(|(id, before)| self.trio.wait_for_other_pod(id, before))
     }
 
@@ -155,6 +163,9 @@ impl Trial<'_> {
         process.kill()?;
         Trio::wait_until_serving(addresses[2], 2)?;
         nodes.start_api_server()?;
-        self.trio.wait_for_restart_in_place(2, &before)
+        self.trio.wait_for_restart_in_place(2, &before)?;
+        // The operator listens again, too.
+        self.trio.apply(&with_options(&[RETENTION, "log.segment.bytes: 104857600"]))?;
+        self.trio.kubernetes().wait_ready(self.trio.namespace, "demo", NOTICED_AT_MOST)
     }
 }

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use e2e::admin::Admin;
 use e2e::cluster::LocalCluster;
 use e2e::cluster::addresses::NodeId;
 use e2e::command;
-use e2e::harness::{Kubernetes, OPERATOR_NAMESPACE, Pod};
+use e2e::harness::{Kubernetes, LOOK_EVERY, OPERATOR_NAMESPACE, Pod};
 use serde_json::Value;
 
 use crate::survival::{READY_AT_MOST, SELECTOR};
@@ -80,22 +80,17 @@ impl<'a> Trio<'a> {
 
     /// Of whichever broker answers.
     pub(crate) fn ask<T>(self, question: impl Fn(&mut Admin) -> Result<T>) -> Result<T> {
-        let addresses = self.addresses()?;
-        command::retry(ANSWERED_AT_MOST, || {
-            let ask = |address: &SocketAddr| question(&mut Admin::open(*address, ANSWER_AT_MOST)?);
-            let mut answers = addresses.iter().map(ask);
-            let first = answers.next().ok_or_else(|| anyhow!("there are no brokers"))?;
-            first.or_else(|error| answers.find_map(Result::ok).ok_or(error))
-        })
+        ask(&self.addresses()?, question)
     }
 
     /// Until every broker serves and every replica of the topics has caught up.
     pub(crate) fn settle(self, topics: &[&str]) -> Result<()> {
         self.kubernetes().wait_ready(self.namespace, "demo", SETTLED_AT_MOST)?;
-        command::wait_for("all replicas to be in sync", SETTLED_AT_MOST, || {
+        let addresses = self.addresses()?;
+        command::wait_for_every(LOOK_EVERY, "all replicas to be in sync", SETTLED_AT_MOST, || {
             let mut in_sync = true;
             for topic in topics {
-                let partitions = self.ask(|admin| admin.partitions(topic))?;
+                let partitions = ask(&addresses, |admin| admin.partitions(topic))?;
                 in_sync &= !partitions.is_empty() && partitions.iter().all(|found| found.in_sync.len() == BROKERS);
             }
             Ok(in_sync.then_some(()))
@@ -147,6 +142,15 @@ impl<'a> Trio<'a> {
     pub(crate) fn status(self) -> Result<Value> {
         Ok(self.kubernetes().get(self.namespace, "kafkacluster/demo")?["status"].take())
     }
+}
+
+fn ask<T>(addresses: &[SocketAddr], question: impl Fn(&mut Admin) -> Result<T>) -> Result<T> {
+    command::retry(ANSWERED_AT_MOST, || {
+        let ask = |address: &SocketAddr| question(&mut Admin::open(*address, ANSWER_AT_MOST)?);
+        let mut answers = addresses.iter().map(ask);
+        let first = answers.next().context("there are no brokers")?;
+        first.or_else(|error| answers.find_map(Result::ok).ok_or(error))
+    })
 }
 
 fn node_of(pod: &Value) -> Result<NodeId> {

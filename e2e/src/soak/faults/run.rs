@@ -39,6 +39,7 @@ const WORKLOAD: Workload = Workload {
         Load::plain(1, "gzip", "all"),
     ],
     pause_max: Duration::from_millis(40),
+    rest: Duration::from_millis(10),
 };
 
 /// What a broker says where acknowledged records may be gone, because everybody who had them lost its power.
