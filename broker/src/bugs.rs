@@ -14,8 +14,6 @@ pub(crate) enum Bug {
     JoinBelowHighWatermark,
     /// Who was in sync counts, whichever of its processes it is now (KIP-903).
     NoBrokerEpochInAlterPartition,
-    /// A fetch of an earlier process counts for the present one.
-    StaleBrokerEpochCounts,
     /// Whose process broke off keeps its place among those that may lead.
     UncleanBrokerStaysInElr,
     /// With enough in sync again, those eligible before stay so.

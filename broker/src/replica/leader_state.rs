@@ -174,9 +174,7 @@ impl LeaderState {
         if let Some(found) = fetch.directory.filter(|found| *found != assigned) {
             return Err(UnknownFollower::OtherDirectory { broker, assigned, found });
         }
-        let is_earlier = |known: &BrokerEpoch| fetch.broker_epoch < *known;
-        let is_allowed = bugs::is_planted(Bug::StaleBrokerEpochCounts);
-        if let Some(known) = follower.broker_epoch.filter(is_earlier).filter(|_| !is_allowed) {
+        if let Some(known) = follower.broker_epoch.filter(|known| fetch.broker_epoch < *known) {
             return Err(UnknownFollower::StaleEpoch { broker, epoch: fetch.broker_epoch, known });
         }
         if log_end <= fetch.offset {

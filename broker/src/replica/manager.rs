@@ -10,7 +10,7 @@ use arc_swap::{ArcSwap, Guard};
 use imbl::HashMap;
 use protocol::config::Values;
 use protocol::metadata_records::ConfigResourceType;
-use protocol::types::{BrokerId, DirectoryId, Offset, PartitionId, TopicId, TopicPartition};
+use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, Offset, PartitionId, TopicId, TopicPartition};
 use storage::directory::LogDirectory;
 use storage::{CheckpointError, FilePool, Log, is_shortage};
 use tokio::sync::watch;
@@ -32,6 +32,9 @@ use crate::metrics::LatencyHistogram;
 
 /// Logs that are closed at the same time: most of it is waiting for the disk.
 const CLOSING_THREADS: usize = 8;
+
+/// Of a broker that has never been registered.
+const NO_EPOCH: BrokerEpoch = BrokerEpoch(-1);
 
 /// A log that could not be opened, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub(crate) struct ReplicaManager {
     pub(crate) isr_counts: IsrCounts,
     /// Up to where the metadata log is synced.
     metadata_recovery_point: AtomicI64,
+    /// With which the last process was registered.
+    former_epoch: AtomicI64,
     pub(super) removals: Removals,
     /// Names that the checkpoint files may have, of partitions that are gone.
     forgotten: Mutex<BTreeSet<TopicPartition>>,
@@ -105,6 +110,7 @@ impl ReplicaManager {
             flush_time: LatencyHistogram::default(),
             isr_counts: IsrCounts::default(),
             metadata_recovery_point: AtomicI64::new(0),
+            former_epoch: AtomicI64::new(NO_EPOCH.0),
             removals: Removals::default(),
             forgotten: Mutex::default(),
             checkpointing: Mutex::default(),
@@ -222,12 +228,16 @@ impl ReplicaManager {
 
     /// Follows the metadata in what changed: makes the logs of new replicas, leads or follows.
     pub(crate) fn apply(&self, image: &Image, topics: &[TopicId]) {
-        self.apply_where(image, topics, |_| true);
+        let of_former = BrokerEpoch(self.former_epoch.load(Ordering::Relaxed));
+        let is_registered = image.brokers.get(&self.broker_id).is_none_or(|broker| broker.epoch != of_former);
+        self.apply_where(image, topics, |state| is_registered || state.leader != Some(self.broker_id));
     }
 
     /// At a start: follows what others lead. What this broker led it leads again in a new epoch, or not at all: the
-    /// log may have lost what it had.
+    /// log may have lost what it had. The same holds until this process is registered.
     pub(super) fn follow_others(&self, image: &Image) {
+        let former = image.brokers.get(&self.broker_id).map_or(NO_EPOCH, |broker| broker.epoch);
+        self.former_epoch.store(former.0, Ordering::Relaxed);
         let topics: Vec<_> = image.topic_ids.values().copied().collect();
         self.apply_where(image, &topics, |state| state.leader != Some(self.broker_id));
     }

@@ -6,14 +6,13 @@ use std::collections::VecDeque;
 use protocol::batch::{BatchHeader, CRC_START, HEADER_LENGTH, crc32c};
 use protocol::batch_builder::BatchBuilder;
 use protocol::produce::CheckedBatch;
-use protocol::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use protocol::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 
 use super::cluster::Cluster;
 use super::history::{Forgotten, Poll, Send};
 use super::machine::node_of;
 use super::messages::{Client, Event, Polled, Produced};
 use super::topics;
-use crate::clock;
 use crate::replica::simulated::Key;
 
 /// As many as Kafka's clients have, and leaders remember.
@@ -163,7 +162,7 @@ impl Cluster {
 
     /// On one connection, in their order.
     fn send_batches(&mut self, client: Client) {
-        let (now, key) = (self.now(), self.clients.producers[client].key);
+        let (now, wall, key) = (self.now(), self.wall(), self.clients.producers[client].key);
         if now < self.clients.producers[client].resumes_at {
             return;
         }
@@ -183,7 +182,7 @@ impl Cluster {
             }
             batch.request = Some((request, now + ANSWER_MAX, is_next));
             batch.first_sent.get_or_insert(now);
-            let batch = sealed(client, epoch, batch);
+            let batch = sealed(client, epoch, batch, wall);
             producer.sent += 1;
             self.send(from, to, Event::Produce { to, client, connection, request, key, batch });
         }
@@ -308,8 +307,8 @@ impl Cluster {
 }
 
 /// As a client would send it.
-fn sealed(client: Client, epoch: i16, batch: &Batch) -> CheckedBatch {
-    let mut builder = BatchBuilder::new(clock::wall());
+fn sealed(client: Client, epoch: i16, batch: &Batch, now: Timestamp) -> CheckedBatch {
+    let mut builder = BatchBuilder::new(now);
     batch.values.iter().for_each(|value| builder.push(None, Some(&value.to_be_bytes())));
     let built = builder.build().unwrap();
     let mut header = BatchHeader {

@@ -149,20 +149,28 @@ impl Cluster {
         Party { node, life: self.machines[node].life }
     }
 
+    /// Of clocks that are right.
+    pub(super) fn wall(&self) -> Timestamp {
+        Timestamp(EPOCH_MS + i64::try_from(self.now() / 1000).unwrap())
+    }
+
     pub(super) fn is_paused(&self, node: usize) -> bool {
         self.now() < self.world.nodes[node].paused_until
     }
 
     /// The process on the machine. From here on the time is what its clocks say.
     pub(super) fn process(&mut self, node: usize) -> Option<&mut Process> {
-        let elapsed_ms = i64::try_from(self.now() / 1000).unwrap();
-        let wall = Timestamp(EPOCH_MS + elapsed_ms + self.machines[node].wall_ahead_ms);
+        let wall = Timestamp(self.wall().0 + self.machines[node].wall_ahead_ms);
         clock::simulated::set(self.local_time(node), wall);
         self.machines[node].process.as_mut()
     }
 
     pub(super) fn see(&mut self, fact: &Fact) {
-        self.world.note(fact);
+        // An image has no order that could be noted.
+        match fact {
+            Fact::Metadata { .. } => self.world.note(("metadata", self.committed.end_offset)),
+            fact => self.world.note(fact),
+        }
         self.truths.lose(fact, &self.machines);
         self.truths.extend(fact, &self.machines);
         let scene = Scene { machines: &self.machines, truths: &self.truths, committed: &self.committed };
@@ -203,6 +211,7 @@ impl Cluster {
             Event::Polled { client, request, epoch, outcome } => self.polled(client, request, epoch, outcome),
             Event::Client(client) => self.go_on(client),
             Event::Disturb => self.disturb(),
+            Event::LinksHeal => self.world.network.heal_links(),
         }
     }
 

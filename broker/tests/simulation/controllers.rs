@@ -96,7 +96,7 @@ impl Cluster {
             controller.decider.resigned();
         }
         if let Some(active) = &mut controller.active {
-            answer(active, process.image.end_offset);
+            answer_up_to(active, process.image.end_offset);
             return self.reply(node);
         }
         let Some(leading) = leading.filter(|_| may_append && Some(process.image.end_offset) == log_end) else { return };
@@ -228,7 +228,7 @@ impl Cluster {
         assert!(log_end.is_none_or(|log_end| log_end == end), "every record has one offset");
         let process = self.machines[node].process.as_mut().unwrap();
         if let Some(active) = &mut process.controller.active {
-            answer(active, process.image.end_offset);
+            answer_up_to(active, process.image.end_offset);
         }
         self.reply(node);
     }
@@ -290,6 +290,13 @@ impl Cluster {
     }
 }
 
+/// What is committed is followed in the same moment.
+fn answer_up_to(active: &mut Active, end_offset: Offset) {
+    for awaits in [Awaits::Commit, Awaits::Publication] {
+        active.answer(awaits, end_offset);
+    }
+}
+
 /// Read back as another node would.
 fn decode(batch: &[u8]) -> Vec<MetadataRecord> {
     let mut records = Vec::new();
@@ -303,10 +310,4 @@ fn decode(batch: &[u8]) -> Vec<MetadataRecord> {
         visited.unwrap();
     }
     records
-}
-
-/// A node follows its metadata as soon as they are committed.
-fn answer(active: &mut Active, end: Offset) {
-    active.answer(Awaits::Commit, end);
-    active.answer(Awaits::Publication, end);
 }

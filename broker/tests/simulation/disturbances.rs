@@ -36,6 +36,16 @@ impl Cluster {
         }
     }
 
+    /// Who is about to join the in-sync replicas loses its power and is back, while the leader that asks for it reaches
+    /// nobody: what it asks for comes when that process is no more.
+    pub(super) fn bounce(&mut self, joiner: usize, leader: usize) {
+        if !self.world.is_healed {
+            self.world.bounce(joiner, leader);
+            let wait = self.random().between(100_000, 450_000);
+            self.after(wait, Event::LinksHeal);
+        }
+    }
+
     fn stop(&mut self, node: usize) {
         if let Some(process) = &mut self.machines[node].process {
             process.session.stops = process.session.epoch.is_some();

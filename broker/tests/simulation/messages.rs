@@ -105,6 +105,8 @@ pub(super) enum Event {
     Client(Client),
     /// Something that has to do with the cluster goes wrong, or is asked for.
     Disturb,
+    /// Everybody reaches everybody again.
+    LinksHeal,
 }
 
 #[derive(Debug, Clone)]
@@ -168,7 +170,12 @@ impl Event {
             | Self::Fetch { to, .. }
             | Self::Produce { to, .. }
             | Self::Poll { to, .. } => Some(*to),
-            Self::Dial { .. } | Self::Produced { .. } | Self::Polled { .. } | Self::Client(_) | Self::Disturb => None,
+            Self::Dial { .. }
+            | Self::Produced { .. }
+            | Self::Polled { .. }
+            | Self::Client(_)
+            | Self::Disturb
+            | Self::LinksHeal => None,
         }
     }
 

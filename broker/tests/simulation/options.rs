@@ -13,6 +13,8 @@ pub(super) struct Options {
     pub(super) disturb_every_micros: u64,
     /// Of a clean stop, among these.
     pub(super) stop_permille: u64,
+    /// Of those who are about to join the in-sync replicas so many lose their power just then.
+    pub(super) bounce_permille: u64,
 }
 
 impl Options {
@@ -35,6 +37,7 @@ impl Options {
             schedule,
             disturb_every_micros: [100_000, 400_000][random.index(2)],
             stop_permille: [0, 100, 300][random.index(3)],
+            bounce_permille: [0, 0, 100][random.index(3)],
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Each rule left out is found: by a recorded seed, and if runs change, by another one among the first few hundred.
+//! Each rule left out is found: by a recorded seed, and if runs have changed since, by another one of the first 500.
 //! `CLUSTER_FIND_BUGS=1` prints the table anew.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,13 +14,12 @@ pub(super) enum Planted {
     Storage(storage::bugs::Bug),
 }
 
-const CAUGHT: [(Planted, u64); 15] = [
+const CAUGHT: [(Planted, u64); 14] = [
     (Planted::Broker(Bug::NoMaximalIsr), 0),
     (Planted::Broker(Bug::FormerLeadershipCounts), 0),
     (Planted::Broker(Bug::CommitBelowMinIsr), 0),
     (Planted::Broker(Bug::JoinBelowHighWatermark), 0),
     (Planted::Broker(Bug::NoBrokerEpochInAlterPartition), 0),
-    (Planted::Broker(Bug::StaleBrokerEpochCounts), 0),
     (Planted::Broker(Bug::UncleanBrokerStaysInElr), 0),
     (Planted::Broker(Bug::ElrNotCleared), 0),
     (Planted::Broker(Bug::OtherVolumeIsTheSame), 0),
@@ -40,11 +39,16 @@ fn found(bug: Planted, seed: u64) -> Option<String> {
     }
 }
 
+/// The first of the seeds that finds it, though there is nothing to find without it.
+fn first(bug: Planted, mut seeds: impl Iterator<Item = u64>) -> Option<(u64, String)> {
+    seeds.find_map(|seed| found(bug, seed).map(|how| (seed, how)).filter(|_| run(seed, None) == Ok(())))
+}
+
 #[test]
 fn each_planted_bug_is_found() {
-    for (bug, seed) in CAUGHT {
-        assert_eq!(run(seed, None), Ok(()), "without {bug:?}");
-        assert!(found(bug, seed).is_some(), "{bug:?} is not found by seed {seed}");
+    for (bug, recorded) in CAUGHT {
+        let caught = first(bug, std::iter::once(recorded).chain(0..SEEDS_MAX));
+        assert!(caught.is_some(), "{bug:?} is not found by {SEEDS_MAX} runs");
     }
 }
 
@@ -54,8 +58,7 @@ fn finds_seeds_for_the_table() {
         return;
     }
     for (bug, _) in CAUGHT {
-        let mut hits = (0..SEEDS_MAX).filter_map(|seed| found(bug, seed).map(|how| (seed, how)));
-        match hits.next() {
+        match first(bug, 0..SEEDS_MAX) {
             Some((seed, how)) => println!("    {bug:?}, {seed} // {}", how.lines().next().unwrap_or_default()),
             None => println!("    {bug:?}: not found"),
         }

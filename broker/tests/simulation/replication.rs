@@ -81,8 +81,14 @@ impl Cluster {
         let Some(epoch) = process.broker_epoch(id).filter(|_| !process.proposals.is_empty()) else { return };
         let asked = std::mem::take(&mut process.proposals);
         let topics = asked.iter().map(|(key, proposal)| (key.0, vec![proposed(*key, proposal)])).collect();
+        let joining = asked.iter().filter_map(|(_, proposal)| proposal.isr.last()).find(|(last, _)| *last != id);
+        let joiner = joining.map(|(last, _)| node_of(*last));
         let request = self.number();
         self.process(node).unwrap().proposing = Some(Proposing { request, until: now + PROPOSAL_MAX, asked });
+        let permille = self.options.bounce_permille;
+        if let Some(joiner) = joiner.filter(|_| self.world.random.chance(permille)) {
+            self.bounce(joiner, node);
+        }
         self.command(node, request, ToController::AlterPartition(AlterPartition { broker: id, epoch, topics }));
     }
 

@@ -117,14 +117,30 @@ impl World {
         self.restart_later(index);
     }
 
+    /// The machine loses its power and is back soon, while another one hears of nobody.
+    pub fn bounce(&mut self, index: usize, deaf: usize) {
+        let nodes = self.nodes.len();
+        self.network.isolate(deaf, nodes);
+        if self.nodes[index].raft.is_some() {
+            self.lose_power(index);
+            let incarnation = self.nodes[index].incarnation;
+            let wait = self.random.between(5000, 50_000);
+            self.after(wait, Happening::Restart { node: index, incarnation });
+        }
+    }
+
+    fn lose_power(&mut self, index: usize) {
+        self.note(("power cut", index));
+        self.nodes[index].volume.cut_power(&mut self.random);
+        self.stop_process(index, false);
+        self.nodes[index].has_power = false;
+    }
+
     fn cut_power(&mut self, index: usize) {
         let all = self.random.chance(150);
         for node in 0..self.nodes.len() {
             if (all || node == index) && self.nodes[node].raft.is_some() {
-                self.note(("power cut", node));
-                self.nodes[node].volume.cut_power(&mut self.random);
-                self.stop_process(node, false);
-                self.nodes[node].has_power = false;
+                self.lose_power(node);
                 self.restart_later(node);
             }
         }
