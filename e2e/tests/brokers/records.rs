@@ -40,7 +40,7 @@ pub(crate) fn try_once(broker: &str, topic: &str, at_most: Duration) -> Result<(
     let mut config = config(broker);
     config.set("acks", "1").set("linger.ms", "0").set("retries", "0");
     config.set("message.timeout.ms", at_most.as_millis().to_string());
-    send(&config.create().unwrap(), topic, 0)
+    send(&config.create()?, topic, 0)
 }
 
 fn send(producer: &FutureProducer, topic: &str, number: u32) -> Result<(), KafkaError> {
