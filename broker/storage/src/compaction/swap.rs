@@ -84,7 +84,7 @@ impl Log {
     fn place_of(&self, group: &CleanedGroup<'_>) -> Result<usize, CompactionError> {
         let (abandoned, base) = (&group.compaction.abandoned, group.segment.base);
         let is_given_up = *abandoned.read().unwrap_or_else(PoisonError::into_inner);
-        if self.is_offline() || is_given_up || !Arc::ptr_eq(abandoned, &self.abandoned) {
+        if self.is_offline() || is_given_up {
             return Err(CompactionError::Stopped);
         }
         let first = self.closed.partition_point(|segment| segment.base < base);

@@ -7,7 +7,7 @@ use super::super::testing::*;
 use super::*;
 use crate::faulty::Operation;
 use crate::testing::*;
-use crate::{CompactionError, LoadOptions, ReadMode, Retention, UpTo};
+use crate::{CompactionError, FilePool, LoadOptions, PoolLimits, ReadMode, ResolveError, Retention, UpTo};
 
 #[test]
 fn a_pass_that_a_truncation_or_a_deletion_meets_changes_nothing_more() {
@@ -59,7 +59,10 @@ fn a_pass_that_a_truncation_or_a_deletion_meets_changes_nothing_more() {
 
 #[test]
 fn readers_at_work_go_on_with_what_they_found() {
+    // Whatever is not read right now is closed, so that files are opened by their names.
+    let limits_of_pool = PoolLimits { open_logs_max: 1, mappings_max: 1 };
     let bench = Bench::new(small_segments());
+    let bench = Bench { pool: FilePool::new(bench.disk.clone(), limits_of_pool), ..bench };
     let (mut log, mut model) = (bench.create(), Model::default());
     for index in 0..80 {
         model.append(&mut log, &[(index % 3, Some(index))]).unwrap();
@@ -77,6 +80,37 @@ fn readers_at_work_go_on_with_what_they_found() {
     }
     model.check(&log);
     assert_eq!(log.locate_max_timestamp().resolve(1 << 20).unwrap().map(|found| found.timestamp), Some(NOW));
+}
+
+#[test]
+fn consumers_read_up_to_a_high_watermark_that_ends_a_compacted_segment() {
+    let bench = Bench::new(small_segments());
+    let (mut log, mut model) = (bench.create(), Model::default());
+    for index in 0..40 {
+        model.append(&mut log, &[(index % 3, Some(index))]).unwrap();
+    }
+    let committed = log.log_end();
+    log.set_high_watermark(committed);
+    log.roll(NOW).unwrap();
+    flush(&mut log);
+    assert_eq!(log.high_watermark().segment_base, log.closed.last().unwrap().base, "where the log ended then");
+    let compacted = compact(&bench, &mut log, NOW).unwrap();
+    assert_eq!(compacted.end, committed.offset);
+    let mut next = Offset(0);
+    while next < committed.offset {
+        let located = log.locate(next, UpTo::HighWatermark, 1000).unwrap();
+        next = match located.resolve(ReadMode::Blocking, true) {
+            Ok(slice) => {
+                let slice = slice.expect("there is more");
+                let end = slice.start.position + u64::from(slice.length);
+                assert!(end <= slice.file.length().unwrap(), "more is promised at {next} than the file holds");
+                slice.start.offset.advance(1)
+            }
+            Err(ResolveError::Gap { next }) => next,
+            Err(error) => panic!("{next}: {error}"),
+        };
+    }
+    assert_eq!(log.high_watermark().offset, committed.offset);
 }
 
 #[test]
