@@ -22,7 +22,7 @@ use left_out::trial;
 
 /// Fewer would mean that the archive has changed its shape.
 const REQUESTS_COMPARED_MIN: usize = 48;
-const RESPONSES_COMPARED_MIN: usize = 10;
+const RESPONSES_COMPARED_MIN: usize = 6;
 
 /// A request or an answer to one, as it is described here.
 struct Described {
