@@ -317,6 +317,9 @@ fn a_throttle_holds_back_who_is_not_in_sync_and_nobody_else() {
     assert!(pair.plan(0).is_some(), "nothing was taken that counts");
     throttle.taken(1 << 30, clock::monotonic());
     assert!(pair.plan(0).is_none());
+    pair.follow(&metadata(0, 0, 2, &[0, 1]));
+    assert!(pair.plan(0).is_some(), "producers wait for it again");
+    pair.follow(&metadata(0, 0, 3, &[0]));
     throttle.set_rate(i64::MAX);
     let plan = pair.plan(0).unwrap();
     let fetch = FollowerFetch {
@@ -337,6 +340,6 @@ fn a_throttle_holds_back_who_is_not_in_sync_and_nobody_else() {
         FollowerRead::Diverging(..) => panic!("the logs agree"),
     };
     assert!(is_throttled());
-    pair.follow(&metadata(0, 0, 2, &[0, 1]));
+    pair.follow(&metadata(0, 0, 4, &[0, 1]));
     assert!(!is_throttled());
 }
