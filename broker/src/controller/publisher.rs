@@ -109,7 +109,7 @@ fn publish(replicas: &ReplicaManager, published: &ArcSwap<Image>, image: &Image,
     let Delta { topics, configured } = delta.distinct();
     replicas.configure(image, &configured);
     // New partitions serve before they are seen; deleted ones are not seen any more when they stop.
-    replicas.apply(image, &topics);
+    replicas.follow(image, &topics);
     published.store(Arc::new(image.clone()));
     replicas.drop_deleted(image, &topics);
 }

@@ -226,11 +226,18 @@ impl ReplicaManager {
         }
     }
 
-    /// Follows the metadata in what changed: makes the logs of new replicas, leads or follows.
-    pub(crate) fn apply(&self, image: &Image, topics: &[TopicId]) {
+    /// Follows the metadata in what changed: makes the logs of new replicas, leads or follows. Leads nothing before this
+    /// process is registered.
+    pub(crate) fn follow(&self, image: &Image, topics: &[TopicId]) {
         let of_former = BrokerEpoch(self.former_epoch.load(Ordering::Relaxed));
         let is_registered = image.brokers.get(&self.broker_id).is_none_or(|broker| broker.epoch != of_former);
         self.apply_where(image, topics, |state| is_registered || state.leader != Some(self.broker_id));
+    }
+
+    /// The same, of a process that is registered.
+    #[cfg(test)]
+    pub(crate) fn apply(&self, image: &Image, topics: &[TopicId]) {
+        self.apply_where(image, topics, |_| true);
     }
 
     /// At a start: follows what others lead. What this broker led it leads again in a new epoch, or not at all: the

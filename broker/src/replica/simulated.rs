@@ -102,7 +102,7 @@ impl SimulatedReplicas {
         let changed = |id: &&TopicId| before.topics.get(*id) != after.topics.get(*id);
         let mut topics: Vec<_> = ids.filter(changed).copied().collect();
         topics.sort_unstable();
-        self.manager.apply(after, &topics);
+        self.manager.follow(after, &topics);
         self.manager.drop_deleted(after, &topics);
         self.clear_away();
     }
