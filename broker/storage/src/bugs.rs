@@ -7,8 +7,6 @@
 pub enum Bug {
     /// The mark of a clean stop is there at the start after the next, too.
     CleanShutdownMarkKept,
-    /// A log that begins anew keeps the epochs of what it was.
-    EpochsKeptOnRestart,
     /// Of a producer's batches only the last is known again.
     LastBatchOnly,
     /// What recovery takes for synced is not.

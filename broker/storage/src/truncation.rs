@@ -17,7 +17,6 @@ use std::sync::PoisonError;
 use protocol::types::{Offset, Timestamp};
 
 use crate::active_segment::ActiveSegment;
-use crate::bugs::{self, Bug};
 use crate::closed_segment::ClosedSegment;
 use crate::disk::{OpenMode, remove_if_present};
 use crate::files::{FileKind, parse_name, segment_path};
@@ -135,9 +134,7 @@ impl Log {
         self.end_offset = offset;
         self.first_dirty = self.first_dirty.min(offset);
         self.high_watermark = self.log_end();
-        if !bugs::is_planted(Bug::EpochsKeptOnRestart) {
-            self.epochs = LeaderEpochs::default();
-        }
+        self.epochs = LeaderEpochs::default();
         self.tail = TailPositions::default();
         self.producers = Producers::default();
         self.flushing = FlushState::begun_anew(offset);

@@ -14,7 +14,7 @@ pub(super) enum Planted {
     Storage(storage::bugs::Bug),
 }
 
-const CAUGHT: [(Planted, u64); 14] = [
+const CAUGHT: [(Planted, u64); 13] = [
     (Planted::Broker(Bug::NoMaximalIsr), 54),
     (Planted::Broker(Bug::FormerLeadershipCounts), 2),
     (Planted::Broker(Bug::CommitBelowMinIsr), 2),
@@ -26,7 +26,6 @@ const CAUGHT: [(Planted, u64); 14] = [
     (Planted::Broker(Bug::TruncationToHighWatermark), 7),
     (Planted::Broker(Bug::AcknowledgementBeforeSync), 0),
     (Planted::Storage(storage::bugs::Bug::CleanShutdownMarkKept), 20),
-    (Planted::Storage(storage::bugs::Bug::EpochsKeptOnRestart), 0),
     (Planted::Storage(storage::bugs::Bug::LastBatchOnly), 0),
     (Planted::Storage(storage::bugs::Bug::RecoveryPointBeforeSync), 0),
 ];
