@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::config::{Scope, options};
-use protocol::types::{ClusterId, DirectoryId, InvalidClusterId};
+use protocol::types::{ClusterId, DirectoryId, InvalidClusterId, undashed};
 use storage::{Disk, SystemDisk};
 use uuid::Uuid;
 
@@ -137,8 +137,8 @@ impl Launch {
         }
         let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
         if self.dev {
-            let directory_id = DirectoryId(Uuid::new_v4());
-            let cluster_id = ClusterId::from_uuid(Uuid::new_v4());
+            let directory_id = DirectoryId(undashed(Uuid::new_v4()));
+            let cluster_id = ClusterId::from_uuid(undashed(Uuid::new_v4()));
             let plan = FormatPlan { cluster_id, directory_id, voters: vec![own_voter(&self.config, directory_id)] };
             match format_directory(&disk, &self.config, &plan) {
                 Ok(()) | Err(FormatError::AlreadyFormatted { .. }) => {}
@@ -153,7 +153,7 @@ impl Launch {
 /// Prepares the data directory that the settings name.
 pub fn format(settings: &Settings, options: &FormatOptions) -> Result<(), BrokerError> {
     let launch = Launch::prepare(settings)?;
-    let directory_id = DirectoryId(Uuid::new_v4());
+    let directory_id = DirectoryId(undashed(Uuid::new_v4()));
     let voters = initial_voters(&launch.config, options, directory_id)?;
     let own = voters.iter().find(|voter| voter.id == launch.config.broker_id);
     let directory_id = own.map_or(directory_id, |voter| voter.directory_id);
@@ -169,7 +169,7 @@ pub fn format(settings: &Settings, options: &FormatOptions) -> Result<(), Broker
 
 /// A new cluster id, as `kafka-storage random-uuid` prints one.
 pub fn random_cluster_id() -> String {
-    ClusterId::from_uuid(Uuid::new_v4()).to_string()
+    ClusterId::from_uuid(undashed(Uuid::new_v4())).to_string()
 }
 
 /// Writes a page of each reference to the directory, which is made if need be.

@@ -74,7 +74,7 @@ struct FormatArgs {
     #[command(flatten)]
     settings: SettingsArgs,
     /// The cluster that the node belongs to.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     cluster_id: String,
     /// This node is the only controller of a new cluster.
     #[arg(long, conflicts_with = "initial_controllers")]

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use protocol::types::{ClusterId, DirectoryId};
+use protocol::types::{ClusterId, DirectoryId, undashed};
 use uuid::Uuid;
 
 use crate::admin::{Admin, Quorum};
@@ -63,7 +63,7 @@ impl Fleet {
             ensure!(missing.is_empty(), "not installed: {} (Debian's package names)", missing.join(" "));
         }
         let claim = Claim::take()?;
-        let members = plan.members(claim.number, Uuid::new_v4);
+        let members = plan.members(claim.number, || undashed(Uuid::new_v4()));
         let count = u8::try_from(members.len())?;
         ensure!((1..=NODES_MAX).contains(&count), "a fleet has from 1 to {NODES_MAX} nodes, not {count}");
         let network = match plan.place {
@@ -82,7 +82,7 @@ impl Fleet {
             fs::write(node.properties(), plan.properties(member, &members, &node.data(""), &tokens))?;
             nodes.push(node);
         }
-        let cluster_id = ClusterId::from_uuid(Uuid::new_v4()).to_string();
+        let cluster_id = ClusterId::from_uuid(undashed(Uuid::new_v4())).to_string();
         let fleet = Self { plan, cluster_id, nodes, network, _claim: claim };
         let controllers = fleet.initial_controllers();
         for node in &fleet.nodes {

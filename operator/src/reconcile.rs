@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt as _};
+use protocol::types::undashed;
 use uuid::Uuid;
 
 use crate::admin::{BrokerAdmin, ManagementToken};
@@ -85,7 +86,7 @@ pub fn on_error(cluster: Arc<KafkaCluster>, error: &ReconcileError, context: Arc
 
 fn fresh() -> Fresh {
     let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-    Fresh { cluster_id: Uuid::new_v4(), token: ManagementToken(token) }
+    Fresh { cluster_id: undashed(Uuid::new_v4()), token: ManagementToken(token) }
 }
 
 #[cfg(test)]

@@ -229,6 +229,12 @@ pub fn encode_kafka_uuid(uuid: Uuid) -> String {
     URL_SAFE_NO_PAD.encode(uuid.as_bytes())
 }
 
+/// A random id as Kafka draws them: its text never begins with a dash, which tools would take for an option. Here its
+/// first bit is cleared.
+pub fn undashed(random: Uuid) -> Uuid {
+    Uuid::from_u128(random.as_u128() & (u128::MAX >> 1))
+}
+
 /// Accepts Kafka's form, and the dashed form that Kubernetes uses.
 fn parse_uuid(text: &str) -> Result<Uuid, InvalidUuid> {
     let invalid = || InvalidUuid(text.to_owned());
@@ -252,6 +258,11 @@ mod tests {
         for bad in ["", "abc", "MkU3OEVBNTcwNTJENDM2Qg==", "zzzzzzzz-zzzz-zzzz-zzzz-zzzzzzzzzzzz"] {
             assert!(bad.parse::<DirectoryId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn drawn_ids_are_no_options() {
+        assert_eq!(encode_kafka_uuid(undashed(Uuid::from_u128(u128::MAX))).chars().next(), Some('f'));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::metadata_records::{MetadataRecord, RegisterControllerRecord};
-use protocol::types::{BrokerId, TopicId};
+use protocol::types::{BrokerId, TopicId, undashed};
 use tracing::{debug, info};
 use uuid::Uuid;
 
@@ -219,7 +219,7 @@ impl Decider {
         if self.volume_is_full {
             return Err(CreateTopicError::DiskFull);
         }
-        let id = TopicId(Uuid::new_v4());
+        let id = TopicId(undashed(Uuid::new_v4()));
         let (records, created) = topics::create_topic(
             &group.image,
             spec,
