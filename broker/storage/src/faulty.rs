@@ -142,6 +142,8 @@ impl FaultyDisk {
         state.check(operation)?;
         for change in change(&state)? {
             change.apply(&mut state.files);
+            let earlier = std::mem::take(&mut state.changes);
+            state.changes = earlier.into_iter().filter_map(|earlier| earlier.followed_by(&change)).collect();
             state.changes.push(change);
         }
         Ok(())
@@ -185,6 +187,23 @@ impl Change {
     fn parent(&self) -> &Path {
         let (Self::Put(path, _) | Self::Rename(_, path) | Self::Remove(path)) = self;
         path.parent().unwrap_or(path)
+    }
+
+    /// What it is once `later` has happened, too: what is not durable in a directory goes with it, and is none of the
+    /// next one's of that name.
+    fn followed_by(self, later: &Self) -> Option<Self> {
+        match later {
+            Self::Rename(from, to) if self.parent().starts_with(from) => {
+                let moved = |path: PathBuf| if let Ok(rest) = path.strip_prefix(from) { to.join(rest) } else { path };
+                Some(match self {
+                    Self::Put(path, node) => Self::Put(moved(path), node),
+                    Self::Rename(old, new) => Self::Rename(moved(old), moved(new)),
+                    Self::Remove(path) => Self::Remove(moved(path)),
+                })
+            }
+            Self::Remove(directory) if self.parent().starts_with(directory) => None,
+            _ => Some(self),
+        }
     }
 
     fn apply(&self, tree: &mut Tree) {
