@@ -18,6 +18,8 @@ pub(super) struct Truth {
     pub(super) records: Vec<(LeaderEpoch, u64)>,
     /// The leadership that committed each of them.
     committed_in: Vec<LeaderEpoch>,
+    /// What lies before it was deleted on purpose.
+    pub(super) start: usize,
     /// Leadership that began with a loss.
     pub(super) unclean: Vec<LeaderEpoch>,
 }
@@ -37,6 +39,7 @@ impl Truths {
                 let common = truth.common(copy);
                 truth.records.truncate(common);
                 truth.committed_in.truncate(common);
+                truth.start = copy.start();
             }
         }
     }
@@ -46,6 +49,7 @@ impl Truths {
         let Fact::Committed { node, key, epoch } = fact else { return };
         let truth = self.0.entry(*key).or_default();
         let Some(copy) = copy_on(machines, *node, *key).filter(|_| truth.counts(*epoch)) else { return };
+        truth.start = truth.start.max(copy.start());
         while truth.records.len() < index(copy.positions.high_watermark) {
             let Some(record) = copy.get(truth.records.len()) else { break };
             truth.records.push(record);

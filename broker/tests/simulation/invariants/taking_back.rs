@@ -1,4 +1,5 @@
-//! No replica takes back what it knew to be committed. After a loss that was reported, what was lost is taken back.
+//! No replica takes back what it knew to be committed. After a loss that was reported, what was lost is taken back, and
+//! with it what was deleted: a batch goes as a whole, also where a new leader's log begins within it.
 
 use super::super::facts::{Fact, Scene};
 use super::super::machine::index;
@@ -10,7 +11,7 @@ pub(in super::super) fn check(fact: &Fact, scene: Scene<'_>) -> Result<(), Strin
         return Ok(());
     };
     let known = (copy.end()..index(was.high_watermark)).zip(behind);
-    match known.into_iter().find(|(at, record)| truth.records.get(*at) == Some(*record)) {
+    match known.into_iter().find(|(at, record)| truth.start <= *at && truth.records.get(*at) == Some(*record)) {
         Some((at, _)) => {
             Err(format!("node {node} takes back the record of {key:?} at {at}, which it knew to be committed"))
         }
