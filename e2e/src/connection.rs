@@ -3,15 +3,18 @@
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     ApiKey, MetadataRequest, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
+use protocol::batch_builder::BatchBuilder;
+use protocol::types::Timestamp;
 
 /// For any one answer; far more than it takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -119,6 +122,25 @@ impl Connection {
         ensure!(partition.error_code == 0, "Produce failed with error {}", partition.error_code);
         Ok(partition.base_offset)
     }
+}
+
+/// Appends a record to partition 0 where this broker itself leads it, acknowledged by it alone. Asks nobody else.
+pub fn append_once(broker: SocketAddr, topic: &str, value: &[u8], within: Duration) -> Result<()> {
+    let mut batch = BatchBuilder::new(Timestamp(i64::try_from(SystemTime::UNIX_EPOCH.elapsed()?.as_millis())?));
+    batch.push(None, Some(value));
+    let topic = TopicName(StrBytes::from_string(topic.into()));
+    let mut connection = Connection::open_within(broker, within)?;
+    connection.send(&mut encode(PRODUCE_VERSION, &produce_request(&topic, 1, batch.build()?.bytes))?)?;
+    connection.receive_base_offset().map(drop)
+}
+
+pub(crate) fn produce_request(topic: &TopicName, acks: i16, batch: Bytes) -> ProduceRequest {
+    let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch));
+    let topic = TopicProduceData::default().with_name(topic.clone()).with_partition_data(vec![partition]);
+    ProduceRequest::default()
+        .with_acks(acks)
+        .with_timeout_ms(i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX))
+        .with_topic_data(vec![topic])
 }
 
 /// A whole frame, its length included.

@@ -28,7 +28,7 @@ mod cache;
 pub mod clients;
 pub mod cluster;
 pub mod command;
-mod connection;
+pub mod connection;
 pub mod figures;
 pub mod fleet;
 pub mod foreign;

@@ -8,13 +8,12 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{FetchRequest, ProduceRequest, TopicName};
+use kafka_protocol::messages::{FetchRequest, TopicName};
 use protocol::batch::{BatchHeader, CRC_START, HEADER_LENGTH, crc32c};
 use protocol::batch_builder::BatchBuilder;
 use protocol::types::Timestamp;
 
-use crate::connection::{Connection, PATIENCE, PRODUCE_VERSION, encode};
+use crate::connection::{Connection, PATIENCE, PRODUCE_VERSION, encode, produce_request};
 
 /// With their lengths these stay below the largest batch that Kafka accepts by default, 1 MiB and 12 bytes.
 pub(super) const LARGE: Shape = Shape { record_bytes: 1024, records_per_batch: 1_000, acks: 1, in_flight_max: 4 };
@@ -90,15 +89,6 @@ impl ProduceFrame {
         batch[CRC].copy_from_slice(&checksum.to_be_bytes());
         checksum
     }
-}
-
-pub(super) fn produce_request(topic: &TopicName, acks: i16, batch: Bytes) -> ProduceRequest {
-    let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch));
-    let topic = TopicProduceData::default().with_name(topic.clone()).with_partition_data(vec![partition]);
-    ProduceRequest::default()
-        .with_acks(acks)
-        .with_timeout_ms(i32::try_from(PATIENCE.as_millis()).unwrap_or(i32::MAX))
-        .with_topic_data(vec![topic])
 }
 
 /// A value of bytes without a pattern, others for each number (xorshift).

@@ -35,14 +35,6 @@ pub(crate) fn produce(fleet: &Fleet, topic: &str, numbers: impl IntoIterator<Ite
     }
 }
 
-/// Attempts once to have a record acknowledged by whom this broker takes for the leader, and by nobody else.
-pub(crate) fn try_once(broker: &str, topic: &str, at_most: Duration) -> Result<(), KafkaError> {
-    let mut config = config(broker);
-    config.set("acks", "1").set("linger.ms", "0").set("retries", "0");
-    config.set("message.timeout.ms", at_most.as_millis().to_string());
-    send(&config.create()?, topic, 0)
-}
-
 fn send(producer: &FutureProducer, topic: &str, number: u32) -> Result<(), KafkaError> {
     let value = number.to_be_bytes();
     let record = FutureRecord::<(), _>::to(topic).partition(0).payload(&value);

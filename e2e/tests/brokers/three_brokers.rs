@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use e2e::admin::{Admin, Partition, Replica};
 use e2e::command;
+use e2e::connection::append_once;
 use e2e::fleet::{Controllers, Cut, Fleet, Place, Plan};
 use e2e::progress::Progress;
 use protocol::types::DirectoryId;
 
-use crate::records::{produce, read, try_once};
+use crate::records::{produce, read};
 use crate::{ANSWER_AT_MOST, BROKER, DEADLINE, brokers};
 
 const TOPIC: &str = "kept";
@@ -160,15 +161,13 @@ pub(crate) fn a_leader_that_hears_no_controller_takes_nothing() {
     let leader = controller % 3 + 1;
     let survivor = leader % 3 + 1;
     create(&mut fleet, [leader, survivor, controller]);
-    let address = fleet.node(leader).unwrap().address().to_string();
-    try_once(&address, TOPIC, ANSWER_AT_MOST).unwrap();
+    let address = fleet.node(leader).unwrap().address();
+    let append = || append_once(address, TOPIC, &0_u32.to_be_bytes(), ANSWER_AT_MOST);
+    append().unwrap();
     produce(&fleet, TOPIC, 1..100);
 
     fleet.cut(Cut::FromNodes(u8::try_from(leader).unwrap())).unwrap();
-    command::wait_for("the leader takes nothing", DEADLINE, || {
-        Ok(try_once(&address, TOPIC, ANSWER_AT_MOST).is_err().then_some(()))
-    })
-    .unwrap();
+    command::wait_for("the leader takes nothing", DEADLINE, || Ok(append().is_err().then_some(()))).unwrap();
     let survivor = fleet.node(survivor).unwrap().address();
     command::wait_for("another leads", DEADLINE, || {
         let partition = Admin::open(survivor, ANSWER_AT_MOST)?.partitions(TOPIC)?.remove(0);

@@ -15,8 +15,8 @@ use protocol::batch_builder::BatchBuilder;
 use protocol::types::Timestamp;
 
 use super::process::Broker;
-use crate::connection::{Connection, PATIENCE, PRODUCE_VERSION, encode};
-use crate::figures::load::{TIMESTAMP, produce_request, value};
+use crate::connection::{Connection, PATIENCE, PRODUCE_VERSION, encode, produce_request};
+use crate::figures::load::{TIMESTAMP, value};
 use crate::figures::machine::Noise;
 use crate::figures::phase::{phase, resident_mebibytes};
 
