@@ -5,6 +5,8 @@ use protocol::config::{self, ConfigError, Dynamic, Kind, Layer, Scope, Value, Va
 use protocol::metadata_records::{ConfigResourceType, MetadataRecord};
 use protocol::types::BrokerId;
 
+use super::decommission::CORDONED;
+use super::discards::DISCARDED;
 use super::topics::is_legal_topic_name;
 use crate::metadata::{ConfigResource, Image};
 
@@ -12,6 +14,8 @@ use crate::metadata::{ConfigResource, Image};
 const RECORDS_MAX: usize = 10_000;
 /// Kafka reads no longer value.
 const VALUE_LENGTH_MAX: usize = 32_767;
+/// The controller writes them itself: who does not mention them has not thought of them.
+const NEVER_BY_OMISSION: [&str; 2] = [CORDONED, DISCARDED];
 
 /// What is asked for one resource: all of it is done or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +26,7 @@ pub(crate) struct ConfigChange {
     pub(crate) others: Others,
 }
 
-/// What becomes of options that are set and that a change does not mention.
+/// What becomes of options that are set and that a change does not mention, but for those that the controller writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Others {
     Kept,
@@ -65,6 +69,8 @@ pub(crate) enum AlterConfigError {
     InvalidForBroker(ConfigError),
     #[error("{name} must have a value for all brokers: set another one instead of deleting it")]
     NeededByAll { name: &'static str },
+    #[error("{DISCARDED} is written when a volume is discarded (`/v1/discards`), and stays")]
+    Discarded,
 }
 
 pub(crate) type AlterConfigResults = Vec<Result<(), AlterConfigError>>;
@@ -129,7 +135,10 @@ fn edit(
 ) -> Result<OrdMap<String, String>, AlterConfigError> {
     let mut wanted = match change.others {
         Others::Kept => stored.clone(),
-        Others::Deleted => OrdMap::new(),
+        Others::Deleted => {
+            let kept = NEVER_BY_OMISSION.iter().filter_map(|name| stored.get_key_value(*name));
+            kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+        }
     };
     for (name, edit) in &change.edits {
         let value = match edit {
@@ -180,6 +189,9 @@ fn check_value(
     name: &str,
     value: Option<&str>,
 ) -> Result<(), AlterConfigError> {
+    if scope == Scope::Broker && name == DISCARDED {
+        return Err(AlterConfigError::Discarded);
+    }
     let Some(value) = value else { return check_removal(scope, resource, name) };
     let checked: Result<Value, _> = match scope {
         Scope::Broker => {

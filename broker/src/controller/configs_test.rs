@@ -73,6 +73,25 @@ fn what_replaces_all_deletes_the_rest() {
 }
 
 #[test]
+fn what_the_controller_has_written_goes_by_no_omission() {
+    let mut image = image();
+    let broker = ConfigResource::broker(BrokerId(1));
+    let own = [(CORDONED, "*"), (DISCARDED, "AAAAAAAAAAAAAAAAAAAAAQ")];
+    apply(&mut image, &own.map(|(name, value)| record(&broker, name, Some(value.to_owned()))));
+    let [cordoned, discarded] = own.map(|(name, value)| format!("{name}={value}"));
+    let others = change(broker.clone(), &[("log.cleaner.threads", set("2"))]);
+    let replacement = ConfigChange { others: Others::Deleted, ..others };
+    let stored = made(&mut image, &replacement);
+    assert_eq!(stored, [cordoned, "log.cleaner.threads=2".to_owned(), discarded]);
+
+    assert_eq!(made(&mut image, &change(broker.clone(), &[(CORDONED, ConfigEdit::Delete)])).len(), 2);
+    for edit in [ConfigEdit::Delete, set(""), append("AAAAAAAAAAAAAAAAAAAAAg")] {
+        let refused = alter_configs(&image, &file(), &[change(broker.clone(), &[(DISCARDED, edit)])]);
+        assert_eq!(refused, (vec![], vec![Err(AlterConfigError::Discarded)]));
+    }
+}
+
+#[test]
 fn nothing_is_written_for_what_is_so_already() {
     let mut image = image();
     let same = change(topic("t"), &[("retention.ms", set("5"))]);

@@ -10,7 +10,7 @@ use super::partition_change::Departure;
 use super::policy::Policy;
 use crate::metadata::{ConfigResource, Image, PartitionImage, Replica};
 
-const DISCARDED: &str = "millrace.discarded.log.dirs";
+pub(super) const DISCARDED: &str = "millrace.discarded.log.dirs";
 /// As many as fit a value; the oldest are forgotten, whose volumes are long gone.
 const DIRECTORIES_MAX: usize = 1000;
 

@@ -1,6 +1,8 @@
 //! Which brokers a partition is to be on. It is finished by whatever change brings the last of them in sync, which may
 //! be this one already. Pure.
 
+use std::collections::HashMap;
+
 use protocol::metadata_records::MetadataRecord;
 use protocol::types::{BrokerId, PartitionId};
 
@@ -22,6 +24,8 @@ pub(crate) type Reassignment = (PartitionId, Option<Vec<BrokerId>>);
 pub(crate) enum ReassignmentError {
     #[error(transparent)]
     Unknown(#[from] UnknownPartition),
+    #[error("the partition is in the request more than once")]
+    Repeated,
     #[error("no reassignment is in progress")]
     NoneInProgress,
     #[error("none of the former replicas is in sync: the reassignment cannot be cancelled")]
@@ -45,11 +49,20 @@ pub(super) fn alter_reassignments(
     wanted: Vec<(String, Vec<Reassignment>)>,
     factor_change: FactorChange,
 ) -> (Vec<MetadataRecord>, ReassignmentResults) {
+    let mut times_asked = HashMap::new();
+    for (topic, partitions) in &wanted {
+        for (id, _) in partitions {
+            *times_asked.entry((topic.clone(), *id)).or_insert(0) += 1;
+        }
+    }
     let (mut records, mut results) = (Vec::new(), Vec::new());
     for (topic, partitions) in wanted {
         let mut altered = Vec::with_capacity(partitions.len());
         for (id, target) in partitions {
-            let change = alter(policy, (&topic, id), target.as_deref(), factor_change);
+            let change = match times_asked.get(&(topic.clone(), id)) {
+                Some(1) => alter(policy, (&topic, id), target.as_deref(), factor_change),
+                _ => Err(ReassignmentError::Repeated),
+            };
             altered.push((id, change.map(|change| records.extend(change))));
         }
         results.push((topic, altered));

@@ -32,6 +32,20 @@ fn the_same_replicas_are_nothing_to_do() {
 }
 
 #[test]
+fn a_partition_that_is_named_twice_stays_as_it_is() {
+    let (mut image, _) = image(&[0, 1, 2]);
+    add_topic(&mut image, "other", &[0]);
+    let to = |target| vec![(PartitionId(0), Some(ids(target)))];
+    let wanted =
+        vec![("t".to_owned(), to(&[3, 1, 2])), ("other".to_owned(), to(&[1])), ("t".to_owned(), to(&[2, 1, 0]))];
+    let (records, results) = alter_reassignments(&with_minimum(&image, 1), wanted, FactorChange::Allowed);
+    let results: Vec<_> = results.into_iter().map(|(topic, mut altered)| (topic, altered.remove(0).1)).collect();
+    let repeated = || ("t".to_owned(), Err(ReassignmentError::Repeated));
+    assert_eq!(results, [repeated(), ("other".to_owned(), Ok(())), repeated()]);
+    assert_eq!(records.len(), 1);
+}
+
+#[test]
 fn replicas_in_sync_are_reordered_and_removed_at_once() {
     // From, to; the leader after it and its epoch.
     let table: [(&[i32], &[i32], i32, i32); 3] =

@@ -221,6 +221,7 @@ impl KafkaError for ReassignmentError {
     fn kafka_error(&self) -> ResponseError {
         match self {
             Self::Unknown(_) => ResponseError::UnknownTopicOrPartition,
+            Self::Repeated => ResponseError::InvalidRequest,
             Self::NoneInProgress => ResponseError::NoReassignmentInProgress,
             Self::CannotRevert => ResponseError::InvalidReplicaAssignment,
             Self::Assignment(error) => error.kafka_error(),
