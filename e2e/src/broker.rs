@@ -122,6 +122,10 @@ impl Broker {
 
     /// SIGTERM, which is to end well.
     pub fn stop(mut self) -> Result<()> {
+        self.end_well()
+    }
+
+    pub(crate) fn end_well(&mut self) -> Result<()> {
         let status = self.terminate(PATIENCE)?;
         ensure!(status.success(), "the broker ended with {status}; {}", self.last_words());
         Ok(())

@@ -1,23 +1,35 @@
 //! The figures the project promises, measured. One module per kind of figure; each returns its rows. What drives and
 //! watches a broker lies beside them.
 
-pub mod broker;
-pub mod groups;
 pub mod images;
 pub mod kafka;
 pub mod kubernetes;
-pub mod replicated;
 pub mod row;
 
+mod bench;
+mod broker;
+mod compaction;
+mod groups;
 mod latency;
 mod librdkafka;
 mod load;
 mod machine;
 mod phase;
+mod process;
+mod replicated;
 mod requests;
 mod samples;
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
 use clap::ValueEnum;
+
+use crate::programs::{Profile, Programs};
+use crate::progress::Progress;
+use bench::Bench;
+use replicated::Trio;
+use row::Row;
 
 /// What can be asked for alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -26,10 +38,8 @@ pub enum Name {
     StartUp,
     /// Resident memory of an idle broker
     Idle,
-    /// CPU time of produce
+    /// CPU time of produce and consume
     Produce,
-    /// CPU time of consume
-    Consume,
     /// CPU time of small produce requests
     Requests,
     /// From sending a record to reading it
@@ -60,37 +70,41 @@ pub enum Name {
     ReplicatedIdle,
 }
 
-/// One row of the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Figure {
-    pub what: &'static str,
-    pub measured: String,
-    pub promised: &'static str,
+/// The release binary of the broker, freshly built.
+pub fn build(progress: &Progress) -> Result<PathBuf> {
+    Programs::broker(Profile::Release, progress)
 }
 
-/// A table in Markdown.
-pub fn table(figures: &[Figure]) -> String {
-    let rows = figures.iter().map(|figure| [figure.what, &figure.measured, figure.promised]);
-    let lines: Vec<_> = [["figure", "measured", "promised"], ["---", "---", "---"]]
-        .into_iter()
-        .chain(rows)
-        .map(|[what, measured, promised]| format!("| {what} | {measured} | {promised} |"))
-        .collect();
-    lines.join("\n")
+/// Measures that program, with so many samples of every fault. What cannot be measured has a row that says so.
+pub fn of_brokers(program: &Path, names: &[Name], samples: usize, progress: &Progress) -> Result<Vec<Row>> {
+    let (one, three) = (Bench::new(program, progress)?, Trio::new(program, samples, progress));
+    let rows = |name: &Name| {
+        measure(*name, &one, &three).unwrap_or_else(|error| {
+            progress.note(format_args!("NOT MEASURED: {name:?}: {error:#}"));
+            vec![Row::not_measured(format!("{name:?}"))]
+        })
+    };
+    Ok(names.iter().flat_map(rows).collect())
 }
 
-fn mebibytes(bytes: u64) -> String {
-    format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_one_decimal() {
-        for (bytes, expected) in [(0, "0.0 MiB"), (1 << 20, "1.0 MiB"), ((20 << 20) + (1 << 19), "20.5 MiB")] {
-            assert_eq!(mebibytes(bytes), expected);
-        }
+fn measure(name: Name, one: &Bench<'_>, three: &Trio<'_>) -> Result<Vec<Row>> {
+    match name {
+        Name::StartUp => broker::start_up(one),
+        Name::Idle => broker::idle(one),
+        Name::Produce => broker::throughput(one),
+        Name::Requests => broker::requests(one),
+        Name::Latency => broker::latency(one),
+        Name::Connections => broker::connections(one),
+        Name::Compaction => broker::compaction(one),
+        Name::Librdkafka => broker::through_librdkafka(one),
+        Name::Commits => groups::commits(one),
+        Name::IdleGroups => groups::idle(one),
+        Name::Rebalance => groups::rebalances(one),
+        Name::GroupLoad => groups::loading(one),
+        Name::Failover => three.failover(),
+        Name::ControllerFailover => three.controller_failover(),
+        Name::ReplicatedProduce => three.produce(),
+        Name::ReplicatedLatency => three.latency(),
+        Name::ReplicatedIdle => three.idle(),
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum as _};
-use e2e::figures::broker::build;
+use e2e::figures::build;
 use e2e::figures::kafka::{Comparison, Name, Options, compare};
 use e2e::programs;
 use e2e::progress::{Progress, show_progress};

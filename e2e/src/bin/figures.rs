@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Parser, ValueEnum as _};
 use e2e::cluster::{Internal, LocalCluster, Options, directory};
 use e2e::figures::row::{Row, table};
-use e2e::figures::{self, Figure, Name, broker, groups, replicated};
+use e2e::figures::{self, Name};
 use e2e::harness::Kubernetes;
 use e2e::images::{Destination, Images};
 use e2e::programs::{self, Profile};
@@ -15,7 +15,7 @@ use e2e::progress::{Progress, show_progress};
 
 /// Measures one broker, then three, then on a real Kubernetes that is started on this machine, or runs there already
 ///
-/// Exit codes: 0 if the brokers' figures hold; 1 if one does not, or could not be measured.
+/// Exit codes: 0 if all figures hold; 1 if one does not, or could not be measured.
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -51,39 +51,35 @@ fn main() -> ExitCode {
 /// Whether the figures hold.
 fn measure(cli: &Cli) -> Result<bool> {
     let progress = Progress::start();
-    let holds = measure_brokers(cli, &progress)?;
-    if cli.only.is_empty() {
-        measure_on_kubernetes(&progress)?;
-    }
-    Ok(holds)
+    let of_brokers = measure_brokers(cli, &progress)?;
+    Ok(if cli.only.is_empty() { measure_on_kubernetes(&progress)? && of_brokers } else { of_brokers })
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the command was asked for")]
 fn measure_brokers(cli: &Cli, progress: &Progress) -> Result<bool> {
-    let program = cli.broker.clone().map_or_else(|| broker::build(progress), Ok)?;
+    let program = cli.broker.clone().map_or_else(|| figures::build(progress), Ok)?;
     let names = if cli.only.is_empty() { Name::value_variants() } else { &cli.only };
-    let of_one = broker::measure(&program, names, progress)?;
-    let of_groups = groups::measure(&program, names, progress)?;
-    let of_three = replicated::measure(&program, names, cli.samples.into(), progress)?;
-    let rows = [of_one, of_groups, of_three].concat();
-    println!("{}\n", table(&rows));
-    Ok(rows.iter().all(Row::holds))
+    Ok(show(&figures::of_brokers(&program, names, cli.samples.into(), progress)?))
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the command was asked for")]
-fn measure_on_kubernetes(progress: &Progress) -> Result<()> {
+fn measure_on_kubernetes(progress: &Progress) -> Result<bool> {
     let program = std::env::current_exe()?;
     let cluster = LocalCluster::up(&Options { directory: directory(), nodes: 1, program }, progress)?;
     let measured = measure_in(&cluster, progress);
     if cluster.started_here() {
         progress.note(cluster.how_to_remove());
     }
-    println!("{}", figures::table(&measured?));
-    Ok(())
+    Ok(show(&measured?))
 }
 
-fn measure_in(cluster: &LocalCluster, progress: &Progress) -> Result<Vec<Figure>> {
+fn measure_in(cluster: &LocalCluster, progress: &Progress) -> Result<Vec<Row>> {
     let images = Images::deliver(Destination::Nodes(cluster), Profile::Release, progress)?;
     Kubernetes::local(cluster).install_operator(&images, progress)?;
     Ok([figures::kubernetes::measure(cluster)?, figures::images::measure(&images)].concat())
+}
+
+/// Prints the table, and tells whether all figures hold.
+#[expect(clippy::print_stdout, reason = "the table is what the command was asked for")]
+fn show(rows: &[Row]) -> bool {
+    println!("{}\n", table(rows));
+    rows.iter().all(Row::holds)
 }

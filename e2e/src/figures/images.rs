@@ -1,11 +1,15 @@
 //! How large the images are: the one binary in each, uncompressed.
 
-use super::{Figure, mebibytes};
+use super::row::Row;
+use super::samples::Samples;
 use crate::images::Images;
 
-pub fn measure(images: &Images) -> Vec<Figure> {
-    vec![
-        Figure { what: "broker image", measured: mebibytes(images.broker.bytes), promised: "25 MiB" },
-        Figure { what: "operator image", measured: mebibytes(images.operator.bytes), promised: "25 MiB" },
-    ]
+pub fn measure(images: &Images) -> Vec<Row> {
+    let row = |what: &str, bytes| Row::new(what, "MiB", 1, Samples::one(mebibytes(bytes))).at_most(25.0);
+    vec![row("broker image", images.broker.bytes), row("operator image", images.operator.bytes)]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "told with one decimal")]
+pub(super) fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

@@ -4,16 +4,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Figure, mebibytes};
+use super::images::mebibytes;
+use super::row::Row;
+use super::samples::Samples;
 use crate::cluster::LocalCluster;
 use crate::harness::{DEMO_MANIFEST, Kubernetes, OPERATOR_NAMESPACE};
-use crate::progress::spoken;
 
 const NAMESPACE: &str = "figures";
 const READY_AT_MOST: Duration = Duration::from_mins(2);
 
 /// In a namespace of its own, which is gone afterwards.
-pub fn measure(cluster: &LocalCluster) -> Result<Vec<Figure>> {
+pub fn measure(cluster: &LocalCluster) -> Result<Vec<Row>> {
     let kubernetes = Kubernetes::local(cluster);
     // A run that was cut off has left its own.
     kubernetes.kubectl(&format!("delete namespace {NAMESPACE} --ignore-not-found"))?;
@@ -23,26 +24,20 @@ pub fn measure(cluster: &LocalCluster) -> Result<Vec<Figure>> {
     measured
 }
 
-fn measure_in_namespace(cluster: &LocalCluster, kubernetes: &Kubernetes) -> Result<Vec<Figure>> {
+fn measure_in_namespace(cluster: &LocalCluster, kubernetes: &Kubernetes) -> Result<Vec<Row>> {
     let began = Instant::now();
     kubernetes.apply(NAMESPACE, DEMO_MANIFEST)?;
     kubernetes.wait_ready(NAMESPACE, "demo", READY_AT_MOST)?;
-    let ready_after = began.elapsed();
-    let resident = |namespace: &str, selector: &str| -> Result<String> {
+    let ready_after = Samples::one(began.elapsed().as_secs_f64());
+    let resident = |namespace: &str, selector: &str| -> Result<Samples<f64>> {
         let pod = kubernetes.pod(namespace, selector)?;
-        Ok(mebibytes(cluster.container(&pod.container)?.resident_bytes()?))
+        Ok(Samples::one(mebibytes(cluster.container(&pod.container)?.resident_bytes()?)))
     };
+    let broker = resident(NAMESPACE, "millrace.dev/cluster=demo")?;
+    let operator = resident(OPERATOR_NAMESPACE, "app.kubernetes.io/name=millrace-operator")?;
     Ok(vec![
-        Figure { what: "kubectl apply to Ready", measured: spoken(ready_after), promised: "20 s" },
-        Figure {
-            what: "broker, resident, idle",
-            measured: resident(NAMESPACE, "millrace.dev/cluster=demo")?,
-            promised: "20 MiB",
-        },
-        Figure {
-            what: "operator, resident, one cluster",
-            measured: resident(OPERATOR_NAMESPACE, "app.kubernetes.io/name=millrace-operator")?,
-            promised: "40 MiB",
-        },
+        Row::new("kubectl apply to Ready", "s", 1, ready_after).at_most(20.0),
+        Row::new("broker, resident, idle", "MiB", 1, broker).at_most(20.0),
+        Row::new("operator, resident, one cluster", "MiB", 1, operator).at_most(30.0),
     ])
 }

@@ -12,7 +12,6 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::Name;
 use super::machine::Noise;
 use super::row::Row;
 use super::samples::Samples;
@@ -36,9 +35,9 @@ struct Size {
 
 const WHOLE: Size = Size { batches: 1_000, latency_batches: 18_000 };
 
-struct Bench<'a> {
+/// Three brokers, and how often each fault happens to them.
+pub(super) struct Trio<'a> {
     plan: Plan,
-    /// Of every fault.
     samples: usize,
     progress: &'a Progress,
 }
@@ -74,72 +73,49 @@ fn gap(outage: &Outage) -> f64 {
     outage.longest_gap.as_secs_f64() * 1e3
 }
 
-/// Measures that program, with so many samples of every fault.
-pub fn measure(program: &Path, names: &[Name], samples: usize, progress: &Progress) -> Result<Vec<Row>> {
-    let plan = Plan::new(Program::Millrace(program.to_owned()), BROKERS);
-    let bench = Bench { plan, samples, progress };
-    let mut rows = Vec::new();
-    let groups: [(Name, Group<'_>, &str); 5] = [
-        (Name::Failover, Bench::failover, "failover"),
-        (Name::ControllerFailover, Bench::controller_failover, "controller failover"),
-        (Name::ReplicatedProduce, Bench::produce, "produce to three replicas"),
-        (Name::ReplicatedLatency, Bench::latency, "latency with three replicas"),
-        (Name::ReplicatedIdle, Bench::idle, "three idle brokers"),
-    ];
-    for (name, group, what) in groups {
-        if names.contains(&name) {
-            rows.extend(group(&bench).unwrap_or_else(|error| {
-                progress.note(format_args!("NOT MEASURED: {what}: {error:#}"));
-                vec![Row { what, unit: "", decimals: 0, at_most: Some(0.0), samples: Samples::none() }]
-            }));
-        }
+impl<'a> Trio<'a> {
+    pub(super) fn new(program: &Path, samples: usize, progress: &'a Progress) -> Self {
+        Self { plan: Plan::new(Program::Millrace(program.to_owned()), BROKERS), samples, progress }
     }
-    Ok(rows)
-}
 
-/// Figures that are measured together.
-type Group<'a> = fn(&Bench<'a>) -> Result<Vec<Row>>;
-
-impl Bench<'_> {
-    fn produce(&self) -> Result<Vec<Row>> {
+    pub(super) fn produce(&self) -> Result<Vec<Row>> {
         let samples = Samples::collect(STEADY_SAMPLES, || {
             let (cost, noise) = steady::cpu_per_gigabyte(&self.plan, WHOLE)?;
             self.progress.note(format_args!("produce to three replicas {cost:.2} CPU s/GB; {noise}"));
             Ok((cost, noise))
         })?;
         let what = "produce, 1 KiB records in 1 MB batches, acks=all, three replicas, CPU of all brokers per GB";
-        Ok(vec![Row { what, unit: "s", decimals: 2, at_most: Some(4.0), samples }])
+        Ok(vec![Row::new(what, "s", 2, samples).at_most(4.0)])
     }
 
-    fn latency(&self) -> Result<Vec<Row>> {
+    pub(super) fn latency(&self) -> Result<Vec<Row>> {
         let latency = Samples::collect(STEADY_SAMPLES, || {
             let (latency, noise) = steady::latency(&self.plan, WHOLE)?;
             self.progress.note(format_args!("{latency}; {noise}"));
             Ok((latency, noise))
         })?;
-        let row = |what, at_most, samples| Row { what, unit: "ms", decimals: 2, at_most: Some(at_most), samples };
         let what = "send to read, 20 MB/s in 10 KB batches, acks=all, three replicas, p99";
         Ok(vec![
-            row(what, 15.0, latency.map(|latency| latency.p99)),
-            row("the same, p99.9", 40.0, latency.map(|latency| latency.p999)),
+            Row::new(what, "ms", 2, latency.map(|latency| latency.p99)).at_most(15.0),
+            Row::new("the same, p99.9", "ms", 2, latency.map(|latency| latency.p999)).at_most(40.0),
         ])
     }
 
-    fn idle(&self) -> Result<Vec<Row>> {
+    pub(super) fn idle(&self) -> Result<Vec<Row>> {
         let idle = Samples::collect(STEADY_SAMPLES, || {
             let (idle, noise) = steady::idle(&self.plan)?;
             self.progress.note(format_args!("idle {:.1} MiB, {:.2} % of a core", idle.mebibytes, idle.cpu_percent));
             Ok((idle, noise))
         })?;
-        let row = |what, unit, at_most, samples| Row { what, unit, decimals: 2, at_most: Some(at_most), samples };
+        let (resident, busy) = (idle.map(|idle| idle.mebibytes), idle.map(|idle| idle.cpu_percent));
         Ok(vec![
-            row("broker resident, idle, the largest of three", "MiB", 24.0, idle.map(|idle| idle.mebibytes)),
-            row("CPU of an idle broker, the busiest of three", "%", 1.0, idle.map(|idle| idle.cpu_percent)),
+            Row::new("broker resident, idle, the largest of three", "MiB", 2, resident).at_most(24.0),
+            Row::new("CPU of an idle broker, the busiest of three", "%", 2, busy).at_most(1.0),
         ])
     }
 
     /// Each fault through both clients; promises are about the one that does not back off.
-    fn failover(&self) -> Result<Vec<Row>> {
+    pub(super) fn failover(&self) -> Result<Vec<Row>> {
         let place = if host::is_root() { Place::Namespaces } else { Place::Loopback };
         if place == Place::Namespaces {
             host::install(host::FLEET_TOOLS, self.progress)?;
@@ -154,12 +130,11 @@ impl Bench<'_> {
             let (librdkafka, label) = through_librdkafka(fault);
             let raw = self.outages(&plan, &mut ground, fault, Client::WithoutBackOff);
             let librdkafka = self.outages(&plan, &mut ground, fault, librdkafka);
-            let row = |what, at_most, samples| Row { what, unit: "ms", decimals: 0, at_most, samples };
-            rows.push(row(what, Some(at_most), raw.map(time)));
-            rows.push(row(label, None, librdkafka.map(time)));
+            rows.push(Row::new(what, "ms", 0, raw.map(time)).at_most(at_most));
+            rows.push(Row::new(label, "ms", 0, librdkafka.map(time)));
             let failed = raw.taken.iter().chain(&librdkafka.taken).map(|outage| outage.failed).sum::<usize>();
-            let failed = Samples { taken: vec![f64::from(u32::try_from(failed)?)], disturbed: 0 };
-            rows.push(Row { what: "  failed", unit: "records", decimals: 0, at_most: Some(0.0), samples: failed });
+            let failed = Samples::one(f64::from(u32::try_from(failed)?));
+            rows.push(Row::new("  failed", "records", 0, failed).at_most(0.0));
         }
         Ok(rows)
     }
@@ -189,7 +164,7 @@ impl Bench<'_> {
         Ok((outage, noise))
     }
 
-    fn controller_failover(&self) -> Result<Vec<Row>> {
+    pub(super) fn controller_failover(&self) -> Result<Vec<Row>> {
         let mut ground = Ground::new(Fleet::start(self.plan.clone())?);
         let what = "SIGKILL of the controller to the next topic created";
         let alone = self.controller_outages(&mut ground, what, &[], 1_500.0)?;
@@ -198,18 +173,12 @@ impl Bench<'_> {
         Ok(vec![alone, self.controller_outages(&mut ground, what, &MANY, 2_000.0)?])
     }
 
-    fn controller_outages(
-        &self,
-        ground: &mut Ground,
-        what: &'static str,
-        topics: &[&str],
-        at_most: f64,
-    ) -> Result<Row> {
+    fn controller_outages(&self, ground: &mut Ground, what: &str, topics: &[&str], at_most: f64) -> Result<Row> {
         let samples = Samples::collect(self.samples, || {
             let (outage, noise) = ground.controller_outage(topics)?;
             self.progress.note(format_args!("controller failover {} ms; {noise}", outage.as_millis()));
             Ok((outage.as_secs_f64() * 1e3, noise))
         })?;
-        Ok(Row { what, unit: "ms", decimals: 0, at_most: Some(at_most), samples })
+        Ok(Row::new(what, "ms", 0, samples).at_most(at_most))
     }
 }

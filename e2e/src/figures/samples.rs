@@ -33,6 +33,11 @@ impl<T> Samples<T> {
         Ok(Self { taken, disturbed: missing })
     }
 
+    /// Of what is the same each time.
+    pub(super) fn one(value: T) -> Self {
+        Self { taken: vec![value], disturbed: 0 }
+    }
+
     /// Of what could not be measured.
     pub(super) fn none() -> Self {
         Self { taken: Vec::new(), disturbed: 0 }

@@ -8,18 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::history::Delivery;
-use super::load;
 use super::random::Random;
-use super::world::{EndAll, Load, Topic, Workload, World};
+use super::world::{EndAll, Load, Workload, World};
+use super::{load, world};
 
-pub const TOPICS: [&str; 2] = ["idempotent", "plain"];
+pub const TOPICS: [&str; 2] = [world::TOPICS[0].name, world::TOPICS[1].name];
 
 const WORKLOAD: Workload = Workload {
-    topics: &[
-        Topic { name: TOPICS[0], delivery: Delivery::ExactlyOnce },
-        Topic { name: TOPICS[1], delivery: Delivery::AtLeastOnce },
-    ],
+    topics: &world::TOPICS,
     loads: &[Load::idempotent(0, "none"), Load::idempotent(0, "lz4"), Load::plain(1, "gzip", "all")],
     // Little, as the brokers share the machine with a whole Kubernetes: what counts is that nothing gets lost.
     pause_max: Duration::from_millis(200),

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::history::Delivery;
 use super::random::Random;
-use super::world::{EndAll, Load, Topic, Workload, World};
+use super::world::{EndAll, Workload, World};
 use super::{Options, Tally, load, on_disk};
 use crate::broker::Site;
 use crate::progress::Progress;
@@ -24,22 +23,6 @@ const DEAD_AT_MOST: Duration = Duration::from_millis(300);
 const KILL_EXPECTED: Duration = Duration::from_millis(1200);
 const KILLS_PER_NOTE: u32 = 10;
 
-const WORKLOAD: Workload = Workload {
-    topics: &[
-        Topic { name: "idempotent", delivery: Delivery::ExactlyOnce },
-        Topic { name: "plain", delivery: Delivery::AtLeastOnce },
-    ],
-    loads: &[
-        Load::idempotent(0, "none"),
-        Load::idempotent(0, "lz4"),
-        Load::idempotent(0, "zstd"),
-        Load::plain(1, "gzip", "all"),
-        Load::plain(1, "snappy", "1"),
-    ],
-    pause_max: Duration::from_millis(8),
-    rest: Duration::from_millis(10),
-};
-
 pub(super) fn run(options: &Options, progress: &Progress, tally: &mut Tally) {
     let what = format!("SIGKILL a broker under load {} times, seed {}", options.kills, options.seed);
     tally.run(&what, progress, || {
@@ -50,7 +33,7 @@ pub(super) fn run(options: &Options, progress: &Progress, tally: &mut Tally) {
 
 fn kill_under_load(program: &Path, options: &Options, progress: &Progress) -> Result<String> {
     let site = Site::new(program, &std::env::temp_dir(), &SETTINGS)?;
-    let (bootstrap, world) = (site.bootstrap(), Arc::new(World::new(WORKLOAD)));
+    let (bootstrap, world) = (site.bootstrap(), Arc::new(World::new(Workload::ONE_BROKER)));
     let broker = thread::scope(|scope| {
         let end_all = EndAll(&world);
         let (mut broker, random) = (site.start()?, &mut Random(options.seed));
@@ -86,5 +69,5 @@ fn kill_under_load(program: &Path, options: &Options, progress: &Progress) -> Re
 
 /// Of all partitions.
 fn directories(site: &Site) -> impl Iterator<Item = PathBuf> {
-    WORKLOAD.partitions().map(|(_, _, name)| site.data(&name))
+    Workload::ONE_BROKER.partitions().map(|(_, _, name)| site.data(&name))
 }

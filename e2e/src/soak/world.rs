@@ -45,7 +45,27 @@ pub(super) struct Workload {
     pub(super) rest: Duration,
 }
 
+pub(super) const TOPICS: [Topic; 2] = [
+    Topic { name: "idempotent", delivery: Delivery::ExactlyOnce },
+    Topic { name: "plain", delivery: Delivery::AtLeastOnce },
+];
+/// The last one gets its acknowledgements from a single broker.
+const LOADS: &[Load] = &[
+    Load::idempotent(0, "none"),
+    Load::idempotent(0, "lz4"),
+    Load::idempotent(0, "zstd"),
+    Load::plain(1, "gzip", "all"),
+    Load::plain(1, "snappy", "1"),
+];
+
 impl Workload {
+    /// For one broker, which loses nothing that it has acknowledged.
+    pub(super) const ONE_BROKER: Self =
+        Self { topics: &TOPICS, loads: LOADS, pause_max: Duration::from_millis(8), rest: Duration::from_millis(10) };
+    /// For several ones, which lose nothing that all of them have.
+    pub(super) const REPLICATED: Self =
+        Self { loads: LOADS.split_at(4).0, pause_max: Duration::from_millis(40), ..Self::ONE_BROKER };
+
     /// All partitions: a topic by its index, a partition of it, and their directory below a data directory.
     pub(super) fn partitions(self) -> impl Iterator<Item = (usize, i32, String)> {
         let topics = self.topics.iter().enumerate();

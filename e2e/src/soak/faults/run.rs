@@ -13,9 +13,8 @@ use crate::fleet::{Fleet, Node, Place, Plan, Program, Volumes};
 use crate::programs::WORKSPACE;
 use crate::progress::Progress;
 use crate::soak::groups::{self, Group};
-use crate::soak::history::Delivery;
 use crate::soak::random::Random;
-use crate::soak::world::{EndAll, Load, Topic, Workload, World};
+use crate::soak::world::{EndAll, Workload, World};
 use crate::soak::{load, on_disk};
 use crate::{command, host};
 
@@ -27,20 +26,7 @@ const TORN_ONE_IN: u64 = 2;
 const METADATA: &str = "__cluster_metadata-0";
 const VOTER_PATIENCE: Duration = Duration::from_mins(1);
 
-const WORKLOAD: Workload = Workload {
-    topics: &[
-        Topic { name: "idempotent", delivery: Delivery::ExactlyOnce },
-        Topic { name: "plain", delivery: Delivery::AtLeastOnce },
-    ],
-    loads: &[
-        Load::idempotent(0, "none"),
-        Load::idempotent(0, "lz4"),
-        Load::idempotent(0, "zstd"),
-        Load::plain(1, "gzip", "all"),
-    ],
-    pause_max: Duration::from_millis(40),
-    rest: Duration::from_millis(10),
-};
+const WORKLOAD: Workload = Workload::REPLICATED;
 
 /// What a broker says where acknowledged records may be gone, because everybody who had them lost its power.
 const RECOVERING: &str = "RECOVERING: ";

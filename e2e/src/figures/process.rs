@@ -1,12 +1,16 @@
 //! The broker that is measured: in a directory of its own.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
 use crate::broker::{self, Site};
 use crate::connection::Connection;
+use crate::fleet::management;
+
+const MANAGEMENT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Ends with this value, as does its directory.
 #[derive(Debug)]
@@ -19,6 +23,13 @@ impl Broker {
     pub(super) fn spawn(program: &Path, parent: &Path, settings: &[&str]) -> Result<Self> {
         let site = Site::new(program, parent, settings)?;
         Ok(Self { process: site.spawn()?, site })
+    }
+
+    /// Stops it, and runs it again in the same place.
+    pub(super) fn restart(&mut self) -> Result<()> {
+        self.process.end_well()?;
+        self.process = self.site.spawn()?;
+        Ok(())
     }
 
     /// Runs work with the broker, whose last words are told if it fails.
@@ -39,6 +50,10 @@ impl Broker {
         self.site.data(name)
     }
 
+    pub(super) fn address(&self) -> SocketAddr {
+        self.site.address()
+    }
+
     pub(super) fn bootstrap(&self) -> String {
         self.site.bootstrap()
     }
@@ -46,5 +61,12 @@ impl Broker {
     /// Returns as soon as the broker listens.
     pub(super) fn connect(&mut self) -> Result<Connection> {
         self.process.reach(|| Connection::open(self.site.address()))
+    }
+
+    /// As the broker itself says.
+    pub(super) fn metric(&self, name: &str) -> Result<f64> {
+        let (_, text) = management::get(self.site.management(), "/metrics", "", MANAGEMENT_PATIENCE)?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.with_context(|| format!("no {name} among the metrics"))
     }
 }

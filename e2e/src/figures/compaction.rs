@@ -14,11 +14,12 @@ use kafka_protocol::protocol::StrBytes;
 use protocol::batch_builder::BatchBuilder;
 use protocol::types::Timestamp;
 
+use super::images::mebibytes;
+use super::load::{TIMESTAMP, value};
+use super::machine::Noise;
+use super::phase::{phase, resident_mebibytes};
 use super::process::Broker;
 use crate::connection::{Connection, PATIENCE, PRODUCE_VERSION, encode, produce_request};
-use crate::figures::load::{TIMESTAMP, value};
-use crate::figures::machine::Noise;
-use crate::figures::phase::{phase, resident_mebibytes};
 
 pub(super) const SETTINGS: [&str; 1] = ["log.cleaner.backoff.ms=100"];
 
@@ -89,8 +90,7 @@ pub(super) fn measure(broker: &mut Broker, topic: &TopicName) -> Result<(Compact
             thread::sleep(LOOK_INTERVAL);
         }
     })?;
-    #[expect(clippy::cast_precision_loss, reason = "mebibytes are told with no decimals")]
-    let left_mebibytes = left as f64 / f64::from(1 << 20);
+    let left_mebibytes = mebibytes(left);
     let more_mebibytes = most - before;
     Ok((Compaction { cpu: phase.cpu, elapsed: phase.elapsed, more_mebibytes, left_mebibytes }, phase.noise))
 }

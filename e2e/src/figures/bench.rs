@@ -1,0 +1,44 @@
+//! What every figure of one broker is measured with.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::machine::{Cores, on_cores};
+use super::process::Broker;
+use crate::progress::Progress;
+
+/// A program, the place for its data directories, and a core for it and one for its clients.
+#[derive(Debug)]
+pub(super) struct Bench<'a> {
+    program: PathBuf,
+    pub(super) directory: PathBuf,
+    cores: Cores,
+    pub(super) progress: &'a Progress,
+}
+
+impl<'a> Bench<'a> {
+    /// Data directories lie beside the program: on a disk, and on the same one for every sample.
+    pub(super) fn new(program: &Path, progress: &'a Progress) -> Result<Self> {
+        let program = program.canonicalize().with_context(|| format!("there is no {}", program.display()))?;
+        let directory = program.parent().context("a program in no directory")?.to_owned();
+        Ok(Self { program, directory, cores: Cores::choose()?, progress })
+    }
+
+    /// Work with a broker that runs wherever there is room.
+    pub(super) fn with_broker<T>(&self, work: impl FnOnce(&mut Broker) -> Result<T>) -> Result<T> {
+        Broker::spawn(&self.program, &self.directory, &[])?.explained(work)
+    }
+
+    /// Work of clients on one core with a broker on the other.
+    pub(super) fn with_pinned<T>(&self, settings: &[&str], work: impl FnOnce(&mut Broker) -> Result<T>) -> Result<T> {
+        let spawn = || Broker::spawn(&self.program, &self.directory, settings);
+        let work = |broker: &mut Broker| on_cores(&self.cores.client, || work(broker));
+        on_cores(&self.cores.broker, spawn)?.explained(work)
+    }
+
+    /// The broker comes back to its core.
+    pub(super) fn restart(&self, broker: &mut Broker) -> Result<()> {
+        on_cores(&self.cores.broker, || broker.restart())
+    }
+}
