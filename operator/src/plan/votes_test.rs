@@ -1,6 +1,8 @@
+use kube::ResourceExt as _;
 use serde_json::json;
 
 use super::*;
+use crate::names::ANNOTATION_FORMATTED;
 use crate::plan::Plan;
 use crate::testing::{CLAIM_UID, answer, fall_silent, plan_of, running_three, settle, take_new_volume};
 
@@ -18,6 +20,8 @@ fn on_a_new_volume() -> Observed {
         let plan = plan_of(&observed);
         settle(&mut observed, &plan);
         if observed.brokers[&BrokerId(1)].as_ref().unwrap().state == BrokerState::Running {
+            let claim = observed.claims.get_mut(&BrokerId(1)).unwrap();
+            claim.annotations_mut().insert(ANNOTATION_FORMATTED.to_owned(), "true".to_owned());
             return observed;
         }
     }
