@@ -1,6 +1,6 @@
 //! What is known of one broker, from its pod, its claim and its own answer.
 
-use k8s_openapi::api::core::v1::{ContainerState, Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Node, PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use protocol::types::{BrokerId, ClusterId, DirectoryId};
 
@@ -187,13 +187,10 @@ fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, String)> {
     Some((found.status.as_str(), found.message.clone().unwrap_or_default()))
 }
 
-/// Why the container does not run, in the words of the kubelet.
+/// Why the container does not run, in the words of the kubelet and of the broker itself.
 fn container_trouble(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
-    let exit = |state: &Option<ContainerState>| {
-        let ended = state.as_ref()?.terminated.as_ref()?;
-        Some(format!("exit code {}", ended.exit_code))
-    };
+    let exit = |state: &Option<ContainerState>| state.as_ref()?.terminated.as_ref().map(ending);
     let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
     let reason = waiting
         .and_then(|waiting| waiting.reason.clone())
@@ -205,4 +202,12 @@ fn container_trouble(pod: &Pod) -> Option<String> {
         (Some(reason), None, None) => Some(reason),
         (None, exit, _) => exit,
     }
+}
+
+/// The last that a broker says is why it ends. One that is killed says nothing.
+fn ending(ended: &ContainerStateTerminated) -> String {
+    let killed = ended.reason.as_deref().filter(|reason| *reason == "OOMKilled").map(|_| "out of memory, ");
+    let code = format!("{}exit code {}", killed.unwrap_or_default(), ended.exit_code);
+    let said = ended.message.iter().flat_map(|message| message.lines()).rfind(|line| !line.trim().is_empty());
+    said.map_or_else(|| code.clone(), |said| format!("{code}: {}", said.trim()))
 }

@@ -57,7 +57,7 @@ pub async fn ask(admin: &dyn BrokerAdmin, call: &GrantCall) -> Result<Result<(),
 
 fn what_is_left(grant: &RestartGrant) -> String {
     if grant.obstacles.is_empty() {
-        return format!("{} partitions that it leads are handed over first", grant.leaders_left);
+        return format!("partitions that it leads and hands over first: {}", grant.leaders_left);
     }
     grant.obstacles.join("; ")
 }

@@ -70,10 +70,10 @@ async fn a_pod_is_deleted_only_on_the_word_of_one_controller() {
     };
     for (answers, expected, asked) in [
         (vec![yes(), yes()], Ok(Ok(())), "0 0"),
-        (vec![Ok(granted(5, 3))], Ok(Err("3 partitions that it leads are handed over first")), "0"),
+        (vec![Ok(granted(5, 3))], Ok(Err("partitions that it leads and hands over first: 3")), "0"),
         (vec![refused(409, "topic-0 would be under min ISR")], Ok(Err("topic-0 would be under min ISR")), "0"),
         (vec![yes(), Ok(granted(6, 0))], Ok(Err("the controller changed")), "0 0"),
-        (vec![yes(), Ok(granted(5, 1))], Ok(Err("1 partitions that it leads are handed over first")), "0 0"),
+        (vec![yes(), Ok(granted(5, 1))], Ok(Err("partitions that it leads and hands over first: 1")), "0 0"),
         (vec![hindered()], Ok(Err("voter 2 is behind")), "0"),
         (vec![yes(), refused(409, "voter 2 is behind")], Ok(Err("voter 2 is behind")), "0 0"),
         (vec![elsewhere(Some(1)), yes(), elsewhere(Some(1)), yes()], Ok(Ok(())), "0 1 0 1"),

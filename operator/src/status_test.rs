@@ -36,16 +36,24 @@ fn an_invalid_manifest_is_told_while_the_cluster_is_left_as_it_is() {
 #[test]
 fn a_broker_that_is_not_ready_says_why() {
     let scheduling = json!([{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}]);
-    let container = |state: Value| {
+    let container = |reason: &str, ended: Value| {
         json!([{"name": "broker", "image": "", "imageID": "", "ready": false, "restartCount": 1,
-        "state": state, "lastState": {"terminated": {"exitCode": 3}}}])
+        "state": {"waiting": {"reason": reason, "message": "back-off"}}, "lastState": {"terminated": ended}}])
     };
-    let pulling = container(json!({"waiting": {"reason": "ErrImagePull", "message": "not found"}}));
-    let crashing = container(json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}));
+    let pulling = container("ErrImagePull", json!(null));
+    let crashing = container("CrashLoopBackOff", json!({"exitCode": 3, "message": "a line\nno such volume\n\n"}));
+    let killed = container("CrashLoopBackOff", json!({"exitCode": 137, "reason": "OOMKilled"}));
     for (status, expected) in [
         (json!({"conditions": scheduling}), "Broker 0: pod demo-0 cannot be scheduled: 0/3 nodes are available."),
-        (json!({"containerStatuses": pulling}), "Broker 0: pod demo-0 does not start: ErrImagePull, exit code 3."),
-        (json!({"containerStatuses": crashing}), "Broker 0: pod demo-0 does not start: CrashLoopBackOff, exit code 3."),
+        (json!({"containerStatuses": pulling}), "Broker 0: pod demo-0 does not start: ErrImagePull: back-off."),
+        (
+            json!({"containerStatuses": crashing}),
+            "Broker 0: pod demo-0 does not start: CrashLoopBackOff, exit code 3: no such volume.",
+        ),
+        (
+            json!({"containerStatuses": killed}),
+            "Broker 0: pod demo-0 does not start: CrashLoopBackOff, out of memory, exit code 137.",
+        ),
         (json!({}), "Broker 0: pod demo-0 starts."),
     ] {
         let mut observed = running(json!({}));
@@ -141,8 +149,12 @@ fn a_cluster_that_lost_a_broker_serves_and_says_what_is_missing() {
 fn what_clients_would_notice_is_said_although_every_broker_serves() {
     type Disturbance = fn(&mut ClusterView);
     let cases: [(Disturbance, &str, &str); 3] = [
-        (|view| view.partitions.under_replicated = 2, "True", "3 of 3 brokers ready; 2 partitions lack a replica."),
-        (|view| view.partitions.offline = 1, "False", "3 of 3 brokers ready, but 1 partitions have no leader."),
+        (
+            |view| view.partitions.under_replicated = 2,
+            "True",
+            "3 of 3 brokers ready; partitions that lack a replica: 2.",
+        ),
+        (|view| view.partitions.offline = 1, "False", "3 of 3 brokers ready, but partitions without a leader: 1."),
         (|view| view.controller_id = Some(-1), "False", "3 of 3 brokers ready, but no controller is active."),
     ];
     for (change, truth, expected) in cases {

@@ -96,7 +96,7 @@ impl News {
             return Self::new(Stand::Changing, "NoController", &format!("{head}, but no controller is active."));
         }
         if 0 < partitions.offline {
-            let message = format!("{head}, but {} partitions have no leader.", partitions.offline);
+            let message = format!("{head}, but partitions without a leader: {}.", partitions.offline);
             return Self::new(Stand::Changing, "PartitionsOffline", &message);
         }
         if let Some(next) = restarts.first() {
@@ -105,7 +105,7 @@ impl News {
             return Self::new(Stand::ReadyAndChanging, "Restarting", &format!("{head}. {next}{more}{waits}"));
         }
         if 0 < partitions.under_replicated {
-            let message = format!("{head}; {} partitions lack a replica.", partitions.under_replicated);
+            let message = format!("{head}; partitions that lack a replica: {}.", partitions.under_replicated);
             return Self::new(Stand::ReadyAndChanging, "UnderReplicated", &message);
         }
         let stand = if steps_left { Stand::ReadyAndChanging } else { Stand::Ready };
