@@ -146,7 +146,7 @@ impl Executor<'_> {
         let done = match step {
             Step::Create(manifest) => self.create(manifest).await,
             Step::Apply(manifest) => self.apply(manifest).await,
-            Step::Grow(manifest) | Step::Annotate(manifest) => self.merge(manifest).await,
+            Step::Merge { change, .. } => self.merge(change).await,
             Step::Delete(manifest) => self.delete(manifest).await,
             Step::SetOptions { target, changes } => {
                 let set = self.admin.set_options(target.clone(), changes.clone()).await;

@@ -51,7 +51,7 @@ impl Notice {
             }
             Step::ChangeVoters { .. } => Some(Self::normal("VotersChanged", format!("Done: {step}."))),
             Step::SetOptions { .. } => Some(Self::normal("OptionsSet", format!("Done: {step}."))),
-            Step::Create(_) | Step::Apply(_) | Step::Grow(_) | Step::Annotate(_) | Step::Delete(_) => None,
+            Step::Create(_) | Step::Apply(_) | Step::Merge { .. } | Step::Delete(_) => None,
         }
     }
 }

@@ -65,9 +65,10 @@ pub enum Step {
     Create(Manifest),
     Apply(Manifest),
     /// Changes what the manifest names and leaves the rest, also what the operator applied before.
-    Grow(Manifest),
-    /// As `Grow`, of a pod.
-    Annotate(Manifest),
+    Merge {
+        verb: &'static str,
+        change: Manifest,
+    },
     Format {
         broker: BrokerId,
         target: AdminTarget,
@@ -97,8 +98,7 @@ impl fmt::Display for Step {
         match self {
             Self::Create(manifest) => write!(f, "create {}", manifest.key()),
             Self::Apply(manifest) => write!(f, "apply {}", manifest.key()),
-            Self::Grow(manifest) => write!(f, "grow {}", manifest.key()),
-            Self::Annotate(manifest) => write!(f, "annotate {}", manifest.key()),
+            Self::Merge { verb, change } => write!(f, "{verb} {}", change.key()),
             Self::Delete(manifest) => write!(f, "delete {}", manifest.key()),
             Self::SetOptions { changes, .. } => {
                 let told = changes.iter().map(|OptionChange { name, value }| match value {
@@ -139,9 +139,12 @@ impl Blocked {
     }
 }
 
-/// Invalid manifests change nothing but whether claims are kept: what runs keeps running and is still reported.
+/// Invalid manifests change nothing but whether claims are kept, and how many brokers may be evicted: what runs keeps
+/// running and is still reported.
 pub fn refuse(observed: &Observed, problems: &[Problem], now: Timestamp) -> Plan {
-    finish(observed, None, claims::release(observed), &Verdict::Invalid(problems.to_vec()), now)
+    let mut steps = claims::release(observed);
+    steps.extend(restarts::standing_budget(observed));
+    finish(observed, None, steps, &Verdict::Invalid(problems.to_vec()), now)
 }
 
 pub fn plan(cluster: &ValidatedCluster, observed: &Observed, fresh: &Fresh, now: Timestamp) -> Plan {
@@ -154,7 +157,7 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, fresh: &Fresh, now:
     let config = node_ports.missing(cluster).is_none().then(|| RenderedConfig::new(cluster, &node_ports));
     let pending = config.as_ref().map(|config| restarts::pending(cluster, observed, &brokers, config));
     let pending = pending.unwrap_or_default();
-    let evictions = restarts::evictions(cluster, observed, &brokers, &pending);
+    let evictions = restarts::evictions(&cluster.controllers, observed, &brokers, &pending);
     let wanted = wanted_objects(cluster, observed, &notes.cluster_id, config.as_ref(), evictions, fresh);
     if let Some(taken) = taken(cluster, observed, &wanted) {
         return block(cluster, observed, Blocked::NameTaken(taken), now);
@@ -219,7 +222,8 @@ fn zone_steps(cluster: &ValidatedCluster, observed: &Observed) -> Vec<Step> {
     let zoned = |pod: &Pod| {
         let zone = observed.zone(pod)?;
         let noted = pod.annotations().get(ANNOTATION_ZONE);
-        (noted != render::zone_note(zone).get(ANNOTATION_ZONE)).then(|| Step::Annotate(render::zoned_pod(pod, zone)))
+        let change = || Step::Merge { verb: "annotate", change: render::zoned_pod(pod, zone) };
+        (noted != render::zone_note(zone).get(ANNOTATION_ZONE)).then(change)
     };
     if cluster.zones { observed.pods.values().filter_map(zoned).collect() } else { Vec::new() }
 }

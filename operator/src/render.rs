@@ -86,19 +86,30 @@ pub enum Evictions {
     One,
 }
 
+impl Evictions {
+    fn count(self) -> i32 {
+        match self {
+            Self::None => 0,
+            Self::One => 1,
+        }
+    }
+}
+
 pub fn disruption_budget(cluster: &ValidatedCluster, evictions: Evictions) -> Manifest {
-    let unavailable_max = match evictions {
-        Evictions::None => 0,
-        Evictions::One => 1,
-    };
     let spec = PodDisruptionBudgetSpec {
-        max_unavailable: Some(IntOrString::Int(unavailable_max)),
+        max_unavailable: Some(IntOrString::Int(evictions.count())),
         selector: Some(LabelSelector { match_labels: Some(cluster.names.selector()), ..LabelSelector::default() }),
         unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
         ..PodDisruptionBudgetSpec::default()
     };
     let metadata = metadata(cluster, &cluster.names.cluster);
     stamped(Manifest::new(&PodDisruptionBudget { metadata, spec: Some(spec), status: None }))
+}
+
+/// Of a cluster of which nothing else may change.
+pub fn changed_budget(standing: &PodDisruptionBudget, evictions: Evictions) -> Manifest {
+    let change = json!({ "spec": { "maxUnavailable": evictions.count() } });
+    change_of(&PodDisruptionBudget::default(), &standing.metadata, change)
 }
 
 /// What the operator notes on the claims that the StatefulSet made.

@@ -77,9 +77,11 @@ pub(crate) fn notices(observed: &Observed, plan: &Plan) -> Vec<Notice> {
 pub(crate) fn settle(observed: &mut Observed, plan: &Plan) {
     for step in &plan.steps {
         match step {
-            Step::Create(manifest) | Step::Apply(manifest) | Step::Grow(manifest) | Step::Annotate(manifest) => {
-                stand(observed, manifest.clone());
-            }
+            Step::Create(manifest) | Step::Apply(manifest) => stand(observed, manifest.clone()),
+            Step::Merge { change, .. } => match observed.standing.get_mut(&change.key()) {
+                Some(standing) => merge(&mut standing.body, change.body.clone()),
+                None => stand(observed, change.clone()),
+            },
             Step::Delete(manifest) => drop(observed.standing.remove(&manifest.key())),
             Step::SetOptions { changes, .. } => {
                 let options = observed.options.get_or_insert_default();

@@ -6,18 +6,21 @@
 //! 3. While a broker has no vote that should have one, no other.
 //! 4. With more than one broker, the controller has to agree (see `grant`).
 
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
 use protocol::types::BrokerId;
 
 use super::{Step, votes};
 use crate::admin::{ClusterView, RegisteredState};
-use crate::brokers::Broker;
+use crate::brokers::{Broker, known_brokers};
 use crate::crd::BrokerPhase;
 use crate::grant::GrantCall;
+use crate::manifest::{Manifest, covers};
 use crate::observe::Observed;
-use crate::render::{Evictions, RenderedConfig};
+use crate::render::{self, Evictions, RenderedConfig};
 use crate::restart::{RestartReason, restart_reason};
 use crate::validate::ValidatedCluster;
+use crate::voters::InitialVoters;
 
 /// A broker that checks its logs is left alone, as a restart would begin the check anew; and so is one on a volume
 /// that is not its own, or on a node that is lost.
@@ -39,17 +42,28 @@ pub(super) fn pending(
 /// A single broker can always be evicted: refusing would only keep its node from being drained. Of several, one while
 /// nothing lacks a replica, every voter votes and no other broker is about to be restarted.
 pub(super) fn evictions(
-    cluster: &ValidatedCluster,
+    controllers: &[BrokerId],
     observed: &Observed,
     brokers: &[Broker],
     pending: &[(BrokerId, RestartReason)],
 ) -> Evictions {
     let whole = |view: &ClusterView| {
         let partitions = view.partitions.under_replicated == 0 && view.partitions.offline == 0;
-        partitions && view.grants.is_empty() && votes::missing(cluster, view, brokers).is_none()
+        partitions && view.grants.is_empty() && votes::missing(controllers, view, brokers).is_none()
     };
     let calm = || pending.is_empty() && observed.controller().is_some_and(|(_, view)| whole(view));
-    if cluster.brokers.len() == 1 || calm() { Evictions::One } else { Evictions::None }
+    if brokers.len() == 1 || calm() { Evictions::One } else { Evictions::None }
+}
+
+/// Nodes are drained whether the manifest can be followed or not: where it cannot, the budget that stands still does.
+pub(super) fn standing_budget(observed: &Observed) -> Option<Step> {
+    let uid = observed.cluster.metadata.uid.as_deref().unwrap_or_default();
+    let budget: PodDisruptionBudget = observed.get(&observed.names.cluster)?;
+    let standing = Some(Manifest::new(&budget)).filter(|standing| standing.is_owned_by(uid))?;
+    let controllers: Vec<_> = InitialVoters::noted(observed).ok()??.iter().map(|(id, _)| id).collect();
+    let brokers: Vec<_> = known_brokers(observed).into_iter().map(|id| Broker::assess(observed, id)).collect();
+    let change = render::changed_budget(&budget, evictions(&controllers, observed, &brokers, &[]));
+    (!covers(&standing.body, &change.body)).then_some(Step::Merge { verb: "change", change })
 }
 
 /// The next restart, or why it has to wait.
@@ -72,7 +86,7 @@ pub(super) fn next(
     }
     let (controller, view) =
         observed.controller().ok_or_else(|| "no active controller answers, which has to agree".to_owned())?;
-    let missing = votes::missing(cluster, view, brokers);
+    let missing = votes::missing(&cluster.controllers, view, brokers);
     let order = |id: BrokerId| (missing != Some(id), !view.grants.contains(&id.0), id == controller, id);
     let next = pending.iter().min_by_key(|(id, _)| order(*id));
     let (id, reason) = next.ok_or_else(|| "there is nothing to restart".to_owned())?;

@@ -152,6 +152,25 @@ fn eviction_is_allowed_while_one_more_broker_can_be_spared() {
 }
 
 #[test]
+fn a_manifest_that_is_not_followed_leaves_no_budget_that_is_wrong() {
+    let mut observed = running_three(json!({}));
+    observed.cluster.spec.config = parsed(json!({"node.id": 1}));
+    let problems = crate::validate::validate(&observed, &crate::testing::release()).unwrap_err();
+    let refused = |observed: &Observed| crate::plan::refuse(observed, &problems, crate::testing::now());
+    assert_eq!(refused(&observed).steps, []);
+    for (under_replicated, expected) in [(1, 0), (0, 1)] {
+        observed.view.as_mut().unwrap().partitions.under_replicated = under_replicated;
+        let plan = refused(&observed);
+        let told: Vec<_> = plan.steps.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["change PodDisruptionBudget demo"]);
+        settle(&mut observed, &plan);
+        assert_eq!((budget(&observed, &plan), refused(&observed).steps), (json!(expected), vec![]));
+    }
+    observed.view.as_mut().unwrap().voters.pop();
+    assert_eq!(refused(&observed).steps.len(), 1, "a vote is missing");
+}
+
+#[test]
 fn the_budget_is_closed_before_a_restart_is_asked_for() {
     let mut observed = running_three(json!({}));
     observed.cluster.spec.image = Some("other:1".to_owned());

@@ -10,7 +10,7 @@
 use protocol::types::{BrokerId, ClusterId, DirectoryId};
 
 use super::Step;
-use crate::admin::{BrokerState, ClusterView, Vote, VoterChange};
+use crate::admin::{BrokerState, ClusterView, Vote, VoterChange, VoterView};
 use crate::brokers::Broker;
 use crate::crd::BrokerPhase;
 use crate::observe::Observed;
@@ -42,21 +42,29 @@ fn told_by(observed: &Observed, id: BrokerId) -> Option<DirectoryId> {
 }
 
 /// The first that should vote on the volume it has, and does not.
-pub(super) fn missing(cluster: &ValidatedCluster, view: &ClusterView, brokers: &[Broker]) -> Option<BrokerId> {
-    due(cluster, view, brokers).map(|(id, ..)| id)
+pub(super) fn missing(controllers: &[BrokerId], view: &ClusterView, brokers: &[Broker]) -> Option<BrokerId> {
+    lacking(controllers, view, brokers).map(|(id, ..)| id)
 }
 
 fn due(cluster: &ValidatedCluster, view: &ClusterView, brokers: &[Broker]) -> Option<(BrokerId, DirectoryId, Vote)> {
-    let mut controllers = brokers.iter().filter(|broker| cluster.controllers.contains(&broker.id));
-    let change = |broker: &Broker| {
-        let (id, own) = (broker.id, broker.directory.filter(|_| broker.formatted)?);
-        let Some(voter) = view.voters.iter().find(|voter| voter.id == id.0) else {
-            return Some((id, own, Vote::Add { host: cluster.names.pod_host(id) }));
-        };
-        let former = voter.directory_id.parse().ok()?;
-        (former != own).then_some((id, former, Vote::Remove))
-    };
-    controllers.find_map(change)
+    let (id, own, former) = lacking(&cluster.controllers, view, brokers)?;
+    let add = || (id, own, Vote::Add { host: cluster.names.pod_host(id) });
+    former.map_or_else(|| Some(add()), |former| Some((id, former.directory_id.parse().ok()?, Vote::Remove)))
+}
+
+/// With the volume it has, and the vote on another one that it has instead.
+fn lacking<'a>(
+    controllers: &[BrokerId],
+    view: &'a ClusterView,
+    brokers: &[Broker],
+) -> Option<(BrokerId, DirectoryId, Option<&'a VoterView>)> {
+    let mut voting = brokers.iter().filter(|broker| controllers.contains(&broker.id));
+    voting.find_map(|broker| {
+        let own = broker.directory.filter(|_| broker.formatted)?;
+        let vote = view.voters.iter().find(|voter| voter.id == broker.id.0);
+        let is_own = vote.is_some_and(|vote| vote.directory_id.parse() == Ok(own));
+        (!is_own).then_some((broker.id, own, vote))
+    })
 }
 
 #[cfg(test)]
