@@ -16,6 +16,7 @@ use crate::admin::{AdminError, BrokerAdmin};
 use crate::crd::{KafkaCluster, KafkaClusterStatus};
 use crate::grant;
 use crate::manifest::Manifest;
+use crate::metrics::Metrics;
 use crate::names::MANAGER;
 use crate::notice::{Notice, transitions};
 use crate::observe::Observed;
@@ -88,6 +89,7 @@ pub struct Executor<'a> {
     pub namespace: &'a str,
     /// The name events are signed with.
     pub instance: &'a str,
+    pub metrics: &'a Metrics,
 }
 
 pub async fn apply(
@@ -112,6 +114,7 @@ pub async fn apply(
             (status::with_failure(plan.status, &before, &failure.to_string(), persistence, now), pause)
         }
     };
+    executor.metrics.tell(executor.namespace, &cluster.name_any(), &status);
     if cluster.status.as_ref() != Some(&status) {
         executor.write_status(cluster, &status).await?;
     }

@@ -81,7 +81,9 @@ async fn taken(step: Step) -> (Result<Outcome, StepError>, Vec<Value>) {
     };
     let work = async move {
         let client = Client::new(service, "shop");
-        let executor = Executor { client: &client, admin: &Unwilling, namespace: "shop", instance: "test" };
+        let metrics = Metrics::default();
+        let executor =
+            Executor { client: &client, admin: &Unwilling, namespace: "shop", instance: "test", metrics: &metrics };
         executor.take(&step).await
     };
     futures::join!(Box::pin(work), server)

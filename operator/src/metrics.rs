@@ -3,18 +3,43 @@
 use k8s_openapi::jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// Counters shared by the reconciles and the endpoint that shows them.
+use crate::crd::{KafkaClusterStatus, condition};
+
+/// What somebody may want to be woken for.
+const CONDITIONS: [&str; 4] = [condition::READY, condition::RECONCILING, condition::STALLED, condition::VOLUME_EMPTIED];
+
+/// Namespace and name of a cluster, and the type of a condition.
+type ConditionLabels = [(&'static str, String); 3];
+
+/// Numbers shared by the reconciles and the endpoint that shows them.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     reconciles: Counter,
     errors: Counter,
     last_success: Gauge,
+    conditions: Family<ConditionLabels, Gauge>,
 }
 
 impl Metrics {
+    /// What the status of a cluster says, for those who do not read it.
+    pub fn tell(&self, namespace: &str, cluster: &str, status: &KafkaClusterStatus) {
+        for kind in CONDITIONS {
+            let holds = status.condition(kind).is_some_and(|found| found.status == "True");
+            self.conditions.get_or_create(&labels(namespace, cluster, kind)).set(i64::from(holds));
+        }
+    }
+
+    /// The cluster is gone.
+    pub fn forget(&self, namespace: &str, cluster: &str) {
+        for kind in CONDITIONS {
+            self.conditions.remove(&labels(namespace, cluster, kind));
+        }
+    }
+
     pub fn reconciled(&self, now: Timestamp) {
         self.reconciles.inc();
         self.last_success.set(now.as_second());
@@ -30,8 +55,35 @@ impl Metrics {
         registry.register("reconcile_errors", "Looks at a cluster that failed", self.errors.clone());
         let last_success = self.last_success.clone();
         registry.register("last_success_timestamp_seconds", "When a look at a cluster last finished", last_success);
+        let conditions = self.conditions.clone();
+        registry.register("cluster_condition", "1 where a condition of a KafkaCluster is True", conditions);
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
+    }
+}
+
+fn labels(namespace: &str, cluster: &str, kind: &str) -> ConditionLabels {
+    [("namespace", namespace.to_owned()), ("cluster", cluster.to_owned()), ("type", kind.to_owned())]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{plan_of, running};
+
+    #[test]
+    fn conditions_are_told_as_long_as_the_cluster_is_there() {
+        let metrics = Metrics::default();
+        metrics.tell("shop", "demo", &plan_of(&running(json!({}))).status);
+        let told = |kind: &str| format!(r#"cluster_condition{{namespace="shop",cluster="demo",type="{kind}"}}"#);
+        let text = metrics.encode().unwrap();
+        for (kind, value) in [("Ready", 1), ("Stalled", 0), ("VolumeEmptied", 0)] {
+            assert!(text.contains(&format!("{} {value}\n", told(kind))), "{text}");
+        }
+        metrics.forget("shop", "demo");
+        assert!(!metrics.encode().unwrap().contains("demo"));
     }
 }

@@ -51,6 +51,7 @@ impl std::fmt::Debug for Context {
 pub async fn reconcile(cluster: Arc<KafkaCluster>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let observing = observe(&context.client, context.admin.as_ref(), context.reach, &cluster);
     let Some(observed) = in_time("read the cluster", observing).await?? else {
+        context.metrics.forget(&cluster.namespace().unwrap_or_default(), &cluster.name_any());
         return Ok(Action::await_change());
     };
     if observed.cluster.metadata.deletion_timestamp.is_some() {
@@ -66,6 +67,7 @@ pub async fn reconcile(cluster: Arc<KafkaCluster>, context: Arc<Context>) -> Res
         admin: context.admin.as_ref(),
         namespace: &observed.names.namespace,
         instance: &context.instance,
+        metrics: &context.metrics,
     };
     let action = in_time("change the cluster", apply(&executor, &observed, plan, now)).await??;
     context.metrics.reconciled(now);

@@ -95,17 +95,20 @@ async fn writes(spec: Value, refuse: &'static str) -> Vec<Write> {
         }
         writes
     };
+    let metrics = Metrics::default();
     let context = Context {
         client: Client::new(service, "shop"),
         admin: Box::new(NoBrokers),
         release: release(),
         reach: Reach::Nodes,
         instance: "test".to_owned(),
-        metrics: Metrics::default(),
+        metrics: metrics.clone(),
     };
     let reconciled = Box::pin(async move { reconcile(Arc::new(cluster), Arc::new(context)).await });
     let (action, writes) = futures::join!(reconciled, server);
     assert!(action.is_ok(), "{action:?}");
+    let told = metrics.encode().unwrap();
+    assert!(told.contains(r#"cluster="demo",type="Ready"} 0"#), "{told}");
     writes
 }
 
