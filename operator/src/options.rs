@@ -22,6 +22,14 @@ const OWNED: [(&str, &str); 14] = [
 
 const OWNED_PREFIXES: [&str; 4] = ["config.providers", "millrace.format", "millrace.management.", "millrace.rack."];
 
+/// Topics with more replicas than there are brokers cannot be made, not even those that groups need.
+const REPLICATION_FACTORS: [&str; 4] = [
+    "default.replication.factor",
+    "offsets.topic.replication.factor",
+    "share.coordinator.state.topic.replication.factor",
+    "transaction.state.log.replication.factor",
+];
+
 /// Whether the option has one value in the metadata that all brokers follow without a restart. What a file says of it
 /// counts at most for the first start of a cluster.
 pub fn is_dynamic(name: &str) -> bool {
@@ -35,15 +43,22 @@ pub fn same(name: &str, one: &str, other: &str) -> bool {
     one == other || value(one).is_some_and(|one| value(other) == Some(one))
 }
 
-/// Whether the option may be set, and to this value; otherwise what is wrong.
-pub fn check(name: &str, raw: &str) -> Result<(), String> {
+/// Whether the option may be set, and to this value on so many brokers; otherwise what is wrong.
+pub fn check(name: &str, raw: &str, brokers: i32) -> Result<(), String> {
     if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| *owned == name) {
         return Err(format!("set by the operator; {instead}"));
     }
     if OWNED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
         return Err("set by the operator; remove it".to_owned());
     }
-    validate(Scope::Broker, name, raw).map(drop).map_err(explain)
+    validate(Scope::Broker, name, raw).map_err(explain)?;
+    let replicas = raw.trim().parse().ok().filter(|_| REPLICATION_FACTORS.contains(&name));
+    match replicas {
+        Some(replicas) if brokers < replicas => {
+            Err(format!("{replicas} replicas need as many brokers; spec.replicas is {brokers}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The error without the name, which the field already says.

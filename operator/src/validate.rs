@@ -157,7 +157,7 @@ fn config(spec: &KafkaClusterSpec) -> Result<BTreeMap<String, String>, Vec<Probl
     let mut config = BTreeMap::new();
     let mut problems = Vec::new();
     for (name, value) in &spec.config {
-        match scalar(value).and_then(|raw| options::check(name, &raw).map(|()| raw)) {
+        match scalar(value).and_then(|raw| options::check(name, &raw, spec.replicas).map(|()| raw)) {
             Ok(raw) => drop(config.insert(name.clone(), raw)),
             Err(message) => problems.push(Problem::new(format!("spec.config[{name:?}]"), message)),
         }

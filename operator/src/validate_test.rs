@@ -44,6 +44,14 @@ fn names_the_field_and_says_what_would_be_right() {
         ),
         (json!({"config": {"zzz": 4}}), r#"spec.config["zzz"]: unknown option"#),
         (
+            json!({"config": {"offsets.topic.replication.factor": 3}}),
+            r#"spec.config["offsets.topic.replication.factor"]: 3 replicas need as many brokers; spec.replicas is 1"#,
+        ),
+        (
+            json!({"replicas": 3, "config": {"default.replication.factor": "4", "offsets.topic.replication.factor": 3}}),
+            r#"spec.config["default.replication.factor"]: 4 replicas need as many brokers; spec.replicas is 3"#,
+        ),
+        (
             json!({"config": {"listeners": "PLAINTEXT://:9092"}}),
             r#"spec.config["listeners"]: set by the operator; use spec.listeners instead"#,
         ),
