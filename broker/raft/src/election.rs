@@ -149,7 +149,7 @@ impl Raft {
         };
         self.election.leader = None;
         let deadline = self.after_election_timeout();
-        let others = self.other_voters();
+        let others: Vec<_> = self.other_voters().collect();
         let open = others.iter().map(|voter| voter.id).collect();
         let granted = self.is_voter().then_some(local.id).into_iter().collect();
         self.become_role(Role::Campaigning(Campaign { ballot, deadline, granted, open }));

@@ -98,7 +98,7 @@ impl Raft {
     fn fetch(&mut self) -> bool {
         let Role::Follower(follower) = &self.role else { return false };
         let (leader, snapshot) = (follower.leader, follower.snapshot);
-        let Some(address) = self.address_of(leader) else {
+        let Some(address) = self.address_of(leader).cloned() else {
             // It is known by name only: look for somebody who knows more.
             self.wait_for_leader();
             return true;
@@ -263,7 +263,7 @@ impl Raft {
         let Some(voter) = self.own_correction().filter(|_| is_due && !self.outbox.has(Purpose::UpdateVoter)) else {
             return;
         };
-        let Some(address) = self.address_of(leader) else { return };
+        let Some(address) = self.address_of(leader).cloned() else { return };
         let request = Request::UpdateVoter(UpdateVoterRequest { epoch: self.election.epoch, voter });
         self.send(Destination { node: Some(leader), address }, Purpose::UpdateVoter, request);
         let again = self.after(self.config.timing.fetch_timeout);

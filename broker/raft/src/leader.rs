@@ -145,7 +145,7 @@ impl Raft {
 
     pub(crate) fn next_of_leader(&self, leader: &Leader) -> Option<Duration> {
         let change = leader.change.as_ref().map(|change| change.deadline);
-        let begin = (!self.other_voters().is_empty()).then_some(leader.begin_at);
+        let begin = self.other_voters().next().map(|_| leader.begin_at);
         let quorum = self.quorum_deadline().filter(|_| !self.bug.is(Bug::NoCheckQuorum));
         [change, begin, quorum, leader.waiting.next_deadline()].into_iter().flatten().min()
     }
@@ -154,7 +154,7 @@ impl Raft {
     fn quorum_deadline(&self) -> Option<Duration> {
         let Role::Leader(leader) = &self.role else { return None };
         let of_other = |key| leader.progress.get(&key).map_or(leader.elected_at, |progress| progress.last_fetch);
-        let mut heard: Vec<_> = self.other_voters().into_iter().map(of_other).collect();
+        let mut heard: Vec<_> = self.other_voters().map(of_other).collect();
         heard.sort_unstable_by(|a, b| b.cmp(a));
         let needed = self.voters().majority().saturating_sub(usize::from(self.is_voter()));
         let last = heard.get(needed.checked_sub(1)?)?;
@@ -208,7 +208,7 @@ impl Raft {
         let since = self.moment.now.saturating_sub(self.config.timing.half_fetch_timeout());
         let heard = |key: &ReplicaKey| leader.progress.get(key).is_some_and(|progress| since <= progress.last_fetch);
         let asked = |key: &ReplicaKey| self.outbox.has(Purpose::BeginQuorumEpoch(*key));
-        self.other_voters().into_iter().filter(|key| !heard(key) && !asked(key)).collect()
+        self.other_voters().filter(|key| !heard(key) && !asked(key)).collect()
     }
 
     fn begin_epoch(&mut self) {
@@ -238,7 +238,7 @@ impl Raft {
     /// Leaves the epoch without a leader, and says so to who may be the next.
     fn resign(&mut self) {
         let Role::Leader(leader) = &self.role else { return };
-        let mut successors = self.other_voters();
+        let mut successors: Vec<_> = self.other_voters().collect();
         let end_of = |key: &ReplicaKey| leader.progress.get(key).map(|progress| progress.end);
         successors.sort_by_key(|key| std::cmp::Reverse(end_of(key)));
         self.is_epoch_over = true;
@@ -273,7 +273,7 @@ impl Raft {
             last_fetch: now,
             last_caught_up: now,
         };
-        let others = self.other_voters().into_iter().chain(leader.progress.keys().copied()).collect::<BTreeSet<_>>();
+        let others = self.other_voters().chain(leader.progress.keys().copied()).collect::<BTreeSet<_>>();
         let others = others.into_iter().map(|key| {
             let progress = leader.progress.get(&key);
             ReplicaProgress {

@@ -126,7 +126,8 @@ impl Raft {
 
     pub fn leader(&self) -> LeaderInfo {
         let leader = self.election.leader;
-        LeaderInfo { epoch: self.election.epoch, leader, address: leader.and_then(|id| self.address_of(id)) }
+        let address = leader.and_then(|id| self.address_of(id)).cloned();
+        LeaderInfo { epoch: self.election.epoch, leader, address }
     }
 
     /// Everything before it is committed. Of committed records this node may still lack some.
@@ -263,11 +264,19 @@ impl Raft {
                 break;
             }
         }
-        let leader = self.leader();
-        if leader != self.told {
+        if !self.has_told_leader() {
+            let leader = self.leader();
             self.told = leader.clone();
             self.actions.push(Action::LeaderChanged(leader));
         }
+    }
+
+    fn has_told_leader(&self) -> bool {
+        let LeaderInfo { epoch, leader, address } = &self.told;
+        let known = self.election.leader;
+        *epoch == self.election.epoch
+            && *leader == known
+            && address.as_ref() == known.and_then(|known| self.address_of(known))
     }
 
     pub(crate) fn answer(&mut self, token: Token, answer: Answer) {
@@ -295,7 +304,7 @@ impl Raft {
         id == self.config.local.id
     }
 
-    pub(crate) fn other_voters(&self) -> Vec<ReplicaKey> {
-        self.voters().keys().filter(|key| *key != self.config.local).collect()
+    pub(crate) fn other_voters(&self) -> impl Iterator<Item = ReplicaKey> {
+        self.voters().keys().filter(|key| *key != self.config.local)
     }
 }

@@ -26,20 +26,20 @@ impl Raft {
     }
 
     /// Of a leader: as it says itself, else as its voter record says.
-    pub(crate) fn address_of(&self, leader: BrokerId) -> Option<Address> {
+    pub(crate) fn address_of(&self, leader: BrokerId) -> Option<&Address> {
         if self.is_local(leader) {
             return self.address_in(&self.config.endpoints);
         }
         let told = match &self.role {
-            Role::Follower(follower) if follower.leader == leader => follower.address.clone(),
+            Role::Follower(follower) if follower.leader == leader => follower.address.as_ref(),
             Role::Follower(_) | Role::Unattached(_) | Role::Campaigning(_) | Role::Leader(_) => None,
         };
-        told.or_else(|| self.voters().get(leader)?.address(&self.config.listener).cloned())
+        told.or_else(|| self.voters().get(leader)?.address(&self.config.listener))
     }
 
-    pub(crate) fn address_in(&self, endpoints: &[Endpoint]) -> Option<Address> {
+    pub(crate) fn address_in<'a>(&self, endpoints: &'a [Endpoint]) -> Option<&'a Address> {
         let named = endpoints.iter().find(|endpoint| endpoint.name == self.config.listener);
-        named.or_else(|| endpoints.first()).map(|endpoint| endpoint.address.clone())
+        named.or_else(|| endpoints.first()).map(|endpoint| &endpoint.address)
     }
 
     /// Whom a node asks that does not know the leader: the other voters, and the configured addresses.
@@ -47,7 +47,7 @@ impl Raft {
         let others = self.voters().iter().filter(|voter| !self.is_local(voter.key.id));
         let voters = others.filter_map(|voter| self.destination_of(voter.key));
         let own = self.address_in(&self.config.endpoints);
-        let configured = self.config.bootstrap.iter().filter(|address| own.as_ref() != Some(*address));
+        let configured = self.config.bootstrap.iter().filter(|address| own != Some(*address));
         let configured = configured.map(|address| Destination { node: None, address: address.clone() });
         let mut all: Vec<_> = voters.collect();
         for destination in configured {

@@ -104,7 +104,7 @@ impl Raft {
         if self.election.epoch < *epoch {
             self.adopt_epoch(*epoch);
         }
-        let address = self.address_in(endpoints);
+        let address = self.address_in(endpoints).cloned();
         self.recognise(*leader, address);
         if self.election.leader == Some(*leader) {
             Ok(())

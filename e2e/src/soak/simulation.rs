@@ -30,14 +30,14 @@ pub(super) fn run(options: &Options, progress: &Progress, tally: &mut Tally) {
             arguments: &["--package", "raft-simulation", "--test", "simulation", "--", "survives"],
             variable: "RAFT_SCHEDULES",
             runs: options.quorum_schedules,
-            per_minute: 6500,
+            per_minute: 60_000,
         },
         Simulation {
             name: "cluster",
             arguments: &["--package", "broker", "--lib", "--", "cluster_simulation::nothing"],
             variable: "CLUSTER_SEEDS",
             runs: options.cluster_runs,
-            per_minute: 2000,
+            per_minute: 2500,
         },
     ];
     for simulation in simulations {

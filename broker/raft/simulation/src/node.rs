@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::random::Random;
 use crate::volume::{Entry, Snapshot, Volume};
+use crate::world::Turn;
 
 pub const LISTENER: &str = "CONTROLLER";
 
@@ -42,8 +43,8 @@ pub struct Node {
     pub todo: VecDeque<(Action, Payload)>,
     /// Nothing in `todo` is carried out while the election state is written.
     pub is_persisting: bool,
-    /// Latest of the alarms that were set; earlier ones are void.
-    pub alarm: u64,
+    /// When the engine's timer is due.
+    pub alarm: Option<Turn>,
     /// Of the snapshot that is fetched, the bytes that have come.
     pub partial: Option<(SnapshotId, i64)>,
     pub clock: Clock,

@@ -17,11 +17,6 @@ use crate::volume::{Snapshot, Volume};
 
 #[derive(Debug, Clone)]
 pub enum Happening {
-    /// The engine's timer.
-    Alarm {
-        node: usize,
-        alarm: u64,
-    },
     Request {
         to: usize,
         asked: Asked,
@@ -60,6 +55,9 @@ pub enum Happening {
     /// Something beyond the quorum, by a number that its owner knows.
     Outside(u64),
 }
+
+/// When it is due, and of what is due at once, what comes first.
+pub type Turn = (u64, u64);
 
 /// What a step was about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +100,7 @@ pub struct World {
     pub invariants: Invariants,
     pub violation: Option<String>,
     pub is_healed: bool,
-    queue: BTreeMap<(u64, u64), Happening>,
+    queue: BTreeMap<Turn, Box<Happening>>,
     sequence: u64,
     trace: Option<Trace>,
 }
@@ -175,8 +173,14 @@ impl World {
     }
 
     pub fn at(&mut self, time: u64, happening: Happening) {
+        let turn = self.turn(time);
+        self.queue.insert(turn, Box::new(happening));
+    }
+
+    /// Behind everything that is due then.
+    fn turn(&mut self, time: u64) -> Turn {
         self.sequence += 1;
-        self.queue.insert((time.max(self.now), self.sequence), happening);
+        (time.max(self.now), self.sequence)
     }
 
     pub fn after(&mut self, wait: u64, happening: Happening) {
@@ -191,16 +195,38 @@ impl World {
 
     /// One step of what happens before `end`.
     pub fn step_until(&mut self, end: u64) -> Step {
-        let next = self.queue.first_entry().filter(|next| next.key().0 < end && self.violation.is_none());
-        let Some(next) = next else { return Step::Over };
-        self.now = next.key().0;
-        match next.remove() {
+        let next = self.next().filter(|((time, _), _)| *time < end && self.violation.is_none());
+        let Some(((time, _), alarm)) = next else { return Step::Over };
+        self.now = time;
+        if let Some(node) = alarm {
+            self.ring(node);
+            return Step::Quorum;
+        }
+        let (_, happening) = self.queue.pop_first().unwrap();
+        match *happening {
             Happening::Outside(number) => Step::Outside(number),
             happening => {
                 self.happen(happening);
                 Step::Quorum
             }
         }
+    }
+
+    /// When something is due next, and whose alarm it is; none's if it stands in the queue.
+    fn next(&self) -> Option<(Turn, Option<usize>)> {
+        let alarms = (0..).zip(&self.nodes).filter_map(|(index, node)| Some((node.alarm?, Some(index))));
+        alarms.chain(self.queue.first_key_value().map(|(turn, _)| (*turn, None))).min()
+    }
+
+    /// The engine's timer is due, or is when the process goes on.
+    fn ring(&mut self, index: usize) {
+        let paused_until = self.nodes[index].paused_until;
+        if self.now < paused_until {
+            self.nodes[index].alarm = Some(self.turn(paused_until));
+            return;
+        }
+        self.nodes[index].alarm = None;
+        self.step(index, Event::Timer, &Payload::Nothing);
     }
 
     pub fn see(&mut self, fact: &Fact<'_>) {
@@ -214,9 +240,6 @@ impl World {
             return self.at(self.nodes[node].paused_until, happening);
         }
         match happening {
-            Happening::Alarm { node, alarm } if self.nodes[node].alarm == alarm => {
-                self.step(node, Event::Timer, &Payload::Nothing);
-            }
             Happening::Request { to, asked, request } => self.receive(to, asked, request),
             Happening::Outcome { to, incarnation, event, payload } if self.is_same_process(to, incarnation) => {
                 self.nodes[to].hear(&event, self.now);
@@ -245,9 +268,8 @@ impl World {
             Happening::Restart { node, incarnation } => self.restart(node, incarnation),
             Happening::Propose => self.propose(),
             Happening::Fault => self.fault(),
-            // What was meant for a process that is no more, or has another alarm.
-            Happening::Alarm { .. }
-            | Happening::Outcome { .. }
+            // What was meant for a process that is no more.
+            Happening::Outcome { .. }
             | Happening::ElectionDurable { .. }
             | Happening::Synced { .. }
             | Happening::SnapshotChecked { .. }
@@ -298,13 +320,9 @@ impl World {
     }
 
     fn set_alarm(&mut self, index: usize) {
-        let node = &mut self.nodes[index];
-        node.alarm += 1;
-        let alarm = node.alarm;
-        if let Some(timer) = node.raft.as_ref().and_then(Raft::next_timer) {
-            let at = node.clock.global(timer);
-            self.at(at, Happening::Alarm { node: index, alarm });
-        }
+        let node = &self.nodes[index];
+        let timer = node.raft.as_ref().and_then(Raft::next_timer).map(|timer| node.clock.global(timer));
+        self.nodes[index].alarm = timer.map(|at| self.turn(at));
     }
 
     fn propose(&mut self) {
@@ -334,7 +352,7 @@ fn new_node(index: usize, snapshot: Option<Snapshot>, drift: u64, random: &mut R
         paused_until: 0,
         todo: std::collections::VecDeque::new(),
         is_persisting: false,
-        alarm: 0,
+        alarm: None,
         partial: None,
         clock: Clock {
             offset_micros: random.below(10_000_000),
@@ -351,8 +369,7 @@ impl Happening {
     /// To whom it happens: a paused process notices nothing.
     fn node(&self) -> Option<usize> {
         match self {
-            Self::Alarm { node, .. }
-            | Self::Request { to: node, .. }
+            Self::Request { to: node, .. }
             | Self::Outcome { to: node, .. }
             | Self::ElectionDurable { node, .. }
             | Self::Synced { node, .. }
