@@ -80,8 +80,10 @@ impl Raft {
         }
     }
 
+    /// A node that nobody can call cannot lead.
     fn may_campaign(&self) -> bool {
-        (self.is_voter() || self.may_still_be_voter()) && !self.is_stopping && self.next_epoch().is_some()
+        let may_vote = self.is_voter() || self.may_still_be_voter();
+        may_vote && !self.config.endpoints.is_empty() && !self.is_stopping && self.next_epoch().is_some()
     }
 
     /// Its removal is not known to be committed. Should nobody else have the record, then only this node, whose log

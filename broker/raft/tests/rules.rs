@@ -46,15 +46,14 @@ fn voter(id: i32) -> Voter {
 
 /// Node 0 of a quorum that was formatted with the voters 0 to `voters`.
 fn start(voters: i32) -> Node {
+    start_at(voter(0).endpoints, voters)
+}
+
+fn start_at(endpoints: Vec<Endpoint>, voters: i32) -> Node {
     let quorum = Quorum { kraft_version: KRaftVersion(1), voters: (0..voters).map(voter).collect() };
     let log = LogSummary::at_snapshot(SnapshotId::default(), quorum);
-    let config = Config {
-        local: key(0),
-        endpoints: voter(0).endpoints,
-        listener: "CONTROLLER".to_owned(),
-        bootstrap: Vec::new(),
-        timing: TIMING,
-    };
+    let config =
+        Config { local: key(0), endpoints, listener: "CONTROLLER".to_owned(), bootstrap: Vec::new(), timing: TIMING };
     let restored = Restored { election: ElectionState::default(), log };
     let (raft, actions) = Raft::start(config, restored, Moment { now: Duration::ZERO, random: 7 });
     Node { raft, now: Duration::ZERO, actions, fetch: None }
@@ -350,4 +349,35 @@ fn a_leader_that_stops_votes_for_its_successor_and_hears_of_it() {
     assert_eq!(node.raft.leader().leader, None);
     node.ask(begin(2, 2));
     assert_eq!(node.raft.leader().leader, Some(BrokerId(2)));
+}
+
+#[test]
+fn a_voter_that_nobody_can_call_leaves_leading_to_others() {
+    let mut node = start_at(Vec::new(), 3);
+    let end = node.now + Duration::from_mins(1);
+    while node.now < end {
+        let sent = node.sent();
+        assert!(sent.iter().all(|(_, _, request)| matches!(request, Request::Fetch(_))), "{sent:?}");
+        node.let_pass(end - node.now);
+    }
+    let Answer::Vote(response) = node.ask(vote(key(1), 1, 0, false)) else { panic!() };
+    assert!(response.granted, "its vote counts");
+}
+
+/// It may be one of voters that this node, which was cut off, has not heard of.
+#[test]
+fn who_is_no_voter_here_gets_the_vote_on_the_same_terms() {
+    let stranger = key(7);
+    let granted = |node: &mut Node, request| {
+        let Answer::Vote(response) = node.ask(request) else { panic!() };
+        response.granted
+    };
+    let mut node = start(3);
+    assert!(granted(&mut node, vote(stranger, 1, 0, true)));
+    assert!(granted(&mut node, vote(stranger, 1, 0, false)));
+    assert!(!granted(&mut node, vote(key(1), 1, 0, false)), "there is one vote in an epoch");
+    let mut ahead = start(3);
+    ahead.follow(vec![batch(0, 5, 10)]);
+    assert!(!granted(&mut ahead, vote(stranger, 5, 9, true)), "the leader lives");
+    assert!(!granted(&mut ahead, vote(stranger, 6, 9, false)), "it lacks records");
 }
