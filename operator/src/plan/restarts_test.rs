@@ -31,7 +31,7 @@ fn message(plan: &Plan) -> String {
 }
 
 fn budget(observed: &Observed, plan: &Plan) -> serde_json::Value {
-    let is_budget = |manifest: &&crate::manifest::Manifest| manifest.resource.kind == "PodDisruptionBudget";
+    let is_budget = |manifest: &&Manifest| manifest.resource.kind == "PodDisruptionBudget";
     let applied = plan.steps.iter().find_map(|step| match step {
         Step::Apply(manifest) => Some(manifest).filter(is_budget),
         _ => None,
