@@ -15,7 +15,9 @@ use super::access::{AccessError, FlushFailure};
 use super::manager::ReplicaManager;
 use super::partition::Partition;
 
-const UNFLUSHED_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// An append may wait for a sync of the same file (ext4 changes an inode only when the journal has written its former
+/// state), so syncs are to be short: a few milliseconds each for this much.
+const UNFLUSHED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const UNFLUSHED_BYTES_MAX_ALL: u64 = 256 * 1024 * 1024;
 const UNFLUSHED_TIME_MAX: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
