@@ -3,6 +3,7 @@
 mod access;
 mod cleaner;
 mod cleaner_metrics;
+mod cleaning;
 mod deleter;
 mod deletion;
 mod fetcher;

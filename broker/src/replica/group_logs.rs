@@ -55,6 +55,10 @@ impl GroupLogs for OffsetsLogs {
         Ok(written.appended.base_offset.advance(batch.header.records_count.into()))
     }
 
+    fn age_now(&self) -> Timestamp {
+        self.replicas.age_now()
+    }
+
     fn batch_bytes_max(&self, term: Term) -> usize {
         self.partition(term).map_or(0, |partition| partition.settings().rules.message_bytes_max)
     }

@@ -102,7 +102,6 @@ impl ReplicaManager {
             broker_id,
             directory_id: directory.properties().directory_id,
             pool,
-            directory,
             broker_values: ArcSwap::from_pointee(file_values.clone()),
             file_values,
             partitions: ArcSwap::from_pointee(HashMap::new()),
@@ -114,7 +113,8 @@ impl ReplicaManager {
             removals: Removals::default(),
             forgotten: Mutex::default(),
             checkpointing: Mutex::default(),
-            age_clock: AgeClock::start(clock::wall(), clock::monotonic()),
+            age_clock: AgeClock::start(clock::wall(), clock::monotonic(), directory.last_alive()),
+            directory,
             cleaning: CleanerMetrics::default(),
             failure: watch::Sender::new(None),
         }
@@ -451,6 +451,8 @@ impl ReplicaManager {
             error!(%error, "checkpoints not written");
             clean = false;
         }
+        // Whoever stops a broker may have been told that its clock is doubted: the next one goes by it.
+        self.note_alive(clock::wall());
         info!(partitions = self.partition_count(), clean, "logs closed");
         clean
     }

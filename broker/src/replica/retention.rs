@@ -71,6 +71,11 @@ impl ReplicaManager {
     pub(super) fn run_due(&self, schedule: &mut RetentionSchedule, now: Instant) {
         if schedule.segments <= now {
             let age_now = self.age_now();
+            // A clock that is doubted is to be doubted by the next start, too.
+            let wall = clock::wall();
+            if self.age_clock.read(wall, clock::monotonic()).is_plausible() {
+                self.note_alive(wall);
+            }
             self.all().iter().for_each(|partition| self.delete_old_segments(partition, age_now));
             schedule.segments = now + self.interval("log.retention.check.interval.ms");
         }
@@ -90,11 +95,18 @@ impl ReplicaManager {
         if self.age_clock.is_news(ahead) {
             warn!(
                 ahead_s = ahead.as_secs(),
-                "the wall clock runs ahead of this broker, which was started before it was set: nothing is deleted \
-                 because of that. If the clock is right, restart the broker"
+                "the wall clock is ahead of what this broker knows of the time: it was set while the broker ran, or \
+                 long after the broker ran last. Nothing is deleted because of that. If the clock is right, restart \
+                 the broker"
             );
         }
         now
+    }
+
+    pub(super) fn note_alive(&self, wall: Timestamp) {
+        if let Err(error) = self.directory.note_alive(wall) {
+            warn!(%error, "the data directory does not show that this broker is alive");
+        }
     }
 
     fn delete_old_segments(&self, partition: &Partition, now: Timestamp) {

@@ -144,14 +144,16 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
 
 pub(super) const CLEANER: &[ConfigOption] = &[
     bool("log.cleaner.enable", "true", "Whether compacted topics are compacted. Internal topics need it."),
-    int("log.cleaner.threads", "1", "Threads that compact.").min(0).cluster_wide().ignored(),
+    int("log.cleaner.threads", "1", "Threads that compact, each another log. No more than 64 work.")
+        .min(0)
+        .cluster_wide(),
     double(
         "log.cleaner.io.max.bytes.per.second",
         "1.7976931348623157E308",
         "Bytes a second, read and written together, that compaction may use.",
     )
     .cluster_wide(),
-    long("log.cleaner.dedupe.buffer.size", "134217728", "Memory that the map from key to offset may take in one pass. It grows with the keys; less than 1 MiB counts as 1 MiB.")
+    long("log.cleaner.dedupe.buffer.size", "134217728", "Memory that the maps from key to offset may take in all passes that go on at a time. They grow with the keys; less than 1 MiB for each counts as 1 MiB.")
         .min(1)
         .cluster_wide(),
     int("log.cleaner.io.buffer.size", "524288", "Memory for reading and writing.").min(0).cluster_wide().ignored(),

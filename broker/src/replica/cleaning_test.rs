@@ -1,5 +1,5 @@
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::batch_builder::BatchBuilder;
 use protocol::metadata_records::{ConfigResourceType, MetadataRecord};
@@ -9,7 +9,7 @@ use storage::faulty::FaultyDisk;
 use super::*;
 use crate::metadata::testing::{add_topic, apply, cluster};
 use crate::replica::testing::{DATA, NO_LIMITS, formatted, manager};
-use crate::replica::{Checkpoints, CleanerNumbers, LoadProgress, RequiredAcks};
+use crate::replica::{Checkpoints, Cleaner, CleanerNumbers, LoadProgress, RequiredAcks};
 
 /// A process on what the last one left, with two compacted topics. Every batch begins a segment.
 fn start(disk: &Arc<FaultyDisk>) -> (ReplicaManager, [Arc<Partition>; 2]) {
@@ -65,9 +65,9 @@ fn a_log_that_cannot_be_compacted_is_left_alone_and_counted() {
     *bytes.last_mut().unwrap() ^= 1;
     disk.put(&path, bytes);
 
-    let stopping = AtomicBool::new(false);
-    let mut cleaning = Cleaning { replicas: &replicas, stopping: &stopping, avoided: HashMap::new() };
-    while cleaning.clean_one() {}
+    let stop = Stop::default();
+    let cleaning = Cleaning::new(&replicas, &stop);
+    while cleaning.clean_one(Instant::now()) {}
     let found = numbers(&replicas);
     assert_eq!((found.uncleanable_partitions, found.passes, found.max_dirty_percent), (1, 1, 0));
     assert!(0 < found.uncleanable_bytes && 0 < found.bytes_written && found.recopy_percent < 50, "{found:?}");
@@ -75,7 +75,7 @@ fn a_log_that_cannot_be_compacted_is_left_alone_and_counted() {
     fill(&bad);
     fill(&good);
     let read = found.bytes_read;
-    while cleaning.clean_one() {}
+    while cleaning.clean_one(Instant::now()) {}
     let found = numbers(&replicas);
     assert_eq!((found.uncleanable_partitions, found.passes), (1, 2), "the other goes on");
     assert!(read < found.bytes_read);
@@ -88,19 +88,49 @@ fn where_space_ran_out_it_is_tried_again_later() {
     let disk = formatted();
     let (replicas, [partition, _]) = start(&disk);
     fill(&partition);
-    let stopping = AtomicBool::new(false);
-    let mut cleaning = Cleaning { replicas: &replicas, stopping: &stopping, avoided: HashMap::new() };
+    let stop = Stop::default();
+    let cleaning = Cleaning::new(&replicas, &stop);
     disk.set_space_left(Some(0));
-    assert!(cleaning.clean_one());
-    assert!(!cleaning.clean_one(), "not at once");
-    assert!(matches!(cleaning.avoided.values().next(), Some(Avoided::Until(_))));
+    assert!(cleaning.clean_one(Instant::now()));
+    assert!(!cleaning.clean_one(Instant::now()), "not at once");
+    let avoided = lock(&cleaning.avoided).values().copied().next();
+    let Some(Avoided::Until(later)) = avoided else { panic!("{avoided:?}") };
     assert_eq!(numbers(&replicas).uncleanable_partitions, 0);
     assert_eq!(segments(&partition), 10);
     assert!(replicas.disk_space().is_some(), "the directory has not failed");
     disk.set_space_left(None);
-    cleaning.avoided.insert(key(&partition), Avoided::Until(Instant::now()));
-    assert!(cleaning.clean_one());
+    assert!(cleaning.clean_one(later));
     assert_eq!(segments(&partition), 2);
+}
+
+#[test]
+fn two_threads_compact_two_logs_and_never_the_same() {
+    let disk = formatted();
+    let (replicas, partitions) = start(&disk);
+    partitions.iter().for_each(fill);
+    let stop = Stop::default();
+    let cleaning = Cleaning::new(&replicas, &stop);
+    let take = || cleaning.take_filthiest(Timestamp(1), Instant::now());
+    let (one, other) = (take().unwrap(), take().unwrap());
+    assert!(!Arc::ptr_eq(&one, &other) && take().is_none());
+
+    for (threads, expected) in [("0", 0), ("1000", THREADS_MAX), ("2", 2)] {
+        let mut image = cluster(1);
+        let config = MetadataRecord::Config {
+            resource_type: ConfigResourceType::Broker,
+            resource_name: String::new(),
+            name: "log.cleaner.threads".to_owned(),
+            value: Some(threads.to_owned()),
+        };
+        apply(&mut image, &[config]);
+        replicas.follow_broker_values(&image);
+        assert_eq!(cleaning.threads(), expected);
+    }
+    let cleaner = Cleaner::spawn(Arc::new(replicas)).unwrap();
+    while partitions.iter().any(|partition| segments(partition) != 2) {
+        std::thread::yield_now();
+    }
+    cleaner.stop();
 }
 
 #[test]
@@ -108,8 +138,9 @@ fn a_failed_write_is_the_end_of_the_directory_and_a_stop_the_end_of_the_pass() {
     let disk = formatted();
     let (replicas, [partition, other]) = start(&disk);
     fill(&partition);
-    let stopping = AtomicBool::new(true);
-    let mut cleaning = Cleaning { replicas: &replicas, stopping: &stopping, avoided: HashMap::new() };
+    let stop = Stop::default();
+    stop.tell();
+    let cleaning = Cleaning::new(&replicas, &stop);
     let compaction =
         partition.with_log(|log| log.start_compaction(&partition.settings().compaction.unwrap(), Timestamp(1)));
     let compaction = compaction.unwrap().unwrap();
@@ -120,7 +151,7 @@ fn a_failed_write_is_the_end_of_the_directory_and_a_stop_the_end_of_the_pass() {
     drop(compaction);
     fill(&other);
     disk.fail(storage::faulty::Operation::Sync, 0, std::io::ErrorKind::Other);
-    assert!(cleaning.clean_one());
+    assert!(cleaning.clean_one(Instant::now()));
     assert!(replicas.disk_space().is_none(), "the directory has failed");
 }
 
@@ -129,9 +160,9 @@ fn the_next_process_knows_what_is_compacted() {
     let disk = formatted();
     let (replicas, [partition, _]) = start(&disk);
     fill(&partition);
-    let stopping = AtomicBool::new(false);
-    let mut cleaning = Cleaning { replicas: &replicas, stopping: &stopping, avoided: HashMap::new() };
-    assert!(cleaning.clean_one());
+    let stop = Stop::default();
+    let cleaning = Cleaning::new(&replicas, &stop);
+    assert!(cleaning.clean_one(Instant::now()));
     let first_dirty = partition.with_log(Log::first_dirty).unwrap();
     assert_eq!(first_dirty, Offset(9));
     replicas.write_checkpoints().unwrap();
