@@ -9,12 +9,13 @@
 //! 4. Each group takes the place of its segments before the next one is written ([`swap`]).
 //!
 //! All of it runs without the log's lock but for moments. A truncation ends the pass, and one that fails leaves the log
-//! as it was. Batches of transactions are not compacted: what was aborted would have to be known.
+//! as it was. Of transactions, which only a copied log has, too much stays rather than too little.
 
 mod cleaned_segment;
 mod dirt;
 mod key_map;
 mod key_offsets;
+mod last_offsets;
 mod pass;
 mod record_filter;
 mod swap;
@@ -104,8 +105,6 @@ pub struct Compacted {
 pub enum CompactionError {
     #[error("the pass was told to end, or the log was truncated or is gone")]
     Stopped,
-    #[error("{}: offset {offset} belongs to a transaction: such logs are not compacted", path.display())]
-    Transaction { path: PathBuf, offset: Offset },
     #[error(transparent)]
     Read(#[from] ResolveError),
     #[error("{}: {source}", directory.display())]

@@ -1,4 +1,4 @@
-use protocol::batch::{BatchHeader, Compression};
+use protocol::batch::{Attributes, BatchHeader, Compression};
 use protocol::batch_builder::BatchBuilder;
 use protocol::produce::CheckedBatch;
 use protocol::records;
@@ -149,7 +149,7 @@ fn every_codec_is_opened_and_used_again() {
 
 /// As a producer that compresses sends it.
 fn compressed(header: BatchHeader, bytes: &[u8], codec: Compression) -> CheckedBatch {
-    let attributes = protocol::batch::Attributes(codec as i16);
+    let attributes = Attributes(codec as i16);
     let opened = records::walk(bytes, 0).unwrap();
     let all: Vec<_> = opened.iter().map(Result::unwrap).collect();
     records::rewrite(&BatchHeader { attributes, base_offset: Offset(0), ..header }, &all, None).unwrap()
@@ -192,6 +192,53 @@ fn only_what_is_closed_committed_synced_and_old_enough_counts() {
     settle(&mut log);
     let dirt = log.dirt(&RULES, NOW);
     assert!(0 < dirt.dirty_bytes() && 0.0 < dirt.ratio() && dirt.ratio() < 1.0, "{dirt:?}");
+}
+
+#[test]
+fn what_a_transaction_wrote_supersedes_nothing_and_is_superseded() {
+    let bench = Bench::new(small_segments());
+    let (mut log, mut sequence) = (bench.create(), 0);
+    let mut of_transaction = |log: &mut Log, key: u8, value: Option<&[u8]>, attributes: Attributes| {
+        let mut builder = BatchBuilder::new(NOW);
+        builder.push(Some(&[key]), value);
+        let batch = produced(&builder.build().unwrap(), 7, 0, sequence);
+        sequence += i32::from(!attributes.is_control());
+        append(log, &sealed(BatchHeader { attributes, ..batch.header }, &batch.bytes)).0
+    };
+    let (data, end) = (Attributes(1 << 4), Attributes(1 << 4).with_control());
+    let plain = |log: &mut Log, key: u8, value: Option<&[u8]>| {
+        let mut builder = BatchBuilder::new(NOW);
+        builder.push(Some(&[key]), value);
+        append(log, &builder.build().unwrap()).0
+    };
+    let below = plain(&mut log, 1, Some(b"committed"));
+    let perhaps = of_transaction(&mut log, 1, Some(b"aborted?"), data);
+    let perhaps_deleted = of_transaction(&mut log, 1, None, data);
+    let superseded = of_transaction(&mut log, 2, Some(b"old"), data);
+    let marker = of_transaction(&mut log, 0, Some(&[0; 6]), end);
+    let deletion = plain(&mut log, 2, None);
+    let fill = |log: &mut Log| {
+        for _ in 0..30 {
+            plain(log, 9, Some(&[b'v'; 60]));
+        }
+        settle(log);
+    };
+    fill(&mut log);
+    let aborted = |base: Offset| path(&format!("{:020}.txnindex", base.0));
+    let second = log.closed[1].base;
+    bench.disk.put(&aborted(Offset(0)), vec![1; 34]);
+    bench.disk.put(&aborted(second), vec![2; 34]);
+    for (time, is_deletion_there) in [(5_000_000, true), (5_001_000, false)] {
+        compact(&bench, &mut log, Timestamp(time)).unwrap();
+        let offsets: Vec<_> = all_records(&log).into_keys().map(|offset| offset.0).collect();
+        let has = |offset| offsets.contains(&offset);
+        assert!([below, perhaps, perhaps_deleted, marker].into_iter().all(has), "{offsets:?}");
+        assert_eq!((has(superseded), has(deletion)), (false, is_deletion_there), "{offsets:?}");
+        fill(&mut log);
+    }
+    assert!(log.closed[0].base < second && second < log.closed[0].end);
+    assert_eq!(bench.disk.contents(&aborted(Offset(0))), Some([[1; 34], [2; 34]].concat()));
+    assert_eq!(all_records(&reload(&bench, &log)), all_records(&log));
 }
 
 #[test]

@@ -1,19 +1,20 @@
 //! A segment that compaction writes: `.log.cleaned` and its indexes. It counts only once it was swapped in.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::batch::BatchHeader;
 use protocol::types::{Offset, Timestamp};
 
-use crate::disk::{Disk, DiskFile, OpenMode, length_u64, remove_if_present, write_all_at};
+use crate::closed_segment::ClosedSegment;
+use crate::disk::{Disk, DiskFile, OpenMode, length_u64, read_file, remove_if_present, write_all_at};
 use crate::files::{CLEANED, FileKind, SWAP, segment_path, with_suffix};
 use crate::segment_indexes::{IndexFiles, SegmentIndexes};
 
 const WRITE_BYTES: usize = 1 << 20;
-/// In the order in which they are swapped in.
-const KINDS: [FileKind; 3] = [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex];
+/// In the order in which they are swapped in. There is an index of transactions only where some were aborted.
+const KINDS: [FileKind; 4] = [FileKind::Log, FileKind::TransactionIndex, FileKind::OffsetIndex, FileKind::TimeIndex];
 
 #[derive(Debug)]
 pub(super) struct CleanedSegment {
@@ -33,7 +34,7 @@ impl CleanedSegment {
             file.set_length(0)?;
             io::Result::Ok(file)
         };
-        let [log, offsets, times] = [open(KINDS[0])?, open(KINDS[1])?, open(KINDS[2])?];
+        let [log, offsets, times] = [open(FileKind::Log)?, open(FileKind::OffsetIndex)?, open(FileKind::TimeIndex)?];
         let index_files = IndexFiles { offsets, times };
         let indexes = SegmentIndexes::new(base);
         Ok(Self { log, index_files, indexes, interval_bytes, size: 0, pending: Vec::new() })
@@ -74,18 +75,41 @@ impl CleanedSegment {
     }
 }
 
+/// Which transactions were aborted is known as before: the entries of all the segments, one after the other.
+pub(super) fn carry_transactions(disk: &dyn Disk, directory: &Path, segments: &[Arc<ClosedSegment>]) -> io::Result<()> {
+    let mut entries = Vec::new();
+    for segment in segments {
+        match read_file(disk, &segment_path(directory, segment.base, FileKind::TransactionIndex), u64::MAX) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            read => entries.extend(read?),
+        }
+    }
+    let Some(first) = segments.first().filter(|_| !entries.is_empty()) else { return Ok(()) };
+    let file = disk.open(&path(directory, first.base, FileKind::TransactionIndex, CLEANED), OpenMode::Create)?;
+    file.set_length(0)?;
+    write_all_at(&*file, &entries, &[], 0)?;
+    file.sync_data().map_err(io::Error::other)
+}
+
 /// From `.cleaned` to `.swap`. A crash before the last one undoes it.
 pub(super) fn rename_to_swap(disk: &dyn Disk, directory: &Path, base: Offset) -> io::Result<()> {
-    KINDS
-        .into_iter()
-        .try_for_each(|kind| disk.rename(&path(directory, base, kind, CLEANED), &path(directory, base, kind, SWAP)))
+    rename_all(disk, |kind| [path(directory, base, kind, CLEANED), path(directory, base, kind, SWAP)])
 }
 
 /// From `.swap` to their own names. A crash before the last one is made good at the next start.
 pub(super) fn rename_into_place(disk: &dyn Disk, directory: &Path, base: Offset) -> io::Result<()> {
-    KINDS
-        .into_iter()
-        .try_for_each(|kind| disk.rename(&path(directory, base, kind, SWAP), &segment_path(directory, base, kind)))
+    rename_all(disk, |kind| [path(directory, base, kind, SWAP), segment_path(directory, base, kind)])
+}
+
+fn rename_all(disk: &dyn Disk, names: impl Fn(FileKind) -> [PathBuf; 2]) -> io::Result<()> {
+    for kind in KINDS {
+        let [from, to] = names(kind);
+        match disk.rename(&from, &to) {
+            Err(error) if kind == FileKind::TransactionIndex && error.kind() == ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
+    }
+    Ok(())
 }
 
 /// Whatever is there of it: it was not swapped in, and will not be.

@@ -1,5 +1,5 @@
 //! What the first half of a pass learns: the last offset of each key in the part of the log that is new since the pass
-//! before, up to where the map was full.
+//! before, up to where the map was full. What a transaction wrote supersedes nothing: it may have been aborted.
 
 use protocol::batch::BatchHeader;
 use protocol::records::Records;
@@ -27,6 +27,11 @@ impl KeyMap {
         Self { offsets, end: first_dirty }
     }
 
+    /// Batches come in the order of the log. This one supersedes nothing.
+    pub(super) fn pass_over(&mut self, header: &BatchHeader) {
+        self.end = self.end.max(header.next_offset());
+    }
+
     /// Batches come in the order of the log.
     pub(super) fn add(&mut self, header: &BatchHeader, records: &Records<'_>) -> Result<Room, BatchDefect> {
         for record in records {
@@ -40,7 +45,7 @@ impl KeyMap {
                 return Ok(Room::Full);
             }
         }
-        self.end = self.end.max(header.next_offset());
+        self.pass_over(header);
         Ok(Room::Left)
     }
 }

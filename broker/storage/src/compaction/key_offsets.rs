@@ -99,6 +99,12 @@ impl KeyOffsets {
         (!slot.is_empty()).then_some(slot.offset)
     }
 
+    /// The last one of each key, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Offset> {
+        let slots = self.shards.iter().flat_map(|shard| &shard.slots);
+        slots.filter(|slot| !slot.is_empty()).map(|slot| slot.offset)
+    }
+
     #[cfg(test)]
     fn count(&self) -> usize {
         self.shards.iter().map(|shard| shard.used).sum()

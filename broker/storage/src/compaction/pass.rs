@@ -11,6 +11,7 @@ use protocol::types::{Offset, Timestamp};
 use super::cleaned_segment::{self, CleanedSegment};
 use super::key_map::{KeyMap, Room};
 use super::key_offsets::KeyOffsets;
+use super::last_offsets::LastOffsets;
 use super::record_filter::{Outcome, RecordFilter};
 use super::swap::CleanedGroup;
 use super::{Compacted, Compaction, CompactionError, CompactionLimits, CompactionOwner};
@@ -37,6 +38,7 @@ impl Compaction {
         segments.truncate(segments.partition_point(|segment| segment.base < map.end));
         let filter = RecordFilter {
             map: &map,
+            lasts: LastOffsets::of(&map, self.first_dirty),
             last_of_producers: &self.last_of_producers,
             delete_retention_ms: self.rules.delete_retention_ms,
             now: self.now,
@@ -61,7 +63,9 @@ impl Compaction {
         for segment in self.segments.iter().filter(|segment| self.first_dirty < segment.end) {
             let mut room = Room::Left;
             each_batch(segment, &mut buffer, |batch, bytes| {
-                if self.first_dirty < batch.header.next_offset() {
+                if is_of_transaction(batch) {
+                    map.pass_over(&batch.header);
+                } else if self.first_dirty < batch.header.next_offset() {
                     let records = open(segment, batch, bytes, limits)?;
                     room = map.add(&batch.header, &records).map_err(|defect| unreadable(segment, batch, defect))?;
                 }
@@ -156,6 +160,7 @@ impl Compaction {
         if !is_changed {
             return Ok(None);
         }
+        self.in_directory(|disk| cleaned_segment::carry_transactions(disk, &self.directory, group))?;
         let largest_timestamp = cleaned.finish().map_err(write_error)?;
         if largest_timestamp < Timestamp(0)
             && let Ok(modified) = last.modified()
@@ -228,14 +233,15 @@ fn open<'a>(
     bytes: &'a [u8],
     limits: &CompactionLimits,
 ) -> Result<Records<'a>, CompactionError> {
-    let attributes = batch.header.attributes;
-    if attributes.is_transactional() || attributes.is_control() {
-        return Err(CompactionError::Transaction { path: segment.path(), offset: batch.header.base_offset });
-    }
     records::walk(bytes, limits.decompressed_bytes_max).map_err(|error| match error {
         RecordError::TooLarge { output_max, .. } => unreadable(segment, batch, BatchDefect::Oversized(output_max)),
         _ => unreadable(segment, batch, BatchDefect::Records),
     })
+}
+
+/// Its records, or its end.
+fn is_of_transaction(batch: &ScannedBatch) -> bool {
+    batch.header.attributes.is_transactional() || batch.header.attributes.is_control()
 }
 
 fn unreadable(segment: &ClosedSegment, batch: &ScannedBatch, defect: BatchDefect) -> CompactionError {

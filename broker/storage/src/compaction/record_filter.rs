@@ -6,6 +6,9 @@
 //!   horizon, and a pass after that drops it (KIP-534). So whoever reads the whole log within that time learns of the
 //!   deletion.
 //!
+//! What a transaction wrote may have been aborted. It is not in the map, so it goes only where a record outside of any
+//! transaction follows under its key; without a value it stays for as long as that takes. The markers of its end stay.
+//!
 //! A batch that nothing is left of goes, unless its header is still needed: it may be the last of its producer, whose
 //! sequence it tells, or the last of the segment, which has to end where the next one begins.
 
@@ -17,11 +20,13 @@ use protocol::records::{Records, rewrite, without_records};
 use protocol::types::{Offset, ProducerId, Timestamp};
 
 use super::key_map::KeyMap;
+use super::last_offsets::LastOffsets;
 use crate::scanner::BatchDefect;
 
 #[derive(Debug)]
 pub(super) struct RecordFilter<'a> {
     pub(super) map: &'a KeyMap,
+    pub(super) lasts: LastOffsets,
     /// Where each producer's last batch ends.
     pub(super) last_of_producers: &'a HashMap<ProducerId, Offset>,
     /// `delete.retention.ms`
@@ -42,6 +47,10 @@ impl RecordFilter<'_> {
     /// `is_last`: of the segment that is written.
     pub(super) fn apply(&self, records: &Records<'_>, is_last: bool) -> Result<Outcome, BatchDefect> {
         let header = records.header();
+        if header.attributes.is_control() {
+            return Ok(Outcome::Unchanged);
+        }
+        let is_certain = !header.attributes.is_transactional();
         let mut kept = Vec::new();
         let mut marks_deletion = false;
         let mut count: usize = 0;
@@ -50,7 +59,7 @@ impl RecordFilter<'_> {
             count = count.saturating_add(1);
             let offset = header.base_offset.advance(record.offset_delta.into());
             if self.keeps(header, offset, record.key, record.value) {
-                marks_deletion |= record.value.is_none() && offset < self.map.end;
+                marks_deletion |= is_certain && record.value.is_none() && offset < self.map.end;
                 kept.push(record);
             }
         }
@@ -75,8 +84,10 @@ impl RecordFilter<'_> {
             return true;
         }
         let Some(key) = key else { return false };
-        let is_last = self.map.offsets.get(key).is_none_or(|last| last <= offset);
-        let is_expired = || header.delete_horizon().is_some_and(|horizon| horizon <= self.now);
+        let is_certain = !header.attributes.is_transactional();
+        let known = if is_certain { self.lasts.contains(offset) } else { None };
+        let is_last = known.unwrap_or_else(|| self.map.offsets.get(key).is_none_or(|last| last <= offset));
+        let is_expired = || is_certain && header.delete_horizon().is_some_and(|horizon| horizon <= self.now);
         is_last && (value.is_some() || !is_expired())
     }
 
