@@ -27,7 +27,8 @@ pub(crate) fn monotonic() -> Duration {
 
 /// By which records grow old: the wall clock, but never faster than time goes by since the start of the process. So
 /// nothing is deleted because somebody set the clock. One that was wrong at the start and is put right stays behind
-/// until the next start, and deletes too late rather than too early.
+/// until the next start, and deletes too late rather than too early. The same holds for one that starts long after the
+/// process before was alive: it may be right, which is for somebody to say.
 #[derive(Debug)]
 pub(crate) struct AgeClock {
     started: (Timestamp, Duration),
@@ -37,6 +38,8 @@ pub(crate) struct AgeClock {
 
 /// Less than this is no jump: virtual machines pause, and leap seconds are inserted.
 const JUMP_MIN_S: u64 = 60;
+/// For longer nobody stops a broker without knowing of it: as long as topics keep their records by default.
+const DOWN_MAX: Duration = Duration::from_hours(7 * 24);
 
 /// What an [`AgeClock`] shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +49,18 @@ pub(crate) struct Age {
     pub(crate) ahead: Duration,
 }
 
+impl Age {
+    pub(crate) fn is_plausible(self) -> bool {
+        self.ahead.as_secs() < JUMP_MIN_S
+    }
+}
+
 impl AgeClock {
-    pub(crate) fn start(wall: Timestamp, monotonic: Duration) -> Self {
-        Self { started: (wall, monotonic), told_s: AtomicU64::new(0) }
+    /// `last_alive`: when the process before told last that it was, if it did.
+    pub(crate) fn start(wall: Timestamp, monotonic: Duration, last_alive: Option<Timestamp>) -> Self {
+        let was_down = |last: &Timestamp| u128::try_from(wall.0.saturating_sub(last.0)).unwrap_or(0);
+        let begins = last_alive.filter(|last| DOWN_MAX.as_millis() < was_down(last)).unwrap_or(wall);
+        Self { started: (begins, monotonic), told_s: AtomicU64::new(0) }
     }
 
     /// Whether that the wall clock is ahead by so much is to be told, or that it no longer is.
@@ -124,7 +136,7 @@ mod tests {
 
     #[test]
     fn records_do_not_grow_old_because_the_clock_is_set() {
-        let clock = AgeClock::start(Timestamp(10_000), Duration::from_secs(5));
+        let clock = AgeClock::start(Timestamp(10_000), Duration::from_secs(5), Some(Timestamp(9_000)));
         // Wall clock, seconds since the start; what counts, and by how much the wall clock is ahead.
         let table = [
             (10_000, 0, 10_000, 0),
@@ -146,5 +158,15 @@ mod tests {
         for (ahead, is_news) in news {
             assert_eq!(clock.is_news(Duration::from_secs(ahead)), is_news, "{ahead} s ahead");
         }
+    }
+    #[test]
+    fn a_clock_that_starts_long_after_the_last_sign_of_life_is_not_believed() {
+        let (week, start) = (7 * 24 * 3_600_000, Timestamp(100_000_000_000));
+        for (down, begins) in [(0, start.0), (-5, start.0), (week, start.0), (week + 1, start.0 - week - 1)] {
+            let clock = AgeClock::start(start, Duration::ZERO, Some(Timestamp(start.0 - down)));
+            let age = clock.read(start, Duration::ZERO);
+            assert_eq!((age.now, age.is_plausible()), (Timestamp(begins), begins == start.0), "{down}");
+        }
+        assert_eq!(AgeClock::start(start, Duration::ZERO, None).read(start, Duration::ZERO).now, start);
     }
 }

@@ -45,6 +45,9 @@ pub(crate) trait GroupLogs: Clone + Send + 'static {
     /// May wait for the disk.
     fn read(&self, term: Term, from: Offset, bytes_max: u32) -> Result<LogRead, LogError>;
 
+    /// What offsets are as old by as they seem.
+    fn age_now(&self) -> Timestamp;
+
     /// From now on [`Self::metadata_changed`] tells of changes of the metadata, and with it of leadership.
     fn watch_metadata(&self);
 

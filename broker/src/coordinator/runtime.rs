@@ -26,7 +26,7 @@ use super::load::load;
 use super::log::{GroupLogs, LogError, Term};
 use super::request::{Moment, Positions};
 use super::shard::{Shard, ShardLog};
-use crate::clock::{self, AgeClock};
+use crate::clock;
 use crate::metadata::Image;
 use crate::metrics::GroupMetrics;
 
@@ -72,7 +72,6 @@ impl CoordinatorThread {
             image,
             topics,
             began: Instant::now(),
-            age_clock: AgeClock::start(clock::wall(), clock::monotonic()),
             places: BTreeMap::new(),
             loads: JoinSet::new(),
             taking_up: TakingUp::default(),
@@ -99,7 +98,6 @@ struct Runtime<L> {
     /// As of the last look at the metadata.
     topics: OrdMap<String, TopicId>,
     began: Instant,
-    age_clock: AgeClock,
     places: BTreeMap<PartitionId, Place>,
     loads: JoinSet<Loaded>,
     taking_up: TakingUp,
@@ -175,9 +173,7 @@ impl<L: GroupLogs> Runtime<L> {
     }
 
     fn now(&self) -> Moment {
-        let wall = clock::wall();
-        let age = self.age_clock.read(wall, clock::monotonic()).now;
-        Moment { elapsed: self.began.elapsed(), wall, age }
+        Moment { elapsed: self.began.elapsed(), wall: clock::wall(), age: self.logs.age_now() }
     }
 
     /// Takes up what this broker has come to lead, and gives up the rest.

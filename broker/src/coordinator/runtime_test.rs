@@ -84,6 +84,10 @@ impl GroupLogs for FakeLogs {
         })
     }
 
+    fn age_now(&self) -> Timestamp {
+        clock::wall()
+    }
+
     fn batch_bytes_max(&self, _term: Term) -> usize {
         1 << 20
     }

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use protocol::types::{BrokerEpoch, BrokerId, ClusterId, TopicPartition};
+use protocol::types::{BrokerEpoch, BrokerId, ClusterId, Timestamp, TopicPartition};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -30,8 +30,9 @@ pub struct LogDirectory {
     path: PathBuf,
     properties: MetaProperties,
     clean_shutdown: Option<CleanShutdown>,
+    last_alive: Option<Timestamp>,
     /// Held for as long as the directory is open.
-    _lock: Arc<dyn DiskFile>,
+    lock: Arc<dyn DiskFile>,
 }
 
 /// The last process stopped cleanly.
@@ -134,7 +135,9 @@ impl LogDirectory {
         let properties = read_properties(&**disk, path)?;
         check_owner(path, &properties, expected)?;
         let clean_shutdown = take_clean_shutdown(&**disk, path).map_err(|source| io_error(path, source))?;
-        Ok(Self { disk: disk.clone(), path: path.to_owned(), properties, clean_shutdown, _lock: lock })
+        // A file system that keeps no times says 1970.
+        let last_alive = lock.modified().ok().filter(|modified| Timestamp(0) < *modified);
+        Ok(Self { disk: disk.clone(), path: path.to_owned(), properties, clean_shutdown, last_alive, lock })
     }
 
     /// The same, with its own files on another disk from now on.
@@ -154,6 +157,15 @@ impl LogDirectory {
     /// What the last process left; see [`LoadOptions::clean`](crate::LoadOptions::clean).
     pub fn clean_shutdown(&self) -> Option<CleanShutdown> {
         self.clean_shutdown
+    }
+
+    /// When the processes before last noted that they were alive, by the time of the lock.
+    pub fn last_alive(&self) -> Option<Timestamp> {
+        self.last_alive
+    }
+
+    pub fn note_alive(&self, now: Timestamp) -> io::Result<()> {
+        self.lock.set_modified(now)
     }
 
     /// The last thing to do, after every log was closed and the checkpoints were written.

@@ -94,4 +94,7 @@ fn partitions_are_listed_set_aside_and_removed() {
     assert_eq!(states().len(), 1);
     directory.recovery_points().write(&[(partition("a"), Offset(5))].into()).unwrap();
     assert!(path.join("recovery-point-offset-checkpoint").exists());
+    directory.note_alive(Timestamp(1_234_567)).unwrap();
+    drop(directory);
+    assert_eq!(LogDirectory::open(&disk, &path, &owner()).unwrap().last_alive(), Some(Timestamp(1_234_567)));
 }
