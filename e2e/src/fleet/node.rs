@@ -188,6 +188,11 @@ impl Node {
         Ok(serde_json::from_str(&body)?)
     }
 
+    /// Has it do something as the active controller. Status and body.
+    pub fn command(&self, path: &str, body: &Value) -> Result<(u16, String)> {
+        management::post(self.member.management, path, TOKEN, body, ANSWER_AT_MOST)
+    }
+
     fn ask(&self, path: &str) -> Result<(u16, String)> {
         management::get(self.member.management, path, TOKEN, ANSWER_AT_MOST)
     }

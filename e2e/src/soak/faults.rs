@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::random::Random;
 use super::{Options, Tally};
 use crate::fleet::Controllers;
 use crate::progress::Progress;
@@ -33,16 +32,18 @@ const CUT_EXPECTED: Duration = Duration::from_secs(8);
 /// What the brokers are like, and what happens to them.
 #[derive(Debug, Clone, Copy)]
 struct Scenario {
+    name: &'static str,
     controllers: Controllers,
     /// Whether what was acknowledged is on the disks.
     is_synced: bool,
     kinds: &'static [Kind],
 }
 
-const COMBINED: Scenario = Scenario { controllers: Controllers::Combined, is_synced: false, kinds: plan::WHATEVER };
+const COMBINED: Scenario =
+    Scenario { name: "faults", controllers: Controllers::Combined, is_synced: false, kinds: plan::WHATEVER };
 const SEPARATE: Scenario = Scenario { controllers: Controllers::Separate(CONTROLLERS), ..COMBINED };
-const POWER_OF_ONE: Scenario = Scenario { kinds: plan::POWER_OF_ONE, ..COMBINED };
-const POWER_OF_ALL: Scenario = Scenario { kinds: plan::POWER_OF_ALL, is_synced: true, ..COMBINED };
+const POWER_OF_ONE: Scenario = Scenario { name: "power-cuts", kinds: plan::POWER_OF_ONE, ..COMBINED };
+const POWER_OF_ALL: Scenario = Scenario { kinds: plan::POWER_OF_ALL, is_synced: true, ..POWER_OF_ONE };
 
 impl Scenario {
     fn settings(self) -> impl Iterator<Item = &'static str> {
@@ -65,7 +66,7 @@ pub(super) fn run(options: &Options, progress: &Progress, tally: &mut Tally) {
 /// one has controllers that are nodes of their own. Tells what happened.
 pub fn run_for(program: &Path, seed: u64, time: Duration, progress: &Progress) -> Result<String> {
     let scenario = if seed.is_multiple_of(4) { SEPARATE } else { COMBINED };
-    Run::start(program, scenario, Random(seed), progress)?.go(Until::Over(time))
+    Run::start(program, scenario, seed, progress)?.go(Until::Over(time))
 }
 
 pub(super) fn run_power_cuts(options: &Options, progress: &Progress, tally: &mut Tally) {
@@ -89,5 +90,5 @@ pub(super) fn run_power_cuts(options: &Options, progress: &Progress, tally: &mut
 /// Tells what happened.
 pub fn cut_power(program: &Path, seed: u64, cuts: u32, progress: &Progress) -> Result<String> {
     let scenario = if seed.is_multiple_of(2) { POWER_OF_ALL } else { POWER_OF_ONE };
-    Run::start(program, scenario, Random(seed), progress)?.go(Until::Steps(cuts))
+    Run::start(program, scenario, seed, progress)?.go(Until::Steps(cuts))
 }

@@ -15,7 +15,7 @@ use protocol::types::DirectoryId;
 use crate::records::{produce, read};
 use crate::{ANSWER_AT_MOST, BROKER, DEADLINE, brokers};
 
-const TOPIC: &str = "kept";
+pub(crate) const TOPIC: &str = "kept";
 const FAULTS_FOR: Duration = Duration::from_mins(1);
 /// Combined nodes. Another order of faults for every seed; `cargo soak` has more.
 const SEED: u64 = 21;
@@ -29,12 +29,12 @@ fn separate_controllers() -> Fleet {
     Fleet::start(Plan { controllers: Controllers::Separate(3), ..brokers(3) }).unwrap()
 }
 
-fn create(fleet: &mut Fleet, replicas: [i32; 3]) {
+pub(crate) fn create(fleet: &mut Fleet, replicas: [i32; 3]) {
     fleet.ask(|admin| admin.create_topic(TOPIC, &[replicas.to_vec()])).unwrap();
     fleet.wait_until_in_sync(&[TOPIC]).unwrap();
 }
 
-fn partition(fleet: &Fleet) -> Partition {
+pub(crate) fn partition(fleet: &Fleet) -> Partition {
     fleet.ask(|admin| Ok(admin.partitions(TOPIC)?.remove(0))).unwrap()
 }
 
@@ -146,7 +146,7 @@ pub(crate) fn the_directory_of_another_broker_is_refused() {
 }
 
 /// Waits until the node has ended by itself, in failure, and tells its last words.
-fn ends(fleet: &mut Fleet, id: i32) -> String {
+pub(crate) fn ends(fleet: &mut Fleet, id: i32) -> String {
     let node = fleet.node(id).unwrap();
     let refused = command::wait_for("the node ends", DEADLINE, || Ok(node.check().err())).unwrap();
     assert!(node.kill().is_err(), "it has ended");

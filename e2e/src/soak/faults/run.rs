@@ -44,16 +44,14 @@ pub(super) struct Run<'a> {
     world: Arc<World>,
     deck: Deck,
     random: Random,
+    /// Where they are kept if it fails: runs may go on at the same time.
+    logs: PathBuf,
     progress: &'a Progress,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn start(
-        program: &Path,
-        scenario: Scenario,
-        mut random: Random,
-        progress: &'a Progress,
-    ) -> Result<Self> {
+    pub(super) fn start(program: &Path, scenario: Scenario, seed: u64, progress: &'a Progress) -> Result<Self> {
+        let mut random = Random(seed);
         let plan = Plan {
             controllers: scenario.controllers,
             place: Place::Namespaces,
@@ -65,7 +63,8 @@ impl<'a> Run<'a> {
         load::create_topics(&fleet.bootstrap(), &world)?;
         let nodes = u8::try_from(fleet.nodes().len())?;
         let deck = Deck::new(scenario.kinds, nodes, Random(random.next()));
-        Ok(Self { fleet, world, deck, random, progress })
+        let logs = Path::new(WORKSPACE).join("target/soak").join(format!("{}-{seed}", scenario.name));
+        Ok(Self { fleet, world, deck, random, logs, progress })
     }
 
     /// Tells what happened.
@@ -80,9 +79,8 @@ impl<'a> Run<'a> {
     }
 
     fn with_logs(&self, error: anyhow::Error) -> anyhow::Error {
-        let directory = Path::new(WORKSPACE).join("target/soak/faults");
-        match self.fleet.keep_logs(&directory) {
-            Ok(()) => error.context(format!("all that the brokers said is in {}", directory.display())),
+        match self.fleet.keep_logs(&self.logs) {
+            Ok(()) => error.context(format!("all that the brokers said is in {}", self.logs.display())),
             Err(unkept) => error.context(format!("{}; logs are not kept: {unkept:#}", self.fleet.last_words())),
         }
     }
