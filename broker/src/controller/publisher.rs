@@ -108,8 +108,8 @@ impl Inlet {
 fn publish(replicas: &ReplicaManager, published: &ArcSwap<Image>, image: &Image, delta: Delta) {
     let Delta { topics, configured } = delta.distinct();
     replicas.configure(image, &configured);
-    // New partitions serve before they are seen; deleted ones are not seen any more when they stop.
+    // New partitions serve before they are seen.
     replicas.follow(image, &topics);
     published.store(Arc::new(image.clone()));
-    replicas.drop_deleted(image, &topics);
+    replicas.wake_metadata_waiters();
 }

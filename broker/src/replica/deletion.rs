@@ -1,5 +1,5 @@
-//! Partitions that are deleted, or have moved to other brokers. At once: out of service, and the directory renamed, so that its name is free for a new topic.
-//! After `file.delete.delay.ms` the [`super::deleter`] removes the directory.
+//! Partitions that are deleted, or have moved to other brokers. At once: out of service, and the directory renamed, so
+//! that its name is free for a new topic. After `file.delete.delay.ms` the [`super::deleter`] removes the directory.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,9 +14,8 @@ use super::partition::Partition;
 use crate::metadata::{Image, PartitionImage};
 
 impl ReplicaManager {
-    /// Follows the metadata, once it is published, in what is gone: those of `topics` that it no longer has, or no longer here.
-    pub(crate) fn drop_deleted(&self, image: &Image, topics: &[TopicId]) {
-        self.metadata_waiters.wake_all();
+    /// Follows the metadata in what is gone: those of `topics` that it no longer has, or no longer here.
+    pub(super) fn drop_deleted(&self, image: &Image, topics: &[TopicId]) {
         let deleted: HashSet<_> = topics.iter().filter(|id| !image.topics.contains_key(*id)).collect();
         let mut partitions = Partitions::clone(&self.partitions.load());
         let is_elsewhere = |topic: &TopicId, id: PartitionId, state: &PartitionImage| {

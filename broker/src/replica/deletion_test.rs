@@ -1,13 +1,14 @@
 use std::path::Path;
 
 use protocol::batch_builder::BatchBuilder;
+use protocol::metadata_records::MetadataRecord;
 use protocol::produce::CheckedBatch;
 use protocol::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
-use storage::Disk;
 use storage::faulty::{FaultyDisk, Operation};
+use storage::{Disk, Log};
 
 use super::*;
-use crate::metadata::testing::{add_topic, cluster};
+use crate::metadata::testing::{add_partition, add_topic, apply, cluster};
 use crate::replica::testing::{self, DATA, NO_LIMITS, formatted};
 use crate::replica::{AccessError, FetchPosition, ProduceError, RequiredAcks, ServedBy, Waiter};
 
@@ -24,11 +25,15 @@ fn create(replicas: &ReplicaManager, image: &mut Image, name: &str) -> (TopicId,
     (topic, replicas.partition(topic, PartitionId(0)).unwrap())
 }
 
-/// Without the records of the metadata log.
 fn delete(replicas: &ReplicaManager, image: &mut Image, topic: TopicId) {
+    remove(image, topic);
+    replicas.drop_deleted(image, &[topic]);
+}
+
+/// Without the records of the metadata log.
+fn remove(image: &mut Image, topic: TopicId) {
     let name = image.topics.remove(&topic).unwrap().name.clone();
     image.topic_ids.remove(&name);
-    replicas.drop_deleted(image, &[topic]);
 }
 
 fn one_record() -> CheckedBatch {
@@ -88,6 +93,30 @@ fn checkpoints_of_a_deleted_partition_are_gone_before_its_name_is_used_again() {
     assert_eq!(recovery_point(), None, "a crash now would miss records that were never there");
     assert_eq!(append(&partition).unwrap(), Offset(0));
     assert_eq!(directories(&disk).len(), 2);
+}
+
+#[test]
+fn a_topic_deleted_and_made_again_between_two_looks_begins_empty() {
+    for records in [0, 1] {
+        let (replicas, disk) = manager();
+        let mut image = cluster(1);
+        let (old, partition) = create(&replicas, &mut image, "t");
+        for _ in 0..records {
+            append(&partition).unwrap();
+        }
+        remove(&mut image, old);
+        let new = TopicId(Uuid::from_u128(77));
+        apply(&mut image, &[MetadataRecord::Topic { name: "t".to_owned(), topic_id: new }]);
+        add_partition(&mut image, new, &[0]);
+        replicas.follow(&image, &[old, new]);
+        assert!(replicas.disk_space().is_some(), "the disk is in order");
+        let partition = replicas.partition(new, PartitionId(0)).unwrap();
+        assert_eq!(append(&partition).unwrap(), Offset(0));
+        partition.flush().unwrap();
+        assert_eq!(Log::topic_id_in(&replicas.pool, &replicas.directory.partition_path(&partition.name)).unwrap(), new);
+        let [first, second] = directories(&disk).try_into().unwrap();
+        assert!(first == "t-0" && second.ends_with("-delete"), "{first} {second}");
+    }
 }
 
 #[test]

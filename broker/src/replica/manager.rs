@@ -226,15 +226,22 @@ impl ReplicaManager {
         }
     }
 
-    /// Follows the metadata in what changed: makes the logs of new replicas, leads or follows. Leads nothing before this
-    /// process is registered.
+    /// Follows the metadata in what changed: gives up what is gone, makes the logs of new replicas, leads or follows.
+    /// Leads nothing before this process is registered.
     pub(crate) fn follow(&self, image: &Image, topics: &[TopicId]) {
+        // First: a topic of that name may have come since, and wants the directory.
+        self.drop_deleted(image, topics);
         let of_former = BrokerEpoch(self.former_epoch.load(Ordering::Relaxed));
         let is_registered = image.brokers.get(&self.broker_id).is_none_or(|broker| broker.epoch != of_former);
         self.apply_where(image, topics, |state| is_registered || state.leader != Some(self.broker_id));
     }
 
-    /// The same, of a process that is registered.
+    /// Once it is published.
+    pub(crate) fn wake_metadata_waiters(&self) {
+        self.metadata_waiters.wake_all();
+    }
+
+    /// As [`Self::follow`] what is there, of a process that is registered.
     #[cfg(test)]
     pub(crate) fn apply(&self, image: &Image, topics: &[TopicId]) {
         self.apply_where(image, topics, |_| true);

@@ -103,7 +103,6 @@ impl SimulatedReplicas {
         let mut topics: Vec<_> = ids.filter(changed).copied().collect();
         topics.sort_unstable();
         self.manager.follow(after, &topics);
-        self.manager.drop_deleted(after, &topics);
         self.clear_away();
     }
 
