@@ -378,7 +378,7 @@ fn answered(outcome: FetchOutcome, partition: &Partition) -> Answered {
 /// Waits for the disk.
 fn shorten(replicas: &ReplicaManager, partition: &Partition, plan: &FetchPlan, step: Step) -> Result<(), FollowError> {
     while partition.shorten(plan, step)? == Shortening::CheckpointFirst {
-        replicas.write_checkpoints()?;
+        replicas.write_checkpoints().inspect_err(|error| replicas.checkpoints_not_written(error))?;
         partition.checkpointed()?;
     }
     Ok(())

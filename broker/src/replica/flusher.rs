@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use protocol::types::Offset;
-use storage::{CheckpointError, FlushError, is_shortage};
+use storage::FlushError;
 use tracing::{error, warn};
 
 use super::access::{AccessError, FlushFailure};
@@ -87,7 +87,9 @@ fn flush_in_time(replicas: &ReplicaManager, stopping: &AtomicBool) {
         }
         if CHECKPOINT_INTERVAL <= last_checkpoint.elapsed() && replicas.take_checkpoint_due() {
             last_checkpoint = Instant::now();
-            write_checkpoints(replicas);
+            if let Err(error) = replicas.write_checkpoints() {
+                replicas.checkpoints_not_written(&error);
+            }
         }
     }
 }
@@ -110,17 +112,6 @@ fn flush_what_is_due(replicas: &ReplicaManager) {
         if 0 < partition.unflushed_bytes() {
             flush(replicas, &partition);
         }
-    }
-}
-
-fn write_checkpoints(replicas: &ReplicaManager) {
-    match replicas.write_checkpoints() {
-        Ok(()) => {}
-        Err(CheckpointError::Io { source, .. }) if is_shortage(&source) => {
-            warn!(error = %source, "checkpoints not written: the old ones hold until they can be");
-            replicas.checkpoint_is_due();
-        }
-        Err(error) => replicas.directory_failed(&error.to_string()),
     }
 }
 

@@ -64,6 +64,16 @@ fn produce(partition: &Arc<Partition>, value: u64) -> Option<Offset> {
 }
 
 #[test]
+fn a_failed_write_ends_the_process_though_nothing_waits_for_the_disk() {
+    let disk = formatted();
+    let (replicas, partition) = start(&disk, NO_LIMITS);
+    disk.fail(Operation::Write, 0, std::io::ErrorKind::ReadOnlyFilesystem);
+    partition.append_as_leader(&batch(1), RequiredAcks::Leader, Timestamp(1)).unwrap_err();
+    assert_eq!(partition.unflushed_bytes(), 0, "no flush would find it");
+    assert!(replicas.disk_space().is_none(), "the directory has failed");
+}
+
+#[test]
 fn a_power_cut_takes_nothing_that_was_acknowledged() {
     const PRODUCERS: u64 = 4;
     for seed in 1..30_u64 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::types::{BrokerId, LeaderEpoch, Offset};
-use storage::{AppendError, FetchedBatches, Log, ReplicateError, TruncateError, UnsoundBatch};
+use storage::{FetchedBatches, Log, ReplicateError, TruncateError, UnsoundBatch};
 use tracing::{info, warn};
 
 use super::access::AccessError;
@@ -142,8 +142,8 @@ impl Partition {
             step @ (Step::Truncate(_) | Step::Restart(_)) => return Ok(Next::Shorten(step)),
         }
         let appended = log.append_as_follower(&fetched, plan.epoch, clock::wall());
-        if matches!(appended, Err(ReplicateError::Append(AppendError::NoSpace { .. }))) {
-            self.shared.space.ran_out();
+        if let Err(ReplicateError::Append(error)) = &appended {
+            self.write_failed(error);
         }
         let appended = appended?;
         follower.heard(answered.high_watermark);
@@ -206,7 +206,12 @@ impl Partition {
                         return Ok(Shortening::CheckpointFirst);
                     }
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    if let TruncateError::Write(error) = &error {
+                        self.write_failed(error);
+                    }
+                    return Err(error.into());
+                }
             }
         }
     }

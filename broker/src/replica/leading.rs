@@ -6,7 +6,7 @@ use std::sync::Arc;
 use protocol::metadata_records::LeaderRecoveryState;
 use protocol::produce::CheckedBatch;
 use protocol::types::{BrokerId, LeaderEpoch, Offset, Timestamp};
-use storage::{AppendError, Log, LogPosition, Retention, SegmentDeletion, UpTo};
+use storage::{Log, LogPosition, Retention, SegmentDeletion, UpTo};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
@@ -113,11 +113,8 @@ impl Partition {
             if acks == RequiredAcks::All {
                 self.check_isr(&state)?;
             }
-            let appended = state.log.append_as_leader(batch, epoch, now).inspect_err(|error| {
-                if matches!(error, AppendError::NoSpace { .. }) {
-                    self.shared.space.ran_out();
-                }
-            })?;
+            let appended = state.log.append_as_leader(batch, epoch, now);
+            let appended = appended.inspect_err(|error| self.write_failed(error))?;
             let sync_due = state.log.sync_due(&appended);
             let committed = self.advance_high_watermark(&mut state);
             let end = appended.last_offset.advance(1);
@@ -263,7 +260,8 @@ impl Partition {
             NewLogStart::AtHighWatermark => state.log.high_watermark().offset,
         };
         state.log.advance_log_start(start)?;
-        let deletion = state.log.delete_old_segments(&Retention::default(), now)?;
+        let deletion = state.log.delete_old_segments(&Retention::default(), now);
+        let deletion = deletion.inspect_err(|error| self.write_failed(error))?;
         Ok((state.log.log_start(), deletion))
     }
 

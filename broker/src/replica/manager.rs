@@ -13,7 +13,6 @@ use protocol::metadata_records::ConfigResourceType;
 use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, Offset, PartitionId, TopicId, TopicPartition};
 use storage::directory::LogDirectory;
 use storage::{CheckpointError, FilePool, Log, is_shortage};
-use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::cleaner_metrics::CleanerMetrics;
@@ -83,8 +82,6 @@ pub(crate) struct ReplicaManager {
     /// Those who follow the metadata, and with it who leads what. Woken once it is published.
     pub(super) metadata_waiters: Waiters,
     checkpoint_due: AtomicBool,
-    /// Why the data directory can no longer be used.
-    failure: watch::Sender<Option<String>>,
 }
 
 impl ReplicaManager {
@@ -116,7 +113,6 @@ impl ReplicaManager {
             age_clock: AgeClock::start(clock::wall(), clock::monotonic(), directory.last_alive()),
             directory,
             cleaning: CleanerMetrics::default(),
-            failure: watch::Sender::new(None),
         }
     }
 
@@ -333,15 +329,14 @@ impl ReplicaManager {
         Log::create(&self.pool, path, topic, settings.log.clone(), Offset(0), clock::wall())
     }
 
-    /// A write or sync failed: nothing says what else did not reach the disk, so this process must end.
+    /// See [`Shared::directory_failed`].
     pub(crate) fn directory_failed(&self, reason: &str) {
-        error!(%reason, "the data directory failed");
-        self.failure.send_replace(Some(reason.to_owned()));
+        self.shared.directory_failed(reason);
     }
 
     /// Resolves when the directory has failed.
     pub(crate) async fn failed(&self) -> String {
-        let mut failure = self.failure.subscribe();
+        let mut failure = self.shared.failure.subscribe();
         match failure.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or_default(),
             Err(_) => std::future::pending().await,
@@ -350,7 +345,7 @@ impl ReplicaManager {
 
     /// Of the volume that holds the data directory; `None` where it has failed.
     pub(crate) fn disk_space(&self) -> Option<std::io::Result<storage::DiskSpace>> {
-        self.failure.borrow().is_none().then(|| self.pool.disk().space(self.directory.path()))
+        self.shared.failure.borrow().is_none().then(|| self.pool.disk().space(self.directory.path()))
     }
 
     /// For the checkpoint, which is one for all logs of the directory.
@@ -392,6 +387,17 @@ impl ReplicaManager {
             self.forget_checkpoints(forgotten);
         }
         written
+    }
+
+    /// Where there was no room they are tried again. Any other error is one of the directory.
+    pub(super) fn checkpoints_not_written(&self, error: &CheckpointError) {
+        match error {
+            CheckpointError::Io { source, .. } if is_shortage(source) => {
+                warn!(error = %source, "checkpoints not written: the old ones hold until they can be");
+                self.checkpoint_is_due();
+            }
+            error => self.directory_failed(&error.to_string()),
+        }
     }
 
     fn write_positions(&self) -> Result<(), CheckpointError> {

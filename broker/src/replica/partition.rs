@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use protocol::types::{Offset, TopicId, TopicPartition};
-use storage::{LoadOptions, Log};
+use storage::{AppendError, LoadOptions, Log};
 
 use super::access::{AccessError, FetchError};
 use super::follower_state::FollowerState;
@@ -186,6 +186,20 @@ impl Partition {
         match &self.log {
             Loaded::Offline(offline) => Some(offline),
             Loaded::Online(_) => None,
+        }
+    }
+
+    /// A full disk is told to producers until there is room. One that failed, whoever was writing, ends the process: the
+    /// log takes nothing more, and as long as this broker is there nobody else leads the partition.
+    pub(super) fn write_failed(&self, error: &AppendError) {
+        match error {
+            AppendError::NoSpace { .. } => self.shared.space.ran_out(),
+            AppendError::Io { .. } => self.shared.directory_failed(&error.to_string()),
+            AppendError::Offline
+            | AppendError::BatchTooLarge { .. }
+            | AppendError::StaleLeaderEpoch { .. }
+            | AppendError::Producer(_)
+            | AppendError::NoDescriptors { .. } => {}
         }
     }
 

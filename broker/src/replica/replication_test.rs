@@ -11,6 +11,7 @@ use protocol::produce::CheckedBatch;
 use protocol::types::{
     BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionEpoch, PartitionId, Timestamp, TopicId, TopicPartition,
 };
+use storage::faulty::{FaultyDisk, Operation};
 use storage::{FilePool, Log, LogConfig, PoolLimits, ReadMode};
 use tokio::time::Instant;
 
@@ -54,7 +55,10 @@ fn batch(value: &str) -> CheckedBatch {
 }
 
 fn replica(flush_messages: i64) -> Arc<Partition> {
-    let disk = testing::formatted();
+    replica_on(testing::formatted(), flush_messages)
+}
+
+fn replica_on(disk: Arc<FaultyDisk>, flush_messages: i64) -> Arc<Partition> {
     let pool = FilePool::new(disk, PoolLimits::default());
     let values = protocol::config::Values::defaults(protocol::config::Scope::Broker);
     let mut settings = TopicSettings::of(&cluster(2), "t", BrokerId(0), &values);
@@ -243,6 +247,30 @@ fn a_follower_that_has_caught_up_is_proposed_and_counts() {
     let outcome = ProposalOutcome::Committed { leader_epoch: LeaderEpoch(0), partition_epoch: PartitionEpoch(2), isr };
     assert_eq!(partition.resolve(&proposal, outcome).map(|change| change.joined), Some(1));
     assert!(pair.write(0, "a").is_ok());
+}
+
+#[test]
+fn a_follower_whose_disk_fails_ends_with_its_process() {
+    let refused = || std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
+    for operation in [Operation::Write, Operation::List] {
+        let disk = testing::formatted();
+        let pair = Pair([replica(i64::MAX), replica_on(disk.clone(), i64::MAX)]);
+        pair.follow(&metadata(0, 0, 0, &[0, 1]));
+        pair.write(0, "a").unwrap();
+        let [leader, follower] = &pair.0;
+        let records = pair.contents()[0].clone().into();
+        let answer = LeaderAnswer::Agreed;
+        let answered = Answered { answer, records, high_watermark: Offset(0), log_start: Offset(0) };
+        let plan = pair.plan(0).unwrap();
+        disk.fail(operation, 0, refused());
+        if operation == Operation::Write {
+            follower.take_answer(&plan, answered).unwrap_err();
+        } else {
+            follower.shorten(&plan, Step::Restart(Offset(5))).unwrap_err();
+        }
+        let has_failed = |partition: &Partition| partition.shared.failure.borrow().is_some();
+        assert!(has_failed(follower) && !has_failed(leader), "{operation:?}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::types::{Offset, Timestamp};
-use storage::{CheckpointError, SegmentDeletion, is_no_space};
+use storage::SegmentDeletion;
 use tracing::{info, warn};
 
 use super::access::{DeleteRecordsError, NewLogStart};
@@ -49,9 +49,7 @@ impl ReplicaManager {
         if results.iter().any(Result::is_ok)
             && let Err(error) = self.write_log_starts()
         {
-            if !matches!(&error, CheckpointError::Io { source, .. } if is_no_space(source)) {
-                self.directory_failed(&error.to_string());
-            }
+            self.checkpoints_not_written(&error);
             let not_durable = |_| Err(DeleteRecordsError::NotDurable(error.to_string()));
             results = results.into_iter().map(|result| result.and_then(not_durable)).collect();
         }
@@ -115,7 +113,10 @@ impl ReplicaManager {
         match deletion {
             Ok(Ok(Some(deletion))) => self.remove_segments(partition, &deletion),
             Ok(Ok(None)) | Err(_) => {}
-            Ok(Err(error)) => warn!(partition = %partition.name, %error, "old segments not deleted"),
+            Ok(Err(error)) => {
+                warn!(partition = %partition.name, %error, "old segments not deleted");
+                partition.write_failed(&error);
+            }
         }
     }
 

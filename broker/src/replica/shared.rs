@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tracing::error;
 
 use super::flush_queue::FlushQueue;
 use super::followed::Followed;
@@ -26,6 +28,8 @@ pub(crate) struct Shared {
     pub(super) followed: Followed,
     pub(super) throttles: Throttles,
     pub(super) lost_leaders: LostLeaders,
+    /// Why the data directory can no longer be used.
+    pub(super) failure: watch::Sender<Option<String>>,
 }
 
 impl Shared {
@@ -39,6 +43,13 @@ impl Shared {
             followed: Followed::default(),
             throttles: Throttles::default(),
             lost_leaders: LostLeaders::default(),
+            failure: watch::Sender::new(None),
         })
+    }
+
+    /// A write or sync failed: nothing says what else did not reach the disk, so this process must end.
+    pub(super) fn directory_failed(&self, reason: &str) {
+        error!(%reason, "the data directory failed");
+        self.failure.send_replace(Some(reason.to_owned()));
     }
 }
