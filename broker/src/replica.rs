@@ -4,6 +4,7 @@ mod access;
 mod cleaner;
 mod cleaner_metrics;
 mod cleaning;
+mod creation;
 mod deleter;
 mod deletion;
 mod fetcher;

@@ -31,7 +31,7 @@ use crate::metadata::Image;
 #[derive(Debug)]
 pub(super) struct Decider {
     pub(super) context: ControllerContext,
-    /// There is no space for new topics: whoever runs the controller looks.
+    /// There is no space for new topics and partitions: whoever runs the controller looks.
     pub(super) volume_is_full: bool,
     pub(super) outside: Outside,
     pub(super) sessions: Sessions,
@@ -83,7 +83,12 @@ impl Decider {
                 group.answer_after(reply, topic_deletion::delete_topics(&group.image, &topics));
             }
             Command::CreatePartitions { specs, validate_only, reply } => {
-                let decided = partitions::create_partitions(&group.image, &specs, random_start());
+                let (records, results) = partitions::create_partitions(&group.image, &specs, random_start());
+                let decided = if self.volume_is_full {
+                    (Vec::new(), partitions::refuse_for_space(results))
+                } else {
+                    (records, results)
+                };
                 group.answer_after(reply, unless(validate_only, decided));
             }
             Command::ElectLeaders { election, wanted, reply } => {

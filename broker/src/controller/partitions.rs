@@ -38,6 +38,8 @@ pub(crate) enum CreatePartitionsError {
     AllFenced { partition: PartitionId },
     #[error("replication factor {factor}: {available} brokers are available")]
     TooFewBrokers { factor: usize, available: usize },
+    #[error("the volume is full up to its reserve: delete something or make it larger")]
+    DiskFull,
 }
 
 pub(crate) type PartitionsResults = Vec<(String, Result<(), CreatePartitionsError>)>;
@@ -63,6 +65,11 @@ pub(super) fn create_partitions(
         answers.push((spec.topic.clone(), extended.map(|partitions| records.extend(partitions))));
     }
     (records, answers)
+}
+
+/// Of a full volume: what could be done is not.
+pub(super) fn refuse_for_space(results: PartitionsResults) -> PartitionsResults {
+    results.into_iter().map(|(topic, result)| (topic, result.and(Err(CreatePartitionsError::DiskFull)))).collect()
 }
 
 fn extend(
@@ -138,8 +145,10 @@ fn check(
 
 #[cfg(test)]
 mod tests {
+    use super::super::command::Command;
     use super::super::configs;
     use super::super::decommission::CORDONED;
+    use super::super::testing::Bench;
     use super::*;
     use crate::metadata::ConfigResource;
     use crate::metadata::testing::{add_topic, apply, cluster, fence};
@@ -178,6 +187,21 @@ mod tests {
         let repeated = Err(CreatePartitionsError::Repeated);
         assert_eq!(answers, [("twice".to_owned(), repeated), ("once".to_owned(), Ok(()))]);
         assert_eq!(records.len(), 1);
+    }
+
+    #[test]
+    fn a_full_volume_takes_no_more_partitions() {
+        let mut image = cluster(1);
+        add_topic(&mut image, "t", &[0]);
+        let mut bench = Bench::new(image);
+        let unknown = CreatePartitionsError::UnknownTopic { topic: "x".to_owned() };
+        for (is_full, expected) in [(true, Err(CreatePartitionsError::DiskFull)), (false, Ok(()))] {
+            bench.decider.volume_is_full = is_full;
+            let specs = vec![spec("t", 2, None), spec("x", 2, None)];
+            let results = bench.ask(|reply| Command::CreatePartitions { specs, validate_only: false, reply });
+            assert_eq!(results, [("t".to_owned(), expected), ("x".to_owned(), Err(unknown.clone()))]);
+            assert_eq!(bench.image.topic("t").unwrap().partitions.len(), if is_full { 1 } else { 2 });
+        }
     }
 
     #[test]

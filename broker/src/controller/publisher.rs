@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use protocol::types::Offset;
@@ -13,6 +14,9 @@ use super::replayer::Delta;
 use super::runtime::PanicWatch;
 use crate::metadata::Image;
 use crate::replica::ReplicaManager;
+
+/// Between two attempts to make what there was no room for.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Publisher {
@@ -35,6 +39,15 @@ struct State {
     stopped: bool,
 }
 
+/// What the thread does next.
+#[derive(Debug)]
+enum Next {
+    Follow(Box<Image>, Delta),
+    /// Makes what there was no room for.
+    Retry,
+    Stop,
+}
+
 impl Publisher {
     pub(super) fn spawn(replicas: Arc<ReplicaManager>, published: Arc<ArcSwap<Image>>) -> std::io::Result<Self> {
         let inlet = Arc::new(Inlet::default());
@@ -42,9 +55,15 @@ impl Publisher {
         let taken = inlet.clone();
         let thread = std::thread::Builder::new().name("metadata".to_owned()).spawn(move || {
             let _watch = PanicWatch::new(replicas.clone(), "the thread that follows the metadata");
-            while let Some((image, delta)) = taken.next() {
-                publish(&replicas, &published, &image, delta);
-                sender.send_replace(image.end_offset);
+            loop {
+                match taken.next(replicas.lacks_replicas().then_some(RETRY_INTERVAL)) {
+                    Next::Follow(image, delta) => {
+                        publish(&replicas, &published, &image, delta);
+                        sender.send_replace(image.end_offset);
+                    }
+                    Next::Retry => replicas.make_missing(&published.load()),
+                    Next::Stop => return,
+                }
             }
         })?;
         Ok(Self { inlet, ends, thread: Some(thread) })
@@ -85,17 +104,25 @@ impl Drop for Publisher {
 }
 
 impl Inlet {
-    /// `None`: told to stop.
-    fn next(&self) -> Option<(Image, Delta)> {
+    /// Waits until something is committed, and if that takes longer than `retry_after`, no longer.
+    fn next(&self, retry_after: Option<Duration>) -> Next {
         let mut state = self.state();
         loop {
             if state.stopped {
-                return None;
+                return Next::Stop;
             }
-            if let Some(next) = state.waiting.take() {
-                return Some(next);
+            if let Some((image, delta)) = state.waiting.take() {
+                return Next::Follow(Box::new(image), delta);
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let Some(pause) = retry_after else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let (woken, waited) = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner);
+            if waited.timed_out() {
+                return Next::Retry;
+            }
+            state = woken;
         }
     }
 

@@ -15,8 +15,9 @@ use super::super::{
 };
 use super::*;
 use crate::config::BrokerConfig;
+use crate::coordinator::GroupLogs as _;
 use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY};
-use crate::replica::{DiskSpace, SpaceLimits};
+use crate::replica::{DiskSpace, OffsetsLogs, SpaceLimits};
 
 const DATA: &str = "/data";
 const FAR_OFF: Duration = Duration::from_mins(1);
@@ -234,6 +235,32 @@ async fn a_heartbeat_does_not_wait_for_logs_that_are_made_or_changed() {
     assert_eq!(running.value(), Some("1".to_owned()));
     slow.await.unwrap().unwrap();
     Arc::into_inner(running).unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn a_partition_that_found_no_room_is_made_when_there_is_some() {
+    // Nothing else is to happen to the topic.
+    let site = Site::new(&[("broker.session.timeout.ms", "600000")]);
+    let running = site.start().await;
+    running.register(&site).await;
+    site.disk.fail(Operation::Open, 0, std::io::ErrorKind::StorageFull);
+    let created = running.handle.create_topics(vec![TopicSpec::with_defaults("t".to_owned())], false).await.unwrap();
+    let topic = created[0].as_ref().unwrap().id;
+    let partition = || running.replicas.partition(topic, PartitionId(0));
+    assert!(partition().is_none());
+    let missing = running.replicas.offline();
+    assert!(missing.len() == 1 && missing[0].reason.contains("not made yet"), "{missing:?}");
+    let logs = OffsetsLogs::new(running.replicas.clone(), running.published.clone());
+    let made = async {
+        logs.watch_metadata();
+        while partition().is_none() {
+            logs.metadata_changed().await;
+            logs.watch_metadata();
+        }
+    };
+    tokio::time::timeout(FAR_OFF, made).await.expect("it is tried again, and coordinators are told");
+    assert!(partition().unwrap().leads() && running.replicas.offline().is_empty());
+    running.stop().await;
 }
 
 #[tokio::test]

@@ -197,6 +197,8 @@ impl KafkaError for CreatePartitionsError {
             }
             Self::Assignment { error, .. } => error.kafka_error(),
             Self::TooFewBrokers { .. } => ResponseError::InvalidReplicationFactor,
+            // Clients try it again.
+            Self::DiskFull => ResponseError::KafkaStorageError,
         }
     }
 }

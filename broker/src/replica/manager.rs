@@ -1,7 +1,6 @@
 //! All partitions of this broker: loaded at start, made and given leaders as the metadata says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use storage::{CheckpointError, FilePool, Log, is_shortage};
 use tracing::{error, info, warn};
 
 use super::cleaner_metrics::CleanerMetrics;
+use super::creation::MissingReplicas;
 use super::deleter::Removals;
 use super::leader_state::ActiveBrokers;
 use super::partition::{Offline, Partition};
@@ -26,7 +26,7 @@ use super::throttle::Throttle;
 use super::topic_registry::TopicRegistry;
 use super::waiters::Waiters;
 use crate::clock::{self, AgeClock};
-use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY, PartitionImage, TopicImage};
+use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY, PartitionImage};
 use crate::metrics::LatencyHistogram;
 
 /// Logs that are closed at the same time: most of it is waiting for the disk.
@@ -71,6 +71,7 @@ pub(crate) struct ReplicaManager {
     /// With which the last process was registered.
     former_epoch: AtomicI64,
     pub(super) removals: Removals,
+    pub(super) missing: MissingReplicas,
     /// Names that the checkpoint files may have, of partitions that are gone.
     forgotten: Mutex<BTreeSet<TopicPartition>>,
     /// Held while the checkpoint files are written: what that of the cleaner says, once it is known.
@@ -108,6 +109,7 @@ impl ReplicaManager {
             metadata_recovery_point: AtomicI64::new(0),
             former_epoch: AtomicI64::new(NO_EPOCH.0),
             removals: Removals::default(),
+            missing: MissingReplicas::default(),
             forgotten: Mutex::default(),
             checkpointing: Mutex::default(),
             age_clock: AgeClock::start(clock::wall(), clock::monotonic(), directory.last_alive()),
@@ -163,13 +165,13 @@ impl ReplicaManager {
         self.shared.space.look(&self.directory);
     }
 
-    /// Logs that could not be opened.
+    /// Logs that could not be opened, or made.
     pub(crate) fn offline(&self) -> Vec<OfflineReplica> {
         let partitions = self.partitions.load();
         let offline = partitions.values().filter_map(|partition| {
             Some(OfflineReplica { partition: partition.name.clone(), reason: partition.offline_reason()?.to_owned() })
         });
-        offline.collect()
+        offline.chain(self.missing.all()).collect()
     }
 
     /// It is still this broker's, and has not been made anew.
@@ -227,6 +229,7 @@ impl ReplicaManager {
     pub(crate) fn follow(&self, image: &Image, topics: &[TopicId]) {
         // First: a topic of that name may have come since, and wants the directory.
         self.drop_deleted(image, topics);
+        self.missing.retain(|topic, id| self.hosts_any(image, topic, id));
         let of_former = BrokerEpoch(self.former_epoch.load(Ordering::Relaxed));
         let is_registered = image.brokers.get(&self.broker_id).is_none_or(|broker| broker.epoch != of_former);
         self.apply_where(image, topics, |state| is_registered || state.leader != Some(self.broker_id));
@@ -273,6 +276,10 @@ impl ReplicaManager {
         state.replica_on(self.broker_id).is_some_and(|replica| replica.directory == self.directory_id)
     }
 
+    fn hosts_any(&self, image: &Image, topic: TopicId, id: PartitionId) -> bool {
+        image.topics.get(&topic).and_then(|topic| topic.partition(id)).is_some_and(|state| self.hosts(state))
+    }
+
     /// Who is up decides who may join an ISR, and whom the high watermark waits for.
     fn follow_brokers(&self, image: &Image) {
         let active = image.brokers.iter().filter(|(id, _)| image.is_active(**id));
@@ -281,52 +288,6 @@ impl ReplicaManager {
             self.shared.active.store(Arc::new(active));
             self.all().iter().for_each(Partition::review_followers);
         }
-    }
-
-    fn ensure(
-        &self,
-        partitions: &mut Partitions,
-        topic: &TopicImage,
-        id: PartitionId,
-        settings: &TopicSettings,
-    ) -> Option<Arc<Partition>> {
-        if let Some(partition) = partitions.get(&(topic.id, id)) {
-            return Some(partition.clone());
-        }
-        let name = TopicPartition { topic: topic.name.clone(), partition: id };
-        let path = self.directory.partition_path(&name);
-        match self.create_log(&path, &name, topic.id, settings) {
-            Ok(log) => {
-                let metrics = self.topic_metrics.of(topic.id);
-                let partition = Partition::new(name, topic.id, log, settings.clone(), metrics, &self.shared);
-                partitions.insert((topic.id, id), partition.clone());
-                Some(partition)
-            }
-            // A full disk is no failed disk. What there is of the partition is put aside at the next start, and it is
-            // made anew.
-            Err(error) if is_shortage(&error) => {
-                error!(partition = %name, %error, "no room for a new partition: it is not served");
-                None
-            }
-            Err(error) => {
-                self.directory_failed(&format!("{}: {error}", path.display()));
-                None
-            }
-        }
-    }
-
-    /// What checkpoints say of an earlier partition of that name would be taken for this one's after a crash.
-    fn create_log(
-        &self,
-        path: &Path,
-        name: &TopicPartition,
-        topic: TopicId,
-        settings: &TopicSettings,
-    ) -> std::io::Result<Log> {
-        if self.forgotten().contains(name) {
-            self.write_checkpoints()?;
-        }
-        Log::create(&self.pool, path, topic, settings.log.clone(), Offset(0), clock::wall())
     }
 
     /// See [`Shared::directory_failed`].
@@ -374,7 +335,7 @@ impl ReplicaManager {
         !self.forgotten().is_empty()
     }
 
-    fn forgotten(&self) -> MutexGuard<'_, BTreeSet<TopicPartition>> {
+    pub(super) fn forgotten(&self) -> MutexGuard<'_, BTreeSet<TopicPartition>> {
         self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

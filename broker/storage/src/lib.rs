@@ -59,7 +59,7 @@ pub use fetched_batches::{FetchedBatches, ReplicateError, UnsoundBatch};
 pub use flush::{FlushError, FlushJob, Flushed};
 pub use leader_epochs::{EpochEntry, LeaderEpochs};
 pub use load::{LoadError, LoadOptions, RecoveryProgress};
-pub use log::{AppendError, Appended, Log, LogPosition, is_no_space, is_shortage};
+pub use log::{AppendError, Appended, Log, LogPosition, is_shortage};
 pub use meta_properties::MetaProperties;
 pub use partition_directory::{DirectoryState, NotAPartitionDirectory, PartitionDirectoryName};
 pub use partition_metadata::PartitionMetadataError;

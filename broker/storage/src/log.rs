@@ -359,7 +359,7 @@ pub fn is_shortage(error: &io::Error) -> bool {
 }
 
 /// The disk is full.
-pub fn is_no_space(error: &io::Error) -> bool {
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

@@ -33,12 +33,16 @@ fn produce(site: &Site) -> i64 {
     produce_to(site, topic(), b"x").unwrap()
 }
 
-/// Offset of the record, or the error.
-pub(crate) fn produce_to(site: &Site, topic: TopicName, value: &[u8]) -> Result<i64, i16> {
+/// Of one record.
+pub(crate) fn produce_request(topic: TopicName, value: &[u8]) -> ProduceRequest {
     let data = PartitionProduceData::default().with_records(Some(batch(&[value], Timestamp(1))));
     let data = TopicProduceData::default().with_name(topic).with_partition_data(vec![data]);
-    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![data]);
-    let response = Wire::connect(site.port).call(9, &request);
+    ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![data])
+}
+
+/// Offset of the record, or the error.
+pub(crate) fn produce_to(site: &Site, topic: TopicName, value: &[u8]) -> Result<i64, i16> {
+    let response = Wire::connect(site.port).call(9, &produce_request(topic, value));
     let partition = &response.responses[0].partition_responses[0];
     if partition.error_code == 0 { Ok(partition.base_offset) } else { Err(partition.error_code) }
 }

@@ -4,19 +4,25 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::ListOffsetsRequest;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest, ListOffsetsRequest};
 use tempfile::TempDir;
 
-use crate::damage::{partitions, produce_to, topic};
+use crate::damage::{partitions, produce_request, produce_to, topic};
+use crate::harness::calls::name;
 use crate::harness::http::get;
 use crate::harness::wire::Wire;
 use crate::harness::{Site, eventually};
 
 const VOLUME_BYTES: u64 = 192 << 20;
 const RECORD_BYTES: usize = 100_000;
+/// Longer than from one checkpoint to the next.
+const IDLE_AFTER: Duration = Duration::from_secs(3);
 
 /// Mounted for as long as it lives.
 struct Volume {
@@ -70,6 +76,41 @@ fn end_offset(site: &Site) -> i64 {
     Wire::connect(site.port).call(5, &request).topics[0].partitions[0].offset
 }
 
+/// What becomes of a new topic, and of a second partition.
+fn create(site: &Site) -> [i16; 2] {
+    let mut wire = Wire::connect(site.port);
+    let topic = CreatableTopic::default().with_name(name("u")).with_num_partitions(1).with_replication_factor(1);
+    let created = wire.call(7, &CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000));
+    let topic = CreatePartitionsTopic::default().with_name(name("t")).with_count(2);
+    let added = wire.call(3, &CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000));
+    [created.topics[0].error_code, added.results[0].error_code]
+}
+
+#[test]
+fn a_volume_that_can_no_longer_be_written_ends_an_idle_broker() {
+    let Some(volume) = Volume::new() else {
+        return eprintln!("NOT TESTED: a read-only volume: needs root, loop devices and mkfs.ext4");
+    };
+    let site = Site::new(&[&format!("log.dirs={}", volume.path().join("data").display())]);
+    let broker = site.start();
+    assert_eq!((partitions(&site), produce(&site, b"x")), (1, Ok(0)));
+    assert!(broker.stop().success());
+    let mut broker = site.start();
+    let checkpoint = volume.path().join("data/recovery-point-offset-checkpoint");
+    eventually("nothing is to be written", || {
+        let written = fs::metadata(&checkpoint).ok()?.modified().ok()?;
+        (IDLE_AFTER < written.elapsed().ok()?).then_some(())
+    });
+    let aborted = Command::new("mount").args(["-o", "remount,abort"]).arg(volume.path()).output().unwrap();
+    assert!(aborted.status.success(), "{aborted:?}");
+    assert!(broker.is_running());
+    let mut wire = Wire::connect(site.port);
+    let frame = wire.encode(9, &produce_request(topic(), b"x"));
+    // It may be gone before it answers.
+    wire.send(&frame);
+    assert_eq!(broker.wait().code(), Some(4), "{}", broker.log());
+}
+
 #[test]
 fn a_full_volume_refuses_producers_loses_nothing_and_can_be_started_on() {
     let Some(volume) = Volume::new() else {
@@ -101,6 +142,7 @@ fn a_full_volume_refuses_producers_loses_nothing_and_can_be_started_on() {
 
     fill(&ballast[1], usize::MAX);
     assert_eq!(produce(&site, b"x"), retriable);
+    assert_eq!(create(&site), [ResponseError::KafkaStorageError.code(); 2], "nothing new is made");
     broker.kill();
     let broker = site.start();
     assert_eq!((end_offset(&site), produce(&site, b"x")), (written, retriable), "nothing is lost");
@@ -111,6 +153,7 @@ fn a_full_volume_refuses_producers_loses_nothing_and_can_be_started_on() {
         fs::remove_file(path).unwrap();
     }
     assert_eq!(eventually("there is room", || produce(&site, b"x").ok()), written);
+    assert_eq!(create(&site), [0, 0]);
     assert_eq!(get(site.management_port, "/v1/broker", Some("token")).json()["disk"]["isLow"], false);
     assert!(broker.stop().success());
 }
