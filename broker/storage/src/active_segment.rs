@@ -19,7 +19,8 @@ pub(crate) struct ActiveSegment {
     pub(crate) base: Offset,
     /// Shared with readers that came before the first write.
     pub(crate) pooled: Arc<PooledSegment>,
-    /// Open from the first write on: a log that nobody writes to holds no descriptor.
+    /// Open as long as something written to it is not synced: a file that was closed and opened again might not tell
+    /// that the disk has lost it. Otherwise the pool's, so an idle log need not hold a descriptor.
     log: Option<Arc<dyn DiskFile>>,
     pub(crate) indexes: SegmentIndexes,
     /// Bytes of the `.log`.
@@ -68,7 +69,7 @@ impl ActiveSegment {
         Self { base, pooled, log: None, indexes, size, first_timestamp, created, cut_back: false }
     }
 
-    /// The `.log` if it is open, which it is if anything was written.
+    /// The `.log` if it is open, which it is if anything was written since the last sync.
     pub(crate) fn open_log(&self) -> Option<&Arc<dyn DiskFile>> {
         self.log.as_ref()
     }
@@ -76,12 +77,19 @@ impl ActiveSegment {
     /// Opens the `.log` for writing, or makes the files of a new segment. Fails without having changed anything that
     /// matters.
     pub(crate) fn open(&mut self, directory: &Path) -> io::Result<&Arc<dyn DiskFile>> {
-        let log = match self.log.take() {
+        let log = match self.log.take().or_else(|| self.pooled.writable_log()) {
             Some(log) => log,
             None if self.size == 0 => self.make_files(directory)?,
             None => self.disk().open(&self.path(directory), OpenMode::ReadWrite)?,
         };
         Ok(self.log.insert(log))
+    }
+
+    /// All of it is synced. What was cut back is not known to be.
+    pub(crate) fn rest(&mut self) {
+        if let Some(log) = self.log.take_if(|_| !self.cut_back) {
+            self.pooled.leave_log(log);
+        }
     }
 
     fn make_files(&self, directory: &Path) -> io::Result<Arc<dyn DiskFile>> {

@@ -79,6 +79,7 @@ pub struct FlushJob {
 /// The `.log` of the active segment.
 #[derive(Debug)]
 enum ActiveFile {
+    /// Since the last flush.
     NothingWritten,
     Open(Arc<dyn DiskFile>),
     /// Loaded, and beyond the recovery point.
@@ -248,6 +249,9 @@ impl Log {
         }
         state.unflushed_since = (state.flushed_bytes < state.appended_bytes).then_some(flushed.started);
         state.snapshots.extend(flushed.snapshots);
+        if self.unflushed_bytes() == 0 {
+            self.active.rest();
+        }
         self.remove_old_snapshots();
     }
 

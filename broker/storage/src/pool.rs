@@ -1,5 +1,5 @@
-//! Files of segments that are open for reading or mapped right now, over all logs: opened when first read, and
-//! bounded. The least recently used go.
+//! Files of segments that are open or mapped right now, over all logs: opened when first read, or left here when what
+//! was written to them is synced, and bounded. The least recently used go.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,7 +13,8 @@ use crate::scanner::{ReadMode, ScanError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
-    /// `.log` files. One more open closes some that were not read lately.
+    /// `.log` files, beside those that have records that are not synced. One more closes some that were not used
+    /// lately.
     pub open_logs_max: usize,
     /// Index files of closed segments. One more unmaps some that were not read lately.
     pub mappings_max: usize,
@@ -36,6 +37,12 @@ pub(crate) struct PooledSegment {
     id: SegmentId,
 }
 
+#[derive(Debug, Clone)]
+struct OpenLog {
+    file: Arc<dyn DiskFile>,
+    is_writable: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum IndexKind {
     Offset,
@@ -45,7 +52,7 @@ pub(crate) enum IndexKind {
 #[derive(Debug)]
 pub struct FilePool {
     disk: Arc<dyn Disk>,
-    logs: Mutex<Lru<SegmentId, Arc<dyn DiskFile>>>,
+    logs: Mutex<Lru<SegmentId, OpenLog>>,
     mappings: Mutex<Lru<(SegmentId, IndexKind), Arc<Mapping>>>,
     next_id: AtomicU64,
 }
@@ -82,14 +89,28 @@ impl PooledSegment {
     ) -> Result<Arc<dyn DiskFile>, ScanError> {
         let open = lock(&self.pool.logs).get(&self.id);
         match (open, mode) {
-            (Some(file), _) => Ok(file),
+            (Some(log), _) => Ok(log.file),
             (None, ReadMode::NoWait) => Err(ScanError::WouldBlock),
             (None, ReadMode::Blocking) => {
                 let file = open_file().map_err(ScanError::Io)?;
-                lock(&self.pool.logs).insert(self.id, file.clone());
+                self.insert(OpenLog { file: file.clone(), is_writable: false });
                 Ok(file)
             }
         }
+    }
+
+    /// The `.log` that was left here, if it is still open.
+    pub(crate) fn writable_log(&self) -> Option<Arc<dyn DiskFile>> {
+        lock(&self.pool.logs).get(&self.id).filter(|log| log.is_writable).map(|log| log.file)
+    }
+
+    /// Leaves the `.log` to whoever reads or writes it next. All that was written to it is synced.
+    pub(crate) fn leave_log(&self, file: Arc<dyn DiskFile>) {
+        self.insert(OpenLog { file, is_writable: true });
+    }
+
+    fn insert(&self, log: OpenLog) {
+        lock(&self.pool.logs).insert(self.id, log);
     }
 
     pub(crate) fn mapping(&self, kind: IndexKind) -> Option<Arc<Mapping>> {
@@ -141,7 +162,7 @@ impl<K: Eq + Hash + Copy, V: Clone> Lru<K, V> {
     }
 
     fn insert(&mut self, key: K, value: V) {
-        if self.entries_max <= self.entries.len() {
+        if self.entries_max <= self.entries.len() && !self.entries.contains_key(&key) {
             self.evict();
         }
         self.clock = self.clock.saturating_add(1);
@@ -182,8 +203,11 @@ mod tests {
         for max in [1, 2, 7, 100] {
             let mut lru = Lru::new(max);
             (0..1000).for_each(|key| lru.insert(key, ()));
-            assert!(lru.entries.len() <= max, "{max}");
+            let count = lru.entries.len();
+            assert!(count <= max, "{max}");
             assert_eq!(lru.get(&999), Some(()));
+            lru.insert(999, ());
+            assert_eq!(lru.entries.len(), count, "one that is there takes nobody's place");
         }
     }
 }

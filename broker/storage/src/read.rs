@@ -52,7 +52,7 @@ enum Source {
     /// The offset is the end of what may be read.
     Nothing,
     Active {
-        /// `None`: nothing was written to it since it was loaded.
+        /// `None`: the pool's.
         log: Option<Arc<dyn DiskFile>>,
         pooled: Arc<PooledSegment>,
         directory: Arc<Path>,
