@@ -14,6 +14,7 @@ use super::super::{
     Voter, format_directory, supported_features,
 };
 use super::*;
+use crate::clock::Pulse;
 use crate::config::BrokerConfig;
 use crate::coordinator::GroupLogs as _;
 use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY};
@@ -21,6 +22,8 @@ use crate::replica::{DiskSpace, OffsetsLogs, SpaceLimits};
 
 const DATA: &str = "/data";
 const FAR_OFF: Duration = Duration::from_mins(1);
+/// More than between two beats.
+const SILENCE_MAX: Duration = Duration::from_millis(1500);
 const OPTION: &str = "log.retention.ms";
 
 /// A sole voter on a disk in memory.
@@ -37,6 +40,7 @@ struct Running {
     thread: ControllerThread,
     published: Arc<ArcSwap<Image>>,
     replicas: Arc<ReplicaManager>,
+    pulse: Arc<Pulse>,
 }
 
 impl Site {
@@ -66,6 +70,7 @@ impl Site {
         let directory = Arc::new(LogDirectory::open(&disk, Path::new(DATA), &owner).unwrap());
         let pool = FilePool::new(disk.clone(), PoolLimits::default());
         let published = Arc::new(ArcSwap::from_pointee(Image::empty()));
+        let pulse = Arc::new(Pulse::new(SILENCE_MAX));
         let starting = start(ControllerSite {
             context: ControllerContext {
                 id: BrokerId(1),
@@ -80,6 +85,7 @@ impl Site {
             directory: &directory,
             recovery_point: Offset(0),
             published: published.clone(),
+            pulse: pulse.clone(),
         });
         let (handle, quorum, thread) = tokio::task::spawn_blocking(|| starting.unwrap().wait().unwrap()).await.unwrap();
         let limits = SpaceLimits { soft: 0, hard: 0, file: 0 };
@@ -89,7 +95,7 @@ impl Site {
         let replicas = Arc::new(replicas);
         let (attached, attaching) = (replicas.clone(), quorum.clone());
         tokio::task::spawn_blocking(move || attaching.attach(attached).unwrap()).await.unwrap();
-        Running { handle, quorum, thread, published, replicas }
+        Running { handle, quorum, thread, published, replicas, pulse }
     }
 }
 
@@ -260,6 +266,28 @@ async fn a_partition_that_found_no_room_is_made_when_there_is_some() {
     };
     tokio::time::timeout(FAR_OFF, made).await.expect("it is tried again, and coordinators are told");
     assert!(partition().unwrap().leads() && running.replicas.offline().is_empty());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_control_thread_that_is_stuck_is_seen() {
+    let site = Site::new(&[]);
+    let running = site.start().await;
+    let until = |is_alive| {
+        let deadline = std::time::Instant::now() + FAR_OFF;
+        while running.pulse.is_alive() != is_alive {
+            assert!(std::time::Instant::now() < deadline, "the pulse is not taken for {is_alive}");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    };
+    until(true);
+    let view = running.quorum.view();
+    // As long as somebody looks at it the thread cannot change it.
+    let looked_at = view.borrow();
+    until(false);
+    drop(looked_at);
+    until(true);
+    drop(view);
     running.stop().await;
 }
 

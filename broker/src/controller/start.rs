@@ -3,6 +3,7 @@
 //! Nobody knows at the start which records at the log's end are committed: so the partitions wait until the quorum has
 //! said so, and follow from then on.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,9 +25,11 @@ use super::quorum_state::{QuorumStateError, QuorumStateFile};
 use super::replayer::Replayer;
 use super::runtime::{ControllerContext, Failure, Inlets, Runtime};
 use super::snapshots::Snapshots;
-use crate::clock;
+use crate::clock::{self, Pulse};
 use crate::config::BrokerConfig;
 use crate::metadata::{Image, METADATA_DIRECTORY, QuorumView};
+
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControllerStartError {
@@ -55,6 +58,8 @@ pub(crate) struct ControllerSite<'a> {
     pub(crate) recovery_point: Offset,
     /// Will always hold committed metadata.
     pub(crate) published: Arc<ArcSwap<Image>>,
+    /// Beats as long as the thread turns.
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 /// The running thread, for who stops it.
@@ -148,16 +153,21 @@ pub(crate) fn start(site: ControllerSite<'_>) -> Result<Starting, ControllerStar
     };
     let thread = std::thread::Builder::new()
         .name("controller".to_owned())
-        .spawn(move || run(runtime, inlets, io_thread))
+        .spawn(move || run(runtime, inlets, io_thread, &site.pulse))
         .map_err(ControllerStartError::Thread)?;
     Ok(Starting { handle, quorum, caught_up, thread })
 }
 
 /// The control thread, from its first action to a closed log.
-fn run(mut runtime: Runtime, mut inlets: Inlets, io_thread: JoinHandle<bool>) -> Result<(), Failure> {
+fn run(mut runtime: Runtime, mut inlets: Inlets, io_thread: JoinHandle<bool>, pulse: &Pulse) -> Result<(), Failure> {
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
     let executor = executor.map_err(|error| error.to_string())?;
-    let ended = executor.block_on(runtime.run(&mut inlets));
+    let ended = executor.block_on(async {
+        tokio::select! {
+            ended = runtime.run(&mut inlets) => ended,
+            never = beat(pulse) => match never {},
+        }
+    });
     if let (Err(reason), Some(replicas)) = (&ended, runtime.replayer.replicas()) {
         replicas.directory_failed(reason);
     }
@@ -166,6 +176,14 @@ fn run(mut runtime: Runtime, mut inlets: Inlets, io_thread: JoinHandle<bool>) ->
     let closed = io_thread.join().unwrap_or(false);
     ended?;
     if closed { Ok(()) } else { Err("the metadata log was not closed".to_owned()) }
+}
+
+/// Apart from what the thread does: one that waits for a slow disk is not stuck.
+async fn beat(pulse: &Pulse) -> Infallible {
+    loop {
+        pulse.beat();
+        tokio::time::sleep(BEAT_INTERVAL).await;
+    }
 }
 
 fn summary(opened: &Opened) -> LogSummary {

@@ -57,6 +57,7 @@ pub(super) fn open(
     config: Arc<BrokerConfig>,
     disk: Arc<dyn Disk>,
     directory: LogDirectory,
+    control: Arc<Pulse>,
 ) -> Result<Opened, ServerError> {
     let space = open_space(&config, &disk, &directory)?;
     // From here on: what has to be written on a full volume, too.
@@ -87,6 +88,7 @@ pub(super) fn open(
         directory: &directory,
         recovery_point: checkpoints.metadata_recovery_point(),
         published: image.clone(),
+        pulse: control,
     })?;
     let quorum = starting.quorum.view();
     let pool = FilePool::new(disk, PoolLimits::default());

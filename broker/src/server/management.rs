@@ -86,7 +86,9 @@ pub(crate) struct Management {
     pub(crate) began: SystemTime,
     pub(crate) stage: ArcSwap<Stage>,
     pub(crate) tokens_file: Option<PathBuf>,
-    /// One of each loop that must turn.
+    /// Of the control thread.
+    pub(crate) control: Arc<Pulse>,
+    /// One of each reactor.
     pub(crate) pulses: Vec<Arc<Pulse>>,
     pub(crate) network: Arc<Network>,
 }
@@ -136,12 +138,18 @@ pub(crate) fn router(management: Arc<Management>) -> Router {
 async fn livez(State(management): Shared) -> Response {
     let silent = match &**management.stage.load() {
         Stage::Recovering(progress) => (!progress.pulse.is_alive()).then_some("recovery has not moved for 5 minutes"),
-        stage if stage.broker().is_some() && !management.pulses.iter().all(|pulse| pulse.is_alive()) => {
-            Some("a loop of the data plane has not turned for 10 s")
-        }
+        stage if stage.broker().is_some() => silent_loop(&management.control, &management.pulses),
         _ => None,
     };
     silent.map_or_else(|| "ok\n".into_response(), |reason| problem(StatusCode::SERVICE_UNAVAILABLE, reason))
+}
+
+fn silent_loop(control: &Pulse, reactors: &[Arc<Pulse>]) -> Option<&'static str> {
+    if !control.is_alive() {
+        return Some("the control thread has not turned for 10 s");
+    }
+    let all_turn = reactors.iter().all(|pulse| pulse.is_alive());
+    (!all_turn).then_some("a loop of the data plane has not turned for 10 s")
 }
 
 async fn readyz(State(management): Shared) -> Response {
@@ -261,6 +269,33 @@ impl Stage {
             Self::Running(_) => "Running",
             Self::Leaving(_) => "Leaving",
             Self::Stopping => "Stopping",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn one_silent_loop_is_enough_to_be_restarted() {
+        let turning = || Arc::new(Pulse::new(Duration::MAX));
+        let silent = Arc::new(Pulse::new(Duration::ZERO));
+        while silent.is_alive() {
+            std::thread::yield_now();
+        }
+        let table = [
+            (turning(), [turning(), turning()], None),
+            (silent.clone(), [turning(), turning()], Some("control thread")),
+            (turning(), [turning(), silent.clone()], Some("data plane")),
+            (silent.clone(), [silent.clone(), silent], Some("control thread")),
+        ];
+        for (control, reactors, expected) in table {
+            let found = silent_loop(&control, &reactors);
+            let is_expected = expected.map_or(found.is_none(), |what| found.is_some_and(|found| found.contains(what)));
+            assert!(is_expected, "{found:?} instead of {expected:?}");
         }
     }
 }

@@ -105,6 +105,7 @@ impl Startup {
             began: SystemTime::now(),
             stage: ArcSwap::from_pointee(Stage::Starting),
             tokens_file: config.management_tokens.clone(),
+            control: Arc::new(Pulse::new(reactor::SILENCE_MAX)),
             pulses,
             network: Arc::new(Network::new(&config)),
         });
@@ -117,7 +118,8 @@ impl Startup {
         }
         let Some(directory) = self.open_directory(&stop).await? else { return Ok(()) };
         let (config, disk) = (self.config.clone(), self.disk.clone());
-        let opened = spawn_blocking(move || open(config, disk, directory)).await;
+        let control = self.management.control.clone();
+        let opened = spawn_blocking(move || open(config, disk, directory, control)).await;
         let opened = opened.map_err(|error| ServerError::start("opening", error))??;
         let started = Running::start(&self.config, &self.management, opened, &stop).await?;
         let Some((mut running, reason)) = started else { return Ok(()) };
