@@ -24,6 +24,8 @@ pub(crate) enum Bug {
     TruncationToHighWatermark,
     /// A leader acknowledges what is to be on disk before it is.
     AcknowledgementBeforeSync,
+    /// The partitions of a new topic are made before those of the topic that had its name are gone.
+    CreationBeforeDeletion,
 }
 
 #[cfg(test)]

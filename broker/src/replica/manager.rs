@@ -25,6 +25,7 @@ use super::space::DiskSpace;
 use super::throttle::Throttle;
 use super::topic_registry::TopicRegistry;
 use super::waiters::Waiters;
+use crate::bugs::{self, Bug};
 use crate::clock::{self, AgeClock};
 use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY, PartitionImage};
 use crate::metrics::LatencyHistogram;
@@ -227,12 +228,18 @@ impl ReplicaManager {
     /// Follows the metadata in what changed: gives up what is gone, makes the logs of new replicas, leads or follows.
     /// Leads nothing before this process is registered.
     pub(crate) fn follow(&self, image: &Image, topics: &[TopicId]) {
-        // First: a topic of that name may have come since, and wants the directory.
-        self.drop_deleted(image, topics);
+        let creates_first = bugs::is_planted(Bug::CreationBeforeDeletion);
+        // A topic of that name may have come since, and wants the directory.
+        if !creates_first {
+            self.drop_deleted(image, topics);
+        }
         self.missing.retain(|topic, id| self.hosts_any(image, topic, id));
         let of_former = BrokerEpoch(self.former_epoch.load(Ordering::Relaxed));
         let is_registered = image.brokers.get(&self.broker_id).is_none_or(|broker| broker.epoch != of_former);
         self.apply_where(image, topics, |state| is_registered || state.leader != Some(self.broker_id));
+        if creates_first {
+            self.drop_deleted(image, topics);
+        }
     }
 
     /// Once it is published.

@@ -106,6 +106,11 @@ impl SimulatedReplicas {
         self.clear_away();
     }
 
+    /// Of the data directory, which no disk here brings about.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.manager.shared.failure.borrow().clone()
+    }
+
     pub(crate) fn keys(&self) -> Vec<Key> {
         let mut keys: Vec<_> = self.manager.partitions.load().keys().copied().collect();
         keys.sort_unstable();

@@ -151,6 +151,10 @@ impl FaultyDisk {
 }
 
 impl State {
+    fn has_parent(&self, path: &Path) -> bool {
+        path.parent().is_none_or(|parent| is_root(parent) || self.files.contains_key(parent))
+    }
+
     /// The error that was asked for, once its time has come.
     fn check(&mut self, operation: Operation) -> io::Result<()> {
         let Some(index) = self.faults.iter().position(|fault| fault.operation == operation) else { return Ok(()) };
@@ -174,8 +178,7 @@ impl WithParents for Tree {
     fn retain_with_parents(&mut self) {
         let mut kept = Self::new();
         for (path, node) in std::mem::take(self) {
-            let root = |parent: &Path| parent.as_os_str().is_empty() || parent == Path::new("/");
-            if path.parent().is_none_or(|parent| root(parent) || kept.contains_key(parent)) {
+            if path.parent().is_none_or(|parent| is_root(parent) || kept.contains_key(parent)) {
                 kept.insert(path, node);
             }
         }
@@ -231,7 +234,7 @@ impl Disk for FaultyDisk {
         let inode = match state.files.get(path) {
             Some(Node::File(inode)) => inode.clone(),
             Some(Node::Directory) => return Err(io::ErrorKind::IsADirectory.into()),
-            None if mode != OpenMode::Create => return Err(io::ErrorKind::NotFound.into()),
+            None if mode != OpenMode::Create || !state.has_parent(path) => return Err(io::ErrorKind::NotFound.into()),
             None => {
                 let inode = Arc::new(Mutex::new(Inode::default()));
                 let change = Change::Put(path.to_owned(), Node::File(inode.clone()));
@@ -306,6 +309,10 @@ impl Disk for FaultyDisk {
         let usable_bytes = state.space_left.unwrap_or(u64::MAX);
         Ok(DiskSpace { total_bytes: lengths.fold(usable_bytes, u64::saturating_add), usable_bytes })
     }
+}
+
+fn is_root(path: &Path) -> bool {
+    path.as_os_str().is_empty() || path == Path::new("/")
 }
 
 /// A test that panicked elsewhere does not matter here.

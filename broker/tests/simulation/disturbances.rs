@@ -1,5 +1,5 @@
 //! What happens to a cluster beside faults of machines: brokers are stopped, partitions moved, leaders elected, records
-//! deleted, clocks set, connections lost.
+//! and topics deleted, clocks set, connections lost.
 
 use protocol::types::PartitionId;
 use tokio::sync::oneshot;
@@ -10,6 +10,7 @@ use super::topics;
 use crate::controller::command::{Command, Reply};
 use crate::controller::partition_change::Election;
 use crate::controller::reassignments::FactorChange;
+use crate::controller::topic_deletion::TopicSelector;
 
 const HOUR_MS: i64 = 3_600_000;
 /// Of the records that are committed, so many stay whatever is deleted: producers rely on their last batches.
@@ -27,11 +28,12 @@ impl Cluster {
         if self.world.random.chance(self.options.stop_permille) {
             return self.stop(node);
         }
-        match self.random().below(6) {
+        match self.random().below(7) {
             0 | 1 => self.reassign(),
             2 => self.elect(),
             3 => self.delete_records(),
             4 => self.set_clock(node),
+            5 => self.delete_topic(),
             _ => self.doubt(node),
         }
     }
@@ -89,6 +91,12 @@ impl Cluster {
                 self.look(node);
             }
         }
+    }
+
+    /// The controller makes another one of that name, before or after everybody has heard of it.
+    fn delete_topic(&mut self) {
+        let topics = vec![TopicSelector::Name(topics::PASSING.to_owned())];
+        self.wish(|reply| Command::DeleteTopics { topics, reply });
     }
 
     fn set_clock(&mut self, node: usize) {

@@ -77,7 +77,8 @@ impl Cluster {
         let is_done = |key: Key, state: &PartitionImage| {
             let leader = state.leader.map(node_of);
             let copy = leader.and_then(|node| copy_on(&self.machines, node, key));
-            let is_read = copy.is_some_and(|copy| self.clients.position(key) == Some(copy.positions.log_end));
+            let has_read = |end| self.clients.position(key).is_none_or(|position| position == end);
+            let is_read = copy.is_some_and(|copy| has_read(copy.positions.log_end));
             self.clients.unacknowledged(key) == 0 && is_read
         };
         let scene = self.scene();

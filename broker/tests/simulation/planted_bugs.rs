@@ -14,20 +14,21 @@ pub(super) enum Planted {
     Storage(storage::bugs::Bug),
 }
 
-const CAUGHT: [(Planted, u64); 13] = [
-    (Planted::Broker(Bug::NoMaximalIsr), 54),
-    (Planted::Broker(Bug::FormerLeadershipCounts), 2),
+const CAUGHT: [(Planted, u64); 14] = [
+    (Planted::Broker(Bug::NoMaximalIsr), 41),
+    (Planted::Broker(Bug::FormerLeadershipCounts), 5),
     (Planted::Broker(Bug::CommitBelowMinIsr), 2),
-    (Planted::Broker(Bug::JoinBelowHighWatermark), 54),
-    (Planted::Broker(Bug::NoBrokerEpochInAlterPartition), 116),
+    (Planted::Broker(Bug::JoinBelowHighWatermark), 0),
+    (Planted::Broker(Bug::NoBrokerEpochInAlterPartition), 98),
     (Planted::Broker(Bug::UncleanBrokerStaysInElr), 1),
     (Planted::Broker(Bug::ElrNotCleared), 0),
-    (Planted::Broker(Bug::OtherVolumeIsTheSame), 40),
-    (Planted::Broker(Bug::TruncationToHighWatermark), 7),
-    (Planted::Broker(Bug::AcknowledgementBeforeSync), 0),
-    (Planted::Storage(storage::bugs::Bug::CleanShutdownMarkKept), 20),
+    (Planted::Broker(Bug::OtherVolumeIsTheSame), 4),
+    (Planted::Broker(Bug::TruncationToHighWatermark), 1),
+    (Planted::Broker(Bug::AcknowledgementBeforeSync), 1),
+    (Planted::Broker(Bug::CreationBeforeDeletion), 12),
+    (Planted::Storage(storage::bugs::Bug::CleanShutdownMarkKept), 10),
     (Planted::Storage(storage::bugs::Bug::LastBatchOnly), 0),
-    (Planted::Storage(storage::bugs::Bug::RecoveryPointBeforeSync), 0),
+    (Planted::Storage(storage::bugs::Bug::RecoveryPointBeforeSync), 1),
 ];
 
 /// What gave it away, if anything did. An assertion does too.

@@ -115,7 +115,18 @@ impl Cluster {
             Some(key) => process.replicas.flush(*key),
             None => process.replicas.write_checkpoints(),
         }
+        self.write_passing(party.node);
         self.look(party.node);
+    }
+
+    /// Where the topic that comes and goes is led.
+    fn write_passing(&mut self, node: usize) {
+        let value = self.number();
+        let Some(process) = self.process(node).filter(|process| process.serves) else { return };
+        for key in process.replicas.keys().into_iter().filter(|key| topics::is_passing(*key)) {
+            // Refused where it is not led.
+            let _refused = process.replicas.produce(key, &topics::batch(value));
+        }
     }
 
     /// What is to be on disk before it counts.
