@@ -10,7 +10,7 @@ use super::group::GroupState;
 use super::log::LogError;
 use super::member::Protocol;
 use super::request::{GroupRequest, JoinRequest};
-use super::testing::{Bench, REBALANCE, SESSION, again, claim, config, request, told, waits};
+use super::testing::{Bench, REBALANCE, SESSION, again, claim, config, protocols, request, told, waits};
 
 fn saying(bytes: usize) -> JoinRequest {
     let protocol = Protocol { name: "range".to_owned(), metadata: Bytes::from(vec![0; bytes]) };
@@ -48,6 +48,33 @@ fn ids_that_nobody_uses_are_not_given_out_without_end() {
     assert_eq!(told(&mut bench.join("g", careful())), Err(GroupError::TooManyUnusedIds { count: IDS }));
     bench.pass(SESSION);
     assert!(matches!(told(&mut bench.join("g", careful())), Err(GroupError::MemberIdRequired(_))));
+}
+
+#[test]
+fn ids_that_nobody_uses_do_not_disturb_the_members() {
+    let mut bench = Bench::new(config());
+    let joined = bench.stable("g", 2);
+    let careful = || JoinRequest { id_required: true, ..request("a") };
+    for round in 0..1000 {
+        let refused = told(&mut bench.join("g", careful()));
+        let Err(GroupError::MemberIdRequired(id)) = refused else { panic!("{refused:?}") };
+        if round % 2 == 1 {
+            assert_eq!(bench.leave("g", vec![claim(&id)]), [Ok(())]);
+        }
+        bench.pass(SESSION / 2);
+        for member in &joined {
+            assert_eq!(bench.heartbeat("g", claim(&member.member), member.generation), Ok(()), "round {round}");
+        }
+    }
+    // Whom a rebalance waits for it does not wait for any longer.
+    let Err(GroupError::MemberIdRequired(id)) = told(&mut bench.join("g", careful())) else { panic!() };
+    let mut first =
+        bench.join("g", JoinRequest { protocols: protocols(&["range", "other"]), ..again(&joined[0].member) });
+    let mut second = bench.join("g", again(&joined[1].member));
+    assert!(waits(&mut first) && waits(&mut second));
+    assert_eq!(bench.leave("g", vec![claim(&id)]), [Ok(())]);
+    let generations = [&mut first, &mut second].map(|join| told(join).unwrap().generation);
+    assert_eq!(generations, [GenerationId(2); 2]);
 }
 
 #[test]

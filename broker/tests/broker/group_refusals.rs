@@ -226,15 +226,18 @@ fn members_that_join_and_vanish_leave_nothing_behind() {
         "offsets.topic.num.partitions=1",
     ]);
     let _broker = site.start();
-    drop(Group::form(site.port));
+    let mut stable = Group::form(site.port);
     let before = gauge(&site, "kafka_server_group_coordinator_metrics_group_completed_rebalance_total");
-    let brief = || join("vanishing").with_session_timeout_ms(300).with_rebalance_timeout_ms(400);
+    let brief = |group| join(group).with_session_timeout_ms(300).with_rebalance_timeout_ms(400);
     for number in 0..1000 {
         // Some wait for their first generation, others have only got an id.
         let version = if number % 2 == 0 { 3 } else { 7 };
         let mut wire = Wire::connect(site.port);
-        let frame = wire.encode(version, &brief());
+        let frame = wire.encode(version, &brief("vanishing"));
         wire.send(&frame);
+        if number % 2 == 1 {
+            assert_eq!(stable.join(|_| brief("g")), MemberIdRequired.code());
+        }
     }
     let mut wire = Wire::connect(site.port);
     eventually("all are forgotten", || {
@@ -242,6 +245,8 @@ fn members_that_join_and_vanish_leave_nothing_behind() {
         let state = wire.call(5, &asked).groups[0].group_state.to_string();
         (state == "Dead").then_some(())
     });
+    let member = stable.member.clone();
+    assert_eq!(stable.heartbeat(&member, 1), 0, "ids that nobody used are no members");
     assert_eq!(gauge(&site, "millrace_coordinator_group_members"), 1, "that of the other group");
     assert_eq!(gauge(&site, "kafka_coordinator_group_groupmetadatamanager_num_groups"), 1);
     println!(

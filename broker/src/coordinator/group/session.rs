@@ -28,10 +28,9 @@ impl Group {
         now: Moment,
         turn: &mut Turn,
     ) -> Results {
-        let left: Vec<_> = leaving.iter().map(|leaving| self.remove(leaving)).collect();
-        if left.iter().any(Result::is_ok) {
-            self.follow_departures(config, now, turn);
-        }
+        let member_count = self.members.len();
+        let left = leaving.iter().map(|leaving| self.remove(leaving)).collect();
+        self.follow_departures(member_count, config, now, turn);
         left
     }
 
@@ -54,24 +53,27 @@ impl Group {
         Ok(())
     }
 
-    fn follow_departures(&mut self, config: &GroupConfig, now: Moment, turn: &mut Turn) {
-        if !matches!(self.phase, Phase::Empty) && !self.planted.is(Bug::DepartureUnnoticed) {
+    /// What there were before. An id that nobody has joined with is no member: without it the others may be complete,
+    /// but nothing has changed for them.
+    fn follow_departures(&mut self, member_count: usize, config: &GroupConfig, now: Moment, turn: &mut Turn) {
+        if self.planted.is(Bug::DepartureUnnoticed) {
+            return;
+        }
+        if self.members.len() < member_count && !matches!(self.phase, Phase::Empty) {
             self.rebalance(config, now, turn);
+        } else {
+            self.complete_if_all_joined(now, turn);
         }
     }
 
     /// A deadline may have passed.
     pub(in super::super) fn wake(&mut self, config: &GroupConfig, now: Moment, turn: &mut Turn) {
-        let pending = self.pending.len();
+        let member_count = self.members.len();
         self.pending.retain(|_, until| now.elapsed < *until);
-        let mut departed = self.pending.len() < pending;
         for id in self.overdue(now) {
             self.forget(&id);
-            departed = true;
         }
-        if departed {
-            self.follow_departures(config, now, turn);
-        }
+        self.follow_departures(member_count, config, now, turn);
         if let Phase::Preparing { until, .. } = self.phase
             && until <= now.elapsed
         {
