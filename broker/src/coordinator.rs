@@ -4,9 +4,9 @@
 //! coordinates it. Each partition is a [`shard::Shard`]: pure, time and ids are arguments, the log is a trait.
 //!
 //! ```text
-//! handlers ─► CoordinatorHandle ─► runtime, one thread ─► Shard ─► Group decides: records, answers
-//!                                       │                   append ─► replay ─► answers wait for the high watermark
-//!                                       └ follows who leads: loads and unloads shards
+//! handlers ─► CoordinatorHandle ─► Coordinators ─► lock ─► Shard ─► Group decides: records, answers
+//!                                    ▲                       │  append ─► replay ─► answers wait for the high watermark
+//!              runtime, one thread ──┘ what is due without a request, loads and unloads shards as leadership moves
 //! ```
 //!
 //! What is in the log changes by replay alone, live and at load: committed offsets, and each generation with who was
@@ -16,9 +16,11 @@
 //! An answer, of a read as of a write, is sent once all that was written to its group before is committed. So nobody
 //! is told of what may yet be lost, and there is one state, not a committed and an uncommitted one.
 
+mod alarm;
 mod answer;
 mod bugs;
 mod config;
+mod coordinators;
 mod counts;
 mod error;
 mod group;
@@ -27,19 +29,21 @@ mod load;
 mod log;
 mod member;
 mod offsets;
+mod place;
 mod request;
 mod runtime;
 mod shard;
 
 pub(crate) use config::GroupConfig;
+pub(crate) use counts::GroupCounts;
 pub(crate) use error::{GroupError, Unavailable};
 pub(crate) use group::GroupState;
 pub(crate) use handle::{CoordinatorHandle, coordinator_partition};
-pub(crate) use log::{GroupLogs, LogError, LogRead, Term};
+pub(crate) use log::{GroupLogs, LogError, LogRead, Notice, Term};
 pub(crate) use member::{Client, MemberId, Protocol};
 pub(crate) use request::{
     CommitRequest, GroupDescription, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, MemberClaim,
-    MemberDescription, OffsetToCommit, Position, Positions, SyncRequest, TopicOffsets,
+    MemberDescription, OffsetToCommit, Position, SyncRequest, TopicOffsets,
 };
 pub(crate) use runtime::CoordinatorThread;
 

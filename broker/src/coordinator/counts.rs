@@ -3,11 +3,11 @@
 use super::group::Group;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct GroupCounts {
+pub(crate) struct GroupCounts {
     /// By state, in the order of [`super::GroupState`].
-    pub(super) groups: [usize; 4],
-    pub(super) members: usize,
-    pub(super) offsets: usize,
+    pub(crate) groups: [usize; 4],
+    pub(crate) members: usize,
+    pub(crate) offsets: usize,
 }
 
 impl GroupCounts {

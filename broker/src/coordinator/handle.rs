@@ -1,13 +1,16 @@
 //! The coordinators of this broker, as far as they can be asked.
 
+use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use protocol::types::PartitionId;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::OFFSETS_TOPIC;
 use super::answer::Reply;
+use super::coordinators::Coordinators;
+use super::counts::GroupCounts;
 use super::error::{GroupError, Unavailable};
 use super::member::GroupId;
 use super::request::{
@@ -19,27 +22,16 @@ use crate::metadata::Image;
 /// Kafka's bound of a string in a record.
 const GROUP_ID_BYTES_MAX: usize = 0x7FFF;
 
-#[derive(Debug)]
-pub(super) enum Command {
-    Group {
-        partition: PartitionId,
-        id: GroupId,
-        request: GroupRequest,
-    },
-    /// One answer for each partition.
-    List(Reply<Vec<Listing>>),
-    Positions {
-        at_most: usize,
-        reply: oneshot::Sender<Positions>,
-    },
+#[derive(Clone)]
+pub(crate) struct CoordinatorHandle {
+    pub(super) coordinators: Arc<Coordinators>,
+    pub(super) image: Arc<ArcSwap<Image>>,
 }
 
-pub(super) type Listing = oneshot::Receiver<Result<Vec<ListedGroup>, GroupError>>;
-
-#[derive(Debug, Clone)]
-pub(crate) struct CoordinatorHandle {
-    pub(super) commands: mpsc::Sender<Command>,
-    pub(super) image: Arc<ArcSwap<Image>>,
+impl fmt::Debug for CoordinatorHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CoordinatorHandle").finish_non_exhaustive()
+    }
 }
 
 impl CoordinatorHandle {
@@ -93,8 +85,8 @@ impl CoordinatorHandle {
     /// Those that this broker coordinates.
     pub(crate) async fn list(&self) -> Result<Vec<ListedGroup>, GroupError> {
         let mut listed = Vec::new();
-        for shard in self.send(Command::List).await? {
-            match shard.await {
+        for listing in self.coordinators.list() {
+            match listing.await {
                 Ok(Ok(groups)) => listed.extend(groups),
                 // They are another broker's by now.
                 Err(_) | Ok(Err(GroupError::Unavailable(Unavailable::NotCoordinator))) => {}
@@ -106,25 +98,20 @@ impl CoordinatorHandle {
 
     /// Where the groups stand that this broker coordinates: of so many partitions at most. What of it is committed is
     /// not waited for.
-    pub(crate) async fn positions(&self, at_most: usize) -> Positions {
-        let (reply, answer) = oneshot::channel();
-        // When the thread has stopped there is nothing to tell.
-        if self.commands.send(Command::Positions { at_most, reply }).await.is_err() {
-            return Positions::default();
-        }
-        answer.await.unwrap_or_default()
+    pub(crate) fn positions(&self, at_most: usize) -> Positions {
+        self.coordinators.positions(at_most)
     }
 
-    async fn ask<T>(&self, id: GroupId, request: impl FnOnce(Reply<T>) -> GroupRequest) -> Result<T, GroupError> {
-        let partitions = self.image.load().topic(OFFSETS_TOPIC).map_or(0, |topic| topic.partitions.len());
-        let partition = coordinator_partition(&id.0, partitions).ok_or(Unavailable::NotCoordinator)?;
-        self.send(|reply| Command::Group { partition, id, request: request(reply) }).await
+    pub(crate) fn counts(&self) -> GroupCounts {
+        self.coordinators.counts()
     }
 
     /// Without an answer, the group is another broker's by now.
-    async fn send<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, GroupError> {
+    async fn ask<T>(&self, id: GroupId, request: impl FnOnce(Reply<T>) -> GroupRequest) -> Result<T, GroupError> {
+        let partitions = self.image.load().topic(OFFSETS_TOPIC).map_or(0, |topic| topic.partitions.len());
+        let partition = coordinator_partition(&id.0, partitions).ok_or(Unavailable::NotCoordinator)?;
         let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.map_err(|_| Unavailable::NotCoordinator)?;
+        self.coordinators.ask(partition, &id, request(reply));
         answer.await.unwrap_or(Err(GroupError::Unavailable(Unavailable::NotCoordinator)))
     }
 }

@@ -1,11 +1,11 @@
 //! Reads a partition of `__consumer_offsets` into a shard. What is broken is skipped and counted: one bad record must
 //! not cost the others their groups.
 
-use protocol::batch::{BatchHeader, CRC_START, HEADER_LENGTH, crc32c};
+use protocol::batch::{BatchHeader, CRC_START, HEADER_LENGTH, MAGIC, crc32c};
 use protocol::coordinator_records::CoordinatorRecord;
 use protocol::records;
 use protocol::types::Offset;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::log::{GroupLogs, LogError, LogRead, Term};
 use super::shard::Shard;
@@ -18,7 +18,7 @@ const OPENED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Returns the end of what was read. Later records are this coordinator's own.
 pub(super) fn load(
-    logs: &impl GroupLogs,
+    logs: &dyn GroupLogs,
     term: Term,
     shard: &mut Shard,
     metrics: &GroupMetrics,
@@ -29,7 +29,12 @@ pub(super) fn load(
         let before = next;
         match logs.read(term, next, READ_BYTES)? {
             LogRead::Gap(after) => next = after,
-            LogRead::Batches(bytes) => replay(&bytes, &mut next, shard, metrics),
+            LogRead::Batches(bytes) => replay(&bytes, &mut next, end, shard, metrics),
+            LogRead::Broken(reason) => {
+                next = readable_after(logs, term, before, end)?;
+                metrics.record_skipped();
+                error!(partition = %term.partition, from = %before, until = %next, reason, "groups and offsets are lost");
+            }
         }
         if next <= before {
             return Err(LogError::Storage(format!("nothing can be read at offset {before}, before the end {end}")));
@@ -38,10 +43,35 @@ pub(super) fn load(
     Ok(end)
 }
 
-fn replay(mut bytes: &[u8], next: &mut Offset, shard: &mut Shard, metrics: &GroupMetrics) {
+/// Where the first batch begins behind a broken place that the log can make out again: at the latest at its end. That
+/// depends on its index, which knows some of the batches: from the first of those on everything can be read.
+fn readable_after(logs: &dyn GroupLogs, term: Term, broken: Offset, end: Offset) -> Result<Offset, LogError> {
+    let (mut unreadable, mut readable, mut step) = (broken, end, 1);
+    let mut begins = end;
+    while unreadable.advance(1) < readable {
+        let between = unreadable.advance((readable.0 - unreadable.0) / 2);
+        let at = between.min(unreadable.advance(step));
+        step = step.saturating_mul(2);
+        match logs.read(term, at, 1)? {
+            LogRead::Broken(_) => unreadable = at,
+            LogRead::Gap(after) => (readable, begins) = (at, after),
+            LogRead::Batches(bytes) => {
+                let header = bytes.first_chunk::<HEADER_LENGTH>().map(BatchHeader::decode);
+                (readable, begins) = (at, header.map_or(at, |header| header.base_offset));
+            }
+        }
+    }
+    Ok(begins.clamp(broken.advance(1), end))
+}
+
+fn replay(mut bytes: &[u8], next: &mut Offset, end: Offset, shard: &mut Shard, metrics: &GroupMetrics) {
     while let Some(head) = bytes.first_chunk::<HEADER_LENGTH>() {
         let header = BatchHeader::decode(head);
         let Some((batch, rest)) = header.length().and_then(|length| bytes.split_at_checked(length)) else { return };
+        // Behind a batch of a wrong length there is none. What begins here is asked of the log then.
+        if header.magic != MAGIC || !(*next..end).contains(&header.last_offset()) {
+            return;
+        }
         bytes = rest;
         let first = std::mem::replace(next, header.next_offset());
         if let Err(reason) = replay_batch(batch, &header, first, shard, metrics) {

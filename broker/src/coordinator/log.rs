@@ -1,5 +1,8 @@
 //! What a coordinator sees of the log.
 
+use std::fmt::Debug;
+use std::pin::Pin;
+
 use bytes::Bytes;
 use protocol::produce::CheckedBatch;
 use protocol::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId};
@@ -25,9 +28,12 @@ pub(crate) struct Term {
     pub(crate) epoch: LeaderEpoch,
 }
 
+/// Comes when something has happened.
+pub(crate) type Notice<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
 /// `__consumer_offsets` on this broker. All but `read` is memory work and writes to the page cache. What is asked under
 /// a leadership that is over is refused.
-pub(crate) trait GroupLogs: Clone + Send + 'static {
+pub(crate) trait GroupLogs: Debug + Send + Sync {
     /// What this broker leads.
     fn led(&self) -> Vec<Term>;
 
@@ -52,19 +58,21 @@ pub(crate) trait GroupLogs: Clone + Send + 'static {
     fn watch_metadata(&self);
 
     /// They have changed since they were last watched, and have to be watched again.
-    fn metadata_changed(&self) -> impl Future<Output = ()> + Send;
+    fn metadata_changed(&self) -> Notice<'_>;
 
     /// From now on [`Self::committed`] tells when the high watermark moves.
     fn watch_commits(&self, term: Term);
 
     /// One that was watched has moved, and has to be watched again.
-    fn committed(&self) -> impl Future<Output = ()> + Send;
+    fn committed(&self) -> Notice<'_>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LogRead {
-    /// Whole batches, the last perhaps cut off, of which the first contains the offset. Empty at the log's end.
+    /// Whole batches, the last perhaps cut off, of which the first contains the offset.
     Batches(Bytes),
     /// Compaction has left nothing before this offset.
     Gap(Offset),
+    /// No batch can be made out there. Perhaps further on, where the log knows again where one begins.
+    Broken(String),
 }

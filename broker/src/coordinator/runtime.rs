@@ -1,7 +1,5 @@
-//! The thread of the coordinators: one loop that owns all shards of this broker.
+//! The thread of the coordinators: one loop that decides which shards there are, and does what is due in them.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -9,31 +7,24 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
-use protocol::produce::CheckedBatch;
-use protocol::types::{Offset, PartitionId, Timestamp, TopicId};
-use tokio::sync::mpsc;
+use protocol::types::{Offset, TopicId};
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
-use super::answer::tell;
 use super::config::GroupConfig;
+use super::coordinators::{Coordinators, Places};
 use super::counts::GroupCounts;
-use super::error::{GroupError, Unavailable};
-use super::handle::{Command, CoordinatorHandle};
+use super::handle::CoordinatorHandle;
 use super::load::load;
 use super::log::{GroupLogs, LogError, Term};
-use super::request::{Moment, Positions};
-use super::shard::{Shard, ShardLog};
+use super::place::{Place, TermLog};
+use super::shard::Shard;
 use crate::clock;
 use crate::metadata::Image;
 use crate::metrics::GroupMetrics;
 
-/// Requests that wait for the coordinators; whoever sends one more waits.
-const COMMANDS_QUEUED_MAX: usize = 1024;
-/// Requests that are handled before the loop looks around.
-const COMMANDS_PER_TURN_MAX: usize = 128;
 /// Partitions that are read at the same time.
 const LOADING_THREADS: usize = 2;
 /// What there is to do without anything due.
@@ -50,13 +41,13 @@ pub(crate) struct CoordinatorThread {
 
 impl CoordinatorThread {
     pub(crate) fn spawn(
-        logs: impl GroupLogs,
+        logs: Arc<dyn GroupLogs>,
         config: GroupConfig,
         metrics: Arc<GroupMetrics>,
         image: Arc<ArcSwap<Image>>,
     ) -> std::io::Result<(CoordinatorHandle, Self)> {
-        let (commands, receiver) = mpsc::channel(COMMANDS_QUEUED_MAX);
-        let handle = CoordinatorHandle { commands, image: image.clone() };
+        let coordinators = Arc::new(Coordinators::new(logs));
+        let handle = CoordinatorHandle { coordinators: coordinators.clone(), image: image.clone() };
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let tokio = tokio::runtime::Builder::new_current_thread()
@@ -66,18 +57,17 @@ impl CoordinatorThread {
             .build()?;
         let topics = image.load().topic_ids.clone();
         let runtime = Runtime {
-            logs,
+            coordinators,
             config: Arc::new(config),
             metrics,
             image,
             topics,
-            began: Instant::now(),
-            places: BTreeMap::new(),
             loads: JoinSet::new(),
+            reloads: Vec::new(),
             taking_up: TakingUp::default(),
         };
         let thread = std::thread::Builder::new().name("groups".to_owned()).spawn(move || {
-            tokio.block_on(runtime.run(receiver, &stopped));
+            tokio.block_on(runtime.run(&stopped));
             tokio.shutdown_background();
         })?;
         Ok((handle, Self { stop, thread }))
@@ -90,16 +80,16 @@ impl CoordinatorThread {
     }
 }
 
-struct Runtime<L> {
-    logs: L,
+struct Runtime {
+    coordinators: Arc<Coordinators>,
     config: Arc<GroupConfig>,
     metrics: Arc<GroupMetrics>,
     image: Arc<ArcSwap<Image>>,
     /// As of the last look at the metadata.
     topics: OrdMap<String, TopicId>,
-    began: Instant,
-    places: BTreeMap<PartitionId, Place>,
     loads: JoinSet<Loaded>,
+    /// What could not be read, and when to try again.
+    reloads: Vec<(Duration, Term)>,
     taking_up: TakingUp,
 }
 
@@ -111,15 +101,6 @@ struct TakingUp {
     found: GroupCounts,
 }
 
-/// A partition that this broker leads.
-struct Place {
-    term: Term,
-    /// `None`: it is being read.
-    shard: Option<Shard>,
-    /// Could not be read: when to try again.
-    reload_at: Option<Duration>,
-}
-
 struct Loaded {
     term: Term,
     /// When the reading began.
@@ -129,64 +110,40 @@ struct Loaded {
     took: Duration,
 }
 
-/// One partition of the log, for its shard.
-struct TermLog<'a, L> {
-    logs: &'a L,
-    term: Term,
-}
-
-impl<L: GroupLogs> ShardLog for TermLog<'_, L> {
-    fn append(&mut self, batch: &CheckedBatch, now: Timestamp) -> Result<Offset, LogError> {
-        self.logs.append(self.term, batch, now)
-    }
-
-    fn batch_bytes_max(&self) -> usize {
-        self.logs.batch_bytes_max(self.term)
-    }
-}
-
-impl<L: GroupLogs> Runtime<L> {
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>, stop: &CancellationToken) {
-        let mut waiting = Vec::with_capacity(COMMANDS_PER_TURN_MAX);
+impl Runtime {
+    async fn run(mut self, stop: &CancellationToken) {
         self.follow_metadata();
         loop {
-            self.follow_commits();
-            self.wake();
-            let due = tokio::time::Instant::from_std(self.began + self.next_deadline());
+            let due = self.wake();
+            let (logs, alarm) = (&self.coordinators.logs, &self.coordinators.alarm);
             tokio::select! {
                 () = stop.cancelled() => return,
-                received = commands.recv_many(&mut waiting, COMMANDS_PER_TURN_MAX) => {
-                    if received == 0 {
-                        return;
-                    }
-                    waiting.drain(..).for_each(|command| self.command(command));
-                }
-                () = self.logs.metadata_changed() => self.follow_metadata(),
-                () = self.logs.committed() => {}
+                () = alarm.brought_forward() => {}
+                () = logs.committed() => {}
+                () = logs.metadata_changed() => self.follow_metadata(),
                 Some(loaded) = self.loads.join_next() => match loaded {
                     Ok(loaded) => self.loaded(loaded),
                     Err(error) => error!(%error, "the reading of groups has failed"),
                 },
-                () = sleep_until(due) => {}
+                () = sleep(due.saturating_sub(clock::monotonic())) => {}
             }
         }
-    }
-
-    fn now(&self) -> Moment {
-        Moment { elapsed: self.began.elapsed(), wall: clock::wall(), age: self.logs.age_now() }
     }
 
     /// Takes up what this broker has come to lead, and gives up the rest.
     fn follow_metadata(&mut self) {
-        self.logs.watch_metadata();
-        let led = self.logs.led();
-        self.places.retain(|_, place| led.contains(&place.term));
-        for term in led {
-            if let Entry::Vacant(place) = self.places.entry(term.partition) {
-                place.insert(Place { term, shard: None, reload_at: None });
+        self.coordinators.logs.watch_metadata();
+        let former = self.coordinators.places();
+        let mut places = Places::new();
+        for term in self.coordinators.logs.led() {
+            let known = former.get(&term.partition).filter(|place| place.term == term);
+            let place = known.cloned().unwrap_or_else(|| {
                 self.load(term);
-            }
+                Arc::new(Place::loading(term))
+            });
+            places.insert(term.partition, place);
         }
+        self.coordinators.replace(places);
         self.follow_topics();
     }
 
@@ -196,53 +153,45 @@ impl<L: GroupLogs> Runtime<L> {
             return;
         }
         let former = std::mem::replace(&mut self.topics, image.topic_ids.clone());
-        let now = self.now();
-        for topic in gone(&former, &self.topics) {
-            for place in self.places.values_mut() {
-                let mut log = TermLog { logs: &self.logs, term: place.term };
-                if let Some(shard) = &mut place.shard {
-                    shard.topic_deleted(topic, now, &mut log);
-                }
-            }
-        }
+        gone(&former, &self.topics).for_each(|topic| self.coordinators.topic_deleted(topic));
     }
 
     fn load(&mut self, term: Term) {
         if self.loads.is_empty() {
-            self.taking_up = TakingUp { began: self.began.elapsed(), ..TakingUp::default() };
+            self.taking_up = TakingUp { began: clock::monotonic(), ..TakingUp::default() };
         }
-        let (logs, metrics, topics) = (self.logs.clone(), self.metrics.clone(), self.topics.clone());
+        let (logs, metrics, topics) = (self.coordinators.logs.clone(), self.metrics.clone(), self.topics.clone());
         let mut shard = Shard::new(self.config.clone(), self.metrics.clone());
         self.loads.spawn_blocking(move || {
             let began = Instant::now();
-            let end = load(&logs, term, &mut shard, &metrics);
+            let end = load(&*logs, term, &mut shard, &metrics);
             Loaded { term, topics, shard, end, took: began.elapsed() }
         });
     }
 
     fn loaded(&mut self, loaded: Loaded) {
-        let now = self.now();
-        self.take_up(loaded, now);
+        self.take_up(loaded);
         if self.loads.is_empty() && 0 < self.taking_up.partitions {
             let TakingUp { began, partitions, found } = std::mem::take(&mut self.taking_up);
-            let (groups, took_ms) = (found.group_count(), now.elapsed.saturating_sub(began).as_millis());
+            let (groups, took_ms) = (found.group_count(), clock::monotonic().saturating_sub(began).as_millis());
             info!(partitions, groups, offsets = found.offsets, took_ms, "coordinates groups");
         }
     }
 
     /// What was read under a leadership that is over is of no use.
-    fn take_up(&mut self, loaded: Loaded, now: Moment) {
+    fn take_up(&mut self, loaded: Loaded) {
         let Loaded { term, topics, mut shard, end, took } = loaded;
-        let Some(place) = self.places.get_mut(&term.partition).filter(|place| place.term == term) else { return };
+        let places = self.coordinators.places();
+        let Some(place) = places.get(&term.partition).filter(|place| place.term == term) else { return };
+        let now = self.coordinators.now();
         let end = match end {
             Ok(end) => end,
             Err(error) => {
                 error!(partition = %term.partition, %error, "groups cannot be loaded; trying again");
-                place.reload_at = Some(now.elapsed + RELOAD_DELAY);
-                return;
+                return self.reloads.push((now.elapsed + RELOAD_DELAY, term));
             }
         };
-        let mut log = TermLog { logs: &self.logs, term };
+        let mut log = TermLog { logs: &*self.coordinators.logs, term };
         shard.loaded(end, now, &mut log);
         for topic in gone(&topics, &self.topics) {
             shard.topic_deleted(topic, now, &mut log);
@@ -251,87 +200,28 @@ impl<L: GroupLogs> Runtime<L> {
         debug!(partition = %term.partition, epoch = %term.epoch, took_ms = took.as_millis(), "groups loaded");
         self.taking_up.partitions += 1;
         self.taking_up.found = self.taking_up.found.plus(shard.counts());
-        place.shard = Some(shard);
+        place.loaded(shard);
     }
 
-    /// Answers what waits for the high watermark.
-    fn follow_commits(&mut self) {
-        for place in self.places.values_mut() {
-            let Some(shard) = &mut place.shard else { continue };
-            let follow = |shard: &mut Shard| {
-                if let Ok(high_watermark) = self.logs.high_watermark(place.term) {
-                    shard.committed(high_watermark);
-                }
-            };
-            if shard.waits_for_commit() {
-                follow(shard);
-            }
-            if shard.waits_for_commit() {
-                self.logs.watch_commits(place.term);
-                // It may have moved before.
-                follow(shard);
-            }
-        }
+    /// Does what is due. Returns when something is due next.
+    fn wake(&mut self) -> Duration {
+        self.coordinators.alarm.begin_look();
+        let now = clock::monotonic();
+        let due: Vec<_> = self.reloads.extract_if(.., |(at, _)| *at <= now).collect();
+        let places = self.coordinators.places();
+        let is_led = |term: &Term| places.get(&term.partition).is_some_and(|place| place.term == *term);
+        due.into_iter().map(|(_, term)| term).filter(is_led).for_each(|term| self.load(term));
+        let reloads = self.reloads.iter().map(|(at, _)| *at);
+        let next = reloads.chain(self.coordinators.wake()).min().unwrap_or(now + IDLE);
+        self.coordinators.alarm.set(next);
+        next
     }
+}
 
-    /// Does what is due, and tells the metrics what there is.
-    fn wake(&mut self) {
-        let now = self.now();
-        let mut counts = GroupCounts::default();
-        let mut reloads = Vec::new();
-        for place in self.places.values_mut() {
-            if place.reload_at.is_some_and(|at| at <= now.elapsed) {
-                place.reload_at = None;
-                reloads.push(place.term);
-            }
-            let Some(shard) = &mut place.shard else { continue };
-            if shard.next_deadline() <= now.elapsed {
-                shard.wake(now, &mut TermLog { logs: &self.logs, term: place.term });
-            }
-            counts = counts.plus(shard.counts());
-        }
-        for term in reloads {
-            self.load(term);
-        }
-        self.metrics.found(counts.groups, counts.members, counts.offsets);
-    }
-
-    fn next_deadline(&self) -> Duration {
-        let shards = self.places.values().filter_map(|place| Some(place.shard.as_ref()?.next_deadline()));
-        let reloads = self.places.values().filter_map(|place| place.reload_at);
-        shards.chain(reloads).min().unwrap_or_else(|| self.began.elapsed() + IDLE)
-    }
-
-    fn command(&mut self, command: Command) {
-        let now = self.now();
-        match command {
-            Command::Group { partition, id, request } => match self.places.get_mut(&partition) {
-                Some(Place { term, shard: Some(shard), .. }) => {
-                    shard.handle(&id, request, now, &mut TermLog { logs: &self.logs, term: *term });
-                }
-                Some(_) => request.refuse(Unavailable::Loading),
-                None => request.refuse(Unavailable::NotCoordinator),
-            },
-            Command::List(reply) => {
-                let mut answers = Vec::with_capacity(self.places.len());
-                for place in self.places.values_mut() {
-                    let Some(shard) = &mut place.shard else {
-                        return tell(reply, Err(GroupError::Unavailable(Unavailable::Loading)));
-                    };
-                    let (listed, answer) = tokio::sync::oneshot::channel();
-                    shard.list(listed, now);
-                    answers.push(answer);
-                }
-                tell(reply, Ok(answers));
-            }
-            Command::Positions { at_most, reply } => {
-                let mut positions = Positions::default();
-                for shard in self.places.values().filter_map(|place| place.shard.as_ref()) {
-                    shard.add_positions(&mut positions, at_most);
-                }
-                let _gone = reply.send(positions);
-            }
-        }
+impl Drop for Runtime {
+    /// Whatever has ended it: nobody would do what is due in the shards.
+    fn drop(&mut self) {
+        self.coordinators.replace(Places::new());
     }
 }
 

@@ -1,39 +1,54 @@
 //! The thread of the coordinators over logs in memory: what it takes up, gives up, and makes of what it reads.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::ops::Range;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard};
+use std::task::Poll;
 
 use bytes::Bytes;
 use protocol::batch::CRC_START;
 use protocol::batch_builder::BatchBuilder;
 use protocol::coordinator_records::{CommittedOffset, CoordinatorRecord};
-use protocol::types::LeaderEpoch;
+use protocol::produce::CheckedBatch;
+use protocol::types::{LeaderEpoch, PartitionId, Timestamp};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
 
 use super::super::OFFSETS_TOPIC;
-use super::super::error::GroupError;
+use super::super::error::{GroupError, Unavailable};
 use super::super::handle::coordinator_partition;
-use super::super::log::LogRead;
+use super::super::log::{LogRead, Notice};
 use super::super::testing::{commit_of, config, offset};
 use super::*;
 use crate::metadata::testing::{add_topic, cluster};
 
+const PATIENCE: Duration = Duration::from_mins(1);
 const TOPIC: TopicId = TopicId(uuid::Uuid::from_u128(5));
 
 /// One partition's log: batches with the offsets they begin at.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct FakePartition {
     epoch: Option<LeaderEpoch>,
     batches: Vec<Bytes>,
     end: i64,
     high_watermark: i64,
+    /// The high watermark stays where it is.
+    commits_late: bool,
+    /// Where no batch can be made out.
+    broken: Range<i64>,
     /// Whoever reads waits until this is dropped.
     reading: Option<std::sync::mpsc::Receiver<()>>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 struct FakeLogs {
     partitions: Arc<Mutex<BTreeMap<PartitionId, FakePartition>>>,
+    /// How often it was asked who leads.
+    looks: Arc<AtomicUsize>,
     changed: Arc<Notify>,
     committed: Arc<Notify>,
 }
@@ -55,9 +70,27 @@ impl FakeLogs {
         self.committed.notify_one();
         changed
     }
+
+    /// Returns when the thread has seen the metadata as they are.
+    async fn metadata_seen(&self) {
+        // With the second look the first one is over.
+        for _ in 0..2 {
+            let before = self.looks.load(Ordering::SeqCst);
+            self.changed.notify_one();
+            while self.looks.load(Ordering::SeqCst) == before {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
 }
 
 impl FakePartition {
+    fn append_record(&mut self, group: &str, offset: i64) {
+        let (key, value) = record(group, offset).encode().unwrap();
+        self.append(&batch(&[(&key, value.as_deref())]));
+        self.high_watermark = self.end;
+    }
+
     fn append(&mut self, batch: &CheckedBatch) -> Offset {
         let mut bytes = batch.bytes.to_vec();
         bytes[..8].copy_from_slice(&self.end.to_be_bytes());
@@ -69,6 +102,7 @@ impl FakePartition {
 
 impl GroupLogs for FakeLogs {
     fn led(&self) -> Vec<Term> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
         let partitions = self.lock();
         let led = partitions.iter().filter_map(|(partition, state)| {
             Some(Term { topic_id: TOPIC, partition: *partition, epoch: state.epoch? })
@@ -79,7 +113,9 @@ impl GroupLogs for FakeLogs {
     fn append(&self, term: Term, batch: &CheckedBatch, _now: Timestamp) -> Result<Offset, LogError> {
         self.of(term, |partition| {
             let end = partition.append(batch);
-            partition.high_watermark = end.0;
+            if !partition.commits_late {
+                partition.high_watermark = end.0;
+            }
             end
         })
     }
@@ -105,6 +141,9 @@ impl GroupLogs for FakeLogs {
             let _held_back = reading.recv();
         }
         self.of(term, |partition| {
+            if partition.broken.contains(&from.0) {
+                return LogRead::Broken("no batch".to_owned());
+            }
             let begins = |batch: &&Bytes| from.0 <= i64::from_be_bytes(*batch.first_chunk().unwrap());
             let batches: Vec<_> =
                 partition.batches.iter().filter(begins).flat_map(|batch| batch.iter().copied()).collect();
@@ -116,14 +155,14 @@ impl GroupLogs for FakeLogs {
 
     fn watch_metadata(&self) {}
 
-    async fn metadata_changed(&self) {
-        self.changed.notified().await;
+    fn metadata_changed(&self) -> Notice<'_> {
+        Box::pin(self.changed.notified())
     }
 
     fn watch_commits(&self, _term: Term) {}
 
-    async fn committed(&self) {
-        self.committed.notified().await;
+    fn committed(&self) -> Notice<'_> {
+        Box::pin(self.committed.notified())
     }
 }
 
@@ -136,10 +175,32 @@ fn image() -> Image {
 }
 
 fn start(logs: &FakeLogs) -> (CoordinatorHandle, CoordinatorThread, Arc<GroupMetrics>) {
-    let metrics = Arc::new(GroupMetrics::default());
     let image = Arc::new(ArcSwap::from_pointee(image()));
-    let (handle, thread) = CoordinatorThread::spawn(logs.clone(), config(), metrics.clone(), image).unwrap();
+    start_with(logs, image, config())
+}
+
+fn start_with(
+    logs: &FakeLogs,
+    image: Arc<ArcSwap<Image>>,
+    config: GroupConfig,
+) -> (CoordinatorHandle, CoordinatorThread, Arc<GroupMetrics>) {
+    let metrics = Arc::new(GroupMetrics::default());
+    let logs = Arc::new(logs.clone());
+    let (handle, thread) = CoordinatorThread::spawn(logs, config, metrics.clone(), image).unwrap();
     (handle, thread, metrics)
+}
+
+/// Partition 0 is led, with an offset of group `g`, and is being read until what is returned is dropped.
+async fn begin_loading(logs: &FakeLogs, handle: &CoordinatorHandle) -> Sender<()> {
+    let (go_on, reading) = std::sync::mpsc::channel();
+    logs.change(PartitionId(0), |partition| {
+        partition.append_record("g", 3);
+        partition.append_record("g", 3);
+        partition.epoch = Some(LeaderEpoch(1));
+        partition.reading = Some(reading);
+    });
+    while handle.fetch_offsets("g", None).await != Err(GroupError::Unavailable(Unavailable::Loading)) {}
+    go_on
 }
 
 /// Asks until the coordinator is there and has read its log.
@@ -206,23 +267,39 @@ async fn what_is_broken_is_skipped_and_counted_and_the_rest_is_loaded() {
 }
 
 #[tokio::test]
+async fn behind_a_broken_length_it_goes_on_where_the_log_knows_the_next_batch() {
+    const LENGTH: Range<usize> = 8..12;
+    // What cannot be made out, the wrong length, and what is counted: where it is that of a batch, that one as well.
+    for (broken, length, skipped) in [(20..37, i32::MAX, 1), (20..21, 0, 1), (20..60, 70, 2)] {
+        let logs = FakeLogs::default();
+        logs.change(PartitionId(0), |partition| {
+            for number in 0..60 {
+                partition.append_record(&format!("group-{number}"), number);
+            }
+            let mut bytes = partition.batches[20].to_vec();
+            bytes[LENGTH].copy_from_slice(&length.to_be_bytes());
+            partition.batches[20] = bytes.into();
+            partition.broken = broken.clone();
+            partition.epoch = Some(LeaderEpoch(0));
+        });
+        let (handle, thread, metrics) = start(&logs);
+        for number in 0..60 {
+            let expected = if broken.contains(&number) { vec![] } else { vec![number] };
+            assert_eq!(fetch(&handle, &format!("group-{number}")).await, expected, "{number}, broken {broken:?}");
+        }
+        assert_eq!(metrics.read().records_skipped, skipped);
+        assert!(thread.stop());
+    }
+}
+
+#[tokio::test]
 async fn a_partition_is_taken_up_and_given_up_with_its_leadership() {
     let logs = FakeLogs::default();
     let (handle, thread, _) = start(&logs);
     let elsewhere = Err(GroupError::Unavailable(Unavailable::NotCoordinator));
     assert_eq!(handle.fetch_offsets("g", None).await, elsewhere);
     assert_eq!(coordinator_partition("g", 1), Some(PartitionId(0)));
-    let (go_on, reading) = std::sync::mpsc::channel();
-    let (key, value) = record("g", 3).encode().unwrap();
-    logs.change(PartitionId(0), |partition| {
-        partition.append(&batch(&[(&key, value.as_deref())]));
-        partition.append(&batch(&[(&key, value.as_deref())]));
-        partition.high_watermark = partition.end;
-        partition.epoch = Some(LeaderEpoch(1));
-        partition.reading = Some(reading);
-    });
-    let loading = Err(GroupError::Unavailable(Unavailable::Loading));
-    while handle.fetch_offsets("g", None).await != loading {}
+    let go_on = begin_loading(&logs, &handle).await;
     assert_eq!(handle.list().await, Err(GroupError::Unavailable(Unavailable::Loading)));
     drop(go_on);
     assert_eq!(fetch(&handle, "g").await, [3]);
@@ -230,16 +307,43 @@ async fn a_partition_is_taken_up_and_given_up_with_its_leadership() {
     assert_eq!(handle.list().await.unwrap().len(), 1);
 
     // Another one has led and written meanwhile: what is in memory is worth nothing.
-    let (key, value) = record("g", 9).encode().unwrap();
     logs.change(PartitionId(0), |partition| {
-        partition.append(&batch(&[(&key, value.as_deref())]));
-        partition.high_watermark = partition.end;
+        partition.append_record("g", 9);
         partition.epoch = Some(LeaderEpoch(3));
     });
     while fetch(&handle, "g").await != [9] {}
     logs.change(PartitionId(0), |partition| partition.epoch = None);
     while handle.fetch_offsets("g", None).await != elsewhere {}
     assert_eq!(handle.list().await, Ok(Vec::new()));
+    assert!(thread.stop());
+}
+
+#[tokio::test]
+async fn an_answer_waits_for_the_high_watermark() {
+    let logs = FakeLogs::default();
+    logs.change(PartitionId(0), |partition| {
+        partition.epoch = Some(LeaderEpoch(1));
+        partition.commits_late = true;
+    });
+    let (handle, thread, _) = start(&logs);
+    assert!(fetch(&handle, "g").await.is_empty());
+    let mut commit = pin!(handle.commit_offsets("g", commit_of(vec![offset(0, 4)])));
+    let at_once = poll_fn(|context| Poll::Ready(commit.as_mut().poll(context))).await;
+    assert!(at_once.is_pending());
+    logs.change(PartitionId(0), |partition| partition.high_watermark = partition.end);
+    assert_eq!(timeout(PATIENCE, commit).await.unwrap(), Ok(vec![Ok(())]));
+    assert!(thread.stop());
+}
+
+#[tokio::test]
+async fn what_is_due_without_a_request_is_done() {
+    let logs = FakeLogs::default();
+    logs.change(PartitionId(0), |partition| partition.epoch = Some(LeaderEpoch(1)));
+    let config = GroupConfig { initial_rebalance_delay: Duration::from_millis(1), ..config() };
+    let (handle, thread, _) = start_with(&logs, Arc::new(ArcSwap::from_pointee(image())), config);
+    assert!(fetch(&handle, "g").await.is_empty());
+    let joined = handle.join("g", super::super::testing::request("c"));
+    assert_eq!(timeout(PATIENCE, joined).await.unwrap().unwrap().members.len(), 1);
     assert!(thread.stop());
 }
 
@@ -267,28 +371,13 @@ async fn who_waits_when_the_thread_stops_is_told() {
 #[tokio::test]
 async fn offsets_of_a_topic_that_is_deleted_while_they_are_loaded_are_gone() {
     let logs = FakeLogs::default();
-    let (go_on, reading) = std::sync::mpsc::channel();
-    let (key, value) = record("g", 3).encode().unwrap();
-    logs.change(PartitionId(0), |partition| {
-        partition.append(&batch(&[(&key, value.as_deref())]));
-        partition.append(&batch(&[(&key, value.as_deref())]));
-        partition.high_watermark = partition.end;
-        partition.epoch = Some(LeaderEpoch(1));
-        partition.reading = Some(reading);
-    });
     let image = Arc::new(ArcSwap::from_pointee(image()));
-    let metrics = Arc::new(GroupMetrics::default());
-    let (handle, thread) = CoordinatorThread::spawn(logs.clone(), config(), metrics, image.clone()).unwrap();
-    let loading = Err(GroupError::Unavailable(Unavailable::Loading));
-    while handle.fetch_offsets("g", None).await != loading {}
+    let (handle, thread, _) = start_with(&logs, image.clone(), config());
+    let go_on = begin_loading(&logs, &handle).await;
     let mut without = Image::clone(&image.load());
     without.topic_ids.remove("t");
     image.store(Arc::new(without));
-    logs.changed.notify_one();
-    // Its loop takes what comes in any order: after so many questions it has looked at the metadata as well.
-    for _ in 0..64 {
-        assert_eq!(handle.fetch_offsets("g", None).await, loading);
-    }
+    logs.metadata_seen().await;
     drop(go_on);
     while !fetch(&handle, "g").await.is_empty() {}
     assert!(thread.stop());
@@ -304,10 +393,10 @@ async fn positions_are_told_up_to_a_number_of_them() {
         let commit = commit_of((0..3).map(|partition| offset(partition, 7)).collect());
         assert!(handle.commit_offsets(group, commit).await.is_ok());
     }
-    let all = handle.positions(10).await;
+    let all = handle.positions(10);
     assert_eq!((all.found.len(), all.left_out), (6, 0));
     assert!(all.found.iter().all(|position| position.topic == "t" && position.offset == Offset(7)));
-    let some = handle.positions(4).await;
+    let some = handle.positions(4);
     assert_eq!((some.found.len(), some.left_out), (4, 2));
     assert!(thread.stop());
 }

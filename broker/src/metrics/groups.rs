@@ -1,14 +1,11 @@
 //! What coordinators of groups count.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use super::{LatencyHistogram, add, get};
 
 #[derive(Debug, Default)]
 pub(crate) struct GroupMetrics {
-    groups: [AtomicUsize; 4],
-    members: AtomicUsize,
-    offsets: AtomicUsize,
     rebalances: AtomicU64,
     offset_commits: AtomicU64,
     offset_deletions: AtomicU64,
@@ -19,10 +16,6 @@ pub(crate) struct GroupMetrics {
 /// As of a scrape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct GroupNumbers {
-    /// Empty, preparing and completing a rebalance, stable.
-    pub(crate) groups: [usize; 4],
-    pub(crate) members: usize,
-    pub(crate) offsets: usize,
     pub(crate) rebalances: u64,
     pub(crate) offset_commits: u64,
     pub(crate) offset_deletions: u64,
@@ -30,14 +23,6 @@ pub(crate) struct GroupNumbers {
 }
 
 impl GroupMetrics {
-    pub(crate) fn found(&self, groups: [usize; 4], members: usize, offsets: usize) {
-        for (gauge, count) in self.groups.iter().zip(groups) {
-            gauge.store(count, Ordering::Relaxed);
-        }
-        self.members.store(members, Ordering::Relaxed);
-        self.offsets.store(offsets, Ordering::Relaxed);
-    }
-
     pub(crate) fn rebalanced(&self, generations: u64) {
         add(&self.rebalances, generations);
     }
@@ -55,11 +40,7 @@ impl GroupMetrics {
     }
 
     pub(crate) fn read(&self) -> GroupNumbers {
-        let loaded = |gauge: &AtomicUsize| gauge.load(Ordering::Relaxed);
         GroupNumbers {
-            groups: std::array::from_fn(|state| loaded(&self.groups[state])),
-            members: loaded(&self.members),
-            offsets: loaded(&self.offsets),
             rebalances: get(&self.rebalances),
             offset_commits: get(&self.offset_commits),
             offset_deletions: get(&self.offset_deletions),

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use protocol::produce::CheckedBatch;
 use protocol::types::{Offset, Timestamp};
-use storage::{Log, LogSlice, ReadMode, ResolveError, UpTo};
+use storage::{Log, ReadMode, ResolveError, UpTo};
 
 use super::access::{AccessError, ProduceError};
 use super::manager::ReplicaManager;
 use super::partition::Partition;
 use super::waiters::Waiter;
-use crate::coordinator::{GroupLogs, LogError, LogRead, OFFSETS_TOPIC, Term};
+use crate::coordinator::{GroupLogs, LogError, LogRead, Notice, OFFSETS_TOPIC, Term};
 use crate::metadata::Image;
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct OffsetsLogs {
     replicas: Arc<ReplicaManager>,
     image: Arc<ArcSwap<Image>>,
@@ -74,23 +73,23 @@ impl GroupLogs for OffsetsLogs {
     fn read(&self, term: Term, from: Offset, bytes_max: u32) -> Result<LogRead, LogError> {
         let located = self.with_log(term, |log| log.locate(from, UpTo::LogEnd, bytes_max))?;
         let located = located.map_err(|error| LogError::Storage(error.to_string()))?;
-        match located.resolve(ReadMode::Blocking, true) {
-            Ok(slice) => {
-                let bytes = slice.as_ref().map(LogSlice::read).transpose();
-                let bytes = bytes.map_err(|error| LogError::Storage(error.to_string()))?;
-                Ok(LogRead::Batches(bytes.map_or_else(Bytes::new, Bytes::from)))
-            }
-            Err(ResolveError::Gap { next }) => Ok(LogRead::Gap(next)),
-            Err(error) => Err(LogError::Storage(error.to_string())),
-        }
+        let slice = match located.resolve(ReadMode::Blocking, true) {
+            Ok(Some(slice)) => slice,
+            Ok(None) => return Ok(LogRead::Broken("the log has no batch up to its end".to_owned())),
+            Err(ResolveError::Gap { next }) => return Ok(LogRead::Gap(next)),
+            Err(error @ ResolveError::Corrupt { .. }) => return Ok(LogRead::Broken(error.to_string())),
+            Err(error) => return Err(LogError::Storage(error.to_string())),
+        };
+        let bytes = slice.read().map_err(|error| LogError::Storage(error.to_string()))?;
+        Ok(LogRead::Batches(bytes.into()))
     }
 
     fn watch_metadata(&self) {
         self.replicas.metadata_waiters.register(&self.metadata_waiter);
     }
 
-    async fn metadata_changed(&self) {
-        self.metadata_waiter.woken().await;
+    fn metadata_changed(&self) -> Notice<'_> {
+        Box::pin(self.metadata_waiter.woken())
     }
 
     fn watch_commits(&self, term: Term) {
@@ -99,8 +98,8 @@ impl GroupLogs for OffsetsLogs {
         }
     }
 
-    async fn committed(&self) {
-        self.commit_waiter.woken().await;
+    fn committed(&self) -> Notice<'_> {
+        Box::pin(self.commit_waiter.woken())
     }
 }
 

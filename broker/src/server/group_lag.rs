@@ -4,7 +4,7 @@ use std::fmt;
 
 use protocol::types::Offset;
 
-use crate::coordinator::{Position, Positions};
+use crate::coordinator::Position;
 use crate::handlers::Broker;
 use crate::metadata::Image;
 use crate::metrics::{Exposition, Number, catalogue as m};
@@ -12,15 +12,11 @@ use crate::metrics::{Exposition, Number, catalogue as m};
 /// Committed offsets beyond this many have no series of their own.
 const SERIES_MAX: usize = 20_000;
 
-/// Where the groups stand that this broker coordinates.
-pub(super) async fn positions(broker: &Broker) -> Positions {
-    let mut positions = broker.groups.positions(SERIES_MAX).await;
+/// Of the groups that this broker coordinates.
+pub(super) fn tell(out: &mut Exposition<'_>, broker: &Broker, image: &Image) -> fmt::Result {
+    let mut positions = broker.groups.positions(SERIES_MAX);
     let place = |position: &Position| (position.group.clone(), position.topic.clone(), position.partition);
     positions.found.sort_by_cached_key(place);
-    positions
-}
-
-pub(super) fn tell(out: &mut Exposition<'_>, broker: &Broker, image: &Image, positions: &Positions) -> fmt::Result {
     let end = |position: &Position| {
         let topic = image.topic(&position.topic)?;
         let partition = broker.replicas.partition(topic.id, position.partition)?;

@@ -124,7 +124,7 @@ pub(super) fn open(
     });
     let replicas = Arc::new(replicas);
     let metrics = Arc::new(Metrics::new(config.client_reactors() + config.controller_reactors()));
-    let logs = OffsetsLogs::new(replicas.clone(), image.clone());
+    let logs = Arc::new(OffsetsLogs::new(replicas.clone(), image.clone()));
     let group_config = GroupConfig::from_values(&config.values);
     let spawned = CoordinatorThread::spawn(logs, group_config, metrics.groups.clone(), image.clone());
     let (groups, coordinator) = spawned.map_err(|error| ServerError::start("the coordinator of groups", error))?;

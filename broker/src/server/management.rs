@@ -19,12 +19,10 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{mpsc, oneshot};
 
 use super::decisions;
-use super::group_lag;
 use super::network::Network;
 use super::scrape;
 use super::status::{BrokerStatus, RecoveryStatus, cluster_status, running_status};
 use crate::clock::Pulse;
-use crate::coordinator::Positions;
 use crate::handlers::Broker;
 use crate::replica::LoadProgress;
 
@@ -161,12 +159,7 @@ async fn readyz(State(management): Shared) -> Response {
 
 /// On a thread of its own: with many partitions it takes milliseconds.
 async fn metrics(State(management): Shared) -> Response {
-    let stage = management.stage.load_full();
-    let positions = match stage.broker() {
-        Some(broker) => group_lag::positions(broker).await,
-        None => Positions::default(),
-    };
-    match tokio::task::spawn_blocking(move || scrape::render(management, positions)).await {
+    match tokio::task::spawn_blocking(move || scrape::render(management)).await {
         Ok(Ok(text)) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
             .into_response(),
         failed => problem(StatusCode::INTERNAL_SERVER_ERROR, format!("{failed:?}")),

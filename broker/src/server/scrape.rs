@@ -19,19 +19,19 @@ use super::group_lag;
 use super::management::{Management, Stage};
 use super::quotas::ListenerCounts;
 use crate::clock;
-use crate::coordinator::Positions;
+use crate::coordinator::GroupCounts;
 use crate::handlers::Broker;
 use crate::metadata::Image;
-use crate::metrics::{Exposition, GroupMetrics, GroupNumbers, Number, Traffic, catalogue as m};
+use crate::metrics::{Exposition, GroupNumbers, Number, Traffic, catalogue as m};
 use crate::replica::{CleanerMetrics, CleanerNumbers, IsrCounts, LoadProgress, Partition};
 
 /// Topics and partitions beyond this many have no series of their own.
 const TOPIC_SERIES_MAX: usize = 5_000;
 const PARTITION_SERIES_MAX: usize = 20_000;
 
-pub(super) fn render(management: Arc<Management>, positions: Positions) -> Result<String, fmt::Error> {
+pub(super) fn render(management: Arc<Management>) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape { management, positions }));
+    registry.register_collector(Box::new(Scrape { management }));
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
@@ -40,7 +40,6 @@ pub(super) fn render(management: Arc<Management>, positions: Positions) -> Resul
 #[derive(Debug)]
 struct Scrape {
     management: Arc<Management>,
-    positions: Positions,
 }
 
 impl Collector for Scrape {
@@ -50,7 +49,7 @@ impl Collector for Scrape {
         network(&mut out, &self.management)?;
         match &**self.management.stage.load() {
             Stage::Recovering(progress) => recovery(&mut out, progress),
-            stage => stage.broker().map_or(Ok(()), |broker| running(&mut out, broker, &self.positions)),
+            stage => stage.broker().map_or(Ok(()), |broker| running(&mut out, broker)),
         }
     }
 }
@@ -93,7 +92,7 @@ fn recovery(out: &mut Exposition<'_>, progress: &LoadProgress) -> fmt::Result {
     out.number(&m::LOGS_TO_LOAD, progress.logs_total().saturating_sub(progress.logs_done()))
 }
 
-fn running(out: &mut Exposition<'_>, broker: &Broker, positions: &Positions) -> fmt::Result {
+fn running(out: &mut Exposition<'_>, broker: &Broker) -> fmt::Result {
     let image = broker.image.load();
     requests(out, broker)?;
     let mut partitions = broker.replicas.all();
@@ -103,8 +102,8 @@ fn running(out: &mut Exposition<'_>, broker: &Broker, positions: &Positions) -> 
     logs(out, &partitions)?;
     out.latencies(&m::FLUSH_TIME, &broker.replicas.flush_time.read())?;
     cleaner(out, &broker.replicas.cleaning)?;
-    groups(out, &broker.metrics.groups)?;
-    group_lag::tell(out, broker, &image, positions)?;
+    groups(out, broker)?;
+    group_lag::tell(out, broker, &image)?;
     controller(out, &image, broker.is_active_controller())
 }
 
@@ -236,9 +235,10 @@ fn cleaner(out: &mut Exposition<'_>, metrics: &CleanerMetrics) -> fmt::Result {
     out.number(&m::CLEANER_WRITTEN, bytes_written)
 }
 
-fn groups(out: &mut Exposition<'_>, metrics: &GroupMetrics) -> fmt::Result {
-    let GroupNumbers { groups, members, offsets, rebalances, offset_commits, offset_deletions, records_skipped } =
-        metrics.read();
+fn groups(out: &mut Exposition<'_>, broker: &Broker) -> fmt::Result {
+    let metrics = &broker.metrics.groups;
+    let GroupCounts { groups, members, offsets } = broker.groups.counts();
+    let GroupNumbers { rebalances, offset_commits, offset_deletions, records_skipped } = metrics.read();
     let states = ["empty", "preparing_rebalance", "completing_rebalance", "stable"];
     out.numbers(&m::GROUPS, states.into_iter().zip(groups).map(|(state, count)| ([state], count.into())))?;
     out.number(&m::GROUP_MEMBERS, members)?;

@@ -4,14 +4,18 @@ use std::fs;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{MetadataRequest, ProduceRequest, TopicName};
+use kafka_protocol::messages::{
+    FindCoordinatorRequest, GroupId, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest,
+    TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 use protocol::types::Timestamp;
 
 use crate::harness::http::get;
 use crate::harness::wire::{Wire, batch};
-use crate::harness::{Broker, Site, command};
+use crate::harness::{Broker, Site, command, eventually};
 
 pub(crate) fn topic() -> TopicName {
     TopicName(StrBytes::from_static_str("t"))
@@ -129,6 +133,63 @@ fn a_damaged_log_is_offline_alone_until_it_is_repaired() {
     let broker = site.start();
     assert_eq!(produce(&site), 1);
     assert!(broker.stop().success());
+}
+
+fn commit(wire: &mut Wire, group: &GroupId, offset: i64) {
+    // Such that the log's index knows every third batch.
+    let partition = OffsetCommitRequestPartition::default()
+        .with_committed_offset(offset)
+        .with_committed_metadata(Some(StrBytes::from_string("x".repeat(1500))));
+    let topic = OffsetCommitRequestTopic::default().with_name(topic()).with_partitions(vec![partition]);
+    let request = OffsetCommitRequest::default().with_group_id(group.clone()).with_topics(vec![topic]);
+    eventually("the offset is committed", || {
+        (wire.call(7, &request).topics[0].partitions[0].error_code == 0).then_some(())
+    });
+}
+
+fn committed(wire: &mut Wire, group: &GroupId) -> Option<i64> {
+    let request = OffsetFetchRequest::default().with_group_id(group.clone()).with_topics(None);
+    eventually("the group is loaded", || {
+        let fetched = wire.call(5, &request);
+        let offset = fetched.topics.first().map(|topic| topic.partitions[0].committed_offset);
+        (fetched.error_code == 0).then_some(offset)
+    })
+}
+
+#[test]
+fn a_batch_of_offsets_whose_length_is_broken_costs_few_other_groups() {
+    const GROUPS: i64 = 40;
+    const BROKEN: usize = 20;
+    let site = Site::new(&["offsets.topic.num.partitions=1"]);
+    let broker = site.start();
+    assert_eq!(partitions(&site), 1);
+    let mut wire = Wire::connect(site.port);
+    let groups: Vec<_> = (0..GROUPS).map(|number| GroupId(StrBytes::from_string(format!("group-{number}")))).collect();
+    wire.call(0, &FindCoordinatorRequest::default().with_key(groups[0].0.clone()));
+    for (group, offset) in groups.iter().zip(0..) {
+        commit(&mut wire, group, offset);
+    }
+    assert!(broker.stop().success());
+    let log = site.data().join("__consumer_offsets-0/00000000000000000000.log");
+    let good = fs::read(&log).unwrap();
+    let length_at = |position: usize| i32::from_be_bytes(good[position + 8..position + 12].try_into().unwrap());
+    let position = (0..BROKEN).fold(0, |position, _| position + 12 + usize::try_from(length_at(position)).unwrap());
+    for length in [i32::MAX, -1, length_at(position) + 100] {
+        let mut bad = good.clone();
+        bad[position + 8..position + 12].copy_from_slice(&length.to_be_bytes());
+        fs::write(&log, &bad).unwrap();
+        let broker = site.start();
+        let mut wire = Wire::connect(site.port);
+        let lost: Vec<_> =
+            (0..GROUPS).zip(&groups).filter(|(offset, group)| committed(&mut wire, group) != Some(*offset)).collect();
+        let lost: Vec<_> = lost.into_iter().map(|(number, _)| usize::try_from(number).unwrap()).collect();
+        assert!(lost.contains(&BROKEN) && lost.len() <= 3, "length {length}: {lost:?}");
+        let metrics = get(site.management_port, "/metrics", None).body;
+        assert!(!metrics.contains("group_records_skipped_total 0"), "{metrics}");
+        assert!(broker.log().contains("groups and offsets"), "{}", broker.log());
+        assert!(broker.stop().success());
+        assert!(fs::read(&log).unwrap().starts_with(&bad), "nothing was cut off");
+    }
 }
 
 #[test]

@@ -1,0 +1,138 @@
+//! All coordinators of this broker. Whoever has a request for a group takes the lock of its shard and does what is to be
+//! done; the thread of the coordinators does what is due without a request, and decides which shards there are.
+//!
+//! That thread once owned the shards, and requests were sent to it: two wake-ups of threads for each, which cost several
+//! times what a shard does. A lock is held as long as a write to the page cache takes, as the partition's own is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use protocol::types::PartitionId;
+use tokio::sync::oneshot;
+
+use super::alarm::Alarm;
+use super::answer::{Reply, tell};
+use super::counts::GroupCounts;
+use super::error::{GroupError, Unavailable};
+use super::log::GroupLogs;
+use super::member::GroupId;
+use super::place::{Place, TermLog};
+use super::request::{GroupRequest, ListedGroup, Moment, Positions};
+use super::shard::Shard;
+use crate::clock;
+
+/// Those partitions that this broker leads.
+pub(super) type Places = BTreeMap<PartitionId, Arc<Place>>;
+pub(super) type Listing = oneshot::Receiver<Result<Vec<ListedGroup>, GroupError>>;
+
+pub(super) struct Coordinators {
+    pub(super) logs: Arc<dyn GroupLogs>,
+    /// Changed by the thread alone.
+    places: ArcSwap<Places>,
+    pub(super) alarm: Alarm,
+}
+
+impl Coordinators {
+    pub(super) fn new(logs: Arc<dyn GroupLogs>) -> Self {
+        Self { logs, places: ArcSwap::default(), alarm: Alarm::default() }
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        Moment { elapsed: clock::monotonic(), wall: clock::wall(), age: self.logs.age_now() }
+    }
+
+    pub(super) fn places(&self) -> Arc<Places> {
+        self.places.load_full()
+    }
+
+    /// These there are from now on; others are given up.
+    pub(super) fn replace(&self, places: Places) {
+        let places = Arc::new(places);
+        let former = self.places.swap(places.clone());
+        let is_kept =
+            |place: &Arc<Place>| places.get(&place.term.partition).is_some_and(|kept| Arc::ptr_eq(kept, place));
+        former.values().filter(|place| !is_kept(place)).for_each(|place| place.give_up());
+    }
+
+    /// The answer comes as soon as all that was written to the group is committed.
+    pub(super) fn ask(&self, partition: PartitionId, id: &GroupId, request: GroupRequest) {
+        let places = self.places.load();
+        let Some(place) = places.get(&partition) else { return request.refuse(Unavailable::NotCoordinator) };
+        self.with_shard(place, |found, now, log| match found {
+            Ok(shard) => shard.handle(id, request, now, log),
+            Err(unavailable) => request.refuse(unavailable.clone()),
+        });
+    }
+
+    /// One answer for each partition.
+    pub(super) fn list(&self) -> Vec<Listing> {
+        let list = |place: &Arc<Place>| {
+            let (reply, listing): (Reply<_>, _) = oneshot::channel();
+            self.with_shard(place, |found, now, _| match found {
+                Ok(shard) => shard.list(reply, now),
+                Err(unavailable) => tell(reply, Err(unavailable.clone().into())),
+            });
+            listing
+        };
+        self.places.load().values().map(list).collect()
+    }
+
+    /// Of so many partitions at most. What of it is committed is not waited for.
+    pub(super) fn positions(&self, at_most: usize) -> Positions {
+        let mut positions = Positions::default();
+        for place in self.places.load().values() {
+            if let Ok(shard) = &*place.shard() {
+                shard.add_positions(&mut positions, at_most);
+            }
+        }
+        positions
+    }
+
+    pub(super) fn counts(&self) -> GroupCounts {
+        let places = self.places.load();
+        let counts =
+            places.values().map(|place| place.shard().as_ref().map_or_else(|_| GroupCounts::default(), Shard::counts));
+        counts.fold(GroupCounts::default(), GroupCounts::plus)
+    }
+
+    /// Offsets in a topic that is gone are gone with it. A shard that is being loaded is told later.
+    pub(super) fn topic_deleted(&self, topic: &str) {
+        for place in self.places.load().values() {
+            self.with_shard(place, |found, now, log| {
+                if let Ok(shard) = found {
+                    shard.topic_deleted(topic, now, log);
+                }
+            });
+        }
+    }
+
+    /// Does what is due in all shards, and answers what is committed. Returns when something is due next.
+    pub(super) fn wake(&self) -> Option<Duration> {
+        let now = clock::monotonic();
+        let wake = |place: &Arc<Place>| {
+            let mut found = place.shard();
+            let shard = found.as_mut().ok()?;
+            let mut log = TermLog { logs: &*self.logs, term: place.term };
+            if shard.next_deadline() <= now {
+                shard.wake(self.now(), &mut log);
+            }
+            log.answer_committed(shard);
+            Some(shard.next_deadline())
+        };
+        self.places.load().values().filter_map(wake).min()
+    }
+
+    /// One event, and what it leads to besides the answers that can be given at once.
+    fn with_shard(&self, place: &Place, act: impl FnOnce(Result<&mut Shard, &Unavailable>, Moment, &mut TermLog<'_>)) {
+        let mut found = place.shard();
+        let mut log = TermLog { logs: &*self.logs, term: place.term };
+        act(found.as_mut().map_err(|unavailable| &*unavailable), self.now(), &mut log);
+        let Ok(shard) = &mut *found else { return };
+        log.answer_committed(shard);
+        let due = shard.next_deadline();
+        drop(found);
+        self.alarm.bring_forward(due);
+    }
+}

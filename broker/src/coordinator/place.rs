@@ -1,0 +1,72 @@
+//! A partition of `__consumer_offsets` that this broker leads, and its shard once it is loaded.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use protocol::produce::CheckedBatch;
+use protocol::types::{Offset, Timestamp};
+
+use super::error::Unavailable;
+use super::log::{GroupLogs, LogError, Term};
+use super::shard::{Shard, ShardLog};
+
+pub(super) struct Place {
+    pub(super) term: Term,
+    /// Or why there is none.
+    shard: Mutex<Result<Shard, Unavailable>>,
+}
+
+/// One partition of the log, for its shard.
+#[derive(Clone, Copy)]
+pub(super) struct TermLog<'a> {
+    pub(super) logs: &'a dyn GroupLogs,
+    pub(super) term: Term,
+}
+
+impl Place {
+    pub(super) fn loading(term: Term) -> Self {
+        Self { term, shard: Mutex::new(Err(Unavailable::Loading)) }
+    }
+
+    pub(super) fn shard(&self) -> MutexGuard<'_, Result<Shard, Unavailable>> {
+        self.shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn loaded(&self, shard: Shard) {
+        *self.shard() = Ok(shard);
+    }
+
+    /// Who waits for it hears no more of it, and takes the group for another broker's.
+    pub(super) fn give_up(&self) {
+        let former = std::mem::replace(&mut *self.shard(), Err(Unavailable::NotCoordinator));
+        drop(former);
+    }
+}
+
+impl TermLog<'_> {
+    /// Answers what waits for the high watermark, and sees to it that the thread hears of it when some still does.
+    pub(super) fn answer_committed(self, shard: &mut Shard) {
+        let follow = |shard: &mut Shard| {
+            if let Ok(high_watermark) = self.logs.high_watermark(self.term) {
+                shard.committed(high_watermark);
+            }
+        };
+        if shard.waits_for_commit() {
+            follow(shard);
+        }
+        if shard.waits_for_commit() {
+            self.logs.watch_commits(self.term);
+            // It may have moved before.
+            follow(shard);
+        }
+    }
+}
+
+impl ShardLog for TermLog<'_> {
+    fn append(&mut self, batch: &CheckedBatch, now: Timestamp) -> Result<Offset, LogError> {
+        self.logs.append(self.term, batch, now)
+    }
+
+    fn batch_bytes_max(&self) -> usize {
+        self.logs.batch_bytes_max(self.term)
+    }
+}
