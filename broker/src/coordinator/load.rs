@@ -24,44 +24,54 @@ pub(super) fn load(
     metrics: &GroupMetrics,
 ) -> Result<Offset, LogError> {
     let (start, end) = logs.range(term)?;
-    let mut next = start;
-    while next < end {
-        let before = next;
-        match logs.read(term, next, READ_BYTES)? {
-            LogRead::Gap(after) => next = after,
-            LogRead::Batches(bytes) => replay(&bytes, &mut next, end, shard, metrics),
+    let mut next = Next { asked: start, first: start };
+    while next.asked < end {
+        let before = next.asked;
+        match logs.read(term, before, READ_BYTES)? {
+            LogRead::Gap(after) => next = Next { asked: after, first: after },
+            LogRead::Batches(bytes) => {
+                replay(&bytes, &mut next.first, end, shard, metrics);
+                next.asked = next.first;
+            }
             LogRead::Broken(reason) => {
                 next = readable_after(logs, term, before, end)?;
                 metrics.record_skipped();
-                error!(partition = %term.partition, from = %before, until = %next, reason, "groups and offsets are lost");
+                let (partition, until) = (term.partition, next.first);
+                error!(%partition, from = %before, %until, reason, "groups and offsets are lost");
             }
         }
-        if next <= before {
+        if next.asked <= before {
             return Err(LogError::Storage(format!("nothing can be read at offset {before}, before the end {end}")));
         }
     }
     Ok(end)
 }
 
-/// Where the first batch begins behind a broken place that the log can make out again: at the latest at its end. That
-/// depends on its index, which knows some of the batches: from the first of those on everything can be read.
-fn readable_after(logs: &dyn GroupLogs, term: Term, broken: Offset, end: Offset) -> Result<Offset, LogError> {
-    let (mut unreadable, mut readable, mut step) = (broken, end, 1);
-    let mut begins = end;
-    while unreadable.advance(1) < readable {
-        let between = unreadable.advance((readable.0 - unreadable.0) / 2);
-        let at = between.min(unreadable.advance(step));
+/// Where to read on.
+struct Next {
+    asked: Offset,
+    /// The first that is of interest: behind a broken place the log may know the last offset of a batch alone.
+    first: Offset,
+}
+
+/// Where the log can make out a batch again behind a broken place: at the latest at its end. That depends on its index,
+/// which knows some of the batches: from the first of those on everything can be read.
+fn readable_after(logs: &dyn GroupLogs, term: Term, broken: Offset, end: Offset) -> Result<Next, LogError> {
+    let (mut unreadable, mut readable, mut step) = (broken, Next { asked: end, first: end }, 1);
+    while unreadable.advance(1) < readable.asked {
+        let between = unreadable.advance((readable.asked.0 - unreadable.0) / 2);
+        let asked = between.min(unreadable.advance(step));
         step = step.saturating_mul(2);
-        match logs.read(term, at, 1)? {
-            LogRead::Broken(_) => unreadable = at,
-            LogRead::Gap(after) => (readable, begins) = (at, after),
+        match logs.read(term, asked, 1)? {
+            LogRead::Broken(_) => unreadable = asked,
+            LogRead::Gap(_) => readable = Next { asked, first: asked },
             LogRead::Batches(bytes) => {
-                let header = bytes.first_chunk::<HEADER_LENGTH>().map(BatchHeader::decode);
-                (readable, begins) = (at, header.map_or(at, |header| header.base_offset));
+                let base = bytes.first_chunk::<HEADER_LENGTH>().map(|head| BatchHeader::decode(head).base_offset);
+                readable = Next { asked, first: base.map_or(asked, |base| base.clamp(broken.advance(1), asked)) };
             }
         }
     }
-    Ok(begins.clamp(broken.advance(1), end))
+    Ok(readable)
 }
 
 fn replay(mut bytes: &[u8], next: &mut Offset, end: Offset, shard: &mut Shard, metrics: &GroupMetrics) {

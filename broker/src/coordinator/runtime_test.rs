@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::task::Poll;
 
 use bytes::Bytes;
-use protocol::batch::CRC_START;
+use protocol::batch::{BatchHeader, CRC_START};
 use protocol::batch_builder::BatchBuilder;
 use protocol::coordinator_records::{CommittedOffset, CoordinatorRecord};
 use protocol::produce::CheckedBatch;
@@ -144,7 +144,7 @@ impl GroupLogs for FakeLogs {
             if partition.broken.contains(&from.0) {
                 return LogRead::Broken("no batch".to_owned());
             }
-            let begins = |batch: &&Bytes| from.0 <= i64::from_be_bytes(*batch.first_chunk().unwrap());
+            let begins = |batch: &&Bytes| from <= BatchHeader::decode(batch.first_chunk().unwrap()).last_offset();
             let batches: Vec<_> =
                 partition.batches.iter().filter(begins).flat_map(|batch| batch.iter().copied()).collect();
             // The last one cut off, as a read that is bounded leaves it.
@@ -269,22 +269,28 @@ async fn what_is_broken_is_skipped_and_counted_and_the_rest_is_loaded() {
 #[tokio::test]
 async fn behind_a_broken_length_it_goes_on_where_the_log_knows_the_next_batch() {
     const LENGTH: Range<usize> = 8..12;
-    // What cannot be made out, the wrong length, and what is counted: where it is that of a batch, that one as well.
-    for (broken, length, skipped) in [(20..37, i32::MAX, 1), (20..21, 0, 1), (20..60, 70, 2)] {
+    // Where no batch can be made out, the wrong length, what is lost and what is counted: where it is the length of some
+    // batch, that one as well. Two records to a batch, of which an index knows the second.
+    for (broken, length, lost, skipped) in
+        [(20..37, i32::MAX, 20..36, 1), (20..22, 0, 20..22, 1), (20..60, 70, 20..60, 2)]
+    {
         let logs = FakeLogs::default();
         logs.change(PartitionId(0), |partition| {
-            for number in 0..60 {
-                partition.append_record(&format!("group-{number}"), number);
+            for number in (0..60).step_by(2) {
+                let records = [number, number + 1].map(|number| record(&format!("group-{number}"), number).encode());
+                let records = records.map(Result::unwrap);
+                partition.append(&batch(&records.each_ref().map(|(key, value)| (key.as_slice(), value.as_deref()))));
             }
-            let mut bytes = partition.batches[20].to_vec();
+            let mut bytes = partition.batches[10].to_vec();
             bytes[LENGTH].copy_from_slice(&length.to_be_bytes());
-            partition.batches[20] = bytes.into();
+            partition.batches[10] = bytes.into();
+            partition.high_watermark = partition.end;
             partition.broken = broken.clone();
             partition.epoch = Some(LeaderEpoch(0));
         });
         let (handle, thread, metrics) = start(&logs);
         for number in 0..60 {
-            let expected = if broken.contains(&number) { vec![] } else { vec![number] };
+            let expected = if lost.contains(&number) { vec![] } else { vec![number] };
             assert_eq!(fetch(&handle, &format!("group-{number}")).await, expected, "{number}, broken {broken:?}");
         }
         assert_eq!(metrics.read().records_skipped, skipped);
