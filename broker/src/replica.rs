@@ -16,6 +16,7 @@ mod following;
 mod group_logs;
 mod isr_changes;
 mod leader_state;
+mod leadership;
 mod leading;
 mod loader;
 mod log_sync;

@@ -73,6 +73,7 @@ struct RunArguments {
     /// and a lost node is not told from a broker that starts slowly.
     #[arg(long, env = "MILLRACE_CLUSTER_SCOPED", action = ArgAction::Set, default_value_t = true, value_name = "BOOL")]
     cluster_scoped: bool,
+    /// How log lines look. RUST_LOG selects them.
     #[arg(long, env = "MILLRACE_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
 }

@@ -16,6 +16,7 @@ use super::access::{
 };
 use super::follower_state::FollowerState;
 use super::leader_state::{FollowerFetch, IsrChange, IsrProposal, Judgement, LeaderState, ProposalOutcome};
+use super::leadership::Leadership;
 use super::partition::{Partition, Role, State};
 use super::waiters::Waiter;
 use crate::clock;
@@ -25,34 +26,36 @@ const UNKNOWN_LOSS: &str =
     "RECOVERING: nobody is left who is known to have everything; records that this log does not have are lost";
 
 impl Partition {
-    /// Follows the metadata: who leads, in which epoch, and who is in sync. What is late is not news.
+    /// Follows the metadata: who leads, in which epoch, and who is in sync. What is late is not news. Returns the
+    /// leadership of this broker that begins with it.
     pub(crate) fn follow_metadata(
         self: &Arc<Self>,
         partition: &PartitionImage,
         local: BrokerId,
-    ) -> Result<(), AccessError> {
+    ) -> Result<Option<Leadership>, AccessError> {
         let mut state = self.state()?;
         let State { log, role, .. } = &mut *state;
         let (leader, epoch) = (partition.leader, partition.leader_epoch);
+        let mut begun = None;
         let is_new = match role {
-            Role::Leader(leading) if epoch < leading.epoch => return Ok(()),
+            Role::Leader(leading) if epoch < leading.epoch => return Ok(None),
             Role::Leader(leading) if leader == Some(local) && epoch == leading.epoch => {
                 leading.follow(partition);
                 false
             }
             Role::Follower(following) if leader == following.leader && epoch == following.epoch => {
                 following.is_in_sync = partition.isr.contains(&local);
-                return Ok(());
+                return Ok(None);
             }
             Role::Unknown | Role::Leader(_) | Role::Follower(_) => true,
         };
         if is_new && leader == Some(local) {
             let log_end = log.log_end().offset;
-            info!(partition = %self.name, %epoch, %log_end, isr = ?partition.isr, "leads");
+            begun = Some(Leadership { partition: self.name.clone(), epoch, log_end, isr: partition.isr.clone() });
             if partition.recovery_state == LeaderRecoveryState::Recovering {
                 warn!(partition = %self.name, %log_end, "{}", UNKNOWN_LOSS);
             }
-            *role = Role::Leader(LeaderState::new(partition, local, log.log_end().offset, clock::monotonic()));
+            *role = Role::Leader(LeaderState::new(partition, local, log_end, clock::monotonic()));
             log.begin_epoch(epoch);
         } else if is_new {
             let mut following = FollowerState::new(leader, epoch);
@@ -70,7 +73,7 @@ impl Partition {
         if sync_due {
             self.ask_for_sync();
         }
-        Ok(())
+        Ok(begun)
     }
 
     pub(crate) fn leads(&self) -> bool {

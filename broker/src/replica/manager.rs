@@ -265,16 +265,18 @@ impl ReplicaManager {
     fn apply_where(&self, image: &Image, topics: &[TopicId], applies: impl Fn(&PartitionImage) -> bool) {
         self.follow_brokers(image);
         let mut partitions = Partitions::clone(&self.partitions.load());
+        let mut begun = Vec::new();
         for topic in topics.iter().filter_map(|id| image.topics.get(id)) {
             let settings = self.settings(image, &topic.name);
             for (id, state) in topic.partitions().filter(|(_, state)| self.hosts(state) && applies(state)) {
-                if let Some(partition) = self.ensure(&mut partitions, topic, id, &settings)
-                    && let Err(error) = partition.follow_metadata(state, self.broker_id)
-                {
-                    error!(%error, "the metadata is not followed");
+                let Some(partition) = self.ensure(&mut partitions, topic, id, &settings) else { continue };
+                match partition.follow_metadata(state, self.broker_id) {
+                    Ok(leadership) => begun.extend(leadership),
+                    Err(error) => error!(%error, "the metadata is not followed"),
                 }
             }
         }
+        super::leadership::tell(&begun);
         self.partitions.store(Arc::new(partitions));
     }
 
