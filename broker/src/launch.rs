@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use protocol::config::{Scope, options};
+use protocol::config::{ConfigError, Scope, options};
 use protocol::types::{ClusterId, DirectoryId, InvalidClusterId, undashed};
 use storage::{Disk, SystemDisk};
 use uuid::Uuid;
@@ -99,7 +99,8 @@ impl From<ServerError> for BrokerError {
 #[derive(Debug)]
 pub struct Launch {
     config: BrokerConfig,
-    warnings: Vec<String>,
+    /// Unknown names in the file.
+    warnings: Vec<ConfigError>,
     dev: bool,
 }
 
@@ -109,12 +110,12 @@ impl Launch {
         let loaded = load(base, settings.file.as_deref(), &settings.assignments)?;
         let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let config = BrokerConfig::from_values(loaded.values, &hostname)?;
-        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
-        Ok(Self { config, warnings, dev: settings.dev })
+        Ok(Self { config, warnings: loaded.warnings, dev: settings.dev })
     }
 
-    pub fn warnings(&self) -> impl Iterator<Item = String> {
-        self.warnings.iter().cloned()
+    /// What a start only warns of is wrong here: who checks a file wants to hear of a name that is mistyped.
+    pub fn check(self) -> Result<(), BrokerError> {
+        if self.warnings.is_empty() { Ok(()) } else { Err(SettingsError::Invalid(self.warnings).into()) }
     }
 
     /// Every option that has a value, as a properties file.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use broker::{FormatOptions, Launch, Settings};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 /// A Kafka-compatible broker.
@@ -25,7 +25,7 @@ struct Cli {
 struct RunArgs {
     #[command(flatten)]
     settings: SettingsArgs,
-    /// Check the configuration and exit.
+    /// Check the configuration and exit: also for names that no option has, which a start only warns of.
     #[arg(long)]
     check_config: bool,
     /// Print every option with the value that holds, and exit.
@@ -37,12 +37,13 @@ struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("source").required(true).multiple(true)))]
 struct SettingsArgs {
     /// One broker on this machine, formatted on first start in ./millrace-data.
-    #[arg(long)]
+    #[arg(long, group = "source")]
     dev: bool,
     /// A properties file, as Kafka's config/server.properties.
-    #[arg(long, value_name = "FILE", required_unless_present = "dev")]
+    #[arg(long, value_name = "FILE", group = "source")]
     config: Option<PathBuf>,
     /// An option that overrides the file; may be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE")]
@@ -61,7 +62,7 @@ enum Command {
     Format(FormatArgs),
     /// Print a new cluster id.
     RandomUuid,
-    /// Write the reference pages: APIs and configuration, as Markdown.
+    /// Write the reference pages as Markdown: APIs, configuration and metrics.
     Reference {
         /// The directory that they go to.
         #[arg(long, value_name = "DIR")]
@@ -79,7 +80,7 @@ struct FormatArgs {
     /// This node is the only controller of a new cluster.
     #[arg(long, conflicts_with = "initial_controllers")]
     standalone: bool,
-    /// The controllers of a new cluster: ID@HOST:PORT:DIRECTORY-ID.
+    /// The controllers of a new cluster: ID@HOST:PORT:DIRECTORY-ID, separated by commas.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     initial_controllers: Vec<String>,
     /// The node joins a cluster, and learns of its controllers there.
@@ -120,11 +121,7 @@ fn run(args: &RunArgs) -> Result<(), broker::BrokerError> {
         return Ok(());
     }
     if args.check_config {
-        for warning in launch.warnings() {
-            complain(&warning);
-        }
-        say("the configuration is valid");
-        return Ok(());
+        return launch.check().map(|()| say("the configuration is valid"));
     }
     start_logging(args.log_format);
     launch.run()

@@ -56,8 +56,9 @@ fn unknown_epoch() -> i64 {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(
-        "{}: not formatted. Check that the right volume is mounted there; if it is new, format it with \
-         `millrace-broker format --cluster-id ID --config FILE`",
+        "{}: not formatted. Check that the right volume is mounted there; if it is new, format it: a single broker \
+         with `millrace-broker format --standalone --cluster-id ID --config FILE`, one of several as \
+         `millrace-broker format --help` says",
         path.display()
     )]
     NotFormatted { path: PathBuf },

@@ -135,12 +135,17 @@ fn faults_of_the_configuration_are_told_all_at_once_and_by_name() {
         assert_eq!(output.status.code(), Some(2), "{to}: {}", stderr(&output));
         assert!(stderr(&output).contains(message), "{to}: {}", stderr(&output));
     }
-    let valid = Config::new(|text| text + "log.retention.hour=1\n");
-    let output = valid.run(&["--check-config"]);
-    assert!(output.status.success());
-    assert!(stderr(&output).contains("did you mean log.retention.hours?"), "{}", stderr(&output));
-    let output = valid.run(&["--check-config", "--set", "log.retention.hour=1"]);
-    assert_eq!(output.status.code(), Some(2));
+    let valid = Config::new(|text| text);
+    assert!(valid.run(&["--check-config"]).status.success());
+    let mistyped = "log.retention.hour=1";
+    for output in [
+        Config::new(|text| text + mistyped).run(&["--check-config"]),
+        valid.run(&["--check-config", "--set", mistyped]),
+        valid.run(&["--set", mistyped]),
+    ] {
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("did you mean log.retention.hours?"), "{}", stderr(&output));
+    }
     let output = valid.run(&["--print-config", "--set", "num.partitions=7"]);
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(printed.contains("\nnum.partitions=7\n") && printed.contains("# default: min.insync.replicas=1"));
@@ -154,7 +159,9 @@ fn help_and_version_are_there() {
         assert!(help.contains(word), "{word}:\n{help}");
     }
     assert!(command().arg("--version").output().unwrap().status.success());
-    assert_eq!(command().output().unwrap().status.code(), Some(2), "without a configuration there is nothing to run");
+    let nothing = command().output().unwrap();
+    assert_eq!(nothing.status.code(), Some(2), "without a configuration there is nothing to run");
+    assert!(stderr(&nothing).contains("--dev"), "{}", stderr(&nothing));
 }
 
 #[test]
