@@ -17,10 +17,14 @@ struct Mistake {
     names: &'static [&'static str],
 }
 
-const MISTAKES: [Mistake; 5] = [
+const MISTAKES: [Mistake; 6] = [
     Mistake { change: |manifest| manifest.replace("1Gi", "a lot"), names: &["spec.storage.size"] },
     Mistake { change: |manifest| manifest.replace("1Gi", "500Mi"), names: &["spec.storage.size", "1Gi"] },
     Mistake { change: |manifest| manifest.replace("spec:\n", "spec:\n  replicas: 2\n"), names: &["spec.replicas"] },
+    Mistake {
+        change: |manifest| manifest.replace("spec:\n", "spec:\n  replicas: 3\n"),
+        names: &["spec.replicas", "created with 1", "set it back to 1"],
+    },
     Mistake {
         change: |manifest| format!("{manifest}  config:\n    log.retention.hour: 48\n"),
         names: &["log.retention.hour", "did you mean log.retention.hours?"],
