@@ -35,8 +35,10 @@ fn config(bootstrap: &str) -> ClientConfig {
         .set("reconnect.backoff.max.ms", "50")
         .set("retry.backoff.ms", "5")
         .set("retry.backoff.max.ms", "50")
-        // A machine that is gone says nothing; without this a client waits a minute for it.
+        // A machine that is gone says nothing: without these a client waits a minute for it. The first is for what it
+        // was asked, the second lets go of a broker that the metadata does not name any more.
         .set("socket.timeout.ms", "5000")
+        .set("topic.metadata.refresh.interval.ms", "1000")
         .set_log_level(RDKafkaLogLevel::Emerg);
     config
 }
