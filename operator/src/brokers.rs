@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Node,
 use kube::ResourceExt as _;
 use protocol::types::{BrokerId, ClusterId, DirectoryId};
 
-use crate::admin::{BrokerState, BrokerView, RegisteredState};
+use crate::admin::{AdminError, BrokerState, BrokerView, RegisteredState};
 use crate::crd::BrokerPhase;
 use crate::names::{ANNOTATION_CLUSTER_ID, ANNOTATION_FORMATTED};
 use crate::observe::Observed;
@@ -36,7 +36,7 @@ impl Broker {
             Some(pod) => match view {
                 Some(view) => running(observed, id, pod, view, formatted),
                 None => lost_node(observed, pod).map_or_else(
-                    || not_answering(pod, answer.and_then(|answer| answer.as_ref().err()).map(ToString::to_string)),
+                    || not_answering(pod, claim, answer.and_then(|answer| answer.as_ref().err())),
                     |message| (BrokerPhase::NodeLost, Some(message)),
                 ),
             },
@@ -160,12 +160,18 @@ fn answers(node: &Node) -> bool {
 }
 
 /// A ready pod stays ready while one answer is missing: its probes decide, every second.
-fn not_answering(pod: &Pod, refusal: Option<String>) -> (BrokerPhase, Option<String>) {
+fn not_answering(
+    pod: &Pod,
+    claim: Option<&PersistentVolumeClaim>,
+    refusal: Option<&AdminError>,
+) -> (BrokerPhase, Option<String>) {
     if is_ready(pod) {
         return (BrokerPhase::Running, refusal.map(|error| format!("its management API does not answer: {error}")));
     }
     if let Some(reason) = unscheduled(pod) {
-        return (BrokerPhase::Pending, Some(format!("pod {} cannot be scheduled: {reason}", pod.name_any())));
+        let volume = claim.filter(|_| reason.contains("PersistentVolumeClaim")).map(unbound).unwrap_or_default();
+        let reason = reason.trim_end_matches('.');
+        return (BrokerPhase::Pending, Some(format!("pod {} cannot be scheduled: {reason}{volume}", pod.name_any())));
     }
     match container_trouble(pod) {
         Some(trouble) => (BrokerPhase::Pending, Some(format!("pod {} does not start: {trouble}", pod.name_any()))),
@@ -179,6 +185,14 @@ pub fn is_ready(pod: &Pod) -> bool {
 
 fn unscheduled(pod: &Pod) -> Option<String> {
     condition(pod, "PodScheduled").filter(|(status, _)| *status == "False").map(|(_, message)| message)
+}
+
+/// The scheduler does not say which class has no volume to give.
+fn unbound(claim: &PersistentVolumeClaim) -> String {
+    let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
+    let class =
+        class.map_or_else(|| "has no storage class".to_owned(), |class| format!("waits for storage class {class}"));
+    format!("; claim {} {class}", claim.name_any())
 }
 
 fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, String)> {

@@ -35,7 +35,7 @@ fn an_invalid_manifest_is_told_while_the_cluster_is_left_as_it_is() {
 
 #[test]
 fn a_broker_that_is_not_ready_says_why() {
-    let scheduling = json!([{"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}]);
+    let scheduling = |message: &str| json!([{"type": "PodScheduled", "status": "False", "message": message}]);
     let container = |reason: &str, ended: Value| {
         json!([{"name": "broker", "image": "", "imageID": "", "ready": false, "restartCount": 1,
         "state": {"waiting": {"reason": reason, "message": "back-off"}}, "lastState": {"terminated": ended}}])
@@ -44,7 +44,14 @@ fn a_broker_that_is_not_ready_says_why() {
     let crashing = container("CrashLoopBackOff", json!({"exitCode": 3, "message": "a line\nno such volume\n\n"}));
     let killed = container("CrashLoopBackOff", json!({"exitCode": 137, "reason": "OOMKilled"}));
     for (status, expected) in [
-        (json!({"conditions": scheduling}), "Broker 0: pod demo-0 cannot be scheduled: 0/3 nodes are available."),
+        (
+            json!({"conditions": scheduling("0/3 nodes are available")}),
+            "Broker 0: pod demo-0 cannot be scheduled: 0/3 nodes are available.",
+        ),
+        (
+            json!({"conditions": scheduling("unbound PersistentVolumeClaims.")}),
+            "Broker 0: pod demo-0 cannot be scheduled: unbound PersistentVolumeClaims; claim data-demo-0 waits for storage class fast.",
+        ),
         (json!({"containerStatuses": pulling}), "Broker 0: pod demo-0 does not start: ErrImagePull: back-off."),
         (
             json!({"containerStatuses": crashing}),
@@ -56,7 +63,7 @@ fn a_broker_that_is_not_ready_says_why() {
         ),
         (json!({}), "Broker 0: pod demo-0 starts."),
     ] {
-        let mut observed = running(json!({}));
+        let mut observed = running(json!({"storage": {"size": "10Gi", "class": "fast"}}));
         observed.brokers.clear();
         observed.pods.get_mut(&BrokerId(0)).unwrap().status = Some(parsed(status));
         let plan = plan_of(&observed);
