@@ -17,7 +17,7 @@ use anyhow::Result;
 use super::{Options, Tally};
 use crate::fleet::Controllers;
 use crate::progress::Progress;
-use plan::Kind;
+use plan::{Kind, Pace};
 use run::{Run, Until};
 
 /// Of those runs that have them apart from the brokers.
@@ -37,12 +37,19 @@ struct Scenario {
     /// Whether what was acknowledged is on the disks.
     is_synced: bool,
     kinds: &'static [Kind],
+    pace: Pace,
 }
 
-const COMBINED: Scenario =
-    Scenario { name: "faults", controllers: Controllers::Combined, is_synced: false, kinds: plan::WHATEVER };
+const COMBINED: Scenario = Scenario {
+    name: "faults",
+    controllers: Controllers::Combined,
+    is_synced: false,
+    kinds: plan::WHATEVER,
+    pace: plan::LEISURELY,
+};
 const SEPARATE: Scenario = Scenario { controllers: Controllers::Separate(CONTROLLERS), ..COMBINED };
-const POWER_OF_ONE: Scenario = Scenario { name: "power-cuts", kinds: plan::POWER_OF_ONE, ..COMBINED };
+const POWER_OF_ONE: Scenario =
+    Scenario { name: "power-cuts", kinds: plan::POWER_OF_ONE, pace: plan::BRISK, ..COMBINED };
 const POWER_OF_ALL: Scenario = Scenario { kinds: plan::POWER_OF_ALL, is_synced: true, ..POWER_OF_ONE };
 
 impl Scenario {

@@ -50,12 +50,14 @@ pub(crate) fn read(fleet: &Fleet, topic: &str) -> Vec<u32> {
     let mut partitions = TopicPartitionList::new();
     partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
     consumer.assign(&partitions).unwrap();
-    let mut numbers = Vec::new();
+    let (mut numbers, end) = (Vec::new(), usize::try_from(end).unwrap());
     command::wait_for("all records are read", DEADLINE, || {
-        if let Some(Ok(message)) = consumer.poll(POLL) {
+        while numbers.len() < end
+            && let Some(Ok(message)) = consumer.poll(POLL)
+        {
             numbers.push(u32::from_be_bytes(message.payload().unwrap().try_into().unwrap()));
         }
-        Ok((end <= i64::try_from(numbers.len()).unwrap()).then_some(()))
+        Ok((end <= numbers.len()).then_some(()))
     })
     .unwrap();
     numbers

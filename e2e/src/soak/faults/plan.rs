@@ -9,8 +9,25 @@ use crate::soak::random::Random;
 const PAUSED: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(8)];
 const CUT_OFF: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10)];
 const FULL: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
-const DOWN: [Duration; 2] = [Duration::ZERO, Duration::from_secs(3)];
-const UNDISTURBED: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(4)];
+
+/// How long at least, and at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    undisturbed: [Duration; 2],
+    /// A process that is gone.
+    down: [Duration; 2],
+}
+
+/// Long enough for whatever brokers do when another one is gone.
+pub(super) const LEISURELY: Pace = Pace {
+    undisturbed: [Duration::from_millis(300), Duration::from_secs(4)],
+    down: [Duration::ZERO, Duration::from_secs(3)],
+};
+/// Long enough for something to be written.
+pub(super) const BRISK: Pace = Pace {
+    undisturbed: [Duration::from_millis(300), Duration::from_millis(1500)],
+    down: [Duration::ZERO, Duration::from_secs(1)],
+};
 
 /// What can happen to a node, by its number from 1 on.
 pub(super) type Kind = fn(u8, &mut Random) -> Fault;
@@ -63,6 +80,7 @@ pub(super) struct Deck {
     random: Random,
     nodes: u8,
     kinds: &'static [Kind],
+    pace: Pace,
     left: Vec<Kind>,
     dealt: usize,
 }
@@ -73,7 +91,7 @@ impl Fault {
         matches!(self, Self::LosePower(_) | Self::RollBack(_) | Self::ReplaceVolume(_))
     }
 
-    fn lasts(self) -> [Duration; 2] {
+    fn lasts(self, pace: Pace) -> [Duration; 2] {
         match self {
             Self::Pause(_) => PAUSED,
             Self::Cut(_) => CUT_OFF,
@@ -84,14 +102,14 @@ impl Fault {
             | Self::LosePower(_)
             | Self::LosePowerOfAll
             | Self::RollBack(_)
-            | Self::ReplaceVolume(_) => DOWN,
+            | Self::ReplaceVolume(_) => pace.down,
         }
     }
 }
 
 impl Deck {
-    pub(super) fn new(kinds: &'static [Kind], nodes: u8, random: Random) -> Self {
-        Self { random, nodes, kinds, left: Vec::new(), dealt: 0 }
+    pub(super) fn new(kinds: &'static [Kind], pace: Pace, nodes: u8, random: Random) -> Self {
+        Self { random, nodes, kinds, pace, left: Vec::new(), dealt: 0 }
     }
 
     pub(super) fn next(&mut self) -> Step {
@@ -102,9 +120,9 @@ impl Deck {
         let kind = self.left.swap_remove(card);
         self.dealt += 1;
         let node = u8::try_from(self.random.below(self.nodes.into())).unwrap_or_default() + 1;
-        let fault = kind(node, &mut self.random);
+        let (fault, pace) = (kind(node, &mut self.random), self.pace);
         let mut between = |[least, most]: [Duration; 2]| self.random.between(least, most);
-        Step { undisturbed: between(UNDISTURBED), fault, lasts: between(fault.lasts()) }
+        Step { undisturbed: between(pace.undisturbed), fault, lasts: between(fault.lasts(pace)) }
     }
 
     pub(super) fn dealt(&self) -> usize {
@@ -137,7 +155,7 @@ mod tests {
     #[test]
     fn every_fault_happens_to_every_node_and_a_seed_repeats_them() {
         let steps = |seed| {
-            let mut deck = Deck::new(WHATEVER, 3, Random(seed));
+            let mut deck = Deck::new(WHATEVER, LEISURELY, 3, Random(seed));
             (0..400).map(|_| deck.next()).collect::<Vec<_>>()
         };
         assert_eq!(steps(7), steps(7));
@@ -147,7 +165,7 @@ mod tests {
             assert!((1..kinds.len()).all(|index| !kinds[..index].contains(&kinds[index])), "{round:?}");
         }
         for step in steps(7) {
-            let [least, most] = step.fault.lasts();
+            let [least, most] = step.fault.lasts(LEISURELY);
             assert!((least..=most).contains(&step.lasts));
         }
         for node in 1..=3 {
@@ -157,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_round_is_over_when_every_kind_has_come() {
-        let mut deck = Deck::new(WHATEVER, 3, Random(1));
+        let mut deck = Deck::new(WHATEVER, LEISURELY, 3, Random(1));
         for dealt in 0..WHATEVER.len() {
             assert_eq!((deck.dealt(), deck.has_dealt_all()), (dealt, false));
             deck.next();

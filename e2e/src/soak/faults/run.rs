@@ -62,7 +62,7 @@ impl<'a> Run<'a> {
         let (fleet, world) = (Fleet::start(plan)?, Arc::new(World::new(WORKLOAD)));
         load::create_topics(&fleet.bootstrap(), &world)?;
         let nodes = u8::try_from(fleet.nodes().len())?;
-        let deck = Deck::new(scenario.kinds, nodes, Random(random.next()));
+        let deck = Deck::new(scenario.kinds, scenario.pace, nodes, Random(random.next()));
         let logs = Path::new(WORKSPACE).join("target/soak").join(format!("{}-{seed}", scenario.name));
         Ok(Self { fleet, world, deck, random, logs, progress })
     }
