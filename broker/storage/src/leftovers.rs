@@ -17,11 +17,17 @@ use crate::load::LoadError;
 use crate::scanner::{BatchScanner, ReadMode};
 
 const SCAN_BUFFER_BYTES: usize = 64 << 10;
+const UNFINISHED: &str = ".tmp";
+const LEFTOVERS: [&str; 4] = [DELETED, UNFINISHED, CLEANED, SWAP];
 
-pub(crate) fn settle(disk: &dyn Disk, directory: &Path) -> Result<(), LoadError> {
+/// Whether there was anything.
+pub(crate) fn settle(disk: &dyn Disk, directory: &Path) -> Result<bool, LoadError> {
     let io_error = |source| LoadError::Io { path: directory.to_owned(), source };
     let names = names(disk, directory).map_err(io_error)?;
-    let unfinished = |name: &&String| [DELETED, ".tmp"].iter().any(|suffix| name.ends_with(suffix));
+    if !names.iter().any(|name| LEFTOVERS.iter().any(|suffix| name.ends_with(suffix))) {
+        return Ok(false);
+    }
+    let unfinished = |name: &&String| [DELETED, UNFINISHED].iter().any(|suffix| name.ends_with(suffix));
     remove(disk, directory, names.iter().filter(unfinished)).map_err(io_error)?;
 
     let cleaned: Vec<_> = names.iter().filter(|name| base_of(name, CLEANED).is_some()).collect();
@@ -30,6 +36,8 @@ pub(crate) fn settle(disk: &dyn Disk, directory: &Path) -> Result<(), LoadError>
     let (undone, done): (Vec<_>, Vec<_>) =
         swapped.partition(|(base, _)| first_cleaned.is_some_and(|first| first <= *base));
     remove(disk, directory, undone.iter().map(|(_, name)| *name)).map_err(io_error)?;
+    // A `.swap` that came back without its `.cleaned` would count.
+    disk.sync_directory(directory).map_err(io_error)?;
     remove(disk, directory, cleaned.into_iter()).map_err(io_error)?;
 
     let covered = covered_offsets(disk, directory, &done)?;
@@ -43,7 +51,7 @@ pub(crate) fn settle(disk: &dyn Disk, directory: &Path) -> Result<(), LoadError>
         let target = directory.join(name.strip_suffix(SWAP).unwrap_or(name));
         disk.rename(&directory.join(name), &target).map_err(io_error)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The first offset of the segments that are to take their place, and the one after their last.

@@ -115,7 +115,7 @@ impl Log {
     ) -> Result<Self, LoadError> {
         let disk = &**pool.disk();
         let topic_id = partition_metadata::read(disk, directory)?;
-        leftovers::settle(disk, directory)?;
+        let had_leftovers = leftovers::settle(disk, directory)?;
         let io_error = |source| LoadError::Io { path: directory.to_owned(), source };
         let listing = Listing::read(disk, directory).map_err(io_error)?;
         let epoch_file = LeaderEpochFile::new(pool.disk().clone(), directory);
@@ -125,8 +125,9 @@ impl Log {
         let epochs_in_file = known_epochs.unwrap_or_default();
         let recovery = Recovery::new(pool, directory, &config, options, start, &epochs_in_file);
         let recovered = recovery.run(&listing.logs, progress)?;
-        if !options.clean {
-            // What was removed would otherwise come back after a crash, among records written since.
+        if had_leftovers || listing.had_orphans || recovered.removed {
+            // What was removed would otherwise come back after a crash, among records written since. Ten thousand logs
+            // of which nothing was are not to wait for the disk.
             disk.sync_directory(directory).map_err(io_error)?;
         }
         let mut log = assemble(pool, directory, topic_id, config, recovered, options);
@@ -160,7 +161,7 @@ fn assemble(
     recovered: Recovered,
     options: &LoadOptions,
 ) -> Log {
-    let Recovered { closed, active, log_end, epochs, producers, flushing } = recovered;
+    let Recovered { closed, active, log_end, epochs, producers, flushing, removed: _ } = recovered;
     let first_base = closed.first().map_or(active.base, |segment| segment.base);
     Log {
         pool: pool.clone(),
@@ -188,6 +189,8 @@ struct Listing {
     /// Base offset and length of each `.log`.
     logs: BTreeMap<Offset, u64>,
     snapshots: BTreeSet<Offset>,
+    /// There were indexes without a log.
+    had_orphans: bool,
 }
 
 impl Listing {
@@ -202,11 +205,11 @@ impl Listing {
                 None => {}
             }
         }
-        let orphans = indexes.into_iter().filter(|(base, _)| !logs.contains_key(base));
-        for (base, kind) in orphans {
-            remove_if_present(disk, &segment_path(directory, base, kind))?;
+        indexes.retain(|(base, _)| !logs.contains_key(base));
+        for (base, kind) in &indexes {
+            remove_if_present(disk, &segment_path(directory, *base, *kind))?;
         }
-        Ok(Self { logs, snapshots })
+        Ok(Self { logs, snapshots, had_orphans: !indexes.is_empty() })
     }
 }
 

@@ -465,3 +465,28 @@ fn a_read_error_is_no_torn_tail() {
         assert_eq!(log_bytes(&bench), before, "read {after}: nothing is deleted");
     }
 }
+
+#[test]
+fn a_log_that_lost_nothing_is_opened_without_a_sync() {
+    let (bench, _) = sample(true);
+    bench.disk.fail(Operation::SyncDirectory, 0, io::ErrorKind::Other);
+    bench.disk.fail(Operation::Sync, 0, io::ErrorKind::Other);
+    bench.load(Offset(40)).unwrap();
+}
+
+#[test]
+fn what_comes_after_the_logs_end_comes_back_empty_or_not_at_all() {
+    let (bench, _) = sample(true);
+    let logs = bench.names_with(".log");
+    let mut first = bench.contents(&logs[0]).unwrap();
+    first.pop();
+    bench.disk.put(&path(&logs[0]), first);
+    bench.disk.fail(Operation::SyncDirectory, 0, io::ErrorKind::Other);
+    bench.load(Offset(0)).unwrap_err();
+    assert_eq!(bench.names_with(".log"), logs[..1]);
+    bench.disk.crash(&mut || 0);
+    assert_eq!(bench.names_with(".log"), logs, "no directory was synced");
+    for name in &logs[1..] {
+        assert_eq!(bench.contents(name), Some(Vec::new()), "{name}");
+    }
+}

@@ -57,6 +57,8 @@ pub(crate) struct Recovered {
     pub(crate) epochs: LeaderEpochs,
     pub(crate) producers: Producers,
     pub(crate) flushing: FlushState,
+    /// Segments after the log's end.
+    pub(crate) removed: bool,
 }
 
 impl<'a> Recovery<'a> {
@@ -122,8 +124,8 @@ impl<'a> Recovery<'a> {
             let followed =
                 end.filter(|end| is_sound && (walk.next_offset == *end || *end <= self.synced || self.clean));
             let Some(end) = followed else {
-                self.remove_after(base, logs)?;
-                return self.finish(walk);
+                let removed = self.remove_after(base, logs)?;
+                return Ok(Recovered { removed, ..self.finish(walk)? });
             };
             self.close(walk, end).map_err(|source| self.io_error(source))?;
         }
@@ -236,7 +238,7 @@ impl<'a> Recovery<'a> {
         let active =
             walk.into_segment(self.pool, self.now, &mut self.buffer).map_err(|source| self.io_error(source))?;
         let Self { closed, epochs, producers, flushing, .. } = self;
-        Ok(Recovered { closed, active, log_end, epochs, producers, flushing })
+        Ok(Recovered { closed, active, log_end, epochs, producers, flushing, removed: false })
     }
 
     /// There is no segment at all.
@@ -250,7 +252,7 @@ impl<'a> Recovery<'a> {
         };
         let (epochs, producers) = (LeaderEpochs::default(), Producers::default());
         let flushing = FlushState::new(log_end);
-        Ok(Recovered { closed: Vec::new(), active, log_end, epochs, producers, flushing })
+        Ok(Recovered { closed: Vec::new(), active, log_end, epochs, producers, flushing, removed: false })
     }
 
     fn check_length(&self, log_end: Offset) -> Result<(), LoadError> {
@@ -261,12 +263,23 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    fn remove_after(&mut self, last: Offset, logs: &BTreeMap<Offset, u64>) -> Result<(), LoadError> {
-        for base in logs.keys().filter(|base| last < **base) {
+    /// Whether there were any.
+    fn remove_after(&self, last: Offset, logs: &BTreeMap<Offset, u64>) -> Result<bool, LoadError> {
+        let mut after = logs.keys().filter(|base| last < **base).peekable();
+        let removed = after.peek().is_some();
+        for base in after {
             tracing::warn!(directory = %self.directory.display(), %base, "segment after the log's end removed");
-            remove_segment(self.disk(), &self.directory, *base).map_err(|source| self.io_error(source))?;
+            self.remove(*base).map_err(|source| self.io_error(source))?;
         }
-        Ok(())
+        Ok(removed)
+    }
+
+    /// Emptied first: until the directory is synced a power cut can bring the name back, among records written since.
+    fn remove(&self, base: Offset) -> io::Result<()> {
+        let log = self.disk().open(&segment_path(&self.directory, base, FileKind::Log), OpenMode::ReadWrite)?;
+        log.set_length(0)?;
+        log.sync_data()?;
+        remove_segment(self.disk(), &self.directory, base)
     }
 
     fn disk(&self) -> &dyn Disk {
