@@ -32,7 +32,10 @@ mod envelope;
 mod errors;
 mod fetch;
 mod fetch_metadata;
+mod fetch_read;
 mod fetch_response;
+mod fetch_session;
+mod fetch_sessions;
 mod fetch_snapshot;
 mod find_coordinator;
 mod forwarding;
@@ -87,6 +90,7 @@ use crate::metrics::{Metrics, RequestMetrics};
 use crate::peer::{ControllerChannel, ForwardError, ProducerIdAllocator};
 use crate::replica::ReplicaManager;
 
+pub(crate) use fetch_sessions::FetchSessions;
 pub(crate) use large_batches::LargeBatches;
 
 /// Which process this is.
@@ -114,6 +118,7 @@ pub(crate) struct Broker {
     pub(crate) forwarding: ControllerChannel,
     pub(crate) producer_ids: ProducerIdAllocator,
     pub(crate) groups: CoordinatorHandle,
+    pub(crate) fetch_sessions: FetchSessions,
     pub(crate) large_batches: LargeBatches,
 }
 

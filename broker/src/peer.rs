@@ -15,7 +15,7 @@ mod replica_fetch;
 mod testing;
 
 pub(crate) use alter_partition::{IsrAnswer, IsrRequest, alter_partitions};
-pub(crate) use connection::{CLIENT_SOFTWARE, Connection, INCARNATION_TAG};
+pub(crate) use connection::{CLIENT_SOFTWARE, Connection, INCARNATION_TAG, Socket};
 pub(crate) use controller_channel::{ControllerChannel, ControllerRoute};
 pub(crate) use error::{PeerError, PeerFailure};
 pub(crate) use forwarding::ForwardError;
@@ -25,4 +25,7 @@ pub(crate) use membership::{
 };
 pub(crate) use producer_ids::{ProducerIdAllocator, ProducerIdError};
 pub(crate) use quorum::{METADATA_TOPIC_ID, QuorumAnswer, QuorumCallError, call as call_quorum};
-pub(crate) use replica_fetch::{FetchOutcome, ReplicaAnswer, ReplicaFetch, ReplicaPosition, fetch_replicas};
+pub(crate) use replica_fetch::{
+    FetchChanges, FetchOutcome, FetchSessionId, ReplicaAnswer, ReplicaFetch, ReplicaFetchError, ReplicaKey,
+    ReplicaPosition, fetch_replicas,
+};

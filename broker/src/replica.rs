@@ -8,6 +8,7 @@ mod creation;
 mod deleter;
 mod deletion;
 mod fetcher;
+mod fetcher_session;
 mod flush_queue;
 mod flusher;
 mod followed;
@@ -58,4 +59,4 @@ pub(crate) use partition::Partition;
 #[cfg(test)]
 pub(crate) use settings::TopicSettings;
 pub(crate) use space::{DiskSpace, SpaceLimits};
-pub(crate) use waiters::Waiter;
+pub(crate) use waiters::{Tag, Waiter};

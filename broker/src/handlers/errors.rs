@@ -7,6 +7,7 @@ use protocol::records::RecordError;
 use raft::{Refusal, VoterChangeError};
 use storage::{AppendError, BatchDefect, ProducerError, ResolveError};
 
+use super::fetch_sessions::SessionError;
 use crate::controller::{
     AllocateError, AlterConfigError, AlterPartitionError, AssignmentError, BrokerEpochError, ControllerError,
     CreatePartitionsError, CreateTopicError, DeleteTopicError, ElectionError, InvalidFeatureUpdate, ReassignmentError,
@@ -70,6 +71,16 @@ impl KafkaError for FetchError {
             Self::Access(error) => error.kafka_error(),
             Self::OutOfRange(_) | Self::UnknownLastEpoch { .. } => ResponseError::OffsetOutOfRange,
             Self::UnknownFollower(_) => ResponseError::NotLeaderOrFollower,
+        }
+    }
+}
+
+impl KafkaError for SessionError {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::Unknown(_) => ResponseError::FetchSessionIdNotFound,
+            Self::OtherEpoch { .. } => ResponseError::InvalidFetchSessionEpoch,
+            Self::OtherTopicKeys(_) => ResponseError::FetchSessionTopicIdError,
         }
     }
 }

@@ -1,124 +1,140 @@
-//! Fetch by consumers and followers, sessionless: the answer to a request for a session is id 0, which makes the
-//! client send full requests (KIP-227).
+//! Fetch by consumers and followers.
 //!
 //! A follower's fetch says what it has, with its broker epoch (KIP-903), and is answered up to the log's end.
+//!
+//! What is read is kept in a [`Session`], which ends with the request or goes on (KIP-227). A request that waits looks
+//! again only at those partitions that have told it of something.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::ResponseError;
 use kafka_protocol::messages::FetchRequest;
-use kafka_protocol::messages::fetch_request::FetchPartition;
-use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, Offset};
-use storage::{Located, LogSlice, OutOfRange, ReadMode, ResolveError};
+use protocol::types::BrokerEpoch;
 use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
 
-use super::errors::KafkaError as _;
-use super::fetch_response::{FetchedPartition, FetchedTopic};
+use super::fetch_read::Reader;
+use super::fetch_response::{FetchedPartition, FetchedTopic, NextLook};
+use super::fetch_session::{Session, Slot};
+use super::fetch_sessions::{Place, SessionError, SessionId, SessionKind};
 use super::leader_hints::LeaderHints;
-use super::topics::known_epoch;
 use super::{Broker, Outcome, Request, RequestError, fetch_response, topics};
 use crate::clock;
-use crate::metadata::TopicImage;
-use crate::replica::{FetchError, FetchPosition, FollowerFetch, FollowerRead, Partition, ServedBy, Waiter};
 
 /// First version that carries topic ids instead of names (KIP-516).
 const VERSION_WITH_TOPIC_IDS: i16 = 13;
-/// First version in which a consumer says where it is, and may be sent to a follower (KIP-392).
-const VERSION_WITH_RACKS: i16 = 11;
-/// First version in which a follower tells its broker epoch (KIP-903).
-const VERSION_WITH_REPLICA_STATE: i16 = 15;
 const READ_COMMITTED: i8 = 1;
-/// `replica.selector.class` by racks.
-const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
 /// A client that asks to wait longer is answered with nothing, and asks again.
 const WAIT_MAX: Duration = Duration::from_mins(5);
+/// Of `replica.lag.time.max.ms`: so often a follower's whole session is looked at.
+const LOOKS_PER_LAG: u32 = 6;
+/// Of a reader that is no broker.
+const NO_EPOCH: BrokerEpoch = BrokerEpoch(-1);
 
-/// Who asks.
-#[derive(Debug, Clone, Copy)]
-enum Reader<'a> {
-    Consumer {
-        served_by: ServedBy,
-        /// Where it is, if that is to count.
-        rack: Option<&'a str>,
-    },
-    Follower {
-        broker: BrokerId,
-        epoch: BrokerEpoch,
-    },
-}
-
-impl<'a> Reader<'a> {
-    fn of(body: &'a FetchRequest, version: i16) -> Self {
-        let (id, epoch) = if version < VERSION_WITH_REPLICA_STATE {
-            (body.replica_id.0, -1)
-        } else {
-            (body.replica_state.replica_id.0, body.replica_state.replica_epoch)
-        };
-        if 0 <= id {
-            return Self::Follower { broker: BrokerId(id), epoch: BrokerEpoch(epoch) };
-        }
-        let served_by = if version < VERSION_WITH_RACKS { ServedBy::Leader } else { ServedBy::AnyReplica };
-        Self::Consumer { served_by, rack: Some(body.rack_id.as_str()).filter(|rack| !rack.is_empty()) }
-    }
-}
-
-/// One pass over everything that the request asks for.
+/// What has been found for a request so far.
+#[derive(Default)]
 struct Fetched {
-    topics: Vec<FetchedTopic>,
+    partitions: Vec<(Slot, FetchedPartition)>,
     bytes: u64,
     /// A partition failed, its log has diverged, its records go on in another segment, or there is news without
     /// records: the client is to come back at once.
     urgent: bool,
+    /// When the throttle lets through what it holds back.
+    resumes_at: Option<Duration>,
+}
+
+/// A request's session, and its place where it is to be kept.
+struct Visit<'a> {
+    session: Box<Session>,
+    place: Option<Place<'a>>,
+    /// Only what is news is answered.
+    is_incremental: bool,
 }
 
 impl Broker {
     pub(super) async fn fetch(&self, mut request: Request<'_>) -> Result<Outcome, RequestError> {
-        let body: FetchRequest = request.decode()?;
-        if 0 < body.session_epoch {
-            let error = ResponseError::FetchSessionIdNotFound.code();
-            return Ok(fetch_response::encode(
-                &request,
-                error,
-                body.isolation_level == READ_COMMITTED,
-                Vec::new(),
-                &[],
-            ));
-        }
-        let mut fetched = self.fetch_until_satisfied(&body, &request).await;
-        self.count_fetched(&request, &fetched, &body);
-        let mut hints = LeaderHints::new(self.image.load_full(), &request.context.listener.name);
-        name_leaders(&mut hints, &mut fetched.topics, request.version);
+        let mut body: FetchRequest = request.decode()?;
         let read_committed = body.isolation_level == READ_COMMITTED;
-        Ok(fetch_response::encode(&request, 0, read_committed, fetched.topics, &hints.addresses()))
+        let mut visit = match self.visit(&mut body, request.version) {
+            Ok(visit) => visit,
+            Err(error) => return Ok(fetch_response::encode(&request, Err(error), read_committed, Vec::new(), &[])),
+        };
+        let fetched = self.fetch_until_satisfied(&mut visit, &body, &request).await;
+        self.count_fetched(&request, &fetched, &body);
+        let mut found = visit.topics(fetched);
+        let mut hints = LeaderHints::new(self.image.load_full(), &request.context.listener.name);
+        name_leaders(&mut hints, &mut found, request.version);
+        let session = Ok(self.keep(visit));
+        Ok(fetch_response::encode(&request, session, read_committed, found, &hints.addresses()))
+    }
+
+    /// Takes what the request names.
+    fn visit(&self, body: &mut FetchRequest, version: i16) -> Result<Visit<'_>, SessionError> {
+        let (now, id) = (clock::monotonic(), SessionId(body.session_id));
+        let reader = Reader::of(body, version);
+        let is_follower = matches!(reader, Reader::Follower { .. });
+        let reader_epoch = if let Reader::Follower { epoch, .. } = reader { epoch } else { NO_EPOCH };
+        let kind = SessionKind { is_follower, by_id: VERSION_WITH_TOPIC_IDS <= version };
+        let named = std::mem::take(&mut body.topics);
+        if 0 < body.session_epoch {
+            let (place, mut session) = self.fetch_sessions.take((id, body.session_epoch), kind, now)?;
+            session.update(named, &body.forgotten_topics_data, is_follower);
+            session.refresh(now, reader_epoch, self.replicas.lag_max() / LOOKS_PER_LAG);
+            return Ok(Visit { session, place: Some(place), is_incremental: true });
+        }
+        if id != SessionId::NONE {
+            self.fetch_sessions.end(id);
+        }
+        let mut session = Box::new(Session::new(now, reader_epoch));
+        session.update(named, &[], is_follower);
+        let begins = body.session_epoch == 0;
+        let random = || Uuid::new_v4().as_fields().0;
+        let place = begins.then(|| self.fetch_sessions.begin(kind, session.len(), now, random())).flatten();
+        Ok(Visit { session, place, is_incremental: false })
+    }
+
+    fn keep(&self, visit: Visit<'_>) -> SessionId {
+        match visit.place {
+            Some(place) if !visit.session.is_empty() => self.fetch_sessions.keep(place, visit.session),
+            _ => SessionId::NONE,
+        }
     }
 
     /// Waits until `min_bytes` can be read or `max_wait_ms` is over, and no longer than the client is there.
-    async fn fetch_until_satisfied(&self, body: &FetchRequest, request: &Request<'_>) -> Fetched {
+    async fn fetch_until_satisfied(
+        &self,
+        visit: &mut Visit<'_>,
+        body: &FetchRequest,
+        request: &Request<'_>,
+    ) -> Fetched {
         let version = request.version;
         let bytes_min = u64::try_from(body.min_bytes).unwrap_or(0);
         let wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0));
-        // A follower that keeps up mostly waits: it is not looked at twice.
-        let is_follower = matches!(Reader::of(body, version), Reader::Follower { .. });
-        if !is_follower || wait.is_zero() || body.topics.is_empty() {
-            let fetched = self.fetch_once(body, version, None).await;
-            if bytes_min <= fetched.bytes || fetched.urgent || wait.is_zero() || fetched.topics.is_empty() {
+        let mut fetched = Fetched::default();
+        let returns_at_once = wait.is_zero() || visit.session.is_empty();
+        let is_satisfied = |fetched: &Fetched| returns_at_once || bytes_min <= fetched.bytes || fetched.urgent;
+        // Who keeps up mostly waits, as followers and sessions do: it is not looked at twice.
+        let waits = visit.place.is_some() || matches!(Reader::of(body, version), Reader::Follower { .. });
+        if !waits {
+            self.look(&mut visit.session, body, version, Registers::No, &mut fetched).await;
+            if is_satisfied(&fetched) {
                 return fetched;
             }
         }
         let deadline = Instant::now() + wait.min(WAIT_MAX);
+        let waiter = visit.session.waiter.clone();
         loop {
-            // A new one each time: what partitions remember of the last is forgotten with it.
-            let waiter = Arc::new(Waiter::default());
-            let fetched = self.fetch_once(body, version, Some(&waiter)).await;
-            if bytes_min <= fetched.bytes || fetched.urgent {
+            visit.session.hear();
+            self.look(&mut visit.session, body, version, Registers::Yes, &mut fetched).await;
+            if is_satisfied(&fetched) {
                 return fetched;
             }
+            let pause = fetched.resumes_at.map(|at| at.saturating_sub(clock::monotonic()));
+            let until = pause.map_or(deadline, |pause| deadline.min(Instant::now() + pause));
             tokio::select! {
                 biased;
                 () = waiter.woken() => {}
                 () = request.context.hurry.notified() => return fetched,
-                () = sleep_until(deadline) => return fetched,
+                () = sleep_until(until) => if until == deadline { return fetched },
             }
         }
     }
@@ -126,7 +142,7 @@ impl Broker {
     /// What followers read is not what the topic gives out.
     fn count_fetched(&self, request: &Request<'_>, fetched: &Fetched, body: &FetchRequest) {
         let is_consumer = matches!(Reader::of(body, request.version), Reader::Consumer { .. });
-        for partition in fetched.topics.iter().flat_map(|topic| &topic.partitions) {
+        for (_, partition) in &fetched.partitions {
             if let (Some(records), Some(metrics)) = (&partition.records, &partition.metrics)
                 && is_consumer
             {
@@ -138,130 +154,77 @@ impl Broker {
         }
     }
 
-    async fn fetch_once(&self, body: &FetchRequest, version: i16, waiter: Option<&Arc<Waiter>>) -> Fetched {
+    /// Looks at what is due. What an earlier look found there gives way to what is found now.
+    async fn look(
+        &self,
+        session: &mut Session,
+        body: &FetchRequest,
+        version: i16,
+        registers: Registers,
+        fetched: &mut Fetched,
+    ) {
         let image = self.image.load_full();
         let reader = self.reader(body, version);
         let bytes_max = body.max_bytes.min(self.config.fetch_bytes_max);
         let mut left = u32::try_from(bytes_max).unwrap_or(0);
-        let mut fetched = Fetched { topics: Vec::with_capacity(body.topics.len()), bytes: 0, urgent: false };
-        for topic in &body.topics {
-            let by_id = VERSION_WITH_TOPIC_IDS <= version;
-            let found = topics::find(&image, &topic.topic, topic.topic_id, by_id);
-            let mut partitions = Vec::with_capacity(topic.partitions.len());
-            for wanted in &topic.partitions {
-                let first = fetched.bytes == 0;
-                let read = self.fetch_partition(found, wanted, reader, (left, first), waiter).await;
-                let length = read.records.as_ref().map_or(0, |slice| slice.length);
-                left = left.saturating_sub(length);
-                fetched.bytes += u64::from(length);
-                fetched.urgent |= read.is_urgent() || is_news(wanted, reader, &read);
-                partitions.push(read);
+        fetched.partitions.retain(|(slot, _)| !session.is_due(*slot));
+        (fetched.bytes, fetched.urgent, fetched.resumes_at) = (0, false, None);
+        let waiter = session.waiter.clone();
+        let (mut empty, mut full) = (Vec::new(), Vec::new());
+        for slot in session.take_due() {
+            let Some(entry) = session.entry(slot) else { continue };
+            let topic = topics::find(&image, &entry.topic.name, entry.topic.id, VERSION_WITH_TOPIC_IDS <= version);
+            let registration = (registers == Registers::Yes).then_some((slot, &waiter));
+            let first = fetched.bytes == 0;
+            let found = self.fetch_partition(topic, &entry.wanted, reader, (left, first), registration).await;
+            let resumes_at = if let NextLook::At(at) = found.next_look { Some(at) } else { None };
+            let is_follower = matches!(reader, Reader::Follower { .. });
+            // What a throttled follower lacks it is not told of: it would ask on and on.
+            let is_news = is_follower && resumes_at.is_none() && entry.has_advanced(&found);
+            let length = found.records.as_ref().map_or(0, |slice| slice.length);
+            left = left.saturating_sub(length);
+            fetched.bytes += u64::from(length);
+            fetched.urgent |= found.is_urgent() || is_news;
+            fetched.resumes_at = [fetched.resumes_at, resumes_at].into_iter().flatten().min();
+            match (registers, found.next_look) {
+                (Registers::Yes, NextLook::WhenTold) => session.settle(slot),
+                _ if length == 0 => empty.push(slot),
+                _ => full.push(slot),
             }
-            fetched.topics.push(FetchedTopic { name: topic.topic.to_string(), id: topic.topic_id, partitions });
+            fetched.partitions.push((slot, found));
         }
-        fetched
-    }
-
-    /// `first`: nothing is in the response yet, so one batch must go in, however large.
-    async fn fetch_partition(
-        &self,
-        topic: Result<&TopicImage, ResponseError>,
-        wanted: &FetchPartition,
-        reader: Reader<'_>,
-        (bytes_left, first): (u32, bool),
-        waiter: Option<&Arc<Waiter>>,
-    ) -> FetchedPartition {
-        let index = wanted.partition;
-        let partition = match topic.and_then(|topic| self.hosted(topic, index)) {
-            Ok(partition) => partition,
-            Err(error) => return FetchedPartition::failed(index, error.code()),
-        };
-        match (waiter, reader) {
-            (Some(waiter), Reader::Consumer { .. }) => partition.register(waiter),
-            (Some(waiter), Reader::Follower { .. }) => partition.register_follower(waiter),
-            (None, _) => {}
-        }
-        let mut offset = Offset(wanted.fetch_offset);
-        loop {
-            let readable = match read(&partition, wanted, reader, offset, bytes_left) {
-                Ok(FollowerRead::Readable(readable)) => readable,
-                Ok(FollowerRead::Diverging(epoch, end)) => return FetchedPartition::diverging(index, (epoch, end)),
-                Err(error) => return refused(index, &error),
-            };
-            let (high_watermark, log_start) = ((readable.high_watermark, readable.end), readable.log_start);
-            if let Some(nearer) = self.nearer_replica(&partition, reader, offset) {
-                let read = FetchedPartition::read(index, high_watermark, log_start, None, &partition.metrics);
-                return FetchedPartition { preferred: Some(nearer), ..read };
-            }
-            let throttle = self.replicas.leader_throttle();
-            if readable.is_throttled && throttle.resumes_at(clock::monotonic()).is_some() {
-                return FetchedPartition::read(index, high_watermark, log_start, None, &partition.metrics);
-            }
-            let resolved = resolve(readable.located, first).await;
-            if let Err(error) = partition.check_in_service() {
-                return FetchedPartition::failed(index, error.code());
-            }
-            match resolved {
-                Ok(records) => {
-                    if let Some(slice) = records.as_ref().filter(|_| readable.is_throttled) {
-                        throttle.taken(slice.length.into(), clock::monotonic());
-                    }
-                    return FetchedPartition::read(index, high_watermark, log_start, records, &partition.metrics);
-                }
-                // Compaction can leave nothing between an offset and its segment's end.
-                Err(ResolveError::Gap { next }) if offset < next => offset = next,
-                Err(error) => {
-                    // The segment may have been deleted meanwhile: then the log begins after it by now.
-                    let code = match partition.check_range(offset) {
-                        Err(moved) => moved.code(),
-                        Ok(()) => error.code(),
-                    };
-                    tracing::warn!(partition = %partition.name, %offset, %error, code, "fetch failed");
-                    return FetchedPartition::failed(index, code);
-                }
-            }
-        }
+        session.look_again(empty.into_iter().chain(full));
     }
 }
 
-impl Broker {
-    /// Racks count only where replicas are chosen by them.
-    fn reader<'a>(&self, body: &'a FetchRequest, version: i16) -> Reader<'a> {
-        let by_rack = self.replicas.broker_values().get_string("replica.selector.class") == Some(RACK_AWARE);
-        match Reader::of(body, version) {
-            Reader::Consumer { served_by, .. } if !by_rack => Reader::Consumer { served_by, rack: None },
-            reader => reader,
-        }
-    }
-
-    /// A follower in the consumer's rack, if this leader is not: of several the one that has most.
-    fn nearer_replica(&self, partition: &Partition, reader: Reader<'_>, offset: Offset) -> Option<BrokerId> {
-        let Reader::Consumer { rack: Some(rack), .. } = reader else { return None };
-        if self.config.rack.as_deref() == Some(rack) || !partition.leads() {
-            return None;
-        }
-        let image = self.image.load();
-        let is_near = |(broker, _): &(BrokerId, Offset)| {
-            let registered = image.brokers.get(broker).filter(|registered| !registered.fenced);
-            registered.is_some_and(|registered| registered.rack.as_deref() == Some(rack))
-        };
-        let near = partition.readable_followers(offset).into_iter().filter(is_near);
-        near.max_by_key(|(_, end)| *end).map(|(broker, _)| broker)
-    }
+/// Whether partitions are to tell when there is more. That costs more than to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Registers {
+    Yes,
+    No,
 }
 
-/// A follower is to learn at once how far the log is committed.
-fn is_news(wanted: &FetchPartition, reader: Reader<'_>, read: &FetchedPartition) -> bool {
-    matches!(reader, Reader::Follower { .. }) && wanted.high_watermark < read.high_watermark.0
-}
-
-/// A follower whose offset is not here any more begins again where the log does.
-fn refused(index: i32, error: &FetchError) -> FetchedPartition {
-    let log_start = match error {
-        FetchError::OutOfRange(OutOfRange { log_start, .. }) => *log_start,
-        _ => Offset(-1),
-    };
-    FetchedPartition { log_start, ..FetchedPartition::failed(index, error.code()) }
+impl Visit<'_> {
+    /// In the order in which the client named them.
+    fn topics(&mut self, fetched: Fetched) -> Vec<FetchedTopic> {
+        let mut partitions = fetched.partitions;
+        partitions.retain(|(slot, found)| self.session.tell(*slot, found) || !self.is_incremental);
+        partitions.sort_unstable_by_key(|(slot, _)| *slot);
+        let mut topics: Vec<FetchedTopic> = Vec::new();
+        let mut last = None;
+        for (slot, found) in partitions {
+            let Some(entry) = self.session.entry(slot) else { continue };
+            if last != Some(&entry.topic) {
+                last = Some(&entry.topic);
+                let (name, id) = (entry.topic.name.to_string(), entry.topic.id);
+                topics.push(FetchedTopic { name, id, partitions: Vec::new() });
+            }
+            if let Some(topic) = topics.last_mut() {
+                topic.partitions.push(found);
+            }
+        }
+        topics
+    }
 }
 
 fn name_leaders(hints: &mut LeaderHints<'_>, fetched: &mut [FetchedTopic], version: i16) {
@@ -273,54 +236,4 @@ fn name_leaders(hints: &mut LeaderHints<'_>, fetched: &mut [FetchedTopic], versi
             partition.leader = hints.leader(found, partition.index, partition.error_code);
         }
     }
-}
-
-fn read(
-    partition: &Arc<Partition>,
-    wanted: &FetchPartition,
-    reader: Reader<'_>,
-    offset: Offset,
-    bytes_left: u32,
-) -> Result<FollowerRead, FetchError> {
-    let served_by = match reader {
-        Reader::Consumer { served_by, .. } => served_by,
-        Reader::Follower { .. } => ServedBy::Leader,
-    };
-    let position = FetchPosition {
-        served_by,
-        offset,
-        leader_epoch: known_epoch(wanted.current_leader_epoch),
-        bytes_max: u32::try_from(wanted.partition_max_bytes).unwrap_or(0).min(bytes_left),
-    };
-    let last_epoch = known_epoch(wanted.last_fetched_epoch);
-    if let Reader::Follower { broker, epoch } = reader {
-        let directory = Some(DirectoryId(wanted.replica_directory_id)).filter(|directory| !directory.0.is_nil());
-        let log_start = Offset(wanted.log_start_offset);
-        let fetch = FollowerFetch { broker, broker_epoch: epoch, directory, offset, log_start };
-        return partition.fetch_as_follower(&fetch, position, last_epoch);
-    }
-    if let Some(last_epoch) = last_epoch
-        && let Some((epoch, end)) = partition.divergence(last_epoch, position)?
-    {
-        return Ok(FollowerRead::Diverging(epoch, end));
-    }
-    partition.locate(position).map(FollowerRead::Readable)
-}
-
-/// Finds the batches. What is not in the page cache is read on the blocking pool, so that neither this search nor the
-/// `sendfile` that follows makes the other connections of the reactor wait for the disk.
-async fn resolve(located: Located, at_least_one: bool) -> Result<Option<LogSlice>, ResolveError> {
-    match located.resolve(ReadMode::NoWait, at_least_one) {
-        Ok(Some(slice)) if !slice.is_cached() => {}
-        Err(ResolveError::WouldBlock) => {}
-        resolved => return resolved,
-    }
-    let blocking = tokio::task::spawn_blocking(move || {
-        let slice = located.resolve(ReadMode::Blocking, at_least_one)?;
-        if let Some(slice) = &slice {
-            slice.read_ahead();
-        }
-        Ok(slice)
-    });
-    blocking.await.unwrap_or(Err(ResolveError::WouldBlock))
 }

@@ -2,12 +2,15 @@
 //! passing through the process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use protocol::types::{BrokerId, LeaderEpoch, Offset};
 use storage::{LogPosition, LogSlice};
 use uuid::Uuid;
 
+use super::errors::KafkaError;
+use super::fetch_sessions::{SessionError, SessionId};
 use super::leader_hints::NodeAddress;
 use super::{Outcome, Part, Request};
 use crate::metrics::TopicMetrics;
@@ -36,12 +39,23 @@ pub(super) struct FetchedPartition {
     pub(super) metrics: Option<Arc<TopicMetrics>>,
     /// The records end with their segment, and more follow in the next.
     pub(super) continues: bool,
+    pub(super) next_look: NextLook,
     /// From version 12 on (KIP-595): the last epoch in common, and its end.
     pub(super) diverging: Option<(LeaderEpoch, Offset)>,
     /// From version 11 on: a replica nearer to the consumer (KIP-392).
     pub(super) preferred: Option<BrokerId>,
     /// From version 12 on: who leads instead (KIP-951).
     pub(super) leader: Option<(BrokerId, LeaderEpoch)>,
+}
+
+/// When another look at a partition may find more than this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NextLook {
+    AnyTime,
+    /// Once the partition has woken the reader.
+    WhenTold,
+    /// The throttle holds it back; on [`crate::clock::monotonic`].
+    At(Duration),
 }
 
 impl FetchedPartition {
@@ -55,6 +69,7 @@ impl FetchedPartition {
             records: None,
             metrics: None,
             continues: false,
+            next_look: NextLook::AnyTime,
             diverging: None,
             preferred: None,
             leader: None,
@@ -86,13 +101,13 @@ impl FetchedPartition {
 
 pub(super) fn encode(
     request: &Request<'_>,
-    error_code: i16,
+    session: Result<SessionId, SessionError>,
     read_committed: bool,
     topics: Vec<FetchedTopic>,
     nodes: &[NodeAddress],
 ) -> Outcome {
     let mut writer = Writer { version: request.version, parts: Vec::new(), tail: BytesMut::new(), length: 0 };
-    writer.response(error_code, read_committed, topics, nodes);
+    writer.response(session, read_committed, topics, nodes);
     let body_length = writer.length + writer.tail.len();
     let mut parts = writer.finish();
     parts.insert(0, Part::Bytes(request.begin_response(body_length, 0).freeze()));
@@ -120,11 +135,17 @@ struct Writer {
 }
 
 impl Writer {
-    fn response(&mut self, error_code: i16, read_committed: bool, topics: Vec<FetchedTopic>, nodes: &[NodeAddress]) {
+    fn response(
+        &mut self,
+        session: Result<SessionId, SessionError>,
+        read_committed: bool,
+        topics: Vec<FetchedTopic>,
+        nodes: &[NodeAddress],
+    ) {
         self.tail.put_i32(0); // throttle time
         if 7 <= self.version {
-            self.tail.put_i16(error_code);
-            self.tail.put_i32(0); // session id
+            self.tail.put_i16(session.as_ref().err().map_or(0, KafkaError::code));
+            self.tail.put_i32(session.unwrap_or(SessionId::NONE).0);
         }
         self.array_length(topics.len());
         for topic in topics {

@@ -31,6 +31,7 @@ fn topics(version: i16) -> Vec<FetchedTopic> {
         records: Some(slice()),
         metrics: None,
         continues: false,
+        next_look: NextLook::AnyTime,
         diverging: None,
         preferred: (11 <= version).then_some(BrokerId(8)),
         leader: None,
@@ -68,7 +69,7 @@ fn endpoint(node: NodeAddress) -> NodeEndpoint {
 }
 
 /// The same answer by the crate.
-fn oracle(version: i16, read_committed: bool) -> Vec<u8> {
+fn oracle(version: i16, session: Result<SessionId, SessionError>, read_committed: bool) -> Vec<u8> {
     let partition = |fetched: FetchedPartition| {
         let records = fetched.records.map(|_| Bytes::from_static(&RECORDS[2..10]));
         let data = PartitionData::default()
@@ -104,7 +105,8 @@ fn oracle(version: i16, read_committed: bool) -> Vec<u8> {
         }
     };
     let response = FetchResponse::default()
-        .with_error_code(if version < 7 { 0 } else { 70 })
+        .with_error_code(if session.is_err() && 7 <= version { 70 } else { 0 })
+        .with_session_id(session.map_or(0, |id| if version < 7 { 0 } else { id.0 }))
         .with_responses(topics(version).into_iter().map(topic).collect())
         .with_node_endpoints(nodes(version).into_iter().map(endpoint).collect());
     let mut bytes = BytesMut::new();
@@ -115,9 +117,11 @@ fn oracle(version: i16, read_committed: bool) -> Vec<u8> {
 #[test]
 fn every_version_reads_as_the_crate_writes_it() {
     for version in 4..=18 {
-        for read_committed in [false, true] {
+        for (session, read_committed) in
+            [(Err(SessionError::Unknown(SessionId(3))), false), (Ok(SessionId(1_234)), true)]
+        {
             let mut writer = Writer { version, parts: Vec::new(), tail: BytesMut::new(), length: 0 };
-            writer.response(70, read_committed, topics(version), &nodes(version));
+            writer.response(session, read_committed, topics(version), &nodes(version));
             let announced = writer.length + writer.tail.len();
             let mut bytes = Vec::new();
             for part in writer.finish() {
@@ -126,7 +130,7 @@ fn every_version_reads_as_the_crate_writes_it() {
                     Part::File(slice) => bytes.extend(slice.read().unwrap()),
                 }
             }
-            assert_eq!(bytes, oracle(version, read_committed), "version {version}, read_committed {read_committed}");
+            assert_eq!(bytes, oracle(version, session, read_committed), "version {version}, {session:?}");
             assert_eq!(bytes.len(), announced, "the length before the frame is right");
         }
     }

@@ -1,6 +1,6 @@
 //! Metadata, and the creation of topics that a client asks for by name (`auto.create.topics.enable`).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
@@ -109,7 +109,7 @@ fn unknown(wanted: &MetadataRequestTopic, refused: &Failures, version: i16) -> M
     MetadataResponseTopic::default().with_error_code(error.code()).with_name(name).with_topic_id(wanted.topic_id)
 }
 
-fn describe(image: &Image, topic: &TopicImage, listener: &str, lost: &[BrokerId]) -> MetadataResponseTopic {
+fn describe(image: &Image, topic: &TopicImage, listener: &str, lost: &BTreeSet<BrokerId>) -> MetadataResponseTopic {
     let partitions = topic.partitions().map(|(id, partition)| describe_partition(image, id, partition, listener, lost));
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(StrBytes::from_string(topic.name.clone()))))
@@ -123,7 +123,7 @@ fn describe_partition(
     id: PartitionId,
     partition: &PartitionImage,
     listener: &str,
-    lost: &[BrokerId],
+    lost: &BTreeSet<BrokerId>,
 ) -> MetadataResponsePartition {
     let wire = |broker: BrokerId| WireBrokerId(broker.0);
     let leader = partition.leader.filter(|leader| !lost.contains(leader));

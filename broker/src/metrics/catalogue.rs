@@ -123,6 +123,21 @@ pub(crate) static ISR_EXPANDS: Metric = counter(
     &[],
     "How often a replica came into sync of partitions led here",
 );
+pub(crate) static FETCH_SESSIONS: Metric = gauge(
+    "kafka_server_fetchsessioncache_num_incremental_fetch_sessions",
+    &[],
+    "Fetch sessions of consumers and followers that are kept here",
+);
+pub(crate) static FETCH_SESSION_PARTITIONS: Metric = gauge(
+    "kafka_server_fetchsessioncache_num_incremental_fetch_partitions_cached",
+    &[],
+    "Partitions that they are about",
+);
+pub(crate) static FETCH_SESSION_EVICTIONS: Metric = counter(
+    "kafka_server_fetchsessioncache_incremental_fetch_session_evictions",
+    &[],
+    "Fetch sessions that gave way to others",
+);
 pub(crate) static FETCHER_LAG: Metric = gauge(
     "kafka_server_replicafetchermanager_max_lag",
     &[],
@@ -264,6 +279,9 @@ pub(crate) static CATALOGUE: &[&Metric] = &[
     &AT_MIN_ISR,
     &ISR_SHRINKS,
     &ISR_EXPANDS,
+    &FETCH_SESSIONS,
+    &FETCH_SESSION_PARTITIONS,
+    &FETCH_SESSION_EVICTIONS,
     &FETCHER_LAG,
     &LOG_SIZE,
     &LOG_START,

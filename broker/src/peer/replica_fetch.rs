@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ReplicaState};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId as WireBrokerId, FetchRequest};
 use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, Offset, PartitionId, TopicId};
@@ -15,8 +15,24 @@ use super::connection::Connection;
 use super::error::PeerError;
 
 const VERSION: i16 = 18;
-/// Without a session (KIP-227).
-const NO_SESSION: i32 = -1;
+
+pub(crate) type ReplicaKey = (TopicId, PartitionId);
+
+/// Of a fetch session (KIP-227) that a leader keeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct FetchSessionId(pub(crate) i32);
+
+impl FetchSessionId {
+    pub(crate) const NONE: Self = Self(0);
+}
+
+/// What a request tells a session, and its epoch there.
+#[derive(Debug, Clone)]
+pub(crate) struct FetchChanges {
+    pub(crate) session: (FetchSessionId, i32),
+    pub(crate) positions: Vec<ReplicaPosition>,
+    pub(crate) forgotten: Vec<ReplicaKey>,
+}
 
 #[derive(Debug, Clone)]
 pub(crate) struct ReplicaFetch {
@@ -28,14 +44,13 @@ pub(crate) struct ReplicaFetch {
     pub(crate) bytes_min: i32,
     pub(crate) bytes_max: i32,
     pub(crate) partition_bytes_max: i32,
-    pub(crate) positions: Vec<ReplicaPosition>,
+    pub(crate) changes: FetchChanges,
 }
 
 /// Where a follower reads on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReplicaPosition {
-    pub(crate) topic: TopicId,
-    pub(crate) partition: PartitionId,
+    pub(crate) key: ReplicaKey,
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) offset: Offset,
     /// Of the last record.
@@ -47,8 +62,7 @@ pub(crate) struct ReplicaPosition {
 /// What the leader says of one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReplicaAnswer {
-    pub(crate) topic: TopicId,
-    pub(crate) partition: PartitionId,
+    pub(crate) key: ReplicaKey,
     pub(crate) outcome: FetchOutcome,
 }
 
@@ -65,37 +79,47 @@ pub(crate) enum FetchOutcome {
 pub(crate) enum ReplicaFetchError {
     #[error(transparent)]
     Peer(#[from] PeerError),
+    #[error("the leader does not know the fetch session, or not at that epoch: error {0}")]
+    UnknownSession(i16),
     #[error("the leader refuses the whole fetch with error {0}")]
     Refused(i16),
 }
 
-/// Records are slices of the answer's frame.
+/// Of the partitions of which there is news, and the session to go on with. Records are slices of the answer's frame.
 pub(crate) async fn fetch_replicas(
     connection: &Connection,
     fetch: &ReplicaFetch,
     deadline: Instant,
-) -> Result<Vec<ReplicaAnswer>, ReplicaFetchError> {
+) -> Result<(FetchSessionId, Vec<ReplicaAnswer>), ReplicaFetchError> {
     let response = connection.call(VERSION, &request(fetch), deadline).await?;
-    if response.error_code != 0 {
-        return Err(ReplicaFetchError::Refused(response.error_code));
+    match ResponseError::try_from_code(response.error_code) {
+        None => {}
+        Some(
+            ResponseError::FetchSessionIdNotFound
+            | ResponseError::InvalidFetchSessionEpoch
+            | ResponseError::FetchSessionTopicIdError,
+        ) => return Err(ReplicaFetchError::UnknownSession(response.error_code)),
+        Some(_) => return Err(ReplicaFetchError::Refused(response.error_code)),
     }
+    let session = FetchSessionId(response.session_id);
     let answers = response.responses.into_iter().flat_map(|topic| {
         let id = TopicId(topic.topic_id);
-        topic.partitions.into_iter().map(move |data| ReplicaAnswer {
-            topic: id,
-            partition: PartitionId(data.partition_index),
-            outcome: outcome(data),
-        })
+        topic
+            .partitions
+            .into_iter()
+            .map(move |data| ReplicaAnswer { key: (id, PartitionId(data.partition_index)), outcome: outcome(data) })
     });
-    Ok(answers.collect())
+    Ok((session, answers.collect()))
 }
 
 /// Partitions keep their order: the leader fills its answer with the first ones.
 fn request(fetch: &ReplicaFetch) -> FetchRequest {
+    let (session, session_epoch) = fetch.changes.session;
     let mut topics: Vec<FetchTopic> = Vec::new();
-    for position in &fetch.positions {
+    for position in &fetch.changes.positions {
+        let (topic, partition) = position.key;
         let partition = FetchPartition::default()
-            .with_partition(position.partition.0)
+            .with_partition(partition.0)
             .with_current_leader_epoch(position.leader_epoch.0)
             .with_fetch_offset(position.offset.0)
             .with_last_fetched_epoch(position.last_epoch.map_or(-1, |epoch| epoch.0))
@@ -103,11 +127,9 @@ fn request(fetch: &ReplicaFetch) -> FetchRequest {
             .with_partition_max_bytes(fetch.partition_bytes_max)
             .with_replica_directory_id(fetch.directory.0)
             .with_high_watermark(position.high_watermark.0);
-        match topics.last_mut().filter(|topic| topic.topic_id == position.topic.0) {
-            Some(topic) => topic.partitions.push(partition),
-            None => {
-                topics.push(FetchTopic::default().with_topic_id(position.topic.0).with_partitions(vec![partition]));
-            }
+        match topics.last_mut().filter(|last| last.topic_id == topic.0) {
+            Some(last) => last.partitions.push(partition),
+            None => topics.push(FetchTopic::default().with_topic_id(topic.0).with_partitions(vec![partition])),
         }
     }
     let replica =
@@ -117,8 +139,20 @@ fn request(fetch: &ReplicaFetch) -> FetchRequest {
         .with_max_wait_ms(i32::try_from(fetch.wait_max.as_millis()).unwrap_or(i32::MAX))
         .with_min_bytes(fetch.bytes_min)
         .with_max_bytes(fetch.bytes_max)
-        .with_session_epoch(NO_SESSION)
+        .with_session_id(session.0)
+        .with_session_epoch(session_epoch)
         .with_topics(topics)
+        .with_forgotten_topics_data(forgotten(&fetch.changes.forgotten))
+}
+
+/// Those of one topic are beside each other.
+fn forgotten(keys: &[ReplicaKey]) -> Vec<ForgottenTopic> {
+    let topics = keys.chunk_by(|one, other| one.0 == other.0).filter_map(|keys| {
+        let (topic, _) = keys.first()?;
+        let partitions = keys.iter().map(|(_, partition)| partition.0).collect();
+        Some(ForgottenTopic::default().with_topic_id(topic.0).with_partitions(partitions))
+    });
+    topics.collect()
 }
 
 fn outcome(data: PartitionData) -> FetchOutcome {

@@ -145,6 +145,8 @@ pub(crate) struct Readable {
     /// Up to where there is something to read for this reader.
     pub(crate) end: LogPosition,
     pub(crate) log_start: Offset,
+    /// Nothing more is to be had, and nothing of this reader is waited for, until the partition wakes it.
+    pub(crate) is_settled: bool,
     /// Only as far as the leader's throttle lets it.
     pub(crate) is_throttled: bool,
 }

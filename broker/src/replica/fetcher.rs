@@ -8,12 +8,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use protocol::types::{BrokerEpoch, BrokerId, IncarnationId, PartitionId, TopicId};
+use protocol::types::{BrokerEpoch, BrokerId, IncarnationId};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use super::fetcher_session::FetcherSession;
 use super::follower_state::{LeaderAnswer, Step};
 use super::following::{Answered, FetchPlan, FollowError, Next, Planned, Shortening};
 use super::isr_changes::IsrChanges;
@@ -23,8 +24,8 @@ use crate::clock;
 use crate::config::BrokerConfig;
 use crate::metadata::Image;
 use crate::peer::{
-    Connection, ControllerChannel, FetchOutcome, PeerFailure, ReplicaAnswer, ReplicaFetch, ReplicaPosition,
-    fetch_replicas,
+    Connection, ControllerChannel, FetchOutcome, PeerFailure, ReplicaAnswer, ReplicaFetch, ReplicaFetchError,
+    ReplicaKey, ReplicaPosition, fetch_replicas,
 };
 
 /// Connections to one leader, at least: what becomes ready while the others wait for news is not to wait with them.
@@ -32,8 +33,6 @@ const CONNECTIONS_MIN: usize = 2;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether this process is registered.
 const REGISTRATION_INTERVAL: Duration = Duration::from_millis(50);
-
-type Key = (TopicId, PartitionId);
 
 /// `replica.fetch.*` and what goes with it.
 #[derive(Debug, Clone)]
@@ -152,7 +151,7 @@ impl Context {
         let connected = Connection::connect(&host, port, &client_id, Instant::now() + CONNECT_MAX).await;
         let lost = &self.replicas.shared.lost_leaders;
         match &connected {
-            Ok(_) => lost.find(leader),
+            Ok(connection) => lost.find(leader, connection.socket()),
             Err(error) => {
                 debug!(%leader, %error, "leader not reached");
                 if error.failure == PeerFailure::Refused {
@@ -186,14 +185,14 @@ async fn follow_all(context: &Arc<Context>) {
 /// What the connections to one leader are asking for, and which partition is to come first.
 #[derive(Debug, Default)]
 struct Asked {
-    partitions: BTreeSet<Key>,
+    partitions: BTreeSet<ReplicaKey>,
     turn: usize,
 }
 
 /// One request's partitions; free for others when dropped.
 struct Claim {
     asked: Arc<Mutex<Asked>>,
-    planned: BTreeMap<Key, (Arc<Partition>, FetchPlan)>,
+    planned: BTreeMap<ReplicaKey, (Arc<Partition>, FetchPlan)>,
     positions: Vec<ReplicaPosition>,
 }
 
@@ -208,7 +207,7 @@ impl Drop for Claim {
 
 async fn follow(context: Arc<Context>, leader: BrokerId, asked: Arc<Mutex<Asked>>) {
     let mut changes = context.replicas.shared.followed.changes();
-    let mut connection = None;
+    let mut link = Link::default();
     loop {
         changes.mark_unchanged();
         let Some(epoch) = context.broker_epoch() else {
@@ -216,7 +215,7 @@ async fn follow(context: Arc<Context>, leader: BrokerId, asked: Arc<Mutex<Asked>
             continue;
         };
         let (claim, retry_at) = claim(&context, leader, &asked);
-        let Some(claim) = claim else {
+        let Some(mut claim) = claim else {
             let retry = retry_at.map_or(context.config.wait_max, |at| at.saturating_sub(clock::monotonic()));
             tokio::select! {
                 outcome = changes.changed() => if outcome.is_err() { return },
@@ -224,7 +223,7 @@ async fn follow(context: Arc<Context>, leader: BrokerId, asked: Arc<Mutex<Asked>
             }
             continue;
         };
-        let answers = fetch(&context, leader, &mut connection, &claim, epoch).await;
+        let answers = fetch(&context, leader, &mut link, &mut claim, epoch).await;
         match answers {
             Ok(answers) => take(&context, &claim, answers),
             Err(Unreached) => pause(&claim, &context.config),
@@ -265,9 +264,16 @@ fn claim(context: &Context, leader: BrokerId, asked: &Arc<Mutex<Asked>>) -> (Opt
     ((!claim.positions.is_empty()).then_some(claim), retry_at)
 }
 
-fn position((topic, partition): Key, plan: &FetchPlan) -> ReplicaPosition {
+fn position(key: ReplicaKey, plan: &FetchPlan) -> ReplicaPosition {
     let FetchPlan { epoch: leader_epoch, offset, last_epoch, log_start, high_watermark } = *plan;
-    ReplicaPosition { topic, partition, leader_epoch, offset, last_epoch, log_start, high_watermark }
+    ReplicaPosition { key, leader_epoch, offset, last_epoch, log_start, high_watermark }
+}
+
+/// A connection to a leader, while there is one, and what the leader has been told.
+#[derive(Default)]
+struct Link {
+    connection: Option<Connection>,
+    session: FetcherSession,
 }
 
 /// The leader gave no answer.
@@ -276,11 +282,11 @@ struct Unreached;
 async fn fetch(
     context: &Context,
     leader: BrokerId,
-    connection: &mut Option<Connection>,
-    claim: &Claim,
+    link: &mut Link,
+    claim: &mut Claim,
     broker_epoch: BrokerEpoch,
 ) -> Result<Vec<ReplicaAnswer>, Unreached> {
-    let connected = match connection.take() {
+    let connected = match link.connection.take() {
         Some(connected) => connected,
         None => context.connect(leader).await.ok_or(Unreached)?,
     };
@@ -293,20 +299,32 @@ async fn fetch(
         bytes_min: config.bytes_min,
         bytes_max: config.response_bytes_max,
         partition_bytes_max: config.partition_bytes_max,
-        positions: claim.positions.clone(),
+        changes: link.session.changes(std::mem::take(&mut claim.positions)),
     };
     let deadline = Instant::now() + config.answer_time_max.max(config.wait_max.saturating_mul(2));
-    let answered = fetch_replicas(&connected, &fetch, deadline).await;
-    let answers = answered.map_err(|error| {
-        debug!(%leader, %error, "no answer to a follower's fetch");
-        // Silence may be that of the network: clients may still reach the leader.
-        if connected.has_ended() {
-            context.replicas.shared.lost_leaders.lose(leader, clock::monotonic());
+    match fetch_replicas(&connected, &fetch, deadline).await {
+        Ok((session, answers)) => {
+            link.session.answered(session);
+            link.connection = Some(connected);
+            Ok(answers)
         }
-        Unreached
-    })?;
-    *connection = Some(connected);
-    Ok(answers)
+        // All of it is asked for again, at once: a request that begins a session is not refused so.
+        Err(ReplicaFetchError::UnknownSession(error_code)) if fetch.changes.session.1 != 0 => {
+            debug!(%leader, error_code, "the leader's session of this follower has ended");
+            link.session.restart();
+            link.connection = Some(connected);
+            Ok(Vec::new())
+        }
+        Err(error) => {
+            debug!(%leader, %error, "no answer to a follower's fetch");
+            link.session.restart();
+            // Silence may be that of the network: clients may still reach the leader.
+            if connected.has_ended() {
+                context.replicas.shared.lost_leaders.lose(leader, clock::monotonic());
+            }
+            Err(Unreached)
+        }
+    }
 }
 
 fn pause(claim: &Claim, config: &FetcherConfig) {
@@ -318,8 +336,8 @@ fn pause(claim: &Claim, config: &FetcherConfig) {
 
 /// An error of one partition does not stop the others.
 fn take(context: &Context, claim: &Claim, answers: Vec<ReplicaAnswer>) {
-    for ReplicaAnswer { topic, partition, outcome } in answers {
-        if let Some((partition, plan)) = claim.planned.get(&(topic, partition)) {
+    for ReplicaAnswer { key, outcome } in answers {
+        if let Some((partition, plan)) = claim.planned.get(&key) {
             let answered = answered(outcome, partition);
             follow_answer(&context.replicas, partition, plan, answered, context.config.backoff_max);
         }

@@ -208,6 +208,7 @@ impl Partition {
             high_watermark: high_watermark.offset,
             end: high_watermark,
             log_start: state.log.log_start(),
+            is_settled: high_watermark.offset <= position.offset,
             is_throttled: false,
         })
     }
@@ -243,8 +244,10 @@ impl Partition {
         let log_start = state.log.log_start();
         drop(state);
         self.carry_out(review);
+        // Every fetch of one that is not in sync is a chance to join.
+        let is_settled = is_in_sync && end.offset <= fetch.offset;
         let is_throttled = !is_in_sync && self.settings().throttled_leaders.contains(self.name.partition);
-        Ok(FollowerRead::Readable(Readable { located, high_watermark, end, log_start, is_throttled }))
+        Ok(FollowerRead::Readable(Readable { located, high_watermark, end, log_start, is_settled, is_throttled }))
     }
 
     /// Moves the log start, and lets go of the segments before it. Returns where the log begins now.
@@ -265,7 +268,10 @@ impl Partition {
         state.log.advance_log_start(start)?;
         let deletion = state.log.delete_old_segments(&Retention::default(), now);
         let deletion = deletion.inspect_err(|error| self.write_failed(error))?;
-        Ok((state.log.log_start(), deletion))
+        let log_start = state.log.log_start();
+        drop(state);
+        self.follower_waiters.wake_all();
+        Ok((log_start, deletion))
     }
 
     /// From time to time, and when other brokers are up: who is late, who may join, and what is committed by that.

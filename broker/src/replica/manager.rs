@@ -136,7 +136,7 @@ impl ReplicaManager {
     }
 
     /// Those whose connections broke just now.
-    pub(crate) fn lost_leaders(&self) -> Vec<BrokerId> {
+    pub(crate) fn lost_leaders(&self) -> BTreeSet<BrokerId> {
         self.shared.lost_leaders.at(clock::monotonic())
     }
 
@@ -155,6 +155,11 @@ impl ReplicaManager {
 
     pub(crate) fn space(&self) -> &DiskSpace {
         &self.shared.space
+    }
+
+    /// A follower that has not caught up for this long leaves the in-sync set.
+    pub(crate) fn lag_max(&self) -> Duration {
+        self.shared.lag_max
     }
 
     /// Of what others fetch from here.

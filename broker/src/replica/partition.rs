@@ -13,7 +13,7 @@ use super::leader_state::LeaderState;
 use super::log_sync::LogSync;
 use super::settings::TopicSettings;
 use super::shared::Shared;
-use super::waiters::{Waiter, Waiters};
+use super::waiters::{Tag, Waiter, Waiters};
 use crate::metrics::TopicMetrics;
 
 /// A replica. All changes happen under one lock, which is held for memory work and one write to the page cache, never
@@ -150,15 +150,20 @@ impl Partition {
         Ok(self.state()?.log.check_range(offset)?)
     }
 
-    /// Call this *before* [`Self::locate`].
+    /// Call this *before* looking for what is committed.
     pub(crate) fn register(&self, waiter: &Arc<Waiter>) {
         self.waiters.register(waiter);
     }
 
+    /// Call this *before* [`Self::locate`].
+    pub(crate) fn register_reader(&self, tag: Tag, waiter: &Arc<Waiter>) {
+        self.waiters.register_as(tag, waiter);
+    }
+
     /// Call this *before* [`Self::fetch_as_follower`].
-    pub(crate) fn register_follower(&self, waiter: &Arc<Waiter>) {
-        self.waiters.register(waiter);
-        self.follower_waiters.register(waiter);
+    pub(crate) fn register_follower(&self, tag: Tag, waiter: &Arc<Waiter>) {
+        self.waiters.register_as(tag, waiter);
+        self.follower_waiters.register_as(tag, waiter);
     }
 
     /// Whoever waits for records looks again: who leads has changed, or the partition is gone.

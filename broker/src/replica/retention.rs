@@ -111,7 +111,10 @@ impl ReplicaManager {
         let retention = partition.settings().retention;
         let deletion = partition.with_log_mut(|log| log.delete_old_segments(&retention, now));
         match deletion {
-            Ok(Ok(Some(deletion))) => self.remove_segments(partition, &deletion),
+            Ok(Ok(Some(deletion))) => {
+                partition.follower_waiters.wake_all();
+                self.remove_segments(partition, &deletion);
+            }
             Ok(Ok(None)) | Err(_) => {}
             Ok(Err(error)) => {
                 warn!(partition = %partition.name, %error, "old segments not deleted");

@@ -1,15 +1,21 @@
 //! Who waits for a partition to grow: long polls, and producers whose records are to be committed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use protocol::types::Offset;
 use tokio::sync::Notify;
 
-/// One request that waits. It is registered with every partition that it is about.
+use super::partition::lock;
+
+/// What a waiter calls one of the partitions that it is registered with.
+pub(crate) type Tag = u32;
+
+/// One request that waits, or a session of them. It is registered with every partition that it is about.
 #[derive(Debug, Default)]
 pub(crate) struct Waiter {
     notify: Notify,
+    told: Mutex<Vec<Tag>>,
 }
 
 impl Waiter {
@@ -17,6 +23,26 @@ impl Waiter {
     pub(crate) async fn woken(&self) {
         self.notify.notified().await;
     }
+
+    /// Which those were, of the partitions it has a tag for: some perhaps twice.
+    pub(crate) fn take_told(&self) -> Vec<Tag> {
+        std::mem::take(&mut *lock(&self.told))
+    }
+
+    fn tell(&self, tag: Option<Tag>) {
+        if let Some(tag) = tag {
+            lock(&self.told).push(tag);
+        }
+        self.notify.notify_one();
+    }
+}
+
+#[derive(Debug)]
+struct Registered {
+    /// What it waits for.
+    end: Offset,
+    waiter: Weak<Waiter>,
+    tag: Option<Tag>,
 }
 
 /// The waiters of one partition. They are told once and forgotten: who wants to wait on registers again.
@@ -24,27 +50,35 @@ impl Waiter {
 pub(super) struct Waiters {
     /// Spares the append the lock while nobody waits.
     any: AtomicBool,
-    /// With the offset that each waits for.
-    list: Mutex<Vec<(Offset, Weak<Waiter>)>>,
+    list: Mutex<Vec<Registered>>,
 }
 
 impl Waiters {
     /// The caller looks at the partition *after* this call, so that no growth falls between the two.
     pub(super) fn register(&self, waiter: &Arc<Waiter>) {
-        self.register_for(Offset(i64::MIN), waiter);
+        self.add(Registered { end: Offset(i64::MIN), waiter: Arc::downgrade(waiter), tag: None });
+    }
+
+    /// For one that is to learn which partition it was.
+    pub(super) fn register_as(&self, tag: Tag, waiter: &Arc<Waiter>) {
+        self.add(Registered { end: Offset(i64::MIN), waiter: Arc::downgrade(waiter), tag: Some(tag) });
     }
 
     /// For one that [`Self::wake_reached`] is to leave alone until the offset is reached.
     pub(super) fn register_for(&self, end: Offset, waiter: &Arc<Waiter>) {
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        self.add(Registered { end, waiter: Arc::downgrade(waiter), tag: None });
+    }
+
+    fn add(&self, registered: Registered) {
+        let mut list = lock(&self.list);
         // Polls of idle partitions end by their own deadline: what they leave behind goes when the list doubles.
         if list.len() == list.capacity() {
-            list.retain(|(_, waiter)| 0 < waiter.strong_count());
+            list.retain(|registered| 0 < registered.waiter.strong_count());
             // And some register again before they are told.
-            list.sort_unstable_by_key(|(end, waiter)| (waiter.as_ptr(), *end));
-            list.dedup_by(|(_, one), (_, other)| one.ptr_eq(other));
+            list.sort_unstable_by_key(|registered| (registered.waiter.as_ptr(), registered.tag, registered.end));
+            list.dedup_by(|one, other| one.waiter.ptr_eq(&other.waiter) && one.tag == other.tag);
         }
-        list.push((end, Arc::downgrade(waiter)));
+        list.push(registered);
         self.any.store(true, Ordering::SeqCst);
     }
 
@@ -56,10 +90,11 @@ impl Waiters {
         if !self.any.load(Ordering::SeqCst) {
             return;
         }
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let reached = list.extract_if(.., |(wanted, _)| *wanted <= end);
-        for waiter in reached.filter_map(|(_, waiter)| waiter.upgrade()) {
-            waiter.notify.notify_one();
+        let mut list = lock(&self.list);
+        for Registered { waiter, tag, .. } in list.extract_if(.., |registered| registered.end <= end) {
+            if let Some(waiter) = waiter.upgrade() {
+                waiter.tell(tag);
+            }
         }
         self.any.store(!list.is_empty(), Ordering::SeqCst);
     }
@@ -93,6 +128,20 @@ mod tests {
     }
 
     #[test]
+    fn a_session_learns_which_of_its_partitions_it_was() {
+        let waiters = [Waiters::default(), Waiters::default(), Waiters::default()];
+        let session = Arc::new(Waiter::default());
+        waiters.iter().zip(0..).for_each(|(waiters, tag)| waiters.register_as(tag, &session));
+        waiters[2].wake_all();
+        waiters[0].wake_all();
+        waiters[0].wake_all();
+        assert_eq!(session.take_told(), [2, 0], "each once, until it registers again");
+        waiters[0].register_as(0, &session);
+        waiters[0].wake_all();
+        assert_eq!(session.take_told(), [0]);
+    }
+
+    #[test]
     fn polls_that_ended_do_not_pile_up() {
         let waiters = Waiters::default();
         for _ in 0..1000 {
@@ -104,5 +153,9 @@ mod tests {
             waiters.register(&waiter);
         }
         assert!(waiters.list.lock().unwrap().len() <= 8, "one that waits on and on");
+        (0..4).chain(0..4).for_each(|tag| waiters.register_as(tag, &waiter));
+        waiters.wake_all();
+        let told: std::collections::BTreeSet<_> = waiter.take_told().into_iter().collect();
+        assert_eq!(told.len(), 4, "of each of its partitions");
     }
 }

@@ -18,7 +18,7 @@ use crate::controller::{
     self, ControllerContext, ControllerSite, ControllerStartError, Starting, TopicDefaults, supported_features,
 };
 use crate::coordinator::{CoordinatorThread, GroupConfig};
-use crate::handlers::{Broker, Identity, LargeBatches};
+use crate::handlers::{Broker, FetchSessions, Identity, LargeBatches};
 use crate::metadata::{Image, QuorumLeader};
 use crate::metrics::Metrics;
 use crate::peer::{ControllerChannel, ControllerRoute, NodeDescription, ProducerIdAllocator};
@@ -129,6 +129,8 @@ pub(super) fn open(
     let spawned = CoordinatorThread::spawn(logs, group_config, metrics.groups.clone(), image.clone());
     let (groups, coordinator) = spawned.map_err(|error| ServerError::start("the coordinator of groups", error))?;
     let isr_channel = channel();
+    let fetch_sessions_max = config.values.get_int("max.incremental.fetch.session.cache.slots");
+    let fetch_sessions_max = usize::try_from(fetch_sessions_max).unwrap_or_default();
     let broker = Broker {
         identity,
         metrics,
@@ -140,6 +142,7 @@ pub(super) fn open(
         controller: starting.handle.clone(),
         raft: starting.quorum.clone(),
         groups,
+        fetch_sessions: FetchSessions::new(fetch_sessions_max),
         large_batches: LargeBatches::new(),
         config,
     };

@@ -99,6 +99,10 @@ fn running(out: &mut Exposition<'_>, broker: &Broker) -> fmt::Result {
     partitions.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     topics(out, &partitions)?;
     replicas(out, broker, &image, &partitions)?;
+    let sessions = broker.fetch_sessions.counts();
+    out.number(&m::FETCH_SESSIONS, sessions.sessions)?;
+    out.number(&m::FETCH_SESSION_PARTITIONS, sessions.partitions)?;
+    out.number(&m::FETCH_SESSION_EVICTIONS, sessions.evicted)?;
     logs(out, &partitions)?;
     out.latencies(&m::FLUSH_TIME, &broker.replicas.flush_time.read())?;
     cleaner(out, &broker.replicas.cleaning)?;

@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
+use kafka_protocol::messages::fetch_request::{FetchTopic, ReplicaState};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{
-    AlterConfigsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    AlterConfigsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, FetchRequest,
     IncrementalAlterConfigsRequest, InitProducerIdRequest, MetadataRequest, MetadataResponse,
 };
 use kafka_protocol::protocol::StrBytes;
@@ -17,13 +20,15 @@ use protocol::types::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::calls::name;
+use crate::harness::calls::{fetch_partition, name};
 use crate::harness::http::{call, get};
 use crate::harness::wire::{Wire, batch};
 use crate::harness::{Broker, command, eventually, free_port};
 
 const CLUSTER: &str = "4L6g3nShT-eMCtK--X86sw";
 const TOKEN: &str = "right";
+/// How long a follower lets itself be held back.
+const WAIT: Duration = Duration::from_millis(400);
 
 pub(crate) struct Node {
     pub(crate) id: i32,
@@ -85,7 +90,7 @@ impl Cluster {
         format!(
             "process.roles=broker,controller\nnode.id={id}\ncontroller.quorum.bootstrap.servers={servers}\n\
              listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-             inter.broker.listener.name=PLAINTEXT\ncontroller.listener.names=CONTROLLER\nlog.dirs={directory}/{id}\n\
+             inter.broker.listener.name=PLAINTEXT\nbroker.rack=rack-{id}\ncontroller.listener.names=CONTROLLER\nlog.dirs={directory}/{id}\n\
              default.replication.factor=1\nmin.insync.replicas=1\nmillrace.management.tokens.file={directory}/tokens\n\
              millrace.management.listener=127.0.0.1:{management_port}\n{settings}\n"
         )
@@ -128,7 +133,7 @@ impl Node {
             && get(self.management_port, "/readyz", None).status == 200
     }
 
-    fn cluster(&self) -> Value {
+    pub(crate) fn cluster(&self) -> Value {
         get(self.management_port, "/v1/cluster", Some(TOKEN)).json()
     }
 
@@ -148,6 +153,13 @@ impl Node {
         let wanted = MetadataRequestTopic::default().with_name(Some(name(topic)));
         let request = MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(create);
         Wire::connect(self.port).call(9, &request)
+    }
+
+    /// With everything that the newest version tells.
+    pub(crate) fn described(&self, topic: &str) -> MetadataResponseTopic {
+        let wanted = MetadataRequestTopic::default().with_name(Some(name(topic)));
+        let request = MetadataRequest::default().with_topics(Some(vec![wanted]));
+        Wire::connect(self.port).call(12, &request).topics.remove(0)
     }
 }
 
@@ -210,10 +222,10 @@ fn a_killed_broker_is_fenced_before_its_session_ends_and_comes_back() {
     let other = cluster.others().next().unwrap();
     let active = cluster.active();
     let place = cluster.nodes.iter().position(|node| node.id == other.id).unwrap();
-    let killed = std::time::Instant::now();
+    let killed = Instant::now();
     brokers.remove(place).kill();
     eventually("it is fenced", || (active.brokers() == 2).then_some(()));
-    assert!(killed.elapsed() < std::time::Duration::from_secs(2), "not after {:?}", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(2), "not after {:?}", killed.elapsed());
     let _again = cluster.start(other);
     eventually("it is back", || (active.brokers() == 3 && other.brokers() == 3).then_some(()));
 }
@@ -251,6 +263,29 @@ fn set_throttle(wire: &mut Wire, rate: Option<&'static str>) {
     assert_eq!(altered.responses[0].error_code, 0, "{:?}", altered.responses[0].error_message);
 }
 
+/// Asks as the follower that is to have a partition of which nothing may be sent: it is not answered before its time.
+fn hold_back(leader: &Node, topic: &str) {
+    let found = leader.described(topic);
+    let partition = &found.partitions[0];
+    let follower = *partition.replica_nodes.iter().find(|replica| replica.0 != leader.id).unwrap();
+    let view = leader.cluster();
+    let registered = view["brokers"].as_array().unwrap().iter().find(|broker| broker["id"] == follower.0).unwrap();
+    let replica = ReplicaState::default().with_replica_id(follower);
+    let wanted = fetch_partition(0).with_current_leader_epoch(partition.leader_epoch).with_high_watermark(0);
+    let wanted = FetchTopic::default().with_topic_id(found.topic_id).with_partitions(vec![wanted]);
+    let request = FetchRequest::default()
+        .with_replica_state(replica.with_replica_epoch(registered["epoch"].as_i64().unwrap()))
+        .with_max_wait_ms(i32::try_from(WAIT.as_millis()).unwrap())
+        .with_min_bytes(1)
+        .with_max_bytes(1 << 20)
+        .with_topics(vec![wanted]);
+    let asked = Instant::now();
+    let answer = Wire::connect(leader.port).call(18, &request).responses.remove(0).partitions.remove(0);
+    assert_eq!((answer.error_code, answer.records.unwrap_or_default().len()), (0, 0));
+    assert!(0 < answer.high_watermark, "there would be something");
+    assert!(WAIT <= asked.elapsed(), "answered after {:?}: a follower would ask on and on", asked.elapsed());
+}
+
 #[test]
 fn a_broker_is_emptied_as_fast_as_the_throttle_lets_it() {
     let cluster = Cluster::new();
@@ -284,6 +319,7 @@ fn a_broker_is_emptied_as_fast_as_the_throttle_lets_it() {
     assert_eq!(begun.status, 200, "{}", begun.body);
     let progress = || get(active.management_port, &path, Some(TOKEN)).json();
     eventually("what is not throttled has moved", || (progress()["replicasLeft"] == 2).then_some(()));
+    hold_back(leaving, "sent");
     let left = progress();
     assert_eq!((&left["replicasLeft"], &left["moving"]), (&2.into(), &2.into()), "{left}");
     assert!(left["bytesLeft"].as_u64().is_some_and(|bytes| 0 < bytes), "{left}");

@@ -84,7 +84,12 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
          quarter of the memory limit.",
     ),
     int("fetch.max.bytes", "57671680", "Most bytes of one answer to a Fetch, whatever the client asks for.").min(1024),
-    int("max.incremental.fetch.session.cache.slots", "1000", "Fetch sessions that are kept.").min(0).ignored(),
+    int(
+        "max.incremental.fetch.session.cache.slots",
+        "1000",
+        "Fetch sessions (KIP-227) that are kept. All together they are of at most 200 times as many partitions; 0: none.",
+    )
+    .min(0),
     int("fetch.purgatory.purge.interval.requests", "1000", "Kafka's clean-up of waiting fetches.").ignored(),
     int("share.fetch.purgatory.purge.interval.requests", "1000", "Kafka's clean-up of waiting share fetches.")
         .ignored(),

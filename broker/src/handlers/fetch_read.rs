@@ -1,0 +1,204 @@
+//! One look at one partition, for a consumer or a follower: where its records lie, without reading them.
+
+use std::sync::Arc;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::messages::fetch_request::FetchPartition;
+use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, Offset};
+use storage::{Located, LogSlice, OutOfRange, ReadMode, ResolveError};
+
+use super::Broker;
+use super::errors::KafkaError as _;
+use super::fetch_response::{FetchedPartition, NextLook};
+use super::topics::known_epoch;
+use crate::clock;
+use crate::metadata::TopicImage;
+use crate::replica::{FetchError, FetchPosition, FollowerFetch, FollowerRead, Partition, ServedBy, Tag, Waiter};
+
+/// First version in which a consumer says where it is, and may be sent to a follower (KIP-392).
+const VERSION_WITH_RACKS: i16 = 11;
+/// First version in which a follower tells its broker epoch (KIP-903).
+const VERSION_WITH_REPLICA_STATE: i16 = 15;
+/// `replica.selector.class` by racks.
+const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Reader<'a> {
+    Consumer {
+        served_by: ServedBy,
+        /// Where it is, if that is to count.
+        rack: Option<&'a str>,
+    },
+    Follower {
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+    },
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn of(body: &'a FetchRequest, version: i16) -> Self {
+        let (id, epoch) = if version < VERSION_WITH_REPLICA_STATE {
+            (body.replica_id.0, -1)
+        } else {
+            (body.replica_state.replica_id.0, body.replica_state.replica_epoch)
+        };
+        if 0 <= id {
+            return Self::Follower { broker: BrokerId(id), epoch: BrokerEpoch(epoch) };
+        }
+        let served_by = if version < VERSION_WITH_RACKS { ServedBy::Leader } else { ServedBy::AnyReplica };
+        Self::Consumer { served_by, rack: Some(body.rack_id.as_str()).filter(|rack| !rack.is_empty()) }
+    }
+}
+
+impl Broker {
+    /// Racks count only where replicas are chosen by them.
+    pub(super) fn reader<'a>(&self, body: &'a FetchRequest, version: i16) -> Reader<'a> {
+        let by_rack = self.replicas.broker_values().get_string("replica.selector.class") == Some(RACK_AWARE);
+        match Reader::of(body, version) {
+            Reader::Consumer { served_by, .. } if !by_rack => Reader::Consumer { served_by, rack: None },
+            reader => reader,
+        }
+    }
+
+    /// `first`: nothing is in the response yet, so one batch must go in, however large.
+    pub(super) async fn fetch_partition(
+        &self,
+        topic: Result<&TopicImage, ResponseError>,
+        wanted: &FetchPartition,
+        reader: Reader<'_>,
+        (bytes_left, first): (u32, bool),
+        waiter: Option<(Tag, &Arc<Waiter>)>,
+    ) -> FetchedPartition {
+        let index = wanted.partition;
+        let partition = match topic.and_then(|topic| self.hosted(topic, index)) {
+            Ok(partition) => partition,
+            Err(error) => return FetchedPartition::failed(index, error.code()),
+        };
+        match (waiter, reader) {
+            (Some((tag, waiter)), Reader::Consumer { .. }) => partition.register_reader(tag, waiter),
+            (Some((tag, waiter)), Reader::Follower { .. }) => partition.register_follower(tag, waiter),
+            (None, _) => {}
+        }
+        let mut offset = Offset(wanted.fetch_offset);
+        loop {
+            let readable = match read(&partition, wanted, reader, offset, bytes_left) {
+                Ok(FollowerRead::Readable(readable)) => readable,
+                Ok(FollowerRead::Diverging(epoch, end)) => return FetchedPartition::diverging(index, (epoch, end)),
+                Err(error) => return refused(index, &error),
+            };
+            let (high_watermark, log_start) = ((readable.high_watermark, readable.end), readable.log_start);
+            if let Some(nearer) = self.nearer_replica(&partition, reader, offset) {
+                let read = FetchedPartition::read(index, high_watermark, log_start, None, &partition.metrics);
+                return FetchedPartition { preferred: Some(nearer), ..read };
+            }
+            let throttle = self.replicas.leader_throttle();
+            let resumes_at = readable.is_throttled.then(|| throttle.resumes_at(clock::monotonic())).flatten();
+            if let Some(at) = resumes_at {
+                let read = FetchedPartition::read(index, high_watermark, log_start, None, &partition.metrics);
+                return FetchedPartition { next_look: NextLook::At(at), ..read };
+            }
+            let resolved = resolve(readable.located, first).await;
+            if let Err(error) = partition.check_in_service() {
+                return FetchedPartition::failed(index, error.code());
+            }
+            match resolved {
+                Ok(records) => {
+                    if let Some(slice) = records.as_ref().filter(|_| readable.is_throttled) {
+                        throttle.taken(slice.length.into(), clock::monotonic());
+                    }
+                    let is_settled = readable.is_settled && records.is_none();
+                    let next_look = if is_settled { NextLook::WhenTold } else { NextLook::AnyTime };
+                    let read = FetchedPartition::read(index, high_watermark, log_start, records, &partition.metrics);
+                    return FetchedPartition { next_look, ..read };
+                }
+                // Compaction can leave nothing between an offset and its segment's end.
+                Err(ResolveError::Gap { next }) if offset < next => offset = next,
+                Err(error) => {
+                    // The segment may have been deleted meanwhile: then the log begins after it by now.
+                    let code = match partition.check_range(offset) {
+                        Err(moved) => moved.code(),
+                        Ok(()) => error.code(),
+                    };
+                    tracing::warn!(partition = %partition.name, %offset, %error, code, "fetch failed");
+                    return FetchedPartition::failed(index, code);
+                }
+            }
+        }
+    }
+
+    /// A follower in the consumer's rack, if this leader is not: of several the one that has most.
+    fn nearer_replica(&self, partition: &Partition, reader: Reader<'_>, offset: Offset) -> Option<BrokerId> {
+        let Reader::Consumer { rack: Some(rack), .. } = reader else { return None };
+        if self.config.rack.as_deref() == Some(rack) || !partition.leads() {
+            return None;
+        }
+        let image = self.image.load();
+        let is_near = |(broker, _): &(BrokerId, Offset)| {
+            let registered = image.brokers.get(broker).filter(|registered| !registered.fenced);
+            registered.is_some_and(|registered| registered.rack.as_deref() == Some(rack))
+        };
+        let near = partition.readable_followers(offset).into_iter().filter(is_near);
+        near.max_by_key(|(_, end)| *end).map(|(broker, _)| broker)
+    }
+}
+
+/// A follower whose offset is not here any more begins again where the log does.
+fn refused(index: i32, error: &FetchError) -> FetchedPartition {
+    let log_start = match error {
+        FetchError::OutOfRange(OutOfRange { log_start, .. }) => *log_start,
+        _ => Offset(-1),
+    };
+    FetchedPartition { log_start, ..FetchedPartition::failed(index, error.code()) }
+}
+
+fn read(
+    partition: &Arc<Partition>,
+    wanted: &FetchPartition,
+    reader: Reader<'_>,
+    offset: Offset,
+    bytes_left: u32,
+) -> Result<FollowerRead, FetchError> {
+    let served_by = match reader {
+        Reader::Consumer { served_by, .. } => served_by,
+        Reader::Follower { .. } => ServedBy::Leader,
+    };
+    let position = FetchPosition {
+        served_by,
+        offset,
+        leader_epoch: known_epoch(wanted.current_leader_epoch),
+        bytes_max: u32::try_from(wanted.partition_max_bytes).unwrap_or(0).min(bytes_left),
+    };
+    let last_epoch = known_epoch(wanted.last_fetched_epoch);
+    if let Reader::Follower { broker, epoch } = reader {
+        let directory = Some(DirectoryId(wanted.replica_directory_id)).filter(|directory| !directory.0.is_nil());
+        let log_start = Offset(wanted.log_start_offset);
+        let fetch = FollowerFetch { broker, broker_epoch: epoch, directory, offset, log_start };
+        return partition.fetch_as_follower(&fetch, position, last_epoch);
+    }
+    if let Some(last_epoch) = last_epoch
+        && let Some((epoch, end)) = partition.divergence(last_epoch, position)?
+    {
+        return Ok(FollowerRead::Diverging(epoch, end));
+    }
+    partition.locate(position).map(FollowerRead::Readable)
+}
+
+/// Finds the batches. What is not in the page cache is read on the blocking pool, so that neither this search nor the
+/// `sendfile` that follows makes the other connections of the reactor wait for the disk.
+async fn resolve(located: Located, at_least_one: bool) -> Result<Option<LogSlice>, ResolveError> {
+    match located.resolve(ReadMode::NoWait, at_least_one) {
+        Ok(Some(slice)) if !slice.is_cached() => {}
+        Err(ResolveError::WouldBlock) => {}
+        resolved => return resolved,
+    }
+    let blocking = tokio::task::spawn_blocking(move || {
+        let slice = located.resolve(ReadMode::Blocking, at_least_one)?;
+        if let Some(slice) = &slice {
+            slice.read_ahead();
+        }
+        Ok(slice)
+    });
+    blocking.await.unwrap_or(Err(ResolveError::WouldBlock))
+}

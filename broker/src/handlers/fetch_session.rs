@@ -1,0 +1,210 @@
+//! What one reader reads: for the time of one request, or of many in a session of KIP-227. Pure.
+//!
+//! Every partition has a slot. *Due* are those at which the next look at the log may find something: what the client
+//! has just named, what an earlier look found more of than it could give, and what a partition has told since. So a
+//! request of a session costs what has happened, not what it is about. What a look could give nothing of, for lack of
+//! room in the answer, comes first in the next one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
+use protocol::types::{BrokerEpoch, Offset};
+use uuid::Uuid;
+
+use super::fetch_response::FetchedPartition;
+use crate::replica::Waiter;
+
+/// By name, or in newer versions by id, with an empty name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct TopicKey {
+    pub(super) name: Arc<str>,
+    pub(super) id: Uuid,
+}
+
+/// One partition that is read.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) topic: TopicKey,
+    pub(super) wanted: FetchPartition,
+    /// As far as the reader has been told, or has said itself.
+    known: Known,
+    is_due: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Known {
+    high_watermark: Offset,
+    log_start: Offset,
+}
+
+impl Known {
+    const NOTHING: Self = Self { high_watermark: Offset(-1), log_start: Offset(-1) };
+}
+
+pub(super) type Slot = u32;
+
+#[derive(Debug)]
+pub(super) struct Session {
+    entries: Vec<Option<Entry>>,
+    free: Vec<Slot>,
+    slots: HashMap<(TopicKey, i32), Slot>,
+    due: Vec<Slot>,
+    /// Every partition that has been looked at without finding anything tells it.
+    pub(super) waiter: Arc<Waiter>,
+    /// When all were due, and who asked then.
+    all_due: (Duration, BrokerEpoch),
+}
+
+impl Session {
+    pub(super) fn new(now: Duration, reader: BrokerEpoch) -> Self {
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+            slots: HashMap::new(),
+            due: Vec::new(),
+            waiter: Arc::default(),
+            all_due: (now, reader),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    pub(super) fn entry(&self, slot: Slot) -> Option<&Entry> {
+        self.entries.get(slot as usize)?.as_ref()
+    }
+
+    /// What the client names is read from now on, or read on elsewhere. `is_follower`: it knows what it says it knows.
+    pub(super) fn update(&mut self, named: Vec<FetchTopic>, forgotten: &[ForgottenTopic], is_follower: bool) {
+        for topic in forgotten {
+            let key = TopicKey { name: topic.topic.as_str().into(), id: topic.topic_id };
+            topic.partitions.iter().for_each(|index| self.forget(&key, *index));
+        }
+        for topic in named {
+            let key = TopicKey { name: topic.topic.as_str().into(), id: topic.topic_id };
+            for wanted in topic.partitions {
+                self.name(&key, wanted, is_follower);
+            }
+        }
+    }
+
+    /// What has been told since the last call is due.
+    pub(super) fn hear(&mut self) {
+        for slot in self.waiter.take_told() {
+            self.make_due(slot);
+        }
+    }
+
+    /// From time to time, and when another life of the reader asks, everything is due: a follower is to be known as one
+    /// that keeps up, and as who it is.
+    pub(super) fn refresh(&mut self, now: Duration, reader: BrokerEpoch, interval: Duration) {
+        let (at, known_reader) = self.all_due;
+        if reader != known_reader || interval <= now.saturating_sub(at) {
+            self.all_due = (now, reader);
+            (0..).take(self.entries.len()).for_each(|slot| self.make_due(slot));
+        }
+    }
+
+    pub(super) fn is_due(&self, slot: Slot) -> bool {
+        self.entry(slot).is_some_and(|entry| entry.is_due)
+    }
+
+    /// What is to be looked at now, in this order. Each is due until [`Self::settle`].
+    pub(super) fn take_due(&mut self) -> Vec<Slot> {
+        std::mem::take(&mut self.due)
+    }
+
+    /// It has been looked at, and what happens next it will tell.
+    pub(super) fn settle(&mut self, slot: Slot) {
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.is_due = false;
+        }
+    }
+
+    /// They have been looked at, and the next look may find more.
+    pub(super) fn look_again(&mut self, slots: impl IntoIterator<Item = Slot>) {
+        self.due.extend(slots);
+    }
+
+    /// Whether that is more than the reader knows. From then on it does.
+    pub(super) fn tell(&mut self, slot: Slot, found: &FetchedPartition) -> bool {
+        let Some(entry) = self.entry_mut(slot) else { return false };
+        let now_known = match found.error_code {
+            0 if found.diverging.is_none() => {
+                Known { high_watermark: found.high_watermark, log_start: found.log_start }
+            }
+            _ => Known::NOTHING,
+        };
+        let is_news = found.is_urgent() || found.records.is_some() || entry.known != now_known;
+        entry.known = now_known;
+        is_news
+    }
+
+    fn name(&mut self, topic: &TopicKey, mut wanted: FetchPartition, is_follower: bool) {
+        // Whatever else came with it is not to be kept.
+        wanted.unknown_tagged_fields.clear();
+        let key = (topic.clone(), wanted.partition);
+        let slot = match self.slots.get(&key) {
+            Some(slot) => *slot,
+            None => self.occupy(key),
+        };
+        let before = self.entry(slot).map(|entry| (entry.known, entry.is_due));
+        let (mut known, is_due) = before.unwrap_or((Known::NOTHING, false));
+        if is_follower {
+            known.high_watermark = Offset(wanted.high_watermark);
+        }
+        if let Some(place) = self.entries.get_mut(slot as usize) {
+            *place = Some(Entry { topic: topic.clone(), wanted, known, is_due });
+        }
+        self.make_due(slot);
+    }
+
+    fn occupy(&mut self, key: (TopicKey, i32)) -> Slot {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            Slot::try_from(self.entries.len().saturating_sub(1)).unwrap_or(Slot::MAX)
+        });
+        self.slots.insert(key, slot);
+        slot
+    }
+
+    fn forget(&mut self, topic: &TopicKey, index: i32) {
+        if let Some(slot) = self.slots.remove(&(topic.clone(), index))
+            && let Some(place) = self.entries.get_mut(slot as usize)
+        {
+            *place = None;
+            self.due.retain(|due| *due != slot);
+            self.free.push(slot);
+        }
+    }
+
+    fn make_due(&mut self, slot: Slot) {
+        if let Some(entry) = self.entry_mut(slot)
+            && !std::mem::replace(&mut entry.is_due, true)
+        {
+            self.due.push(slot);
+        }
+    }
+
+    fn entry_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
+        self.entries.get_mut(slot as usize)?.as_mut()
+    }
+}
+
+impl Entry {
+    /// A follower is to learn at once how far the log is committed.
+    pub(super) fn has_advanced(&self, found: &FetchedPartition) -> bool {
+        self.known.high_watermark < found.high_watermark
+    }
+}
+
+#[cfg(test)]
+#[path = "fetch_session_test.rs"]
+mod tests;
