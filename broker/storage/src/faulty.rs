@@ -9,6 +9,7 @@ mod file;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -213,18 +214,24 @@ impl Change {
         match self {
             Self::Put(path, node) => drop(tree.insert(path.clone(), node.clone())),
             Self::Rename(from, to) => {
-                tree.retain(|path, _| !path.starts_with(to));
-                let moved: Vec<_> = tree.keys().filter(|path| path.starts_with(from)).cloned().collect();
-                for path in moved {
-                    if let (Some(node), Ok(rest)) = (tree.remove(&path), path.strip_prefix(from)) {
+                take(tree, to);
+                for (path, node) in take(tree, from) {
+                    if let Ok(rest) = path.strip_prefix(from) {
                         let target = if rest.as_os_str().is_empty() { to.clone() } else { to.join(rest) };
                         tree.insert(target, node);
                     }
                 }
             }
-            Self::Remove(path) => tree.retain(|other, _| !other.starts_with(path)),
+            Self::Remove(path) => drop(take(tree, path)),
         }
     }
+}
+
+/// Takes a file, or a directory with all that it holds: in the order of paths they follow each other.
+fn take(tree: &mut Tree, path: &Path) -> Vec<(PathBuf, Node)> {
+    let from = tree.range::<Path, _>((Bound::Included(path), Bound::Unbounded));
+    let taken: Vec<_> = from.map(|(path, _)| path).take_while(|other| other.starts_with(path)).cloned().collect();
+    taken.into_iter().filter_map(|path| tree.remove_entry(&path)).collect()
 }
 
 impl Disk for FaultyDisk {

@@ -62,3 +62,21 @@ fn directories_move_with_what_they_hold() {
     disk.remove_directory(Path::new("/e")).unwrap();
     assert_eq!(disk.contents(Path::new("/e/file")), None);
 }
+
+#[test]
+fn a_directory_has_nothing_of_an_earlier_one_of_its_name() {
+    let path = Path::new("/d");
+    let leave: [fn(&FaultyDisk) -> io::Result<()>; 2] =
+        [|disk| disk.rename(Path::new("/d"), Path::new("/e")), |disk| disk.remove_directory(Path::new("/d"))];
+    for (leave, moved) in leave.into_iter().zip([1, 0]) {
+        let disk = disk_with(Path::new("/d/file"), b"abcd");
+        leave(&disk).unwrap();
+        disk.create_directory(path).unwrap();
+        for synced in ["/", "/d", "/e"] {
+            disk.sync_directory(Path::new(synced)).unwrap();
+        }
+        disk.crash(&mut random(0));
+        assert!(disk.list(path).unwrap().is_empty(), "it was never in this one");
+        assert_eq!(disk.list(Path::new("/e")).unwrap_or_default().len(), moved);
+    }
+}
