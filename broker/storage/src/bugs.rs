@@ -7,7 +7,7 @@
 pub enum Bug {
     /// The mark of a clean stop is there at the start after the next, too.
     CleanShutdownMarkKept,
-    /// Of a producer's batches only the last is known again.
+    /// A snapshot of producers has only the last batch of each.
     LastBatchOnly,
     /// What recovery takes for synced is not.
     RecoveryPointBeforeSync,

@@ -1,13 +1,17 @@
 //! `OFFSET.snapshot`: the producers as of the records before `OFFSET`, big-endian:
 //!
 //! ```text
-//! i16 version = 1, u32 CRC-32C of what follows, i32 count, per producer 46 bytes:
+//! i16 version = 1, u32 CRC-32C of what follows, i32 count, per batch 46 bytes:
 //! i64 producerId, i16 epoch, i32 lastSequence, i64 lastOffset, i32 offsetDelta, i64 timestamp,
 //! i32 coordinatorEpoch, i64 currentTxnFirstOffset (−1: none)
 //! ```
 //!
-//! Only the last batch of a producer is kept. A snapshot is written after the log and its indexes up to `OFFSET` were
-//! synced or together with that, and is used only at or below the recovery point: so recovery may begin there.
+//! Kafka keeps the last batch of each producer, and then refuses a retry of an earlier one. Here all that the log knows
+//! of are written, the oldest first: of entries of one producer Kafka takes the last, so it finds what it would have
+//! written.
+//!
+//! A snapshot is written after the log and its indexes up to `OFFSET` were synced or together with that, and is used
+//! only at or below the recovery point: so recovery may begin there.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,6 +20,7 @@ use std::path::{Path, PathBuf};
 use protocol::batch::crc32c;
 use protocol::types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 
+use crate::bugs::{self, Bug};
 use crate::disk::{Disk, OpenMode, read_file, write_all_at};
 use crate::files::{FileKind, segment_path};
 use crate::producers::{NO_SEQUENCE, ProducedBatch, Producer, Producers};
@@ -24,7 +29,7 @@ const VERSION: [u8; 2] = 1_i16.to_be_bytes();
 const HEAD_LENGTH: usize = 10;
 const CRC_END: usize = 6;
 const ENTRY_LENGTH: usize = 46;
-/// Longest snapshot that is read: five million producers.
+/// Longest snapshot that is read: of a million producers.
 const LENGTH_MAX: u64 = 256 << 20;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,14 +60,14 @@ pub(crate) fn read(disk: &dyn Disk, directory: &Path, offset: Offset) -> io::Res
 }
 
 pub(crate) fn encode(producers: &Producers) -> Vec<u8> {
-    let entries = producers.iter();
-    let count = i32::try_from(entries.len()).unwrap_or(i32::MAX);
-    let mut body = Vec::with_capacity(entries.len().saturating_mul(ENTRY_LENGTH).saturating_add(HEAD_LENGTH));
+    let entries = producers.iter().map(|(_, producer)| producer.batches.len().max(1)).sum::<usize>();
+    let count = i32::try_from(entries).unwrap_or(i32::MAX);
+    let mut body = Vec::with_capacity(entries.saturating_mul(ENTRY_LENGTH).saturating_add(HEAD_LENGTH));
     body.extend_from_slice(&VERSION);
     body.extend_from_slice(&[0; 4]);
     body.extend_from_slice(&count.to_be_bytes());
-    for (producer_id, producer) in entries {
-        put_entry(&mut body, producer_id, producer);
+    for (producer_id, producer) in producers.iter() {
+        put_producer(&mut body, producer_id, producer);
     }
     let crc = crc32c(body.get(CRC_END..).unwrap_or_default());
     if let Some(place) = body.get_mut(VERSION.len()..CRC_END) {
@@ -89,25 +94,33 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Producers, SnapshotError> {
     let mut producers = Producers::default();
     for entry in entries {
         let (producer_id, producer) = take_entry(entry).ok_or_else(wrong_length)?;
-        producers.insert(producer_id, producer);
+        producers.restore(producer_id, producer);
     }
     Ok(producers)
 }
 
-fn put_entry(out: &mut Vec<u8>, producer_id: ProducerId, producer: &Producer) {
+fn put_producer(out: &mut Vec<u8>, producer_id: ProducerId, producer: &Producer) {
     let none = ProducedBatch {
         last_sequence: NO_SEQUENCE,
         last_offset: Offset(-1),
         offset_delta: 0,
         timestamp: producer.last_timestamp,
     };
+    let earlier = if bugs::is_planted(Bug::LastBatchOnly) { 0 } else { producer.batches.len().saturating_sub(1) };
+    for batch in producer.batches.iter().take(earlier) {
+        put_entry(out, producer_id, producer, batch);
+    }
     let last = producer.batches.back().unwrap_or(&none);
+    put_entry(out, producer_id, producer, &ProducedBatch { timestamp: producer.last_timestamp, ..*last });
+}
+
+fn put_entry(out: &mut Vec<u8>, producer_id: ProducerId, producer: &Producer, batch: &ProducedBatch) {
     out.extend_from_slice(&producer_id.0.to_be_bytes());
     out.extend_from_slice(&producer.epoch.0.to_be_bytes());
-    out.extend_from_slice(&last.last_sequence.to_be_bytes());
-    out.extend_from_slice(&last.last_offset.0.to_be_bytes());
-    out.extend_from_slice(&last.offset_delta.to_be_bytes());
-    out.extend_from_slice(&producer.last_timestamp.0.to_be_bytes());
+    out.extend_from_slice(&batch.last_sequence.to_be_bytes());
+    out.extend_from_slice(&batch.last_offset.0.to_be_bytes());
+    out.extend_from_slice(&batch.offset_delta.to_be_bytes());
+    out.extend_from_slice(&batch.timestamp.0.to_be_bytes());
     out.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
     out.extend_from_slice(&producer.transaction_first_offset.unwrap_or(Offset(-1)).0.to_be_bytes());
 }
@@ -140,18 +153,41 @@ mod tests {
     use super::*;
 
     fn one_producer() -> Producers {
-        let batch =
-            ProducedBatch { last_sequence: 9, last_offset: Offset(109), offset_delta: 4, timestamp: Timestamp(5) };
         let mut producers = Producers::default();
         let producer = Producer {
             epoch: ProducerEpoch(3),
-            batches: [batch].into(),
-            last_timestamp: Timestamp(5),
+            batches: [batch(9)].into(),
+            last_timestamp: Timestamp(9),
             coordinator_epoch: -1,
             transaction_first_offset: None,
         };
-        producers.insert(ProducerId(7), producer);
+        producers.restore(ProducerId(7), producer);
         producers
+    }
+
+    fn batch(last_sequence: i32) -> ProducedBatch {
+        let last_offset = Offset(100 + i64::from(last_sequence));
+        ProducedBatch { last_sequence, last_offset, offset_delta: 4, timestamp: Timestamp(last_sequence.into()) }
+    }
+
+    #[test]
+    fn the_last_batches_of_a_producer_follow_each_other() {
+        let mut producers = one_producer();
+        for sequence in (14..=44).step_by(5) {
+            let mut producer = producers.iter().next().unwrap().1.clone();
+            (producer.batches, producer.last_timestamp) = ([batch(sequence)].into(), Timestamp(sequence.into()));
+            producers.restore(ProducerId(7), producer);
+        }
+        let (_, known) = producers.iter().next().unwrap();
+        assert_eq!(known.batches, [24, 29, 34, 39, 44].map(batch), "the last five");
+        let bytes = encode(&producers);
+        assert_eq!(decode(&bytes), Ok(producers.clone()));
+        let (entries, _) = bytes[HEAD_LENGTH..].as_chunks::<ENTRY_LENGTH>();
+        assert_eq!(take_entry(entries.last().unwrap()).unwrap().1.batches, [batch(44)], "what Kafka takes");
+
+        let later = Producer { epoch: ProducerEpoch(4), batches: [batch(4)].into(), ..known.clone() };
+        producers.restore(ProducerId(7), later);
+        assert_eq!(producers.iter().next().unwrap().1.batches, [batch(4)], "of the epoch before nothing is known");
     }
 
     #[test]
@@ -161,7 +197,7 @@ mod tests {
             0, 0, 0, 1, // count
             0, 0, 0, 0, 0, 0, 0, 7, 0, 3, // id, epoch
             0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 109, 0, 0, 0, 4, // last sequence, last offset, delta
-            0, 0, 0, 0, 0, 0, 0, 5, // timestamp
+            0, 0, 0, 0, 0, 0, 0, 9, // timestamp
             255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, // no coordinator, no transaction
         ];
         assert_eq!(bytes[..2], [0, 1]);

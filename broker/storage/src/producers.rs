@@ -6,8 +6,6 @@ use std::collections::{HashMap, VecDeque};
 use protocol::batch::BatchHeader;
 use protocol::types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 
-use crate::bugs::{self, Bug};
-
 /// Batches remembered per producer: as many as Kafka's clients keep in flight.
 const BATCHES_MAX: usize = 5;
 /// No data since the epoch began.
@@ -94,9 +92,7 @@ impl Producers {
         if epoch == known {
             let last = last_sequence(batch);
             let same = |old: &&ProducedBatch| old.first_sequence() == sequence && old.last_sequence == last;
-            let known = producer.batches.iter().rev();
-            let known = known.take(if bugs::is_planted(Bug::LastBatchOnly) { 1 } else { BATCHES_MAX });
-            if let Some(duplicate) = known.into_iter().find(same) {
+            if let Some(duplicate) = producer.batches.iter().rev().find(same) {
                 return Ok(SequenceCheck::Duplicate(*duplicate));
             }
         }
@@ -162,8 +158,13 @@ impl Producers {
         self.by_id.values().filter_map(|producer| producer.transaction_first_offset).min()
     }
 
-    pub(crate) fn insert(&mut self, producer_id: ProducerId, producer: Producer) {
-        self.by_id.insert(producer_id, producer);
+    /// Of a snapshot. What was restored of the same producer before is of earlier batches.
+    pub(crate) fn restore(&mut self, producer_id: ProducerId, producer: Producer) {
+        let earlier = self.by_id.remove(&producer_id).filter(|earlier| earlier.epoch == producer.epoch);
+        let mut batches = earlier.map(|earlier| earlier.batches).unwrap_or_default();
+        batches.extend(producer.batches);
+        batches.drain(..batches.len().saturating_sub(BATCHES_MAX));
+        self.by_id.insert(producer_id, Producer { batches, ..producer });
     }
 
     pub(crate) fn active(&self) -> Vec<ActiveProducer> {

@@ -55,7 +55,6 @@ struct Batch {
     values: Vec<u64>,
     /// The request that it is on its way with, until when, and whether everything before it was acknowledged then.
     request: Option<(u64, u64, bool)>,
-    first_sent: Option<u64>,
     is_acknowledged: bool,
 }
 
@@ -153,7 +152,6 @@ impl Cluster {
             sequence: producer.next_sequence,
             values: (first..first + count).collect(),
             request: None,
-            first_sent: None,
             is_acknowledged: false,
         };
         producer.next_sequence += i32::try_from(count).unwrap();
@@ -181,7 +179,6 @@ impl Cluster {
                 continue;
             }
             batch.request = Some((request, now + ANSWER_MAX, is_next));
-            batch.first_sent.get_or_insert(now);
             let batch = sealed(client, epoch, batch, wall);
             producer.sent += 1;
             self.send(from, to, Event::Produce { to, client, connection, request, key, batch });
@@ -212,18 +209,15 @@ impl Cluster {
         let Some(at) = producer.in_flight.iter().position(is_asked) else { return };
         match outcome {
             Produced::Acknowledged { base, epoch } => self.acknowledged(client, at, (base, epoch)),
-            Produced::OutOfOrder { epoch, grown_since } => {
+            Produced::OutOfOrder { epoch } => {
                 let batch = &producer.in_flight[at];
                 let was_next = batch.request.is_some_and(|(_, _, is_next)| is_next);
-                let was_in_memory = batch.first_sent.is_some_and(|first| grown_since < first);
                 // Who leads no more may say so rightly: others have the batches before.
                 let topic = self.committed.topics.get(&key.0);
                 let current = topic.and_then(|topic| topic.partition(key.1)).map(|state| state.leader_epoch);
                 if was_next && Some(epoch) == current {
                     let generation = self.truths.of(key).map_or(0, |truth| truth.generation(epoch));
-                    if was_in_memory {
-                        self.history.forgotten.push(Forgotten { client, key, generation });
-                    }
+                    self.history.forgotten.push(Forgotten { client, key, generation });
                     self.begin_epoch(client);
                 }
                 self.reconnect(client);

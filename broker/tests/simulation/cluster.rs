@@ -280,7 +280,6 @@ impl Cluster {
             connections: BTreeMap::new(),
             controller: Controller::new(id, directory, incarnation),
             copies: BTreeMap::new(),
-            grown_since: BTreeMap::new(),
         });
         self.after(0, Event::Live(party));
         let wait = self.random().between(1000, 200_000);

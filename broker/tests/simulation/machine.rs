@@ -45,9 +45,6 @@ pub(super) struct Process {
     pub(super) controller: Controller,
     /// The logs as they were when they were looked at last.
     pub(super) copies: BTreeMap<Key, Copied>,
-    /// Since when a log has only grown. What was there before is known of producers by its last batch alone, as
-    /// snapshots have it.
-    pub(super) grown_since: BTreeMap<Key, u64>,
 }
 
 /// With the controller.

@@ -135,8 +135,6 @@ pub(super) enum Produced {
     /// This leader has not seen the batches before this one.
     OutOfOrder {
         epoch: LeaderEpoch,
-        /// Its log has only grown since then.
-        grown_since: u64,
     },
     Refused,
 }

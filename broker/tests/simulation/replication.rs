@@ -140,12 +140,10 @@ impl Cluster {
 
     /// Compares the replicas on a machine with what they were, and tells what has changed.
     pub(super) fn look(&mut self, node: usize) {
-        let now = self.now();
         let Some(process) = self.process(node).filter(|process| process.is_loaded) else { return };
         let (mut facts, mut unsynced) = (Vec::new(), Vec::new());
         let keys = process.replicas.keys();
         process.copies.retain(|key, _| keys.contains(key));
-        process.grown_since.retain(|key, _| keys.contains(key));
         for key in keys {
             let Some(positions) = process.replicas.positions(key) else { continue };
             if topics::is_synced(key) && positions.recovery_point < positions.log_end && process.syncing.insert(key) {
@@ -157,9 +155,7 @@ impl Cluster {
                 continue;
             }
             let behind = copy.cut(&positions);
-            let grown_since = process.grown_since.entry(key).or_insert(now);
             if !behind.is_empty() {
-                *grown_since = now;
                 facts.push(Fact::Shortened { node, key, was, behind });
             }
             copy.extend(process.replicas.read_log(key, offset(copy.end())));

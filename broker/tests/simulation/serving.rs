@@ -34,7 +34,6 @@ impl Cluster {
         }
         *expected += 1;
         let epoch = process.replicas.positions(key).and_then(|positions| positions.leads);
-        let grown_since = process.grown_since.get(&key).copied().unwrap_or(now);
         let written = process.replicas.produce(key, batch);
         self.look(node);
         self.propose(node);
@@ -49,7 +48,7 @@ impl Cluster {
                 Err(ProduceError::Append(AppendError::Producer(ProducerError::OutOfOrderSequence { .. }))),
                 Some(epoch),
             ) => {
-                self.tell_producer(node, client, request, Produced::OutOfOrder { epoch, grown_since });
+                self.tell_producer(node, client, request, Produced::OutOfOrder { epoch });
             }
             _ => self.tell_producer(node, client, request, Produced::Refused),
         }

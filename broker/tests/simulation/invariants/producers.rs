@@ -1,6 +1,5 @@
 //! A leader knows what every producer has in flight. So the batch that is next, of which all before are acknowledged, is
-//! never out of order, unless a loss was reported, or the leader has opened or shortened its log since: a snapshot of
-//! producers has only the last batch of each, as Kafka's has.
+//! never out of order, unless a loss was reported.
 
 use super::super::history::{Forgotten, History};
 
