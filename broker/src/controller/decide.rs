@@ -267,3 +267,7 @@ pub(super) fn fallible<T, E>(decided: Result<(Vec<MetadataRecord>, T), E>) -> (V
 fn done<E>(decided: Result<Vec<MetadataRecord>, E>) -> (Vec<MetadataRecord>, Result<(), E>) {
     fallible(decided.map(|records| (records, ())))
 }
+
+#[cfg(test)]
+#[path = "decide_test.rs"]
+mod tests;
