@@ -1,15 +1,18 @@
-//! AddRaftVoter (KIP-853): a node that follows the metadata log gets a vote, once it has caught up.
+//! AddRaftVoter (KIP-853): a controller that follows the metadata log gets a vote, once it has caught up.
 
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{AddRaftVoterRequest, AddRaftVoterResponse};
 use kafka_protocol::protocol::StrBytes;
+use protocol::types::BrokerId;
 use raft::{KRaftVersion, Voter};
+use tokio::time::{Instant, timeout_at};
 
 use super::errors::KafkaError as _;
 use super::quorum::{endpoint, key, voter_change};
 use super::{Broker, Request, RequestError};
+use crate::metadata::QuorumView;
 
 impl Broker {
     pub(super) async fn add_raft_voter(&self, request: &mut Request<'_>) -> Result<AddRaftVoterResponse, RequestError> {
@@ -27,6 +30,11 @@ impl Broker {
         if body.listeners.is_empty() {
             return refused(ResponseError::InvalidRequest, "a voter has a controller listener");
         }
+        let deadline = Instant::now() + Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0));
+        if !self.registers_as_controller(BrokerId(body.voter_id), deadline).await {
+            let message = "a voter is a running controller, and none has registered under this node id";
+            return refused(ResponseError::InvalidRequest, message);
+        }
         let listeners = body.listeners.iter();
         let voter = Voter {
             key: key(body.voter_id, body.voter_directory_id),
@@ -34,12 +42,19 @@ impl Broker {
             kraft_version_min: KRaftVersion(0),
             kraft_version_max: KRaftVersion::DYNAMIC_VOTERS,
         };
-        let timeout = Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0));
+        let timeout = deadline.saturating_duration_since(Instant::now());
         let wanted = raft::Request::AddVoter(raft::AddVoterRequest { voter, timeout });
         let answer = self.ask_quorum(request, wanted, 0, voter_change).await?;
         match answer.error {
             None => Ok(AddRaftVoterResponse::default()),
             Some(error) => refused(error.kafka_error(), &error.to_string()),
         }
+    }
+
+    /// Nobody reaches a node without a controller: as a voter it would count and never answer. One that has just started
+    /// is about to register. Whoever does not decide here refuses anyway.
+    async fn registers_as_controller(&self, id: BrokerId, deadline: Instant) -> bool {
+        let is_known = |view: &QuorumView| !view.is_active || self.image.load().controllers.contains_key(&id);
+        timeout_at(deadline, self.raft.view().wait_for(is_known)).await.is_ok()
     }
 }

@@ -248,6 +248,7 @@ fn voters_that_are_none_and_epochs_that_are_over_change_nothing() {
     let add = AddRaftVoterRequest::default().with_cluster_id(other.clone()).with_voter_id(STRANGER);
     let add = add.with_voter_directory_id(Uuid::from_u128(9)).with_listeners(vec![listener()]);
     check("a voter for another cluster", wire.call(0, &add).error_code, InconsistentClusterId);
+    check("a voter that is no controller", wire.call(0, &add.with_cluster_id(None)).error_code, InvalidRequest);
     let remove = |cluster, id, directory| {
         let request = RemoveRaftVoterRequest::default().with_cluster_id(cluster).with_voter_id(id);
         request.with_voter_directory_id(directory)
