@@ -104,7 +104,9 @@ impl MetadataLogError {
             Self::Append(error)
             | Self::Replicate(ReplicateError::Append(error))
             | Self::Truncate(TruncateError::Write(error)) => error.is_shortage(),
-            Self::Snapshot { source, .. } => storage::is_shortage(source),
+            Self::Read(ResolveError::Io { source, .. }) | Self::Snapshot { source, .. } | Self::Io(source) => {
+                storage::is_shortage(source)
+            }
             Self::Flush(FlushError::Postponed { .. }) => true,
             _ => false,
         }
@@ -254,10 +256,15 @@ impl MetadataLog {
         Ok(())
     }
 
-    /// It is in its place.
+    /// It is in its place. Where the log has begun anew behind it meanwhile, at the end of a later one of the leader's,
+    /// it is of no use any more.
     pub(super) fn add_snapshot(&mut self, id: SnapshotId, length: u64) {
+        if id.end_offset < self.start_offset() {
+            return self.remove(&snapshot::path(&self.directory, id));
+        }
         self.snapshots.retain(|(other, _)| *other != id);
-        self.snapshots.push((id, length));
+        let place = self.snapshots.partition_point(|(other, _)| *other < id);
+        self.snapshots.insert(place, (id, length));
     }
 
     /// Bytes of a snapshot from a position on, and its size. `None`: there is no such snapshot.
@@ -414,3 +421,7 @@ pub(super) fn encode_control(records: &[ControlRecord], now: Timestamp) -> Resul
     }
     Ok(builder.build()?)
 }
+
+#[cfg(test)]
+#[path = "metadata_log_test.rs"]
+mod tests;
