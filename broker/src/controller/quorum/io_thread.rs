@@ -197,15 +197,15 @@ impl IoThread {
                 self.report(Report::StateWritten);
             }
             Task::Read { range, bytes_max, purpose } => {
-                let read = match self.log.read(&range, bytes_max) {
-                    Err(MetadataLogError::OutOfRange(_)) => Bytes::new(),
-                    read => read?,
-                };
-                self.report(Report::Read { bytes: read, purpose });
+                let bytes = self.patiently(|this| match this.log.read(&range, bytes_max) {
+                    Err(MetadataLogError::OutOfRange(_)) => Ok(Bytes::new()),
+                    read => Ok(read?),
+                })?;
+                self.report(Report::Read { bytes, purpose });
             }
             Task::ReadSnapshot { id, position, bytes_max, token, response } => {
                 let piece = match u64::try_from(position) {
-                    Ok(position) => self.log.read_snapshot(id, position, bytes_max)?,
+                    Ok(position) => self.patiently(|this| Ok(this.log.read_snapshot(id, position, bytes_max)?))?,
                     Err(_) => None,
                 };
                 self.report(Report::SnapshotRead { piece, token, response });
@@ -270,7 +270,7 @@ impl IoThread {
     }
 
     /// Until there is what it takes, or nobody waits for it any more.
-    fn patiently(&mut self, mut attempt: impl FnMut(&mut Self) -> Result<(), IoError>) -> Result<(), IoError> {
+    fn patiently<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> Result<T, IoError>) -> Result<T, IoError> {
         let mut is_short = false;
         loop {
             let outcome = attempt(self);
@@ -295,3 +295,7 @@ impl IoThread {
         let _gone = self.reports.blocking_send(report);
     }
 }
+
+#[cfg(test)]
+#[path = "io_thread_test.rs"]
+mod tests;
