@@ -68,7 +68,7 @@ pub(super) struct Runtime {
     pub(super) decider: Decider,
     pub(super) snapshots: Snapshots,
     pub(super) view: watch::Sender<QuorumView>,
-    /// Of the first metadata log of a cluster.
+    /// What the metadata of a cluster begins with.
     pub(super) bootstrap: Vec<MetadataRecord>,
     pub(super) active: Option<Active>,
     /// This node leads, and decides as soon as it has replayed everything that is committed.
@@ -350,7 +350,7 @@ impl Runtime {
             warn!(file, cluster, "min.insync.replicas is the cluster's; kafka-configs --entity-default changes it");
         }
         let is_new = !active.image().features.contains_key(features::METADATA_VERSION);
-        let mut records = if is_new { std::mem::take(&mut self.bootstrap) } else { Vec::new() };
+        let mut records = if is_new { self.bootstrap.clone() } else { Vec::new() };
         records.extend(min_insync_replicas::missing_cluster_values(active.image(), file_values));
         self.active = Some(active);
         if let Err(error) = group.add(&records) {

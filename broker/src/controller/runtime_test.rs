@@ -8,6 +8,7 @@ use storage::faulty::{FaultyDisk, Operation};
 use storage::{Disk, FilePool, PoolLimits, Reserve};
 use uuid::Uuid;
 
+use super::super::batches::Batches;
 use super::super::start::{ControllerSite, ControllerThread, start};
 use super::super::{
     ConfigChange, ConfigEdit, ControllerHandle, FormatPlan, Heartbeat, Others, QuorumHandle, Registration, TopicSpec,
@@ -169,6 +170,21 @@ async fn what_was_answered_survives_a_power_cut() {
         site.disk.crash(&mut || 0);
         drop(running);
     }
+}
+
+#[tokio::test]
+async fn a_leader_that_dies_before_it_has_written_the_first_levels_leaves_that_to_the_next() {
+    let site = Site::new(&[]);
+    site.start().await.stop().await;
+    let log = Path::new(DATA).join(METADATA_DIRECTORY).join("00000000000000000000.log");
+    let bytes = site.disk.contents(&log).unwrap();
+    let first = Batches::new(&bytes).next().unwrap().unwrap();
+    assert!(!first.control_records().unwrap().is_empty(), "of its election");
+    site.disk.put(&log, first.bytes.to_vec());
+    let running = site.start().await;
+    running.set(1).await.unwrap();
+    assert!(running.published.load().features.contains_key(features::METADATA_VERSION));
+    running.stop().await;
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::info;
 
 use super::decide::Decider;
+use super::features::METADATA_VERSION;
 use super::format::{BootstrapError, read_bootstrap};
 use super::handle::{ControllerHandle, Inbox};
 use super::metadata_log::{MetadataLog, MetadataLogError, Opened};
@@ -117,8 +118,10 @@ pub(crate) fn start(site: ControllerSite<'_>) -> Result<Starting, ControllerStar
     let election = state_file.read()?.unwrap_or_default();
     let restored = Restored { election, log: summary(&opened) };
     let Opened { log, image, .. } = opened;
-    // Only a log that nothing was ever written to begins with it.
-    let bootstrap = if log.end_offset() == Offset(0) { read_bootstrap(&**disk, root)? } else { Vec::new() };
+    // Whoever leads first writes it down. It may be gone before that is committed: then it is for the next one to do,
+    // whose log has records of the quorum's own by then.
+    let is_new = !image.features.contains_key(METADATA_VERSION);
+    let bootstrap = if is_new { read_bootstrap(&**disk, root)? } else { Vec::new() };
     info!(log_start = %log.start_offset(), log_end = %log.end_offset(), snapshot = %image.end_offset, "metadata log");
 
     let snapshots = Snapshots::new(disk.clone(), log.directory().to_owned(), values, image.end_offset);
