@@ -22,7 +22,7 @@ pub(crate) enum Bug {
     OtherVolumeIsTheSame,
     /// A follower goes back to its high watermark, not to where the logs part (KIP-101).
     TruncationToHighWatermark,
-    /// A leader acknowledges what is to be on disk before it is.
+    /// A follower acknowledges what is to be on disk before it is.
     AcknowledgementBeforeSync,
     /// The partitions of a new topic are made before those of the topic that had its name are gone.
     CreationBeforeDeletion,
