@@ -7,7 +7,7 @@
 pub enum Bug {
     /// The mark of a clean stop is there at the start after the next, too.
     CleanShutdownMarkKept,
-    /// A snapshot of producers has only the last batch of each.
+    /// Of a producer's batches only the last is known again.
     LastBatchOnly,
     /// What recovery takes for synced is not.
     RecoveryPointBeforeSync,

@@ -20,7 +20,6 @@ use std::path::{Path, PathBuf};
 use protocol::batch::crc32c;
 use protocol::types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 
-use crate::bugs::{self, Bug};
 use crate::disk::{Disk, OpenMode, read_file, write_all_at};
 use crate::files::{FileKind, segment_path};
 use crate::producers::{NO_SEQUENCE, ProducedBatch, Producer, Producers};
@@ -106,7 +105,7 @@ fn put_producer(out: &mut Vec<u8>, producer_id: ProducerId, producer: &Producer)
         offset_delta: 0,
         timestamp: producer.last_timestamp,
     };
-    let earlier = if bugs::is_planted(Bug::LastBatchOnly) { 0 } else { producer.batches.len().saturating_sub(1) };
+    let earlier = producer.batches.len().saturating_sub(1);
     for batch in producer.batches.iter().take(earlier) {
         put_entry(out, producer_id, producer, batch);
     }

@@ -6,6 +6,8 @@ use std::collections::{HashMap, VecDeque};
 use protocol::batch::BatchHeader;
 use protocol::types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 
+use crate::bugs::{self, Bug};
+
 /// Batches remembered per producer: as many as Kafka's clients keep in flight.
 const BATCHES_MAX: usize = 5;
 /// No data since the epoch began.
@@ -92,7 +94,9 @@ impl Producers {
         if epoch == known {
             let last = last_sequence(batch);
             let same = |old: &&ProducedBatch| old.first_sequence() == sequence && old.last_sequence == last;
-            if let Some(duplicate) = producer.batches.iter().rev().find(same) {
+            let known = producer.batches.iter().rev();
+            let known = known.take(if bugs::is_planted(Bug::LastBatchOnly) { 1 } else { BATCHES_MAX });
+            if let Some(duplicate) = known.into_iter().find(same) {
                 return Ok(SequenceCheck::Duplicate(*duplicate));
             }
         }
