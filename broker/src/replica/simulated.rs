@@ -93,7 +93,14 @@ impl SimulatedReplicas {
     /// What was put aside goes at once: its name is not of the seed's making.
     pub(crate) fn load(&self, image: &Image) {
         self.manager.load(image, &self.checkpoints, &LoadProgress::new()).unwrap();
+        self.check_open();
         self.clear_away();
+    }
+
+    /// No crash leaves a log that cannot be opened.
+    fn check_open(&self) {
+        let offline = self.manager.offline();
+        assert!(offline.is_empty(), "{offline:?}");
     }
 
     /// Follows the metadata from one image to the next.
@@ -103,6 +110,7 @@ impl SimulatedReplicas {
         let mut topics: Vec<_> = ids.filter(changed).copied().collect();
         topics.sort_unstable();
         self.manager.follow(after, &topics);
+        self.check_open();
         self.clear_away();
     }
 
@@ -306,6 +314,10 @@ fn key_of(partition: &Partition) -> Key {
 fn read(located: &Located) -> Bytes {
     let slice = located.resolve(ReadMode::Blocking, true).unwrap();
     slice.map(|slice| slice.read().unwrap().into()).unwrap_or_default()
+}
+
+pub(crate) fn first_value(batch: &CheckedBatch) -> u64 {
+    decode(batch.bytes.clone())[0].2
 }
 
 fn decode(bytes: Bytes) -> Vec<Entry> {

@@ -209,16 +209,21 @@ impl Cluster {
         let Some(at) = producer.in_flight.iter().position(is_asked) else { return };
         match outcome {
             Produced::Acknowledged { base, epoch } => self.acknowledged(client, at, (base, epoch)),
-            Produced::OutOfOrder { epoch } => {
+            Produced::OutOfOrder { epoch, has_it } => {
                 let batch = &producer.in_flight[at];
                 let was_next = batch.request.is_some_and(|(_, _, is_next)| is_next);
                 // Who leads no more may say so rightly: others have the batches before.
                 let topic = self.committed.topics.get(&key.0);
                 let current = topic.and_then(|topic| topic.partition(key.1)).map(|state| state.leader_epoch);
-                if was_next && Some(epoch) == current {
+                if Some(epoch) == current {
                     let generation = self.truths.of(key).map_or(0, |truth| truth.generation(epoch));
-                    self.history.forgotten.push(Forgotten { client, key, generation });
-                    self.begin_epoch(client);
+                    // Of an unknown producer any batch is taken: then those that were refused before it come too late.
+                    if has_it || (was_next && 0 < batch.sequence) {
+                        self.history.forgotten.push(Forgotten { client, key, generation });
+                    }
+                    if was_next {
+                        self.begin_epoch(client);
+                    }
                 }
                 self.reconnect(client);
             }

@@ -120,6 +120,10 @@ impl Copied {
         self.entries.get(offset.checked_sub(self.start)?).copied()
     }
 
+    pub(super) fn has(&self, value: u64) -> bool {
+        self.entries.iter().any(|(_, held)| *held == value)
+    }
+
     /// What lies before the log now, and behind its end, is gone. Returns what was behind.
     pub(super) fn cut(&mut self, positions: &Positions) -> Vec<(LeaderEpoch, u64)> {
         let kept = index(positions.log_end).saturating_sub(self.start).min(self.entries.len());

@@ -135,6 +135,8 @@ pub(super) enum Produced {
     /// This leader has not seen the batches before this one.
     OutOfOrder {
         epoch: LeaderEpoch,
+        /// Though this very batch is in its log.
+        has_it: bool,
     },
     Refused,
 }

@@ -7,7 +7,7 @@ use storage::{AppendError, ProducerError};
 use super::cluster::Cluster;
 use super::machine::Unsettled;
 use super::messages::{Client, Event, Polled, Produced};
-use crate::replica::simulated::Key;
+use crate::replica::simulated::{Key, first_value};
 use crate::replica::{FetchError, ProduceError, ServedBy};
 
 /// How long a producer's batch may wait for the replicas.
@@ -48,7 +48,10 @@ impl Cluster {
                 Err(ProduceError::Append(AppendError::Producer(ProducerError::OutOfOrderSequence { .. }))),
                 Some(epoch),
             ) => {
-                self.tell_producer(node, client, request, Produced::OutOfOrder { epoch });
+                let value = first_value(batch);
+                let copy = self.machines[node].process.as_ref().and_then(|process| process.copies.get(&key));
+                let has_it = copy.is_some_and(|copy| copy.has(value));
+                self.tell_producer(node, client, request, Produced::OutOfOrder { epoch, has_it });
             }
             _ => self.tell_producer(node, client, request, Produced::Refused),
         }
