@@ -2,8 +2,8 @@
 //! mistake, replicate, and speak from yesterday's metadata. Everything follows from the seed, which a failure names.
 //!
 //! The simulation of the whole cluster (`broker/tests/simulation`) puts the same decisions on a real quorum and real
-//! logs, and so comes to fewer of them. Here each costs next to nothing: thousands of histories of membership, also with
-//! restart grants and brokers that are unregistered, and an image that is checked after every batch.
+//! logs, and so comes to fewer of them. Here each costs next to nothing: thousands of histories of membership, also
+//! with restart grants and brokers that are unregistered, and an image that is checked after every batch.
 //!
 //! Replicas are lists of records. A crash loses any part of every log of the machine, so whoever counts on a crashed
 //! copy is found out; records are committed as leaders commit them (see [`machine`]).

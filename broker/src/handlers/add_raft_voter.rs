@@ -51,8 +51,8 @@ impl Broker {
         }
     }
 
-    /// Nobody reaches a node without a controller: as a voter it would count and never answer. One that has just started
-    /// is about to register. Whoever does not decide here refuses anyway.
+    /// Nobody reaches a node without a controller: as a voter it would count and never answer. One that has just
+    /// started is about to register. Whoever does not decide here refuses anyway.
     async fn registers_as_controller(&self, id: BrokerId, deadline: Instant) -> bool {
         let is_known = |view: &QuorumView| !view.is_active || self.image.load().controllers.contains_key(&id);
         timeout_at(deadline, self.raft.view().wait_for(is_known)).await.is_ok()
