@@ -38,6 +38,8 @@ pub(crate) struct BrokerConfig {
     pub(crate) auto_create_topics: bool,
     pub(crate) topic_partitions_default: i32,
     pub(crate) replication_factor_default: i16,
+    /// Of the cluster's brokers, each.
+    pub(crate) broker_partitions_max: usize,
     /// `host:port` of the management API; `None`: closed.
     pub(crate) management_address: Option<String>,
     /// File with the bearer tokens of the management API, one a line.
@@ -102,6 +104,7 @@ impl BrokerConfig {
             auto_create_topics: values.get_bool("auto.create.topics.enable"),
             topic_partitions_default: values.get_int("num.partitions"),
             replication_factor_default: replication_factor(&values)?,
+            broker_partitions_max: usize::try_from(values.get_int("millrace.broker.partitions.max")).unwrap_or(0),
             management_tokens: text(&values, "millrace.management.tokens.file").map(PathBuf::from),
             disk_reserves: DiskReserves::from_values(&values),
             management_address,

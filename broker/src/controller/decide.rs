@@ -83,7 +83,9 @@ impl Decider {
                 group.answer_after(reply, topic_deletion::delete_topics(&group.image, &topics));
             }
             Command::CreatePartitions { specs, validate_only, reply } => {
-                let (records, results) = partitions::create_partitions(&group.image, &specs, random_start());
+                let replicas_max = self.context.topic_defaults.broker_replicas_max;
+                let (records, results) =
+                    partitions::create_partitions(&group.image, &specs, random_start(), replicas_max);
                 let decided = if self.volume_is_full {
                     (Vec::new(), partitions::refuse_for_space(results))
                 } else {

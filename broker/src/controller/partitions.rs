@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use protocol::metadata_records::MetadataRecord;
 use protocol::types::{BrokerId, PartitionId};
 
-use super::placement::{AssignmentError, candidates, check_assignment, check_new_replicas, place};
+use super::placement::{AssignmentError, BrokerFull, Room, candidates, check_assignment, check_new_replicas, place};
 use super::topics::{PARTITIONS_MAX, partition_record};
 use crate::metadata::{Image, TopicImage};
 
@@ -40,6 +40,8 @@ pub(crate) enum CreatePartitionsError {
     TooFewBrokers { factor: usize, available: usize },
     #[error("the volume is full up to its reserve: delete something or make it larger")]
     DiskFull,
+    #[error(transparent)]
+    BrokerFull(#[from] BrokerFull),
 }
 
 pub(crate) type PartitionsResults = Vec<(String, Result<(), CreatePartitionsError>)>;
@@ -49,16 +51,18 @@ pub(super) fn create_partitions(
     image: &Image,
     specs: &[PartitionsSpec],
     start: usize,
+    broker_replicas_max: usize,
 ) -> (Vec<MetadataRecord>, PartitionsResults) {
     let mut times = HashMap::<&str, usize>::new();
     for spec in specs {
         *times.entry(&spec.topic).or_default() += 1;
     }
     let (mut records, mut answers) = (Vec::new(), Vec::new());
+    let mut room = Room::new(image, broker_replicas_max);
     for spec in specs {
         let left = PARTITIONS_MAX.saturating_sub(records.len());
         let extended = match times.remove(spec.topic.as_str()) {
-            Some(1) => extend(image, spec, start, left),
+            Some(1) => extend(image, spec, &mut room, (start, left)),
             Some(_) => Err(CreatePartitionsError::Repeated),
             None => continue,
         };
@@ -75,8 +79,8 @@ pub(super) fn refuse_for_space(results: PartitionsResults) -> PartitionsResults 
 fn extend(
     image: &Image,
     spec: &PartitionsSpec,
-    start: usize,
-    partitions_max: usize,
+    room: &mut Room<'_>,
+    (start, partitions_max): (usize, usize),
 ) -> Result<Vec<MetadataRecord>, CreatePartitionsError> {
     let unknown = || CreatePartitionsError::UnknownTopic { topic: spec.topic.clone() };
     let topic = image.topic(&spec.topic).ok_or_else(unknown)?;
@@ -103,6 +107,7 @@ fn extend(
             given.clone()
         }
     };
+    room.take(&placed)?;
     Ok(ids
         .zip(&placed)
         .map(|(id, brokers)| MetadataRecord::Partition(partition_record(image, topic.id, id, brokers)))
@@ -166,7 +171,7 @@ mod tests {
         add_topic(&mut image, "assigned", &[0, 1]);
         fence(&mut image, 2);
         let specs = [spec("anywhere", 3, None), spec("assigned", 2, Some(&[&[2, 1]]))];
-        let (records, answers) = create_partitions(&image, &specs, 7);
+        let (records, answers) = create_partitions(&image, &specs, 7, 100);
         assert!(answers.iter().all(|(_, answer)| answer.is_ok()), "{answers:?}");
         apply(&mut image, &records);
         let anywhere = image.topic("anywhere").unwrap();
@@ -183,7 +188,7 @@ mod tests {
         add_topic(&mut image, "twice", &[0]);
         add_topic(&mut image, "once", &[0]);
         let specs = [spec("twice", 2, None), spec("once", 2, None), spec("twice", 3, None)];
-        let (records, answers) = create_partitions(&image, &specs, 0);
+        let (records, answers) = create_partitions(&image, &specs, 0, 100);
         let repeated = Err(CreatePartitionsError::Repeated);
         assert_eq!(answers, [("twice".to_owned(), repeated), ("once".to_owned(), Ok(()))]);
         assert_eq!(records.len(), 1);
@@ -227,9 +232,10 @@ mod tests {
             (spec("t", 2, Some(&[&[0, 1]])), "has 2 replicas"),
             (spec("t", 2, Some(&[&[2]])), "none of its brokers is available"),
             (spec("three", 2, None), "2 brokers are available"),
+            (spec("t", 6, Some(&[&[0], &[0], &[0], &[0], &[0]])), "broker 0 would have 7 partitions"),
         ];
         for (spec, reason) in table {
-            let (records, answers) = create_partitions(&image, &[spec], 0);
+            let (records, answers) = create_partitions(&image, &[spec], 0, 5);
             let error = answers[0].1.as_ref().unwrap_err().to_string();
             assert!(error.contains(reason) && records.is_empty(), "{error:?} does not say {reason:?}");
         }

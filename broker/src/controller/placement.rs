@@ -44,6 +44,47 @@ pub(super) fn check_new_replicas<'a>(
     cordoned.map_or(Ok(()), |broker| Err(AssignmentError::Cordoned { broker: *broker }))
 }
 
+/// How many replicas brokers may have yet.
+#[derive(Debug)]
+pub(super) struct Room<'a> {
+    image: &'a Image,
+    replicas_max: usize,
+    /// By what was placed before, and is not in the image.
+    taken: BTreeMap<BrokerId, usize>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "broker {broker} would have {replicas} partitions, millrace.broker.partitions.max allows {replicas_max}: add \
+     brokers, or raise it where there is memory"
+)]
+pub(crate) struct BrokerFull {
+    broker: BrokerId,
+    replicas: usize,
+    replicas_max: usize,
+}
+
+impl<'a> Room<'a> {
+    pub(super) fn new(image: &'a Image, replicas_max: usize) -> Self {
+        Self { image, replicas_max, taken: BTreeMap::new() }
+    }
+
+    /// All of these, or none.
+    pub(super) fn take(&mut self, placed: &[Vec<BrokerId>]) -> Result<(), BrokerFull> {
+        let mut taken = self.taken.clone();
+        for broker in placed.iter().flatten().copied() {
+            *taken.entry(broker).or_default() += 1;
+        }
+        let replicas = |broker: BrokerId, new: usize| self.image.replica_count(broker) + new;
+        let full = taken.iter().find(|(broker, new)| self.replicas_max < replicas(**broker, **new));
+        if let Some((&broker, &new)) = full {
+            return Err(BrokerFull { broker, replicas: replicas(broker, new), replicas_max: self.replicas_max });
+        }
+        self.taken = taken;
+        Ok(())
+    }
+}
+
 /// A broker that may get replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Candidate {

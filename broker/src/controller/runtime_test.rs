@@ -78,7 +78,7 @@ impl Site {
                 directory_id: self.directory_id,
                 cluster_id: self.cluster_id.clone(),
                 incarnation: IncarnationId(Uuid::new_v4()),
-                topic_defaults: TopicDefaults { partitions: 1, replication_factor: 1 },
+                topic_defaults: TopicDefaults { partitions: 1, replication_factor: 1, broker_replicas_max: 100_000 },
                 file_values: self.config.values.clone(),
             },
             config: &self.config,

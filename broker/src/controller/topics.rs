@@ -8,8 +8,8 @@ use protocol::metadata_records::{LeaderRecoveryState, MetadataRecord, PartitionR
 use protocol::types::{BrokerId, LeaderEpoch, PartitionEpoch, PartitionId, TopicId};
 
 use super::configs;
-use super::placement::{candidates, check_new_replicas, place};
-use crate::metadata::{ConfigResource, Image, METADATA_TOPIC, TopicImage};
+use super::placement::{BrokerFull, Room, candidates, check_new_replicas, place};
+use crate::metadata::{ConfigResource, Image, METADATA_TOPIC};
 
 /// Longest topic name: directory names add a partition number and suffixes to it.
 const NAME_LENGTH_MAX: usize = 249;
@@ -34,11 +34,15 @@ impl TopicSpec {
     }
 }
 
-/// `num.partitions` and `default.replication.factor`.
+/// What holds for a topic that says nothing itself, and for all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TopicDefaults {
+    /// `num.partitions`
     pub(crate) partitions: i32,
+    /// `default.replication.factor`
     pub(crate) replication_factor: i16,
+    /// `millrace.broker.partitions.max`
+    pub(crate) broker_replicas_max: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +77,8 @@ pub(crate) enum CreateTopicError {
     CountsAndAssignment,
     #[error(transparent)]
     InvalidConfig(#[from] config::ConfigError),
+    #[error(transparent)]
+    BrokerFull(#[from] BrokerFull),
     #[error("the volume is full up to its reserve: delete something or make it larger")]
     DiskFull,
     #[error("{0}")]
@@ -106,6 +112,7 @@ pub(super) fn create_topic(
         return Err(contradiction.into());
     }
     let placed = replicas(image, &spec, defaults, (start, partitions_max))?;
+    Room::new(image, defaults.broker_replicas_max).take(&placed)?;
     let mut records = vec![MetadataRecord::Topic { name: spec.name.clone(), topic_id: id }];
     for (partition, brokers) in (0..).map(PartitionId).zip(&placed) {
         records.push(MetadataRecord::Partition(partition_record(image, id, partition, brokers)));
@@ -131,17 +138,9 @@ fn check_name(image: &Image, name: &str) -> Result<(), CreateTopicError> {
     if image.topic(name).is_some() {
         return Err(CreateTopicError::AlreadyExists { name: name.to_owned() });
     }
-    if !name.contains(['.', '_']) {
-        return Ok(());
-    }
-    let metric_name = |name: &str| name.replace('.', "_");
-    let collides = |topic: &&TopicImage| metric_name(&topic.name) == metric_name(name);
-    match image.topics.values().map(AsRef::as_ref).find(collides) {
-        None => Ok(()),
-        Some(existing) => {
-            Err(CreateTopicError::NameCollides { name: name.to_owned(), existing: existing.name.clone() })
-        }
-    }
+    image.collides_with(name).map_or(Ok(()), |existing| {
+        Err(CreateTopicError::NameCollides { name: name.to_owned(), existing: existing.to_owned() })
+    })
 }
 
 fn replicas(

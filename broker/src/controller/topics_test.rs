@@ -3,7 +3,7 @@ use uuid::Uuid;
 use super::*;
 use crate::metadata::testing::{add_topic, apply, cluster, fence};
 
-const DEFAULTS: TopicDefaults = TopicDefaults { partitions: 4, replication_factor: 2 };
+const DEFAULTS: TopicDefaults = TopicDefaults { partitions: 4, replication_factor: 2, broker_replicas_max: 10_000 };
 
 fn id() -> TopicId {
     TopicId(Uuid::from_u128(42))
@@ -87,6 +87,7 @@ fn refusals_name_the_reason() {
         (TopicSpec { partitions: Some(0), ..spec("t") }, "at least 1"),
         (TopicSpec { partitions: Some(-7), ..spec("t") }, "at least 1"),
         (TopicSpec { partitions: Some(10_001), ..spec("t") }, "at most 10000"),
+        (TopicSpec { partitions: Some(10_000), ..spec("t") }, "broker 0 would have 10001 partitions"),
         (TopicSpec { replication_factor: Some(3), ..spec("t") }, "2 brokers are available"),
         (TopicSpec { replication_factor: Some(0), ..spec("t") }, "2 brokers are available"),
         (

@@ -158,7 +158,7 @@ impl KafkaError for CreateTopicError {
             Self::InvalidAssignment { .. } => ResponseError::InvalidReplicaAssignment,
             Self::InvalidConfig(_) | Self::NotWritable(_) => ResponseError::InvalidConfig,
             Self::CountsAndAssignment => ResponseError::InvalidRequest,
-            Self::TooManyPartitions { .. } => ResponseError::PolicyViolation,
+            Self::TooManyPartitions { .. } | Self::BrokerFull(_) => ResponseError::PolicyViolation,
             // Clients try it again.
             Self::DiskFull => ResponseError::KafkaStorageError,
         }
@@ -202,7 +202,7 @@ impl KafkaError for CreatePartitionsError {
             Self::Repeated => ResponseError::InvalidRequest,
             Self::UnknownTopic { .. } => ResponseError::UnknownTopicOrPartition,
             Self::NotAnIncrease { .. } => ResponseError::InvalidPartitions,
-            Self::TooMany { .. } => ResponseError::PolicyViolation,
+            Self::TooMany { .. } | Self::BrokerFull(_) => ResponseError::PolicyViolation,
             Self::AssignmentCount { .. } | Self::AssignmentFactor { .. } | Self::AllFenced { .. } => {
                 ResponseError::InvalidReplicaAssignment
             }

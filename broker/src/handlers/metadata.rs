@@ -17,6 +17,9 @@ use super::{Broker, Request, RequestContext, RequestError, authorized_operations
 use crate::controller::{TopicSpec, is_internal_topic};
 use crate::metadata::{BrokerImage, Image, PartitionImage, TopicImage};
 
+/// Topics that one request may bring into being. The client asks again for what it still misses.
+const CREATED_MAX: usize = 1000;
+
 impl Broker {
     pub(super) async fn metadata(&self, request: &mut Request<'_>) -> Result<MetadataResponse, RequestError> {
         let body: MetadataRequest = request.decode()?;
@@ -70,7 +73,7 @@ impl Broker {
         let missing = distinct(topics)
             .filter_map(|topic| topic.name.as_ref())
             .filter(|name| image.topic(name).is_none() && !is_internal_topic(name));
-        let specs: Vec<_> = missing.map(|name| TopicSpec::with_defaults(name.to_string())).collect();
+        let specs: Vec<_> = missing.take(CREATED_MAX).map(|name| TopicSpec::with_defaults(name.to_string())).collect();
         if specs.is_empty() { Failures::new() } else { self.create_for_client(specs, context).await }
     }
 }

@@ -26,6 +26,10 @@ pub(crate) struct Image {
     pub(crate) controllers: OrdMap<BrokerId, RegisterControllerRecord>,
     pub(crate) topics: HashMap<TopicId, Arc<TopicImage>>,
     pub(crate) topic_ids: OrdMap<String, TopicId>,
+    /// How many replicas each broker has.
+    pub(crate) replica_counts: OrdMap<BrokerId, usize>,
+    /// Of topics that metrics know under another name: see [`metric_name`].
+    pub(crate) metric_names: OrdMap<String, TopicId>,
     pub(crate) configs: HashMap<ConfigResource, OrdMap<String, String>>,
     /// First producer id that is in no broker's block.
     pub(crate) next_producer_id: ProducerId,
@@ -115,6 +119,8 @@ impl Image {
             controllers: OrdMap::new(),
             topics: HashMap::new(),
             topic_ids: OrdMap::new(),
+            replica_counts: OrdMap::new(),
+            metric_names: OrdMap::new(),
             configs: HashMap::new(),
             next_producer_id: ProducerId(0),
         }
@@ -122,6 +128,12 @@ impl Image {
 
     pub(crate) fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
         self.topics.get(self.topic_ids.get(name)?)
+    }
+
+    /// Another topic's name, from which metrics could not tell this one.
+    pub(crate) fn collides_with(&self, name: &str) -> Option<&str> {
+        let topic = self.topics.get(self.metric_names.get(&metric_name(name)?)?)?;
+        Some(topic.name.as_str())
     }
 
     pub(crate) fn find_partition(
@@ -167,6 +179,10 @@ impl Image {
         (values, errors)
     }
 
+    pub(crate) fn replica_count(&self, broker: BrokerId) -> usize {
+        self.replica_counts.get(&broker).copied().unwrap_or_default()
+    }
+
     pub(crate) fn is_active(&self, broker: BrokerId) -> bool {
         self.brokers.get(&broker).is_some_and(|broker| !broker.fenced && !broker.in_controlled_shutdown)
     }
@@ -175,6 +191,11 @@ impl Image {
     pub(crate) fn directory_for_new_replica(&self, broker: BrokerId) -> DirectoryId {
         self.brokers.get(&broker).and_then(|broker| broker.directories.first()).copied().unwrap_or_default()
     }
+}
+
+/// '.' and '_' are the same in names of metrics. `None`: the name has neither.
+pub(super) fn metric_name(topic: &str) -> Option<String> {
+    topic.contains(['.', '_']).then(|| topic.replace('.', "_"))
 }
 
 impl TopicImage {

@@ -22,6 +22,8 @@ impl Image {
             controllers,
             topics,
             topic_ids,
+            replica_counts: _,
+            metric_names: _,
             configs,
             next_producer_id,
         } = self;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use protocol::metadata_records::{
     BrokerRegistrationChangeRecord, LeaderUpdate, MetadataRecord, PartitionChangeRecord, PartitionRecord,
     RegisterBrokerRecord,
 };
 use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, PartitionEpoch, PartitionId, TopicId};
 
-use super::image::{BrokerImage, ConfigResource, Image, PartitionImage, Replica, TopicImage};
+use super::image::{BrokerImage, ConfigResource, Image, PartitionImage, Replica, TopicImage, metric_name};
 
 /// A record that contradicts the ones before it: the log is not one that a controller wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +96,9 @@ fn create_topic(image: &mut Image, name: &str, id: TopicId) -> Result<(), Replay
         return Err(ReplayError::DuplicateTopic { name: name.to_owned() });
     }
     image.topic_ids.insert(name.to_owned(), id);
+    if let Some(metric_name) = metric_name(name) {
+        image.metric_names.insert(metric_name, id);
+    }
     image.topics.insert(id, Arc::new(TopicImage { id, name: name.to_owned(), partitions: imbl::Vector::new() }));
     Ok(())
 }
@@ -103,7 +107,13 @@ fn create_topic(image: &mut Image, name: &str, id: TopicId) -> Result<(), Replay
 fn remove_topic(image: &mut Image, id: TopicId) -> Result<(), ReplayError> {
     let topic = image.topics.remove(&id).ok_or(ReplayError::UnknownTopic { topic: id })?;
     image.topic_ids.remove(&topic.name);
+    if let Some(metric_name) = metric_name(&topic.name).filter(|name| image.metric_names.get(name) == Some(&id)) {
+        image.metric_names.remove(&metric_name);
+    }
     image.configs.remove(&ConfigResource::topic(&topic.name));
+    for partition in &topic.partitions {
+        count(&mut image.replica_counts, &partition.replicas, &[]);
+    }
     Ok(())
 }
 
@@ -115,8 +125,10 @@ fn create_partition(image: &mut Image, record: &PartitionRecord) -> Result<(), R
         let (partition, count) = (record.partition_id, topic.partitions.len());
         return Err(ReplayError::PartitionGap { topic: id, partition, count });
     }
+    let replicas = replicas(id, record.partition_id, &record.replicas, &record.directories)?;
+    count(&mut image.replica_counts, &[], &replicas);
     topic.partitions.push_back(PartitionImage {
-        replicas: replicas(id, record.partition_id, &record.replicas, &record.directories)?,
+        replicas,
         isr: record.isr.clone(),
         adding: record.adding_replicas.clone(),
         removing: record.removing_replicas.clone(),
@@ -141,7 +153,9 @@ fn change_partition(image: &mut Image, record: &PartitionChangeRecord) -> Result
         let brokers = record.replicas.clone().unwrap_or_else(|| state.replicas.iter().map(|r| r.broker).collect());
         let directories =
             record.directories.clone().unwrap_or_else(|| state.replicas.iter().map(|r| r.directory).collect());
-        state.replicas = replicas(topic, partition, &brokers, &directories)?;
+        let replicas = replicas(topic, partition, &brokers, &directories)?;
+        count(&mut image.replica_counts, &state.replicas, &replicas);
+        state.replicas = replicas;
     }
     let lists = [
         (&record.isr, &mut state.isr),
@@ -184,6 +198,17 @@ fn replicas(
     }
     let pairs = brokers.iter().zip(directories);
     Ok(pairs.map(|(broker, directory)| Replica { broker: *broker, directory: *directory }).collect())
+}
+
+fn count(counts: &mut OrdMap<BrokerId, usize>, left: &[Replica], joined: &[Replica]) {
+    for replica in joined {
+        *counts.entry(replica.broker).or_default() += 1;
+    }
+    for replica in left {
+        if let Some(count) = counts.get_mut(&replica.broker) {
+            *count = count.saturating_sub(1);
+        }
+    }
 }
 
 fn configure(image: &mut Image, resource: ConfigResource, name: &str, value: Option<&String>) {

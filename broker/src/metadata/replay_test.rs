@@ -49,6 +49,35 @@ fn a_topic_takes_its_configuration_with_it() {
 }
 
 #[test]
+fn a_name_collides_for_as_long_as_the_other_topic_is_there() {
+    let mut image = cluster(1);
+    let dotted = add_topic(&mut image, "a.b_c", &[0]);
+    let table = [("a_b.c", true), ("a.b_c", true), ("a_b_c", true), ("a.b", false), ("abc", false), ("a-b-c", false)];
+    for (name, collides) in table {
+        assert_eq!(image.collides_with(name), collides.then_some("a.b_c"), "{name}");
+    }
+    apply(&mut image, &[MetadataRecord::RemoveTopic { topic_id: dotted }]);
+    assert_eq!(image.collides_with("a_b_c"), None);
+}
+
+#[test]
+fn replicas_are_counted_from_their_first_record_to_their_last() {
+    let mut image = cluster(3);
+    let (one, _two) = (add_topic(&mut image, "one", &[0, 1]), add_topic(&mut image, "two", &[0]));
+    let counts = |image: &Image| [0, 1, 2].map(|broker| image.replica_count(BrokerId(broker)));
+    assert_eq!(counts(&image), [2, 1, 0]);
+    let moved = PartitionChangeRecord {
+        replicas: Some(vec![BrokerId(2), BrokerId(1)]),
+        directories: Some(vec![volume(2), volume(1)]),
+        ..PartitionChangeRecord::new(one, PartitionId(0))
+    };
+    apply(&mut image, &[MetadataRecord::PartitionChange(moved)]);
+    assert_eq!(counts(&image), [1, 1, 1]);
+    apply(&mut image, &[MetadataRecord::RemoveTopic { topic_id: one }]);
+    assert_eq!(counts(&image), [1, 0, 0]);
+}
+
+#[test]
 fn an_older_image_is_not_touched_by_later_records() {
     let mut image = cluster(1);
     add_topic(&mut image, "first", &[0]);

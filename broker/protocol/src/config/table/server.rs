@@ -121,6 +121,13 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
          16 MiB; 0: none.",
     )
     .min(-1),
+    int(
+        "millrace.broker.partitions.max",
+        "50000",
+        "Replicas that a broker may have: what would give one of them more is refused (POLICY_VIOLATION) when topics \
+         or partitions are created. Reassignments may go beyond. The active controller's value counts.",
+    )
+    .min(1),
     list(
         "millrace.discarded.log.dirs",
         "",
