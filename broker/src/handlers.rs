@@ -219,12 +219,19 @@ pub(crate) struct Request<'a> {
     /// Only of who joins a group, which is known by it.
     client_id: String,
     body: Bytes,
+    /// What decoding the body takes besides it.
+    pub(crate) decoded_bytes: usize,
     context: &'a RequestContext,
 }
 
 impl Broker {
-    pub(crate) async fn handle(&self, frame: Bytes, context: &RequestContext) -> Handled {
-        match self.answer(frame, context).await {
+    /// `frame` is the one that [`admit`] has looked at.
+    pub(crate) async fn handle(&self, admitted: Result<Request<'_>, RequestError>, frame: Bytes) -> Handled {
+        let answered = match admitted {
+            Ok(request) => self.answer(request, frame).await,
+            Err(refused) => Err(refused),
+        };
+        match answered {
             Ok((api, outcome)) => Handled { api: Some(api), outcome },
             Err(error) => {
                 self.metrics.unanswered();
@@ -248,8 +255,7 @@ impl Broker {
         registered.is_some_and(|broker| !broker.fenced && broker.incarnation == self.identity.incarnation_id)
     }
 
-    async fn answer(&self, frame: Bytes, context: &RequestContext) -> Result<(&'static Api, Outcome), RequestError> {
-        let request = admit(&frame, context)?;
+    async fn answer(&self, request: Request<'_>, frame: Bytes) -> Result<(&'static Api, Outcome), RequestError> {
         let api = request.api;
         if !api.serves(request.version) {
             return Ok((api, api_versions::unsupported_version(request)?));
@@ -326,7 +332,7 @@ impl Broker {
 }
 
 /// Reads the header, finds the API, and walks the body before anything of it is decoded.
-fn admit<'a>(frame: &Bytes, context: &'a RequestContext) -> Result<Request<'a>, RequestError> {
+pub(crate) fn admit<'a>(frame: &Bytes, context: &'a RequestContext) -> Result<Request<'a>, RequestError> {
     let header = RequestHeader::decode(frame)?;
     let api = header.api;
     if !api.listeners.contains(&context.listener.kind) {
@@ -339,17 +345,17 @@ impl<'a> Request<'a> {
     /// A version of ApiVersions that is not served passes with an empty body.
     fn checked(header: RequestHeader<'_>, frame: &Bytes, context: &'a RequestContext) -> Result<Self, RequestError> {
         let (api, version, correlation_id) = (header.api, header.api_version, header.correlation_id);
-        let mut body = Bytes::new();
+        let (mut body, mut decoded_bytes) = (Bytes::new(), 0);
         if api.serves(version) {
             body = frame.slice(header.body_offset..);
-            guard::check(api.request, version, &body).map_err(|fault| RequestError::Guard {
+            decoded_bytes = guard::measure(api.request, version, &body).map_err(|fault| RequestError::Guard {
                 api: api.name,
                 version,
                 fault,
             })?;
         }
         let client_id = header.client_id.filter(|_| api.key() == ApiKey::JoinGroup).unwrap_or_default().to_owned();
-        Ok(Self { api, version, correlation_id, client_id, body, context })
+        Ok(Self { api, version, correlation_id, client_id, body, decoded_bytes, context })
     }
 }
 

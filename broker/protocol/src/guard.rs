@@ -17,12 +17,15 @@ mod walk;
 
 pub(crate) use self::reader::Reader;
 use self::walk::Walk;
-use crate::schema::{Field, Request, Response, Versions};
+use crate::schema::{Field, Request, Response};
 
 /// Every body may make the decoder reserve this much, however short it is.
 const BUDGET_FLOOR_BYTES: usize = 64 * 1024;
 /// And this many times its own length.
 const BUDGET_FACTOR: usize = 8;
+/// But of a request never more than this, which is some 100,000 names or 70,000 partitions: handlers hold several times
+/// as much for each.
+const BUDGET_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{field} at byte {position}: {fault}")]
@@ -63,8 +66,13 @@ impl Fault {
     }
 }
 
-/// Bytes that decoding a body of this length may reserve.
+/// Bytes that decoding the body of a request may reserve, if it has this length.
 pub const fn budget(body_bytes: usize) -> usize {
+    let budget = answer_budget(body_bytes);
+    if budget < BUDGET_MAX_BYTES { budget } else { BUDGET_MAX_BYTES }
+}
+
+const fn answer_budget(body_bytes: usize) -> usize {
     body_bytes.saturating_mul(BUDGET_FACTOR).saturating_add(BUDGET_FLOOR_BYTES)
 }
 
@@ -75,7 +83,8 @@ pub fn check(request: &Request, version: i16, body: &[u8]) -> Result<(), GuardEr
 
 /// As [`check`]; tells how many bytes the decoder reserves at most.
 pub fn measure(request: &Request, version: i16, body: &[u8]) -> Result<usize, GuardError> {
-    walk(request.fields, request.versions, request.flexible, version, body)
+    let walk = Walk::new(body, version, request.flexible.contains(version), budget(body.len()));
+    measured(walk, request.fields, request.versions.contains(version))
 }
 
 /// Whether the body of an answer may be given to the decoder.
@@ -84,20 +93,14 @@ pub fn check_response(response: &Response, version: i16, body: &[u8]) -> Result<
 }
 
 pub fn measure_response(response: &Response, version: i16, body: &[u8]) -> Result<usize, GuardError> {
-    walk(response.fields, response.versions, response.flexible, version, body)
+    let walk = Walk::new(body, version, response.flexible.contains(version), answer_budget(body.len()));
+    measured(walk, response.fields, response.versions.contains(version))
 }
 
-fn walk(
-    fields: &[Field],
-    versions: Versions,
-    flexible: Versions,
-    version: i16,
-    body: &[u8],
-) -> Result<usize, GuardError> {
-    if !versions.contains(version) {
-        return Err(Fault::Version { version }.at("ApiVersion", 0));
+fn measured(mut walk: Walk<'_>, fields: &[Field], is_described: bool) -> Result<usize, GuardError> {
+    if !is_described {
+        return Err(Fault::Version { version: walk.version() }.at("ApiVersion", 0));
     }
-    let mut walk = Walk::new(body, version, flexible.contains(version));
     walk.fields(fields)?;
     Ok(walk.reserved())
 }

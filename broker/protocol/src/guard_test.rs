@@ -1,4 +1,4 @@
-use crate::guard::{Fault, GuardError, budget, check, measure};
+use crate::guard::{Fault, GuardError, budget, check, measure, measure_response};
 use crate::schema::{self, Request};
 
 fn error(request: &Request, version: i16, body: &[u8]) -> GuardError {
@@ -112,6 +112,19 @@ fn what_the_decoder_would_reserve_is_held_to_the_budget() {
     let error = error(&schema::METADATA, 9, &many);
     assert!(matches!(error.fault, Fault::OverBudget { reserved, budget: allowed }
         if allowed == budget(many.len()) && allowed < reserved));
+}
+
+#[test]
+fn a_long_request_has_no_larger_budget_than_the_largest() {
+    let name = [&[0, 7][..], b"a_topic"].concat();
+    let names = |count: u32| [&count.to_be_bytes()[..], &name.repeat(count as usize)].concat();
+    assert_eq!(check(&schema::METADATA, 1, &names(100_000)), Ok(()));
+    let error = error(&schema::METADATA, 1, &names(300_000));
+    assert!(matches!(error.fault, Fault::OverBudget { budget: 8_388_608, .. }), "{error}");
+    // An answer comes from who was asked: here so many ranges of versions.
+    let answer = [&[0, 0][..], &300_000_u32.to_be_bytes(), &[0; 6].repeat(300_000)].concat();
+    let reserved = measure_response(schema::response(18).unwrap(), 0, &answer).unwrap();
+    assert!(8_388_608 < reserved);
 }
 
 #[test]

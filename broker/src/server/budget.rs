@@ -1,7 +1,7 @@
 //! Memory that requests and unsent answers may take, of all connections together.
 //!
-//! What counts is what has been received, not what a frame announces. Before a connection reads it asks whether more
-//! may come:
+//! What counts is what has been received, not what a frame announces, and what the decoder makes of it. Before a
+//! connection reads or decodes it asks whether more may come:
 //!
 //! 1. Frames of more than 64 KiB may use three quarters of the budget; the last one is for small requests, which go on
 //!    while large ones wait.

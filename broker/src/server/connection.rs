@@ -25,7 +25,7 @@ use super::activity::{Activity, Phase};
 use super::budget::Share;
 use super::buffers::CAPACITY_DEFAULT;
 use super::reactor::Shared;
-use crate::handlers::{Handled, Outcome, Part, RequestContext};
+use crate::handlers::{Handled, Outcome, Part, RequestContext, admit};
 
 /// Bytes asked of the socket at once while nothing is known of the frame.
 const READ_BYTES_MIN: usize = CAPACITY_DEFAULT;
@@ -37,6 +37,8 @@ const ANSWER_BYTES_MAX: usize = CAPACITY_DEFAULT;
 const TURN_BYTES_MAX: usize = 1024 * 1024;
 /// What a request counts in that besides its bytes.
 const REQUEST_BYTES: usize = 16 * 1024;
+/// What any request may be decoded to without that it is counted.
+const UNCOUNTED_BYTES: usize = REQUEST_BYTES;
 /// A frame up to this size is copied out of the buffer.
 const SMALL_FRAME_BYTES: usize = 8 * 1024;
 
@@ -144,7 +146,13 @@ impl Connection {
     async fn handle(&mut self, frame: Bytes) -> io::Result<Outcome> {
         let (began, request_bytes) = (Instant::now(), frame.len());
         let (shared, context) = (self.shared.clone(), self.context.clone());
-        let mut handling = pin!(shared.broker.handle(frame, &context));
+        let admitted = admit(&frame, &context);
+        let decoded_bytes = admitted.as_ref().map_or(0, |request| request.decoded_bytes);
+        let is_counted = UNCOUNTED_BYTES < decoded_bytes;
+        if is_counted {
+            self.hold_decoded(decoded_bytes, request_bytes).await?;
+        }
+        let mut handling = pin!(shared.broker.handle(admitted, frame));
         let (handled, waited) = match at_once(handling.as_mut()).await {
             Poll::Ready(handled) => (handled, None),
             Poll::Pending => {
@@ -163,11 +171,26 @@ impl Connection {
                 (handled, Some(waits_since.elapsed()))
             }
         };
+        if is_counted {
+            self.share.holds(self.received.len());
+        }
         let Handled { api, outcome } = handled;
         if let Some(api) = api {
             shared.requests.observe(api, began.elapsed(), waited, request_bytes, outcome.length());
         }
         Ok(outcome)
+    }
+
+    /// What a request is decoded to may be many times the frame: it counts as what is received does.
+    async fn hold_decoded(&mut self, decoded_bytes: usize, frame_bytes: usize) -> io::Result<()> {
+        if !self.share.admits(decoded_bytes, frame_bytes) {
+            self.flush(SendFlags::empty()).await?;
+            self.activity.turn_to(Phase::Waiting);
+            self.share.admitted(decoded_bytes, frame_bytes).await;
+            self.activity.turn_to(Phase::Handling);
+        }
+        self.share.holds(self.received.len() + frame_bytes + decoded_bytes);
+        Ok(())
     }
 
     async fn answer(&mut self, outcome: Outcome) -> io::Result<()> {

@@ -201,6 +201,28 @@ fn announced_bytes_take_nothing_of_the_budget_and_received_ones_no_more_than_it(
 }
 
 #[test]
+fn what_a_request_that_waits_was_decoded_to_counts() {
+    let site = Site::new(&[]);
+    let _broker = site.start();
+    let mut wire = Wire::connect(site.port);
+    create(&mut wire, "t", &[]);
+    let mut request = poll(0, 250_000);
+    let partitions = &mut request.topics[0].partitions;
+    *partitions = vec![partitions.remove(0); 10_000];
+    let frame = wire.encode(11, &request);
+    wire.send(&frame);
+    let expected = u32::try_from(frame.len() + 10_000 * size_of::<FetchPartition>()).unwrap();
+    eventually("frame and partitions are counted", || {
+        let used = metric(&site, "kafka_network_socketserver_memory_pool_used")?;
+        (f64::from(expected) <= used).then_some(())
+    });
+    drop(wire);
+    eventually("it is free again", || {
+        (metric(&site, "kafka_network_socketserver_memory_pool_used")? < 0.5).then_some(())
+    });
+}
+
+#[test]
 fn connections_over_a_limit_are_closed_at_once() {
     let site = Site::new(&["max.connections=2"]);
     let _broker = site.start();

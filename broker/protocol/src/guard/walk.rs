@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::reader::Reader;
-use super::{Fault, GuardError, budget};
+use super::{Fault, GuardError};
 use crate::schema::{Field, Kind};
 
 /// Entries of a node of the standard library's B-tree: at most, and at least where it is not the root.
@@ -29,8 +29,12 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) const fn new(body: &'a [u8], version: i16, flexible: bool) -> Self {
-        Self { reader: Reader::new(body), version, flexible, reserved: 0, budget: budget(body.len()) }
+    pub(super) const fn new(body: &'a [u8], version: i16, flexible: bool, budget: usize) -> Self {
+        Self { reader: Reader::new(body), version, flexible, reserved: 0, budget }
+    }
+
+    pub(super) const fn version(&self) -> i16 {
+        self.version
     }
 
     pub(super) const fn reserved(&self) -> usize {
