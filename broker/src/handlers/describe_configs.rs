@@ -1,5 +1,7 @@
 //! DescribeConfigs: every option of a resource, set or not, where its value comes from, and what it means.
 
+use std::collections::HashSet;
+
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -73,9 +75,9 @@ impl Broker {
         check_existence(image, &resource).map_err(|error| Refusal::of(&error))?;
         let broker = self.replicas.broker_values();
         let own = image.own_values(scope, &resource);
-        let is_wanted = |option: &&ConfigOption| {
-            keys.is_none_or(|keys| keys.is_empty() || keys.iter().any(|key| key.as_str() == option.name))
-        };
+        let keys: Option<HashSet<_>> =
+            keys.filter(|keys| !keys.is_empty()).map(|keys| keys.iter().map(StrBytes::as_str).collect());
+        let is_wanted = |option: &&ConfigOption| keys.as_ref().is_none_or(|keys| keys.contains(option.name));
         let options = config::options(scope).filter(is_wanted);
         let described = options.filter_map(|option| match scope {
             Scope::Broker if name.is_empty() => of_all_brokers(&broker, option),
