@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::messages::fetch_request::FetchTopic;
 use protocol::types::BrokerEpoch;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
@@ -54,6 +56,10 @@ impl Broker {
     pub(super) async fn fetch(&self, mut request: Request<'_>) -> Result<Outcome, RequestError> {
         let mut body: FetchRequest = request.decode()?;
         let read_committed = body.isolation_level == READ_COMMITTED;
+        let is_follower = matches!(Reader::of(&body, request.version), Reader::Follower { .. });
+        if is_follower && !self.is_for_followers(&request) {
+            return Ok(fetch_response::encode(&request, Ok(SessionId::NONE), false, denied(&body), &[]));
+        }
         let mut visit = match self.visit(&mut body, request.version) {
             Ok(visit) => visit,
             Err(error) => return Ok(fetch_response::encode(&request, Err(error), read_committed, Vec::new(), &[])),
@@ -65,6 +71,12 @@ impl Broker {
         name_leaders(&mut hints, &mut found, request.version);
         let session = Ok(self.keep(visit));
         Ok(fetch_response::encode(&request, session, read_committed, found, &hints.addresses()))
+    }
+
+    /// What a follower says it has moves the high watermark: it is believed where brokers meet. Where clients use the
+    /// same listener, nothing tells them from brokers but the epoch.
+    fn is_for_followers(&self, request: &Request<'_>) -> bool {
+        request.context.listener.name == self.config.inter_broker_listener
     }
 
     /// Takes what the request names.
@@ -225,6 +237,17 @@ impl Visit<'_> {
         }
         topics
     }
+}
+
+/// Kafka's answer to a follower that is not authorized as one.
+fn denied(body: &FetchRequest) -> Vec<FetchedTopic> {
+    let code = ResponseError::TopicAuthorizationFailed.code();
+    let denied = |topic: &FetchTopic| FetchedTopic {
+        name: topic.topic.to_string(),
+        id: topic.topic_id,
+        partitions: topic.partitions.iter().map(|wanted| FetchedPartition::failed(wanted.partition, code)).collect(),
+    };
+    body.topics.iter().map(denied).collect()
 }
 
 fn name_leaders(hints: &mut LeaderHints<'_>, fetched: &mut [FetchedTopic], version: i16) {

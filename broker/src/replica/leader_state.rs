@@ -14,20 +14,31 @@ use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, Offset, P
 use crate::bugs::{self, Bug};
 use crate::metadata::{PartitionImage, Replica};
 
-/// Brokers that may be in an ISR, with the epochs of their registrations: neither fenced nor about to stop.
+/// Brokers as the metadata has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ActiveBrokers(pub(crate) BTreeMap<BrokerId, BrokerEpoch>);
+pub(crate) struct RegisteredBrokers(pub(crate) BTreeMap<BrokerId, RegisteredBroker>);
 
-impl ActiveBrokers {
-    fn has(&self, broker: BrokerId, epoch: BrokerEpoch) -> bool {
-        self.0.get(&broker) == Some(&epoch)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RegisteredBroker {
+    pub(crate) epoch: BrokerEpoch,
+    /// It may be in an ISR: it is neither fenced nor about to stop.
+    pub(crate) is_active: bool,
+}
+
+impl RegisteredBrokers {
+    fn epoch(&self, broker: BrokerId) -> Option<BrokerEpoch> {
+        self.0.get(&broker).map(|registered| registered.epoch)
+    }
+
+    fn active_epoch(&self, broker: BrokerId) -> Option<BrokerEpoch> {
+        self.0.get(&broker).filter(|registered| registered.is_active).map(|registered| registered.epoch)
     }
 }
 
 /// What the judgement of followers depends on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Judgement<'a> {
-    pub(crate) active: &'a ActiveBrokers,
+    pub(crate) brokers: &'a RegisteredBrokers,
     /// `replica.lag.time.max.ms`
     pub(crate) lag_max: Duration,
     pub(crate) now: Duration,
@@ -53,8 +64,8 @@ pub(crate) enum UnknownFollower {
     NotAReplica(BrokerId),
     #[error("broker {broker} has its replica in directory {assigned}, not in {found}")]
     OtherDirectory { broker: BrokerId, assigned: DirectoryId, found: DirectoryId },
-    #[error("broker {broker} fetches with epoch {}, epoch {} has fetched already", epoch.0, known.0)]
-    StaleEpoch { broker: BrokerId, epoch: BrokerEpoch, known: BrokerEpoch },
+    #[error("broker {broker} fetches with epoch {}, it is registered with {:?}", epoch.0, registered.map(|epoch| epoch.0))]
+    OtherEpoch { broker: BrokerId, epoch: BrokerEpoch, registered: Option<BrokerEpoch> },
 }
 
 /// An ISR that the leader asks the controller for.
@@ -166,6 +177,7 @@ impl LeaderState {
         &mut self,
         fetch: &FollowerFetch,
         log_end: Offset,
+        brokers: &RegisteredBrokers,
         now: Duration,
     ) -> Result<(), UnknownFollower> {
         let follower = self.followers.iter_mut().find(|follower| follower.broker == fetch.broker);
@@ -174,8 +186,10 @@ impl LeaderState {
         if let Some(found) = fetch.directory.filter(|found| *found != assigned) {
             return Err(UnknownFollower::OtherDirectory { broker, assigned, found });
         }
-        if let Some(known) = follower.broker_epoch.filter(|known| fetch.broker_epoch < *known) {
-            return Err(UnknownFollower::StaleEpoch { broker, epoch: fetch.broker_epoch, known });
+        // Of an earlier life, made up, or one that the metadata here has not got to: that will not take long.
+        let registered = brokers.epoch(broker);
+        if registered != Some(fetch.broker_epoch) {
+            return Err(UnknownFollower::OtherEpoch { broker, epoch: fetch.broker_epoch, registered });
         }
         if log_end <= fetch.offset {
             follower.last_caught_up = Some(now);
@@ -209,7 +223,7 @@ impl LeaderState {
             committed = committed.min(self.follower(broker)?.log_end?);
         }
         let is_joining =
-            |follower: &&Follower| follower.is_eligible(judgement.active) && follower.is_in_time(log_end, judgement);
+            |follower: &&Follower| follower.is_eligible(judgement.brokers) && follower.is_in_time(log_end, judgement);
         let joining = self.followers.iter().filter(is_joining).filter_map(|follower| follower.log_end);
         Some(joining.fold(committed, Offset::min))
     }
@@ -234,7 +248,7 @@ impl LeaderState {
         let has_caught_up = |follower: &&Follower| {
             !self.isr.contains(&follower.broker)
                 && follower.log_end.is_some_and(is_far_enough)
-                && follower.is_eligible(judgement.active)
+                && follower.is_eligible(judgement.brokers)
         };
         let staying = self.isr.iter().copied().filter(stays);
         let joining: Vec<_> = self.followers.iter().filter(has_caught_up).map(|follower| follower.broker).collect();
@@ -247,7 +261,7 @@ impl LeaderState {
         if isr == self.isr && recovery_state == self.recovery_state {
             return None;
         }
-        let isr = isr.into_iter().map(|broker| (broker, self.epoch_of(broker, judgement.active))).collect();
+        let isr = isr.into_iter().map(|broker| (broker, self.epoch_of(broker, judgement.brokers))).collect();
         let proposal =
             IsrProposal { leader_epoch: self.epoch, partition_epoch: self.partition_epoch, isr, recovery_state };
         self.proposal = Some(proposal.clone());
@@ -319,8 +333,8 @@ impl LeaderState {
         }
     }
 
-    fn epoch_of(&self, broker: BrokerId, active: &ActiveBrokers) -> Option<BrokerEpoch> {
-        let registered = || active.0.get(&broker).copied();
+    fn epoch_of(&self, broker: BrokerId, brokers: &RegisteredBrokers) -> Option<BrokerEpoch> {
+        let registered = || brokers.active_epoch(broker);
         if broker == self.local {
             return registered();
         }
@@ -343,8 +357,8 @@ impl Follower {
     }
 
     /// It is the very registration that is up: another one of that broker may have lost its disk.
-    fn is_eligible(&self, active: &ActiveBrokers) -> bool {
-        self.broker_epoch.is_some_and(|epoch| active.has(self.broker, epoch))
+    fn is_eligible(&self, brokers: &RegisteredBrokers) -> bool {
+        self.broker_epoch.is_some() && self.broker_epoch == brokers.active_epoch(self.broker)
     }
 
     fn is_in_time(&self, log_end: Offset, judgement: &Judgement<'_>) -> bool {

@@ -234,7 +234,7 @@ impl Partition {
         let State { role: Role::Leader(leader), .. } = &mut *state else {
             return Err(AccessError::NotLeader(self.name.clone()).into());
         };
-        leader.fetched(fetch, end.offset, clock::monotonic())?;
+        leader.fetched(fetch, end.offset, &self.shared.brokers.load(), clock::monotonic())?;
         let is_in_sync = leader.isr().contains(&fetch.broker);
         let mut review = Review { committed: self.advance_high_watermark(&mut state), proposal: None };
         if !is_in_sync {
@@ -349,8 +349,8 @@ impl Partition {
     pub(super) fn advance_high_watermark(&self, state: &mut State) -> Option<Offset> {
         let State { log, role: Role::Leader(leader), .. } = state else { return None };
         let (local, log_end) = (log.replicated_end()?, log.log_end().offset);
-        let active = self.shared.active.load();
-        let judgement = Judgement { active: &active, lag_max: self.shared.lag_max, now: clock::monotonic() };
+        let brokers = self.shared.brokers.load();
+        let judgement = Judgement { brokers: &brokers, lag_max: self.shared.lag_max, now: clock::monotonic() };
         let min_insync_replicas = self.settings().min_insync_replicas;
         let committed = leader.committed_end((local.offset, log_end), min_insync_replicas, &judgement)?;
         if committed <= log.high_watermark().offset {
@@ -369,8 +369,8 @@ impl Partition {
 
     fn propose(&self, state: &mut State) -> Option<IsrProposal> {
         let State { log, role: Role::Leader(leader), .. } = state else { return None };
-        let active = self.shared.active.load();
-        let judgement = Judgement { active: &active, lag_max: self.shared.lag_max, now: clock::monotonic() };
+        let brokers = self.shared.brokers.load();
+        let judgement = Judgement { brokers: &brokers, lag_max: self.shared.lag_max, now: clock::monotonic() };
         leader.propose(log.high_watermark().offset, log.log_end().offset, &judgement)
     }
 

@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use super::cleaner_metrics::CleanerMetrics;
 use super::creation::MissingReplicas;
 use super::deleter::Removals;
-use super::leader_state::ActiveBrokers;
+use super::leader_state::{RegisteredBroker, RegisteredBrokers};
 use super::partition::{Offline, Partition};
 use super::settings::TopicSettings;
 use super::shared::Shared;
@@ -27,7 +27,7 @@ use super::topic_registry::TopicRegistry;
 use super::waiters::Waiters;
 use crate::bugs::{self, Bug};
 use crate::clock::{self, AgeClock};
-use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY, PartitionImage};
+use crate::metadata::{BrokerImage, ConfigResource, Image, METADATA_DIRECTORY, PartitionImage};
 use crate::metrics::LatencyHistogram;
 
 /// Logs that are closed at the same time: most of it is waiting for the disk.
@@ -296,10 +296,12 @@ impl ReplicaManager {
 
     /// Who is up decides who may join an ISR, and whom the high watermark waits for.
     fn follow_brokers(&self, image: &Image) {
-        let active = image.brokers.iter().filter(|(id, _)| image.is_active(**id));
-        let active = ActiveBrokers(active.map(|(id, broker)| (*id, broker.epoch)).collect());
-        if **self.shared.active.load() != active {
-            self.shared.active.store(Arc::new(active));
+        let registered = |(id, broker): (&BrokerId, &BrokerImage)| {
+            (*id, RegisteredBroker { epoch: broker.epoch, is_active: image.is_active(*id) })
+        };
+        let brokers = RegisteredBrokers(image.brokers.iter().map(registered).collect());
+        if **self.shared.brokers.load() != brokers {
+            self.shared.brokers.store(Arc::new(brokers));
             self.all().iter().for_each(Partition::review_followers);
         }
     }

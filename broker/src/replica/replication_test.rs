@@ -20,7 +20,7 @@ use super::access::{
 };
 use super::follower_state::{LeaderAnswer, Step};
 use super::following::{Answered, FetchPlan, Next, Planned, Shortening};
-use super::leader_state::{ActiveBrokers, FollowerFetch, ProposalOutcome};
+use super::leader_state::{FollowerFetch, ProposalOutcome, RegisteredBroker, RegisteredBrokers};
 use super::partition::Partition;
 use super::testing;
 use super::throttle::ThrottledPartitions;
@@ -69,8 +69,8 @@ fn replica_on(disk: Arc<FaultyDisk>, flush_messages: i64) -> Arc<Partition> {
     let log = Log::create(&pool, &directory, topic, settings.log.clone(), Offset(0), Timestamp(1)).unwrap();
     let name = TopicPartition { topic: "t".to_owned(), partition: PartitionId(0) };
     let shared = testing::shared();
-    let active = (0..2).map(|id| (BrokerId(id), BrokerEpoch(100 + i64::from(id))));
-    shared.active.store(Arc::new(ActiveBrokers(active.collect())));
+    let broker = |id| RegisteredBroker { epoch: BrokerEpoch(100 + i64::from(id)), is_active: true };
+    shared.brokers.store(Arc::new(RegisteredBrokers((0..2).map(|id| (BrokerId(id), broker(id))).collect())));
     Partition::new(name, topic, log, settings, Arc::default(), &shared)
 }
 

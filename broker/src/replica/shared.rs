@@ -9,7 +9,7 @@ use tracing::error;
 
 use super::flush_queue::FlushQueue;
 use super::followed::Followed;
-use super::leader_state::ActiveBrokers;
+use super::leader_state::RegisteredBrokers;
 use super::lost_leaders::LostLeaders;
 use super::proposals::ProposalQueue;
 use super::space::DiskSpace;
@@ -19,8 +19,7 @@ use super::throttle::Throttles;
 pub(crate) struct Shared {
     pub(crate) flushes: FlushQueue,
     pub(crate) space: DiskSpace,
-    /// Brokers that may be in sync.
-    pub(super) active: ArcSwap<ActiveBrokers>,
+    pub(super) brokers: ArcSwap<RegisteredBrokers>,
     /// `replica.lag.time.max.ms`
     pub(super) lag_max: Duration,
     /// What leaders ask the controller for.
@@ -37,7 +36,7 @@ impl Shared {
         Arc::new(Self {
             flushes: FlushQueue::default(),
             space,
-            active: ArcSwap::default(),
+            brokers: ArcSwap::default(),
             lag_max,
             proposals: ProposalQueue::default(),
             followed: Followed::default(),
