@@ -22,6 +22,7 @@ mod leading;
 mod loader;
 mod log_sync;
 mod lost_leaders;
+mod low_watermark;
 mod manager;
 mod pacer;
 mod partition;

@@ -1,13 +1,14 @@
-//! DeleteRecords: partitions begin later from now on. With one replica the new low watermark is reached at once, so
-//! there is nothing to wait for.
+//! DeleteRecords: partitions begin later from now on, on every replica that is up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_records_request::DeleteRecordsPartition;
 use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use protocol::types::Offset;
+use tokio::time::Instant;
 
 use super::errors::KafkaError as _;
 use super::{Broker, Request, RequestError};
@@ -16,6 +17,8 @@ use crate::replica::{DeleteRecordsError, NewLogStart, Partition};
 
 const HIGH_WATERMARK: i64 = -1;
 const NO_LOW_WATERMARK: i64 = -1;
+/// A client that allows more time is told to try again.
+const WAIT_MAX: Duration = Duration::from_mins(5);
 
 /// Partition and offset, or why there is none.
 type Wanted = Result<(Arc<Partition>, NewLogStart), ResponseError>;
@@ -30,7 +33,8 @@ impl Broker {
             .topics
             .iter()
             .flat_map(|topic| topic.partitions.iter().map(|partition| self.wanted(&topic.name, partition)));
-        let mut results = self.delete(wanted.collect()).await.into_iter();
+        let wait = Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0)).min(WAIT_MAX);
+        let mut results = self.delete(wanted.collect(), Instant::now() + wait).await.into_iter();
         let topics = body.topics.into_iter().map(|topic| {
             let answers = topic.partitions.iter().zip(results.by_ref());
             let partitions = answers.map(|(partition, result)| answer(partition.partition_index, result)).collect();
@@ -51,28 +55,34 @@ impl Broker {
         Ok((partition, start))
     }
 
-    /// Results in the order of `wanted`.
-    async fn delete(&self, wanted: Vec<Wanted>) -> Vec<Result<Offset, ResponseError>> {
+    /// Low watermarks in the order of `wanted`.
+    async fn delete(&self, wanted: Vec<Wanted>, deadline: Instant) -> Vec<Result<Offset, ResponseError>> {
         let found = wanted.iter().filter_map(|wanted| wanted.as_ref().ok().cloned()).collect();
         let replicas = self.replicas.clone();
         let deleted = tokio::task::spawn_blocking(move || replicas.delete_records(found)).await.unwrap_or_default();
-        let mut deleted = deleted.into_iter();
-        let results = wanted.into_iter().map(|wanted| {
-            wanted?;
-            let result = deleted.next().ok_or(ResponseError::UnknownServerError)?;
-            result.map_err(|error: DeleteRecordsError| {
-                tracing::debug!(%error, "records not deleted");
-                error.kafka_error()
-            })
-        });
-        results.collect()
+        let (mut deleted, mut results) = (deleted.into_iter(), Vec::with_capacity(wanted.len()));
+        for wanted in wanted {
+            let result = match wanted.map(|(partition, _)| (partition, deleted.next())) {
+                Ok((partition, Some(Ok(start)))) => partition.deleted(start, deadline).await.map_err(code),
+                Ok((_, Some(Err(error)))) => Err(code(error)),
+                Ok((_, None)) => Err(ResponseError::UnknownServerError),
+                Err(error) => Err(error),
+            };
+            results.push(result);
+        }
+        results
     }
+}
+
+fn code(error: DeleteRecordsError) -> ResponseError {
+    tracing::debug!(%error, "records not deleted");
+    error.kafka_error()
 }
 
 fn answer(index: i32, result: Result<Offset, ResponseError>) -> DeleteRecordsPartitionResult {
     let answer = DeleteRecordsPartitionResult::default().with_partition_index(index);
     match result {
-        Ok(log_start) => answer.with_low_watermark(log_start.0),
+        Ok(low_watermark) => answer.with_low_watermark(low_watermark.0),
         Err(error) => answer.with_low_watermark(NO_LOW_WATERMARK).with_error_code(error.code()),
     }
 }

@@ -93,6 +93,7 @@ impl KafkaError for DeleteRecordsError {
             Self::LogStart(_) => ResponseError::OffsetOutOfRange,
             Self::Segments(error) => error.kafka_error(),
             Self::NotDurable(_) => ResponseError::KafkaStorageError,
+            Self::NotDeletedInTime { .. } => ResponseError::RequestTimedOut,
         }
     }
 }

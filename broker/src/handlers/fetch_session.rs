@@ -199,9 +199,12 @@ impl Session {
 }
 
 impl Entry {
-    /// A follower is to learn at once how far the log is committed.
+    /// A follower is to learn at once how far the log is committed, and where it begins.
     pub(super) fn has_advanced(&self, found: &FetchedPartition) -> bool {
-        self.known.high_watermark < found.high_watermark
+        let Known { high_watermark, .. } = self.known;
+        // Before it knows as much to be committed it cannot follow the start.
+        let begins_later = self.wanted.log_start_offset < found.log_start.0 && found.log_start <= high_watermark;
+        high_watermark < found.high_watermark || begins_later
     }
 }
 

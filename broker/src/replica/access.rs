@@ -99,6 +99,8 @@ pub(crate) enum DeleteRecordsError {
     Segments(#[from] AppendError),
     #[error("the log start could not be written down: {0}")]
     NotDurable(String),
+    #[error("deleted up to {start} here, but a replica that is up still begins at {low_watermark}")]
+    NotDeletedInTime { start: Offset, low_watermark: Offset },
 }
 
 /// Which replicas may serve a consumer.

@@ -228,6 +228,12 @@ impl LeaderState {
         Some(joining.fold(committed, Offset::min))
     }
 
+    /// Where the last of the replicas begins that are up, of which this log is one. `log_start`: of this log.
+    pub(crate) fn low_watermark(&self, log_start: Offset, brokers: &RegisteredBrokers) -> Offset {
+        let up = self.followers.iter().filter(|follower| brokers.active_epoch(follower.broker).is_some());
+        up.map(|follower| follower.log_start).fold(log_start, Offset::min)
+    }
+
     /// What to ask the controller for now, if anything. From here on it counts for the maximal ISR, until
     /// [`Self::resolve`] or the metadata says what became of it.
     pub(crate) fn propose(

@@ -246,6 +246,7 @@ impl Partition {
         self.carry_out(review);
         // Every fetch of one that is not in sync is a chance to join.
         let is_settled = is_in_sync && end.offset <= fetch.offset;
+        self.deletion_waiters.wake_all();
         let is_throttled = !is_in_sync && self.settings().throttled_leaders.contains(self.name.partition);
         Ok(FollowerRead::Readable(Readable { located, high_watermark, end, log_start, is_settled, is_throttled }))
     }
@@ -280,6 +281,7 @@ impl Partition {
             let review = self.review(&mut state);
             drop(state);
             self.carry_out(review);
+            self.deletion_waiters.wake_all();
         }
     }
 
@@ -318,7 +320,7 @@ impl Partition {
         matches!(&state.role, Role::Leader(leader) if leader.proposal() == Some(proposal))
     }
 
-    fn leader<'a>(&self, state: &'a State) -> Result<&'a LeaderState, AccessError> {
+    pub(super) fn leader<'a>(&self, state: &'a State) -> Result<&'a LeaderState, AccessError> {
         match &state.role {
             Role::Leader(leader) => Ok(leader),
             Role::Unknown | Role::Follower(_) => Err(AccessError::NotLeader(self.name.clone())),

@@ -31,6 +31,8 @@ pub(crate) struct Partition {
     pub(super) follower_waiters: Waiters,
     /// Producers, until what they wrote is committed.
     pub(super) commit_waiters: Waiters,
+    /// Who deletes records, until the followers have deleted them, too.
+    pub(super) deletion_waiters: Waiters,
     pub(super) sync: LogSync,
     pub(super) shared: Arc<Shared>,
 }
@@ -112,6 +114,7 @@ impl Partition {
             waiters: Waiters::default(),
             follower_waiters: Waiters::default(),
             commit_waiters: Waiters::default(),
+            deletion_waiters: Waiters::default(),
             sync: LogSync::default(),
             shared: shared.clone(),
         })
@@ -171,6 +174,7 @@ impl Partition {
         self.waiters.wake_all();
         self.follower_waiters.wake_all();
         self.commit_waiters.wake_all();
+        self.deletion_waiters.wake_all();
     }
 
     /// Reads positions of the log, whoever leads.

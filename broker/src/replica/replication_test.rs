@@ -16,7 +16,8 @@ use storage::{FilePool, Log, LogConfig, PoolLimits, ReadMode};
 use tokio::time::Instant;
 
 use super::access::{
-    CommitDue, FetchError, FetchPosition, FollowerRead, NewLogStart, ProduceError, RequiredAcks, ServedBy, Written,
+    CommitDue, DeleteRecordsError, FetchError, FetchPosition, FollowerRead, NewLogStart, ProduceError, RequiredAcks,
+    ServedBy, Written,
 };
 use super::follower_state::{LeaderAnswer, Step};
 use super::following::{Answered, FetchPlan, Next, Planned, Shortening};
@@ -326,6 +327,31 @@ fn a_log_that_begins_within_a_batch_is_replicated_whole() {
     let found = pair.0.each_ref().map(|partition| partition.with_log(positions).unwrap());
     assert_eq!(found, [(Offset(2), Offset(3)); 2]);
     assert_eq!(pair.contents()[0], pair.contents()[1]);
+}
+
+#[tokio::test]
+async fn records_are_deleted_once_every_replica_that_is_up_begins_after_them() {
+    let pair = Pair::new();
+    for value in ["a", "b", "c"] {
+        pair.write(0, value).unwrap();
+    }
+    pair.replicate(0);
+    pair.replicate(0);
+    let delete = |offset| pair.0[0].delete_records(NewLogStart::At(Offset(offset)), Timestamp(1)).unwrap().0;
+    assert_eq!(delete(2), Offset(2));
+    let early = pair.0[0].deleted(Offset(2), Instant::now()).await;
+    assert!(matches!(early, Err(DeleteRecordsError::NotDeletedInTime { low_watermark: Offset(0), .. })), "{early:?}");
+    let leader = pair.0[0].clone();
+    let waits = tokio::spawn(async move { leader.deleted(Offset(2), far_off()).await });
+    pair.replicate(0);
+    assert_eq!(pair.0[0].low_watermark().unwrap(), Offset(0), "it has heard of it, and not said that it has done it");
+    pair.replicate(0);
+    assert_eq!(waits.await.unwrap().unwrap(), Offset(2));
+    assert_eq!(delete(3), Offset(3));
+    let mut brokers = RegisteredBrokers::clone(&pair.0[0].shared.brokers.load());
+    brokers.0.get_mut(&BrokerId(1)).unwrap().is_active = false;
+    pair.0[0].shared.brokers.store(Arc::new(brokers));
+    assert_eq!(pair.0[0].deleted(Offset(3), Instant::now()).await.unwrap(), Offset(3), "who is away leads nothing");
 }
 
 #[test]

@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::CreateTopicsRequest;
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ReplicaState};
+use kafka_protocol::messages::{CreateTopicsRequest, DeleteRecordsRequest, FetchRequest, MetadataRequest};
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::Offset;
 use rdkafka::config::ClientConfig;
@@ -15,9 +18,9 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::cluster::{Cluster, Node};
-use crate::harness::calls::name;
-use crate::harness::wire::Wire;
-use crate::harness::{Broker, DEADLINE, eventually};
+use crate::harness::calls::{fetch_partition, name};
+use crate::harness::wire::{self, Wire};
+use crate::harness::{Broker, DEADLINE, Site, eventually, free_port};
 
 const TOPIC: &str = "kept";
 const RECORDS: u32 = 600;
@@ -112,6 +115,7 @@ async fn what_was_acknowledged_outlives_its_leader_and_replicas_are_the_same() {
     brokers[place] = Some(cluster.start(&cluster.nodes[place]));
     eventually("who was killed is in sync again", || (state(survivor).1 == all).then_some(()));
     assert_eq!(consume(&cluster), (0..RECORDS).collect::<Vec<_>>(), "each once, in order");
+    delete(&cluster, 100);
 
     brokers.clear();
     let log = |node: &Node| {
@@ -122,5 +126,60 @@ async fn what_was_acknowledged_outlives_its_leader_and_replicas_are_the_same() {
     assert!(!expected.is_empty());
     for node in &cluster.nodes {
         assert!(log(node) == expected, "replica {} is not the same byte for byte", node.id);
+    }
+}
+
+/// When the client is told, no replica has the records any more.
+fn delete(cluster: &Cluster, offset: i64) {
+    let (leader, _) = state(&cluster.nodes[0]);
+    let leader = cluster.nodes.iter().find(|node| node.id == leader).unwrap();
+    let partition = DeleteRecordsPartition::default().with_offset(offset);
+    let topic = DeleteRecordsTopic::default().with_name(name(TOPIC)).with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default().with_timeout_ms(60_000).with_topics(vec![topic]);
+    let answer = Wire::connect(leader.port).call(2, &request).topics.remove(0).partitions.remove(0);
+    assert_eq!((answer.error_code, answer.low_watermark), (0, offset));
+    for node in &cluster.nodes {
+        let read = Wire::connect(node.port).fetch(TOPIC, fetch_partition(offset - 1));
+        assert_eq!(read.error_code, ResponseError::OffsetOutOfRange.code(), "broker {}", node.id);
+    }
+}
+
+/// Versions in which a follower names itself in either way.
+#[test]
+fn a_fetch_is_a_followers_only_on_the_listener_of_brokers() {
+    const VERSIONS: [i16; 2] = [12, 17];
+    let brokers_port = free_port();
+    let site = Site::new(&[]);
+    let listeners = format!(
+        "listeners=PLAINTEXT://127.0.0.1:{},BROKERS://127.0.0.1:{brokers_port},CONTROLLER://127.0.0.1:{}",
+        site.port, site.controller_port
+    );
+    let map = "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,BROKERS:PLAINTEXT,CONTROLLER:PLAINTEXT";
+    let site = site.with(&[&listeners, map, "inter.broker.listener.name=BROKERS"]);
+    let _broker = site.start();
+    let mut wire = Wire::connect(site.port);
+    wire::create(&mut wire, TOPIC, &[]);
+    let id = wire.call(13, &MetadataRequest::default().with_topics(None)).topics[0].topic_id;
+    let fetch = |version: i16| {
+        let partition = FetchPartition::default().with_current_leader_epoch(0);
+        let topic = FetchTopic::default().with_partitions(vec![partition]);
+        let request = FetchRequest::default();
+        let (request, topic) = if version < 15 {
+            (request.with_replica_id(1.into()), topic.with_topic(name(TOPIC)))
+        } else {
+            let state = ReplicaState::default().with_replica_id(1.into()).with_replica_epoch(i64::MAX);
+            (request.with_replica_state(state), topic.with_topic_id(id))
+        };
+        request.with_topics(vec![topic])
+    };
+    for (port, error) in [
+        (site.port, ResponseError::TopicAuthorizationFailed),
+        // It is heard, and is no replica of this partition.
+        (brokers_port, ResponseError::NotLeaderOrFollower),
+    ] {
+        for version in VERSIONS {
+            let answer = Wire::connect(port).call(version, &fetch(version));
+            assert_eq!(answer.responses[0].partitions[0].error_code, error.code(), "{port} {version}");
+        }
     }
 }
