@@ -19,9 +19,9 @@ impl Broker {
     pub(super) async fn create_topics(&self, request: &mut Request<'_>) -> Result<CreateTopicsResponse, RequestError> {
         let body: CreateTopicsRequest = request.decode()?;
         let repeated = repeated_names(&body.topics);
-        let names: Vec<_> = body.topics.iter().map(|topic| topic.name.clone()).collect();
         let (refused, wanted): (Vec<_>, Vec<_>) =
             body.topics.into_iter().partition(|topic| repeated.contains(topic.name.as_str()));
+        let (unset, wanted): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|topic| unset_config(topic).is_some());
         let wanted_names: Vec<_> = wanted.iter().map(|topic| topic.name.clone()).collect();
         let specs = wanted.iter().map(spec).collect();
         let mut results: Vec<_> = match self.controller.create_topics(specs, body.validate_only).await {
@@ -29,12 +29,15 @@ impl Broker {
                 let answers = wanted_names.into_iter().zip(created);
                 answers.map(|(name, result)| self.created_topic(name, result)).collect()
             }
-            Err(error) => names
-                .iter()
-                .filter(|name| !repeated.contains(name.as_str()))
-                .map(|name| failed(name.clone(), error.kafka_error(), error.to_string()))
-                .collect(),
+            Err(error) => {
+                let failed = |name| failed(name, error.kafka_error(), error.to_string());
+                wanted_names.into_iter().map(failed).collect()
+            }
         };
+        results.extend(unset.into_iter().map(|topic| {
+            let message = format!("{} needs a value", unset_config(&topic).unwrap_or_default());
+            failed(topic.name, ResponseError::InvalidConfig, message)
+        }));
         let duplicates: HashSet<_> = refused.into_iter().map(|topic| topic.name).collect();
         results.extend(duplicates.into_iter().map(|name| {
             let message = format!("topic {:?} is in the request more than once", name.as_str());
@@ -71,6 +74,11 @@ impl Broker {
 fn repeated_names(topics: &[CreatableTopic]) -> HashSet<String> {
     let mut seen = HashSet::new();
     topics.iter().filter(|topic| !seen.insert(topic.name.as_str())).map(|topic| topic.name.to_string()).collect()
+}
+
+/// An option that is named and has no value.
+fn unset_config(topic: &CreatableTopic) -> Option<&str> {
+    topic.configs.iter().find(|config| config.value.is_none()).map(|config| config.name.as_str())
 }
 
 fn spec(topic: &CreatableTopic) -> TopicSpec {

@@ -14,7 +14,7 @@ use protocol::types::{BrokerId, PartitionId, TopicId};
 
 use super::forwarding::Failures;
 use super::{Broker, Request, RequestContext, RequestError, authorized_operations, topics};
-use crate::controller::{TopicSpec, is_internal_topic};
+use crate::controller::{TopicSpec, is_internal_topic, is_legal_topic_name};
 use crate::metadata::{BrokerImage, Image, PartitionImage, TopicImage};
 
 /// Topics that one request may bring into being. The client asks again for what it still misses.
@@ -104,6 +104,7 @@ fn find<'a>(image: &'a Image, wanted: &MetadataRequestTopic) -> Option<&'a Arc<T
 
 fn unknown(wanted: &MetadataRequestTopic, refused: &Failures, version: i16) -> MetadataResponseTopic {
     let error = match &wanted.name {
+        Some(name) if !is_legal_topic_name(name) => ResponseError::InvalidTopicException,
         Some(name) => refused.get(name.as_str()).map_or(ResponseError::UnknownTopicOrPartition, |(error, _)| *error),
         None => ResponseError::UnknownTopicId,
     };

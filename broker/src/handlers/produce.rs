@@ -95,6 +95,7 @@ impl Broker {
             -1 => Ok(RequiredAcks::All),
             _ => Err(ResponseError::InvalidRequiredAcks),
         };
+        let is_answered = acks != Ok(RequiredAcks::None);
         let acks = if body.transactional_id.is_some() { Err(ResponseError::InvalidTxnState) } else { acks };
         let wait = Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0)).min(WAIT_MAX);
         let image = self.image.load_full();
@@ -104,7 +105,7 @@ impl Broker {
         }
         let (mut responses, unsettled): (Vec<_>, Vec<_>) = written.into_iter().unzip();
         let deadline = Instant::now() + wait;
-        if acks != Ok(RequiredAcks::None) {
+        if is_answered {
             for (response, unsettled) in responses.iter_mut().zip(unsettled) {
                 wait_until_settled(response, unsettled, deadline).await;
             }

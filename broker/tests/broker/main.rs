@@ -28,5 +28,6 @@ mod positions;
 mod produce_rules;
 mod quorum;
 mod readers;
+mod refusals;
 mod replication;
 mod voters;
