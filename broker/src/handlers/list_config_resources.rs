@@ -43,9 +43,9 @@ impl Broker {
 fn names(image: &Image, kind: ConfigResourceType) -> Vec<String> {
     match kind {
         ConfigResourceType::Topic => image.topic_ids.keys().cloned().collect(),
-        ConfigResourceType::Broker | ConfigResourceType::BrokerLogger => {
-            image.active_brokers().map(|(id, _)| id.to_string()).collect()
-        }
+        ConfigResourceType::Broker => image.active_brokers().map(|(id, _)| id.to_string()).collect(),
+        // They are neither described nor changed.
+        ConfigResourceType::BrokerLogger => Vec::new(),
         ConfigResourceType::ClientMetrics | ConfigResourceType::Group => {
             let set: BTreeSet<_> = image.configs.keys().filter(|resource| resource.kind == kind).collect();
             set.into_iter().map(|resource| resource.name.clone()).collect()

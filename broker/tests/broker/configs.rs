@@ -321,10 +321,12 @@ fn resources_are_listed_by_type() {
         let listed: Vec<_> = listed.map(|found| (found.resource_type, found.resource_name.to_string())).collect();
         (response.error_code, listed)
     };
-    let all = [(TOPIC, "t"), (BROKER, "1"), (BROKER_LOGGER, "1"), (CLIENT_METRICS, "s"), (GROUP, "g")];
+    let all = [(TOPIC, "t"), (BROKER, "1"), (CLIENT_METRICS, "s"), (GROUP, "g")];
     let all = all.map(|(kind, name)| (kind, name.to_owned())).to_vec();
     assert_eq!(list(1, &[]), (0, all.clone()));
-    assert_eq!(list(1, &[GROUP, TOPIC, GROUP]), (0, vec![all[0].clone(), all[4].clone()]));
-    assert_eq!(list(0, &[]), (0, vec![all[3].clone()]));
+    assert_eq!(list(1, &[GROUP, TOPIC, GROUP]), (0, vec![all[0].clone(), all[3].clone()]));
+    assert_eq!(list(0, &[]), (0, vec![all[2].clone()]));
+    // Levels of log lines are neither described nor changed.
+    assert_eq!(list(1, &[BROKER_LOGGER]), (0, Vec::new()));
     assert_eq!(list(1, &[TOPIC, 99]), (ResponseError::UnsupportedVersion.code(), vec![]));
 }
