@@ -15,6 +15,8 @@ pub const NO_ZSTD: u8 = 4;
 pub const LOG_APPEND_TIME: u8 = 8;
 /// Only timestamps close to [`NOW`] are allowed.
 pub const NARROW: u8 = 16;
+/// The topic keeps its batches without a codec.
+pub const UNCOMPRESSED: u8 = 32;
 
 pub const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const WINDOW_MS: i64 = 3_600_000;
@@ -61,6 +63,7 @@ fn rules(flags: u8) -> BatchRules {
         zstd_allowed: flags & NO_ZSTD == 0,
         keys_required: flags & KEYS_REQUIRED != 0,
         timestamps,
+        codec: (flags & UNCOMPRESSED != 0).then_some(Compression::None),
         decompressed_bytes_max: BYTES_MAX,
     }
 }

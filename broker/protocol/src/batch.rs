@@ -20,7 +20,7 @@ pub const LENGTH_PREFIX: usize = 12;
 pub const CRC_START: usize = 21;
 pub const MAGIC: i8 = 2;
 
-/// Codec in bits 0–2 of the attributes.
+/// Codec in bits 0–2 of the attributes, by this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     None,
@@ -51,6 +51,11 @@ impl Attributes {
             4 => Compression::Zstd,
             _ => return None,
         })
+    }
+
+    #[must_use]
+    pub(crate) fn with_compression(self, codec: Compression) -> Self {
+        Self(self.0 & !Self::CODEC | codec as i16)
     }
 
     pub fn is_log_append_time(self) -> bool {

@@ -2,12 +2,13 @@
 //! runs on the network thread and outside any lock.
 //!
 //! An uncompressed batch is walked record by record. A compressed one is opened only where a rule is about its
-//! records: keys on a compacted topic, and a limit on old timestamps.
+//! records: keys on a compacted topic, a limit on old timestamps, and another codec.
 
 use bytes::Bytes;
 
-use crate::batch::{Attributes, BatchHeader, CRC_START, Compression, HEADER_LENGTH, MAGIC, crc32c};
-use crate::records::{self, RecordError};
+use crate::batch::{Attributes, BatchHeader, CRC_START, Compression, HEADER_LENGTH, LENGTH_PREFIX, MAGIC, crc32c};
+use crate::records::compress::compress;
+use crate::records::{self, RecordError, Records};
 use crate::types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 
 /// Refused records that are named; a batch may have millions.
@@ -30,6 +31,8 @@ pub struct BatchRules {
     /// `cleanup.policy` contains `compact`.
     pub keys_required: bool,
     pub timestamps: TimestampRule,
+    /// `compression.type`: the codec that batches are kept in. `None`: each in its producer's.
+    pub codec: Option<Compression>,
     /// What a batch may decompress to where it has to be opened.
     pub decompressed_bytes_max: usize,
 }
@@ -86,6 +89,8 @@ pub enum BatchError {
     /// Not empty. More than [`REFUSED_MAX`] are not looked for.
     #[error("one or more records are refused: {}", refused.iter().map(ToString::to_string).take(3).collect::<Vec<_>>().join("; "))]
     Records { refused: Vec<RefusedRecord> },
+    #[error("cannot be compressed with {codec:?}: {reason}")]
+    NotCompressed { codec: Compression, reason: String },
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -126,28 +131,53 @@ impl CheckedBatch {
     }
 }
 
-/// Checks a produced batch. The bytes are copied only where the header must change: LogAppendTime, or a header that
-/// does not tell the highest timestamp of its records.
+/// Checks a produced batch. The bytes are copied only where the header must change (LogAppendTime, or a header that
+/// does not tell the highest timestamp of its records), and made anew where the topic has another codec.
 pub fn check(records: Bytes, rules: &BatchRules, now: Timestamp) -> Result<CheckedBatch, BatchError> {
     let (header, body) = check_envelope(&records, rules)?;
     check_header(&header, rules)?;
     let window = Window::new(rules.timestamps, now);
-    let highest = if must_open(&header, rules) {
-        walk(header, body, rules, window)?
+    let (mut highest, mut recompressed) = (header.max_timestamp, None);
+    if must_open(&header, rules) {
+        let opened = records::open(header, body, rules.decompressed_bytes_max)?;
+        highest = walk(&opened, rules, window)?;
+        recompressed = other_codec(&header, rules).map(|codec| recompress(opened.body(), codec, rules)).transpose()?;
     } else {
         window.check(header.max_timestamp)?;
-        header.max_timestamp
-    };
+    }
     let stamped = match rules.timestamps {
         TimestampRule::LogAppendTime => {
             BatchHeader { attributes: header.attributes.with_log_append_time(), max_timestamp: now, ..header }
         }
         TimestampRule::CreateTime { .. } => BatchHeader { max_timestamp: highest, ..header },
     };
+    if let Some((codec, batch_length, bytes)) = recompressed {
+        let attributes = stamped.attributes.with_compression(codec);
+        return Ok(CheckedBatch::seal(BatchHeader { attributes, batch_length, ..stamped }, bytes));
+    }
     if stamped == header {
         return Ok(CheckedBatch { header, bytes: records });
     }
     Ok(CheckedBatch::seal(stamped, records.into()))
+}
+
+fn other_codec(header: &BatchHeader, rules: &BatchRules) -> Option<Compression> {
+    rules.codec.filter(|codec| header.attributes.compression() != Some(*codec))
+}
+
+/// The codec, what the header is to say of the length, and the bytes with room for the header.
+fn recompress(plain: &[u8], codec: Compression, rules: &BatchRules) -> Result<(Compression, i32, Vec<u8>), BatchError> {
+    if rules.decompressed_bytes_max < plain.len() {
+        return Err(RecordError::TooLarge { codec, output_max: rules.decompressed_bytes_max }.into());
+    }
+    let failed = |error: std::io::Error| BatchError::NotCompressed { codec, reason: error.to_string() };
+    let bytes = [&[0; HEADER_LENGTH][..], &compress(codec, plain).map_err(failed)?].concat();
+    let (length, message_bytes_max) = (bytes.len(), rules.message_bytes_max);
+    let batch_length = i32::try_from(length.saturating_sub(LENGTH_PREFIX)).ok();
+    match batch_length.filter(|_| length <= message_bytes_max) {
+        Some(batch_length) => Ok((codec, batch_length, bytes)),
+        None => Err(BatchError::TooLarge { length, message_bytes_max }),
+    }
 }
 
 /// Length, magic, size and checksum: whether this is one intact batch at all.
@@ -207,15 +237,15 @@ fn check_header(header: &BatchHeader, rules: &BatchRules) -> Result<(), BatchErr
 fn must_open(header: &BatchHeader, rules: &BatchRules) -> bool {
     let old_refused =
         matches!(rules.timestamps, TimestampRule::CreateTime { before_max_ms, .. } if before_max_ms != i64::MAX);
-    header.attributes.compression() == Some(Compression::None) || rules.keys_required || old_refused
+    let is_plain = header.attributes.compression() == Some(Compression::None);
+    is_plain || rules.keys_required || old_refused || other_codec(header, rules).is_some()
 }
 
 /// The highest timestamp of the records.
-fn walk(header: BatchHeader, body: &[u8], rules: &BatchRules, window: Window) -> Result<Timestamp, BatchError> {
+fn walk(opened: &Records<'_>, rules: &BatchRules, window: Window) -> Result<Timestamp, BatchError> {
     let mut highest = Timestamp::NONE;
     let mut refused = Vec::new();
-    let opened = records::open(header, body, rules.decompressed_bytes_max)?;
-    for (index, record) in (0..).zip(&opened) {
+    for (index, record) in (0..).zip(opened) {
         let record = record?;
         if record.offset_delta != index {
             return Err(BatchError::OffsetDelta { index, offset_delta: record.offset_delta });

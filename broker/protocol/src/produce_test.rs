@@ -8,6 +8,7 @@ const RULES: BatchRules = BatchRules {
     zstd_allowed: true,
     keys_required: false,
     timestamps: TimestampRule::CreateTime { before_max_ms: i64::MAX, after_max_ms: 100 },
+    codec: None,
     decompressed_bytes_max: 1000,
 };
 const TOO_LATE: &str = "one or more records are refused: \
@@ -118,6 +119,34 @@ fn a_compacted_topic_needs_keys_compressed_or_not() {
     let bomb = BatchRules { decompressed_bytes_max: 20, ..rules };
     let refused = check(compressed(&good(), Compression::Zstd), &bomb, NOW);
     assert!(matches!(refused, Err(BatchError::Record(RecordError::TooLarge { output_max: 20, .. }))), "{refused:?}");
+}
+
+#[test]
+fn a_batch_in_another_codec_than_the_topics_is_made_anew_with_the_same_records() {
+    const CODECS: [Compression; 5] =
+        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+    let good = good();
+    for (sent, kept) in CODECS.iter().flat_map(|sent| CODECS.map(|kept| (*sent, kept))) {
+        let produced = compressed(&good, sent);
+        let rules = BatchRules { codec: Some(kept), ..RULES };
+        let checked = check(produced.clone(), &rules, NOW).unwrap();
+        assert_eq!(checked.header.attributes, Attributes(kept as i16), "{sent:?} {kept:?}");
+        assert_eq!(BatchHeader::decode(checked.bytes.first_chunk().unwrap()), checked.header);
+        assert_eq!(crc32c(&checked.bytes[CRC_START..]), checked.header.crc);
+        let read = |batch: &[u8]| records::walk(batch, 1000).unwrap().body().to_vec();
+        assert_eq!(read(&checked.bytes), good.bytes[HEADER_LENGTH..], "{sent:?} {kept:?}");
+        assert_eq!(checked.bytes == produced, sent == kept, "{sent:?} {kept:?}");
+    }
+    let plain = good.bytes.len();
+    let rules = |codec| BatchRules { codec: Some(codec), message_bytes_max: plain, ..RULES };
+    let grown = check(good.bytes.clone(), &rules(Compression::Gzip), NOW);
+    assert!(matches!(grown, Err(BatchError::TooLarge { length, .. }) if plain < length), "{grown:?}");
+    let narrow = BatchRules { decompressed_bytes_max: 10, ..rules(Compression::Lz4) };
+    let elsewhere = check(good.bytes, &narrow, NOW);
+    assert!(
+        matches!(elsewhere, Err(BatchError::Record(RecordError::TooLarge { output_max: 10, .. }))),
+        "{elsewhere:?}"
+    );
 }
 
 #[test]

@@ -122,6 +122,11 @@ impl Records<'_> {
         &self.header
     }
 
+    /// The records as they follow each other, decompressed.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Ends after the first error. The last item is an error where the count is wrong.
     pub fn iter(&self) -> RecordIter<'_> {
         RecordIter { header: &self.header, count: self.count, index: 0, rest: &self.body }

@@ -142,6 +142,7 @@ impl KafkaError for BatchError {
             | Self::Producer { .. }
             | Self::OffsetDelta { .. }
             | Self::Records { .. }
+            | Self::NotCompressed { .. }
             | Self::Record(_) => ResponseError::InvalidRecord,
         }
     }

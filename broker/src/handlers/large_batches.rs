@@ -1,7 +1,8 @@
-//! Compressed batches that have to be opened: for the keys of a compacted topic, for a limit on old timestamps, and to
-//! find a record by its time. A few kilobytes may decompress to any size, so:
+//! Compressed batches that have to be opened: for the keys of a compacted topic, for a limit on old timestamps, for a
+//! topic with a codec of its own, and to find a record by its time. A few kilobytes may decompress to any size, so:
 //!
-//! 1. Up to [`OPENED_BYTES_MAX`] a batch is opened at once, wherever the request is handled.
+//! 1. Up to [`OPENED_BYTES_MAX`] a batch is opened at once, wherever the request is handled, and up to
+//!    [`RECOMPRESSED_BYTES_MAX`] it is compressed there, which takes longer.
 //! 2. What turns out to be larger waits for its turn, in the order of arrival. Whoever has one may use
 //!    [`LARGE_BYTES_MAX`]; there are [`TURNS`] in the whole process.
 //! 3. Beyond that a batch is refused.
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 pub(super) const OPENED_BYTES_MAX: usize = 4 << 20;
+pub(super) const RECOMPRESSED_BYTES_MAX: usize = 64 << 10;
 pub(super) const LARGE_BYTES_MAX: usize = 128 << 20;
 const TURNS: usize = 2;
 

@@ -17,7 +17,7 @@ use protocol::types::Offset;
 use tokio::time::Instant;
 
 use super::errors::KafkaError as _;
-use super::large_batches::{LARGE_BYTES_MAX, OPENED_BYTES_MAX};
+use super::large_batches::{LARGE_BYTES_MAX, OPENED_BYTES_MAX, RECOMPRESSED_BYTES_MAX};
 use super::leader_hints::{LeaderHints, NodeAddress};
 use super::{Broker, Outcome, Request, RequestError, topics};
 use crate::clock;
@@ -209,7 +209,8 @@ impl Broker {
 
     /// See [`super::large_batches`].
     async fn check(&self, records: Bytes, rules: BatchRules) -> Result<CheckedBatch, Refusal> {
-        let small = BatchRules { decompressed_bytes_max: OPENED_BYTES_MAX, ..rules };
+        let decompressed_bytes_max = if rules.codec.is_none() { OPENED_BYTES_MAX } else { RECOMPRESSED_BYTES_MAX };
+        let small = BatchRules { decompressed_bytes_max, ..rules };
         match produce::check(records.clone(), &small, clock::wall()) {
             Err(BatchError::Record(RecordError::TooLarge { .. })) => {}
             checked => return Ok(checked?),

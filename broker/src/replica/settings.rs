@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use protocol::batch::Compression;
 use protocol::config::{self, Scope, Value, Values};
 use protocol::produce::{BatchRules, TimestampRule};
 use protocol::types::BrokerId;
@@ -60,6 +61,7 @@ impl Effective<'_> {
                 keys_required: self.compacts(),
                 timestamps: self.timestamps(),
                 // Set by whoever checks a batch, by the memory there is for it.
+                codec: self.codec(),
                 decompressed_bytes_max: 0,
             },
             min_insync_replicas: usize::try_from(self.number("min.insync.replicas")).unwrap_or(1),
@@ -123,6 +125,18 @@ impl Effective<'_> {
     }
 
     fn value(&self, name: &'static str) -> Option<Value> {
+    /// `None`: as each producer sends them.
+    fn codec(&self) -> Option<Compression> {
+        let codecs = [
+            ("uncompressed", Compression::None),
+            ("gzip", Compression::Gzip),
+            ("snappy", Compression::Snappy),
+            ("lz4", Compression::Lz4),
+            ("zstd", Compression::Zstd),
+        ];
+        codecs.into_iter().find(|(name, _)| self.has_word("compression.type", name)).map(|(_, codec)| codec)
+    }
+
         config::effective_value(self.topic, self.broker, name).map(|effective| effective.value)
     }
 

@@ -109,26 +109,38 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     string(
         "compression.type",
         "producer",
-        "Codec in which batches are stored. Millrace stores what the producer sends.",
+        "Codec in which batches are stored: `producer` keeps each as it was sent, and with another value the broker \
+         compresses anew what was sent in another codec.",
     )
+    .cluster_wide(),
+    int(
+        "compression.gzip.level",
+        "-1",
+        "Level where the broker compresses with gzip. Millrace takes the codec's own default.",
+    )
+    .min(-1)
+    .max(9)
+    .cluster_wide()
+    .ignored(),
+    int(
+        "compression.lz4.level",
+        "9",
+        "Level where the broker compresses with lz4. Millrace takes the codec's own default.",
+    )
+    .min(1)
+    .max(17)
+    .cluster_wide()
+    .ignored(),
+    int(
+        "compression.zstd.level",
+        "3",
+        "Level where the broker compresses with zstd. Millrace takes the codec's own default.",
+    )
+    .min(-131_072)
+    .max(22)
     .one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"])
     .cluster_wide()
     .ignored(),
-    int("compression.gzip.level", "-1", "Level where the broker compresses with gzip.")
-        .min(-1)
-        .max(9)
-        .cluster_wide()
-        .ignored(),
-    int("compression.lz4.level", "9", "Level where the broker compresses with lz4.")
-        .min(1)
-        .max(17)
-        .cluster_wide()
-        .ignored(),
-    int("compression.zstd.level", "3", "Level where the broker compresses with zstd.")
-        .min(-131_072)
-        .max(22)
-        .cluster_wide()
-        .ignored(),
     int("num.recovery.threads.per.data.dir", "2", "Threads that open and check the logs at the start.")
         .min(1)
         .cluster_wide(),

@@ -27,26 +27,38 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     string(
         "compression.type",
         "producer",
-        "Codec in which batches are stored. Millrace stores what the producer sends.",
+        "Codec in which batches are stored: `producer` keeps each as it was sent, and with another value the broker \
+         compresses anew what was sent in another codec.",
     )
     .one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"])
-    .or_from(&[same("compression.type")])
+    .or_from(&[same("compression.type")]),
+    int(
+        "compression.gzip.level",
+        "-1",
+        "Level where the broker compresses with gzip. Millrace takes the codec's own default.",
+    )
+    .min(-1)
+    .max(9)
+    .or_from(&[same("compression.gzip.level")])
     .ignored(),
-    int("compression.gzip.level", "-1", "Level where the broker compresses with gzip.")
-        .min(-1)
-        .max(9)
-        .or_from(&[same("compression.gzip.level")])
-        .ignored(),
-    int("compression.lz4.level", "9", "Level where the broker compresses with lz4.")
-        .min(1)
-        .max(17)
-        .or_from(&[same("compression.lz4.level")])
-        .ignored(),
-    int("compression.zstd.level", "3", "Level where the broker compresses with zstd.")
-        .min(-131_072)
-        .max(22)
-        .or_from(&[same("compression.zstd.level")])
-        .ignored(),
+    int(
+        "compression.lz4.level",
+        "9",
+        "Level where the broker compresses with lz4. Millrace takes the codec's own default.",
+    )
+    .min(1)
+    .max(17)
+    .or_from(&[same("compression.lz4.level")])
+    .ignored(),
+    int(
+        "compression.zstd.level",
+        "3",
+        "Level where the broker compresses with zstd. Millrace takes the codec's own default.",
+    )
+    .min(-131_072)
+    .max(22)
+    .or_from(&[same("compression.zstd.level")])
+    .ignored(),
     long("delete.retention.ms", "86400000", "How long the record that deletes a key stays visible in a compacted log.")
         .min(0)
         .or_from(&[same("log.cleaner.delete.retention.ms")]),
