@@ -48,6 +48,7 @@ impl Effective<'_> {
             log: LogConfig {
                 segment_bytes: u64::try_from(self.number("segment.bytes")).unwrap_or(0),
                 segment_ms: self.segment_ms(),
+                segment_jitter_ms: self.number("segment.jitter.ms"),
                 index_interval_bytes: u64::try_from(self.number("index.interval.bytes")).unwrap_or(0),
                 segment_index_bytes: usize::try_from(self.number("segment.index.bytes")).unwrap_or(0),
                 producer_id_expiration_ms: self.broker.get_long("producer.id.expiration.ms"),
@@ -60,8 +61,8 @@ impl Effective<'_> {
                 zstd_allowed: true,
                 keys_required: self.compacts(),
                 timestamps: self.timestamps(),
-                // Set by whoever checks a batch, by the memory there is for it.
                 codec: self.codec(),
+                // Set by whoever checks a batch, by the memory there is for it.
                 decompressed_bytes_max: 0,
             },
             min_insync_replicas: usize::try_from(self.number("min.insync.replicas")).unwrap_or(1),
@@ -124,7 +125,6 @@ impl Effective<'_> {
         }
     }
 
-    fn value(&self, name: &'static str) -> Option<Value> {
     /// `None`: as each producer sends them.
     fn codec(&self) -> Option<Compression> {
         let codecs = [
@@ -137,6 +137,7 @@ impl Effective<'_> {
         codecs.into_iter().find(|(name, _)| self.has_word("compression.type", name)).map(|(_, codec)| codec)
     }
 
+    fn value(&self, name: &'static str) -> Option<Value> {
         config::effective_value(self.topic, self.broker, name).map(|effective| effective.value)
     }
 

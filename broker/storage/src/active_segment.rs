@@ -109,7 +109,7 @@ impl ActiveSegment {
         &self,
         batch: &BatchHeader,
         (pending, length): (u64, u64),
-        config: &LogConfig,
+        (config, directory): (&LogConfig, &Path),
         now: Timestamp,
     ) -> Option<RollReason> {
         let relative = batch.last_offset().0.saturating_sub(self.base.0);
@@ -123,7 +123,7 @@ impl ActiveSegment {
         if config.segment_bytes.saturating_sub(length) < size {
             return Some(RollReason::Bytes);
         }
-        if config.segment_ms < self.age_ms(batch.max_timestamp, now) {
+        if config.segment_age_ms_max(directory, self.base) < self.age_ms(batch.max_timestamp, now) {
             return Some(RollReason::Age);
         }
         self.indexes.is_full(config.segment_index_bytes).then_some(RollReason::IndexFull)

@@ -159,7 +159,9 @@ impl Log {
         }
         let (mut headers, mut bytes) = (fetched.headers(), &*fetched.bytes);
         while let Some(first) = headers.first() {
-            if let Some(reason) = self.active.roll_reason(first, (0, length_u64(length_of(first))), &self.config, now) {
+            if let Some(reason) =
+                self.active.roll_reason(first, (0, length_u64(length_of(first))), (&self.config, &self.directory), now)
+            {
                 self.roll_for(reason, now)?;
             }
             let (count, length) = self.fitting(headers, now);
@@ -187,7 +189,7 @@ impl Log {
         for header in headers {
             let length = length_of(header);
             let sizes = (length_u64(bytes), length_u64(length));
-            if count != 0 && self.active.roll_reason(header, sizes, &self.config, now).is_some() {
+            if count != 0 && self.active.roll_reason(header, sizes, (&self.config, &self.directory), now).is_some() {
                 break;
             }
             count = count.saturating_add(1);

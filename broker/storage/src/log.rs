@@ -160,7 +160,7 @@ impl Log {
         }
         let header = BatchHeader { base_offset: self.end_offset, leader_epoch: epoch, ..batch.header };
         let length = length_u64(batch.bytes.len());
-        if let Some(reason) = self.active.roll_reason(&header, (0, length), &self.config, now) {
+        if let Some(reason) = self.active.roll_reason(&header, (0, length), (&self.config, &self.directory), now) {
             self.roll_for(reason, now)?;
         }
         self.begin_epoch(epoch);

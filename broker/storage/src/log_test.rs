@@ -150,11 +150,12 @@ fn segments_roll_by_size_age_and_index() {
     let young = LogConfig { segment_ms: 50, ..LogConfig::default() };
     let index = LogConfig { segment_index_bytes: 24, index_interval_bytes: 0, ..LogConfig::default() };
     // Configuration, timestamps of the batches, bases of the segments.
-    let table: [(LogConfig, &[i64], &[i64]); 6] = [
+    let table: [(LogConfig, &[i64], &[i64]); 7] = [
         (LogConfig { segment_bytes: 198, ..LogConfig::default() }, &[1, 1, 1], &[0, 2]),
         (LogConfig { segment_bytes: 197, ..LogConfig::default() }, &[1, 1, 1], &[0, 1, 2]),
         (young.clone(), &[100, 150, 151], &[0, 2]),
         (young.clone(), &[100, 20, 150], &[0]),
+        (LogConfig { segment_jitter_ms: 50, ..young.clone() }, &[100, 150], &[0, 1]),
         (young, &[-1, 9_000_000], &[0]), // no clock in the first batch: ours decides, and it stands still
         (index, &[1, 2, 3, 4], &[0, 2]), // room for one time entry, and the last
     ];

@@ -13,13 +13,12 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     unset(
         "log.roll.jitter.ms",
         Kind::Long,
-        "Most that is taken off that age at random, so that segments do not all roll at once. \
-         Unset: `log.roll.jitter.hours`.",
+        "Most that is taken off that age, of each segment another part, so that not all roll at once. Unset: \
+         `log.roll.jitter.hours`.",
     )
     .min(0)
-    .cluster_wide()
-    .later(),
-    int("log.roll.jitter.hours", "0", "The same in hours.").min(0).later(),
+    .cluster_wide(),
+    int("log.roll.jitter.hours", "0", "The same in hours.").min(0),
     unset(
         "log.retention.ms",
         Kind::Long,

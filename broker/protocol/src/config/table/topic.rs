@@ -153,10 +153,13 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     int("segment.index.bytes", "10485760", "Largest offset or time index of a segment.")
         .min(4)
         .or_from(&[same("log.index.size.max.bytes")]),
-    long("segment.jitter.ms", "0", "Most that is taken off `segment.ms` at random.")
-        .min(0)
-        .or_from(&[same("log.roll.jitter.ms"), Synonym { name: "log.roll.jitter.hours", factor: HOUR_MS }])
-        .later(),
+    long(
+        "segment.jitter.ms",
+        "0",
+        "Most that is taken off `segment.ms`, of each segment another part, so that not all roll at once.",
+    )
+    .min(0)
+    .or_from(&[same("log.roll.jitter.ms"), Synonym { name: "log.roll.jitter.hours", factor: HOUR_MS }]),
     long("segment.ms", "604800000", "Age at which a new segment begins.")
         .min(1)
         .or_from(&[same("log.roll.ms"), Synonym { name: "log.roll.hours", factor: HOUR_MS }]),
