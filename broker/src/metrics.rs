@@ -72,6 +72,7 @@ pub(crate) struct Metrics {
     /// Errors are rare, and not all of the APIs have them.
     errors: Mutex<BTreeMap<(&'static str, i16), u64>>,
     unanswered: AtomicU64,
+    cold_fetches: AtomicU64,
     pub(crate) groups: Arc<GroupMetrics>,
 }
 
@@ -81,6 +82,7 @@ impl Metrics {
             reactors: (0..reactors).map(|_| Arc::new(RequestMetrics::new())).collect(),
             errors: Mutex::default(),
             unanswered: AtomicU64::new(0),
+            cold_fetches: AtomicU64::new(0),
             groups: Arc::default(),
         }
     }
@@ -99,6 +101,15 @@ impl Metrics {
     /// A request that closed its connection.
     pub(crate) fn unanswered(&self) {
         add(&self.unanswered, 1);
+    }
+
+    /// Records of a partition that were not in the page cache.
+    pub(crate) fn cold_fetch(&self) {
+        add(&self.cold_fetches, 1);
+    }
+
+    pub(crate) fn cold_fetch_count(&self) -> u64 {
+        get(&self.cold_fetches)
     }
 
     pub(crate) fn errors(&self) -> BTreeMap<(&'static str, i16), u64> {

@@ -87,6 +87,11 @@ impl ControllerHandle {
         (Self { commands, heard, probes: Arc::new(Mutex::new(wanted)), view }, inbox)
     }
 
+    /// Commands that wait for the control thread.
+    pub(crate) fn queued(&self) -> usize {
+        self.commands.max_capacity().saturating_sub(self.commands.capacity())
+    }
+
     pub(crate) async fn create_topics(
         &self,
         specs: Vec<TopicSpec>,

@@ -99,7 +99,7 @@ impl Broker {
                 let read = FetchedPartition::read(index, high_watermark, log_start, None, &partition.metrics);
                 return FetchedPartition { next_look: NextLook::At(at), ..read };
             }
-            let resolved = resolve(readable.located, first).await;
+            let resolved = self.resolve(readable.located, first).await;
             if let Err(error) = partition.check_in_service() {
                 return FetchedPartition::failed(index, error.code());
             }
@@ -142,6 +142,25 @@ impl Broker {
         let near = partition.readable_followers(offset).into_iter().filter(is_near);
         near.max_by_key(|(_, end)| *end).map(|(broker, _)| broker)
     }
+
+    /// Finds the batches. What is not in the page cache is read on the blocking pool, so that neither this search nor
+    /// the `sendfile` that follows makes the other connections of the reactor wait for the disk.
+    async fn resolve(&self, located: Located, at_least_one: bool) -> Result<Option<LogSlice>, ResolveError> {
+        match located.resolve(ReadMode::NoWait, at_least_one) {
+            Ok(Some(slice)) if !slice.is_cached() => {}
+            Err(ResolveError::WouldBlock) => {}
+            resolved => return resolved,
+        }
+        self.metrics.cold_fetch();
+        let blocking = tokio::task::spawn_blocking(move || {
+            let slice = located.resolve(ReadMode::Blocking, at_least_one)?;
+            if let Some(slice) = &slice {
+                slice.read_ahead();
+            }
+            Ok(slice)
+        });
+        blocking.await.unwrap_or(Err(ResolveError::WouldBlock))
+    }
 }
 
 /// A follower whose offset is not here any more begins again where the log does.
@@ -183,22 +202,4 @@ fn read(
         return Ok(FollowerRead::Diverging(epoch, end));
     }
     partition.locate(position).map(FollowerRead::Readable)
-}
-
-/// Finds the batches. What is not in the page cache is read on the blocking pool, so that neither this search nor the
-/// `sendfile` that follows makes the other connections of the reactor wait for the disk.
-async fn resolve(located: Located, at_least_one: bool) -> Result<Option<LogSlice>, ResolveError> {
-    match located.resolve(ReadMode::NoWait, at_least_one) {
-        Ok(Some(slice)) if !slice.is_cached() => {}
-        Err(ResolveError::WouldBlock) => {}
-        resolved => return resolved,
-    }
-    let blocking = tokio::task::spawn_blocking(move || {
-        let slice = located.resolve(ReadMode::Blocking, at_least_one)?;
-        if let Some(slice) = &slice {
-            slice.read_ahead();
-        }
-        Ok(slice)
-    });
-    blocking.await.unwrap_or(Err(ResolveError::WouldBlock))
 }

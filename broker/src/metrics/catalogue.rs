@@ -80,6 +80,18 @@ pub(crate) static REQUEST_ERRORS: Metric = counter(
 pub(crate) static REQUESTS_UNANSWERED: Metric =
     counter("kafka_network_requestmetrics_unanswered", &[], "Requests that closed their connection");
 
+pub(crate) static COLD_FETCHES: Metric = counter(
+    "millrace_fetch_cold_reads",
+    &[],
+    "Partitions in answers to Fetch whose records were not in the page cache, and were read from the disk first",
+);
+pub(crate) static QUEUED: Metric = gauge(
+    "millrace_queue_length",
+    &["queue"],
+    "Who waits for a thread: commands to the controller and to the group coordinator, partitions for a sync that \
+     producers wait for",
+);
+
 pub(crate) static MESSAGES_IN: Metric = counter("kafka_server_brokertopicmetrics_messages_in", &[], "Records appended");
 pub(crate) static BYTES_IN: Metric =
     counter("kafka_server_brokertopicmetrics_bytes_in", &[], "Bytes of batches appended");
@@ -265,6 +277,8 @@ pub(crate) static CATALOGUE: &[&Metric] = &[
     &RESPONSE_BYTES,
     &REQUEST_ERRORS,
     &REQUESTS_UNANSWERED,
+    &COLD_FETCHES,
+    &QUEUED,
     &MESSAGES_IN,
     &BYTES_IN,
     &BYTES_OUT,

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::manager::ReplicaManager;
 use super::partition::Partition;
 
 #[derive(Debug, Default)]
@@ -51,10 +52,21 @@ impl SyncState {
     }
 }
 
+impl ReplicaManager {
+    pub(crate) fn flushes_queued(&self) -> usize {
+        self.shared.flushes.queued()
+    }
+}
+
 impl FlushQueue {
     pub(super) fn push_urgent(&self, partition: Arc<Partition>) {
         self.lock().urgent.push_back(partition);
         self.urgent_came.notify_one();
+    }
+
+    /// Partitions that producers wait for, without those that are being synced.
+    pub(super) fn queued(&self) -> usize {
+        self.lock().urgent.len()
     }
 
     pub(super) fn push_dirty(&self, partition: Arc<Partition>) {
