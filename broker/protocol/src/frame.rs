@@ -19,8 +19,6 @@ use crate::schema::Versions;
 
 /// Bytes of the length before a frame.
 pub const LENGTH_BYTES: usize = 4;
-/// Longest frame accepted from a peer that has not authenticated; afterwards `socket.request.max.bytes` holds.
-pub const UNAUTHENTICATED_FRAME_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {

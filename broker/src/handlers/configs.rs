@@ -38,6 +38,10 @@ impl Refusal {
         Self { error: ResponseError::InvalidRequest, message: message.into() }
     }
 
+    pub(super) fn repeated() -> Self {
+        Self::invalid("the resource is in the request more than once")
+    }
+
     /// Code and message of a response; 0 and none where nothing was refused.
     pub(super) fn told(refusal: Option<Self>) -> (i16, Option<StrBytes>) {
         refusal.map_or((0, None), |Self { error, message }| (error.code(), Some(StrBytes::from_string(message))))
@@ -107,11 +111,7 @@ impl Broker {
         let (mut changes, mut outcomes) = (Vec::new(), Vec::with_capacity(asked.len()));
         for asked in asked {
             let resource = asked.resource.clone();
-            let change = if repeated.contains(&resource) {
-                Err(Refusal::invalid("the resource is in the request more than once"))
-            } else {
-                change(asked, others)
-            };
+            let change = if repeated.contains(&resource) { Err(Refusal::repeated()) } else { change(asked, others) };
             outcomes.push((resource, change.map(|change| changes.push(change)).err()));
         }
         let sent = changes.len();

@@ -49,9 +49,7 @@ impl Broker {
         let results = body.resources.iter().zip(named).map(|(wanted, resource)| {
             let described = match &spoilt {
                 Some(refusal) => Err(refusal.clone()),
-                None if repeated.contains(&resource) => {
-                    Err(Refusal::invalid("the resource is in the request more than once"))
-                }
+                None if repeated.contains(&resource) => Err(Refusal::repeated()),
                 None => self.describe(&image, &resource, wanted.configuration_keys.as_deref(), detail),
             };
             result(resource, described)
