@@ -69,8 +69,8 @@ struct RunArguments {
     /// Name of this instance.
     #[arg(long, env = "POD_NAME", default_value = "millrace-operator")]
     instance: String,
-    /// Whether there is a right to read nodes, which belong to no namespace. Without it brokers do not learn their zone,
-    /// and a lost node is not told from a broker that starts slowly.
+    /// Whether there is a right to read nodes, which belong to no namespace. Without it brokers do not learn their
+    /// zone, and a lost node is not told from a broker that starts slowly.
     #[arg(long, env = "MILLRACE_CLUSTER_SCOPED", action = ArgAction::Set, default_value_t = true, value_name = "BOOL")]
     cluster_scoped: bool,
     /// How log lines look. RUST_LOG selects them.

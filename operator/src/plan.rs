@@ -7,7 +7,8 @@
 //! 4. the rendered options, then the StatefulSet and the disruption budget that refer to them
 //! 5. formatting of empty volumes that never held data
 //! 6. options that need no restart
-//! 7. one restart, once nothing is left to do but repairs of what others keep changing, and the StatefulSet controller has seen the template
+//! 7. one restart, once nothing is left to do but repairs of what others keep changing, and the StatefulSet controller
+//!    has seen the template
 //! 8. removal of what nothing refers to any more
 //! 9. who votes, where that is not who should, and nobody is being restarted
 //! 10. the claims: what is noted on them, their growth. Last, as the storage may refuse to grow for ever

@@ -135,8 +135,8 @@ impl Raft {
         self.high_watermark
     }
 
-    /// Whether a leader has said how far the log is committed, since this node was started. Until then the high watermark
-    /// is that of the latest snapshot, and of what the log holds beyond it nobody knows.
+    /// Whether a leader has said how far the log is committed, since this node was started. Until then the high
+    /// watermark is that of the latest snapshot, and of what the log holds beyond it nobody knows.
     pub fn has_heard_commits(&self) -> bool {
         self.has_heard_commits
     }

@@ -75,7 +75,8 @@ pub(super) fn unregister(policy: &Policy<'_>, id: BrokerId) -> Result<Vec<Metada
     Ok(records)
 }
 
-/// The broker leaves every ISR that it is in, and leads nothing any more. `departure` is asked for each of its replicas.
+/// The broker leaves every ISR that it is in, and leads nothing any more. `departure` is asked for each of its
+/// replicas.
 pub(super) fn withdraw(
     policy: &Policy<'_>,
     id: BrokerId,

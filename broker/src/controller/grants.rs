@@ -101,7 +101,8 @@ impl Grants {
         self.by_broker.values().map(|grant| grant.expires).min()
     }
 
-    /// `unheard`: brokers that serve and that this controller has not heard from, so that it cannot tell whether they do.
+    /// `unheard`: brokers that serve and that this controller has not heard from, so that it cannot tell whether they
+    /// do.
     pub(super) fn grant(
         &mut self,
         policy: &Policy<'_>,

@@ -146,7 +146,8 @@ impl<'a> PartitionChange<'a> {
         if finished { self.on(targets, Vec::new(), Vec::new()) } else { self }
     }
 
-    /// With nobody in sync, the last leader. Otherwise, for who looks, whoever is neither in sync nor eligible any more.
+    /// With nobody in sync, the last leader. Otherwise, for who looks, whoever is neither in sync nor eligible any
+    /// more.
     fn last_known(&self) -> Vec<BrokerId> {
         let PartitionImage { isr, eligible_leader_replicas, .. } = &self.becomes;
         let on_its_volume = |id: &BrokerId| self.becomes.replica_on(*id) == self.was.replica_on(*id);

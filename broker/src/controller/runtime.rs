@@ -4,7 +4,7 @@
 //! ```text
 //! commands ─ decide on a speculative image ─ append ─┐                      ┌─ answer nodes
 //! other nodes ─ raft ─ append, answer, …             ├─ committed ─ replay ─┤
-//! disk ─ persisted ──────────────────────────────────┘                      └─ publish (another thread) ─ answer others
+//! disk ─ persisted ──────────────────────────────────┘                      └─ publish (own thread) ─ answer others
 //! ```
 
 use std::sync::Arc;

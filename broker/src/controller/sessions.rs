@@ -4,8 +4,8 @@
 //! 1. A session lasts as long as heartbeats come. A new controller begins all of them anew: what its predecessor heard
 //!    it does not know.
 //! 2. A controller that stood still itself calls nobody silent: all sessions begin anew.
-//! 3. Of several that have ended the one that has been silent longest is fenced first, one at a time, so that the effect
-//!    of each is there before the next.
+//! 3. Of several that have ended the one that has been silent longest is fenced first, one at a time, so that the
+//!    effect of each is there before the next.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

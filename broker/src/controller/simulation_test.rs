@@ -253,7 +253,8 @@ impl Simulation {
         }
     }
 
-    /// Whoever is to come into an in-sync set crashes and is back, with what is left, before the controller hears of it.
+    /// Whoever is to come into an in-sync set crashes and is back, with what is left, before the controller hears of
+    /// it.
     fn bounce(&mut self) {
         if self.in_flight.is_empty() {
             return;

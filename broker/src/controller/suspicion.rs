@@ -1,6 +1,6 @@
 //! Whether a broker is gone, asked before its session ends: its connection dropped, or somebody says so. Whoever dials
-//! it learns more than silence tells: another process at its address, or nobody at all, means that it is dead. No answer
-//! means no more than the silence does. Pure.
+//! it learns more than silence tells: another process at its address, or nobody at all, means that it is dead. No
+//! answer means no more than the silence does. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

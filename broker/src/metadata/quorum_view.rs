@@ -35,6 +35,7 @@ pub(crate) struct VoterProgress {
     pub(crate) directory: DirectoryId,
     /// `None`: it has not fetched in this epoch.
     pub(crate) log_end: Option<Offset>,
-    /// Within the last fetch timeout it has fetched up to what was the leader's log end then; always true of the leader.
+    /// Within the last fetch timeout it has fetched up to what was the leader's log end then; always true of the
+    /// leader.
     pub(crate) is_caught_up: bool,
 }

@@ -1,6 +1,6 @@
 //! What the threads of the cleaner do: each compacts the log with the largest share of what is new, or one that has
-//! waited for longer than `max.compaction.lag.ms`, unless another thread does so already. Memory and the rate of reading
-//! and writing are for all of them together.
+//! waited for longer than `max.compaction.lag.ms`, unless another thread does so already. Memory and the rate of
+//! reading and writing are for all of them together.
 //!
 //! A log that cannot be compacted, for a reason that lies in it, is left alone until the next start, told of and
 //! counted; the others go on, and so do appends to it. Where something ran out it is tried again later.

@@ -153,8 +153,8 @@ impl Partition {
         }
     }
 
-    /// Whether it is committed, and whether enough replicas are in sync now. An error: this broker does not lead any more
-    /// as it did then.
+    /// Whether it is committed, and whether enough replicas are in sync now. An error: this broker does not lead any
+    /// more as it did then.
     pub(super) fn commit_state(&self, due: CommitDue) -> Result<(bool, Result<(), ProduceError>), ProduceError> {
         let state = self.state()?;
         if self.leader(&state)?.epoch != due.epoch {

@@ -13,8 +13,8 @@ pub(super) fn limit_bytes() -> usize {
     usize::try_from(limit.unwrap_or(total).min(total)).unwrap_or(usize::MAX)
 }
 
-/// `groups` is what `/proc/self/cgroup` says: `number:controllers:path`, where v2 has no controllers. A limit further up
-/// holds too, and in a container only the upper end of the path may be there.
+/// `groups` is what `/proc/self/cgroup` says: `number:controllers:path`, where v2 has no controllers. A limit further
+/// up holds too, and in a container only the upper end of the path may be there.
 fn cgroup_limit_bytes(root: &Path, groups: &str) -> Option<u64> {
     let limits = groups.lines().filter_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;

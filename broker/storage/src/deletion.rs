@@ -2,8 +2,8 @@
 //! segment by segment, the oldest first, up to the first that has to stay ([`Log::delete_old_segments`]).
 //!
 //! A segment that goes leaves the log at once, under the log's lock. [`SegmentDeletion::run`] then renames its files to
-//! `.deleted` without the lock, and whoever owns the log removes them after `file.delete.delay.ms`: until then a read in
-//! progress still finds them, and after that it has them open.
+//! `.deleted` without the lock, and whoever owns the log removes them after `file.delete.delay.ms`: until then a read
+//! in progress still finds them, and after that it has them open.
 //!
 //! The recovery point stays where it is: should a crash undo the renames, what comes back was perhaps never synced.
 

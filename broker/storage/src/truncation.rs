@@ -71,13 +71,15 @@ impl Log {
         self.flushing.checkpoint_due = false;
     }
 
-    /// Takes back every batch that ends after `offset`, durably, and with it every epoch that began there or later. What the log knows of producers and epochs is as it
-    /// was then. The high watermark goes with it if it must. Where `offset` lies within a batch,
-    /// [`TruncateError::NotPrepared`] may name its start: prepare for that, and try again.
+    /// Takes back every batch that ends after `offset`, durably, and with it every epoch that began there or later.
+    /// What the log knows of producers and epochs is as it was then. The high watermark goes with it if it must. Where
+    /// `offset` lies within a batch, [`TruncateError::NotPrepared`] may name its start: prepare for that, and try
+    /// again.
     pub fn truncate_to(&mut self, offset: Offset, now: Timestamp) -> Result<(), TruncateError> {
         self.check_writable()?;
         if self.end_offset <= offset {
-            // Of a leadership in which nothing was written the log has an epoch, which may contradict the next leader's.
+            // Of a leadership in which nothing was written the log has an epoch, which may contradict the next
+            // leader's.
             self.epochs.truncate_from_end(self.end_offset);
             return Ok(());
         }

@@ -9,8 +9,8 @@ use e2e::programs;
 use e2e::progress::{Progress, show_progress};
 use e2e::soak::{self, Options, Part};
 
-/// Fuzzes, repeats the property tests with other cases, simulates the quorum and the cluster, kills a broker under load,
-/// and lets three brokers meet what happens to machines, longer than a test run may
+/// Fuzzes, repeats the property tests with other cases, simulates the quorum and the cluster, kills a broker under
+/// load, and lets three brokers meet what happens to machines, longer than a test run may
 ///
 /// Faults and power cuts need root: each broker gets a network namespace and a file system of its own.
 ///

@@ -1,5 +1,6 @@
 //! Millrace against Apache Kafka on one machine, in one run, interleaved: one broker each, or three, the same
-//! configuration, the same clients. What counts is the ratio of each pair of samples; absolute values belong to the machine.
+//! configuration, the same clients. What counts is the ratio of each pair of samples; absolute values belong to the
+//! machine.
 //!
 //! ```text
 //! contender          what is compared, and how it is run

@@ -1,6 +1,6 @@
-//! How long a record takes from one client to another: a producer that sends 20 MB a second, whatever the answers, and a
-//! consumer that waits for each batch. Time runs from the moment at which a batch is due: a producer that is held up is
-//! latency too.
+//! How long a record takes from one client to another: a producer that sends 20 MB a second, whatever the answers, and
+//! a consumer that waits for each batch. Time runs from the moment at which a batch is due: a producer that is held up
+//! is latency too.
 
 use std::fmt;
 use std::thread;

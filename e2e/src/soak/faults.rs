@@ -1,7 +1,7 @@
-//! Three brokers with replicated topics, idempotent and plain producers with acks=all, readers and a group that read all
-//! the time, and what happens to machines: processes die and hang, links are cut in either direction, volumes run full,
-//! lose their power, and come back empty. At the end everything must have been acknowledged, read, and committed by the
-//! group, every history must hold, and the replicas must be the same byte for byte.
+//! Three brokers with replicated topics, idempotent and plain producers with acks=all, readers and a group that read
+//! all the time, and what happens to machines: processes die and hang, links are cut in either direction, volumes run
+//! full, lose their power, and come back empty. At the end everything must have been acknowledged, read, and committed
+//! by the group, every history must hold, and the replicas must be the same byte for byte.
 //!
 //! A power cut takes what was not synced. Cut from one broker at a time nothing acknowledged may be gone; cut from all
 //! of them at once neither, where records are synced before they are acknowledged (`flush.messages=1`).

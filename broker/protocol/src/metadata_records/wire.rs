@@ -1,5 +1,5 @@
-//! Kafka's flexible encoding, in memory, and of the older one strings and bytes with lengths of fixed width. Reading checks every count and length against the bytes that remain before
-//! anything is allocated.
+//! Kafka's flexible encoding, in memory, and of the older one strings and bytes with lengths of fixed width. Reading
+//! checks every count and length against the bytes that remain before anything is allocated.
 
 use uuid::Uuid;
 

@@ -95,9 +95,9 @@ impl Group {
         Ok((records, results))
     }
 
-    /// What is over. Offsets are kept as long as there is somebody who could use them: with members, those of the topics
-    /// they read; without, for the retention time from when the group became empty, or of a group that never had any
-    /// members from when they were committed.
+    /// What is over. Offsets are kept as long as there is somebody who could use them: with members, those of the
+    /// topics they read; without, for the retention time from when the group became empty, or of a group that never had
+    /// any members from when they were committed.
     pub(in super::super) fn expire(&self, config: &GroupConfig, now: Timestamp) -> Vec<CoordinatorRecord> {
         let is_empty = matches!(self.phase, Phase::Empty);
         let kept_since = match &self.protocol_type {

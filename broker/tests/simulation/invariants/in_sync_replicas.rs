@@ -1,6 +1,6 @@
 //! Whoever the controller may elect has all that is committed: the in-sync replicas, and those that are eligible to
-//! lead, as the committed metadata has them. Only processes that it knows can be: another one may have lost records, and
-//! is taken out of both when it registers.
+//! lead, as the committed metadata has them. Only processes that it knows can be: another one may have lost records,
+//! and is taken out of both when it registers.
 
 use protocol::metadata_records::LeaderRecoveryState;
 

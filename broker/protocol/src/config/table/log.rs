@@ -111,6 +111,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "Codec in which batches are stored: `producer` keeps each as it was sent, and with another value the broker \
          compresses anew what was sent in another codec.",
     )
+    .one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"])
     .cluster_wide(),
     int(
         "compression.gzip.level",
@@ -137,7 +138,6 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     )
     .min(-131_072)
     .max(22)
-    .one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"])
     .cluster_wide()
     .ignored(),
     int("num.recovery.threads.per.data.dir", "2", "Threads that open and check the logs at the start.")
@@ -164,9 +164,14 @@ pub(super) const CLEANER: &[ConfigOption] = &[
         "Bytes a second, read and written together, that compaction may use.",
     )
     .cluster_wide(),
-    long("log.cleaner.dedupe.buffer.size", "134217728", "Memory that the maps from key to offset may take in all passes that go on at a time. They grow with the keys; less than 1 MiB for each counts as 1 MiB.")
-        .min(1)
-        .cluster_wide(),
+    long(
+        "log.cleaner.dedupe.buffer.size",
+        "134217728",
+        "Memory that the maps from key to offset may take in all passes that go on at a time. They grow with the \
+         keys; less than 1 MiB for each counts as 1 MiB.",
+    )
+    .min(1)
+    .cluster_wide(),
     int("log.cleaner.io.buffer.size", "524288", "Memory for reading and writing.").min(0).cluster_wide().ignored(),
     double("log.cleaner.io.buffer.load.factor", "0.9", "How full the map may become.").cluster_wide(),
     long("log.cleaner.backoff.ms", "15000", "Pause when there is nothing to compact.").min(0).cluster_wide(),
