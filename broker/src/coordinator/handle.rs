@@ -35,11 +35,6 @@ impl fmt::Debug for CoordinatorHandle {
 }
 
 impl CoordinatorHandle {
-    /// Commands that wait for the coordinator.
-    pub(crate) fn queued(&self) -> usize {
-        self.commands.max_capacity().saturating_sub(self.commands.capacity())
-    }
-
     pub(crate) async fn join(&self, group: &str, request: JoinRequest) -> Result<Joined, GroupError> {
         self.ask(named(group)?, |reply| GroupRequest::Join(request, reply)).await
     }

@@ -88,8 +88,7 @@ pub(crate) static COLD_FETCHES: Metric = counter(
 pub(crate) static QUEUED: Metric = gauge(
     "millrace_queue_length",
     &["queue"],
-    "Who waits for a thread: commands to the controller and to the group coordinator, partitions for a sync that \
-     producers wait for",
+    "Who waits for a thread: commands to the controller, partitions for a sync that producers wait for",
 );
 
 pub(crate) static MESSAGES_IN: Metric = counter("kafka_server_brokertopicmetrics_messages_in", &[], "Records appended");

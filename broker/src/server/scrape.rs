@@ -123,11 +123,8 @@ fn requests(out: &mut Exposition<'_>, broker: &Broker) -> fmt::Result {
     out.numbers(&m::REQUEST_ERRORS, errors.iter().map(|(api, code, count)| ([*api, code.as_str()], (*count).into())))?;
     out.number(&m::REQUESTS_UNANSWERED, broker.metrics.unanswered_count())?;
     out.number(&m::COLD_FETCHES, broker.metrics.cold_fetch_count())?;
-    let queued = [
-        (["controller"], broker.controller.queued().into()),
-        (["coordinator"], broker.groups.queued().into()),
-        (["flush"], broker.replicas.flushes_queued().into()),
-    ];
+    let queued =
+        [(["controller"], broker.controller.queued().into()), (["flush"], broker.replicas.flushes_queued().into())];
     out.numbers(&m::QUEUED, queued)?;
     let Traffic { messages_in, bytes_in, bytes_out } = broker.metrics.traffic();
     out.number(&m::MESSAGES_IN, messages_in)?;
