@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! handlers ─► CoordinatorHandle ─► Coordinators ─► lock ─► Shard ─► Group decides: records, answers
-//!                                    ▲                       │  append ─► replay ─► answers wait for the high watermark
+//!                                    ▲                       │  append ─► replay ─► answers when committed
 //!              runtime, one thread ──┘ what is due without a request, loads and unloads shards as leadership moves
 //! ```
 //!

@@ -1,8 +1,9 @@
-//! All coordinators of this broker. Whoever has a request for a group takes the lock of its shard and does what is to be
-//! done; the thread of the coordinators does what is due without a request, and decides which shards there are.
+//! All coordinators of this broker. Whoever has a request for a group takes the lock of its shard and does what is to
+//! be done; the thread of the coordinators does what is due without a request, and decides which shards there are.
 //!
-//! That thread once owned the shards, and requests were sent to it: two wake-ups of threads for each, which cost several
-//! times what a shard does. A lock is held as long as a write to the page cache takes, as the partition's own is.
+//! That thread once owned the shards, and requests were sent to it: two wake-ups of threads for each, which cost
+//! several times what a shard does. A lock is held as long as a write to the page cache takes, as the partition's own
+//! is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

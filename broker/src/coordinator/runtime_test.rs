@@ -269,8 +269,8 @@ async fn what_is_broken_is_skipped_and_counted_and_the_rest_is_loaded() {
 #[tokio::test]
 async fn behind_a_broken_length_it_goes_on_where_the_log_knows_the_next_batch() {
     const LENGTH: Range<usize> = 8..12;
-    // Where no batch can be made out, the wrong length, what is lost and what is counted: where it is the length of some
-    // batch, that one as well. Two records to a batch, of which an index knows the second.
+    // Where no batch can be made out, the wrong length, what is lost and what is counted: where it is the length of
+    // some batch, that one as well. Two records to a batch, of which an index knows the second.
     for (broken, length, lost, skipped) in
         [(20..37, i32::MAX, 20..36, 1), (20..22, 0, 20..22, 1), (20..60, 70, 20..60, 2)]
     {

@@ -1,5 +1,5 @@
-//! New replicas: their logs are made as the metadata says. One for which something has run out, space or descriptors, is
-//! tried again until there is some.
+//! New replicas: their logs are made as the metadata says. One for which something has run out, space or descriptors,
+//! is tried again until there is some.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

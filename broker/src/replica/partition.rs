@@ -198,8 +198,8 @@ impl Partition {
         }
     }
 
-    /// A full disk is told to producers until there is room. One that failed, whoever was writing, ends the process: the
-    /// log takes nothing more, and as long as this broker is there nobody else leads the partition.
+    /// A full disk is told to producers until there is room. One that failed, whoever was writing, ends the process:
+    /// the log takes nothing more, and as long as this broker is there nobody else leads the partition.
     pub(super) fn write_failed(&self, error: &AppendError) {
         match error {
             AppendError::NoSpace { .. } => self.shared.space.ran_out(),
