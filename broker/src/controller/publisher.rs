@@ -138,5 +138,5 @@ fn publish(replicas: &ReplicaManager, published: &ArcSwap<Image>, image: &Image,
     // New partitions serve before they are seen.
     replicas.follow(image, &topics);
     published.store(Arc::new(image.clone()));
-    replicas.wake_metadata_waiters();
+    replicas.published();
 }

@@ -158,7 +158,7 @@ impl Session {
         let before = self.entry(slot).map(|entry| (entry.known, entry.is_due));
         let (mut known, is_due) = before.unwrap_or((Known::NOTHING, false));
         if is_follower {
-            known.high_watermark = Offset(wanted.high_watermark);
+            known = Known { high_watermark: Offset(wanted.high_watermark), log_start: Offset(wanted.log_start_offset) };
         }
         if let Some(place) = self.entries.get_mut(slot as usize) {
             *place = Some(Entry { topic: topic.clone(), wanted, known, is_due });
@@ -201,9 +201,9 @@ impl Session {
 impl Entry {
     /// A follower is to learn at once how far the log is committed, and where it begins.
     pub(super) fn has_advanced(&self, found: &FetchedPartition) -> bool {
-        let Known { high_watermark, .. } = self.known;
+        let Known { high_watermark, log_start } = self.known;
         // Before it knows as much to be committed it cannot follow the start.
-        let begins_later = self.wanted.log_start_offset < found.log_start.0 && found.log_start <= high_watermark;
+        let begins_later = log_start < found.log_start && found.log_start <= high_watermark;
         high_watermark < found.high_watermark || begins_later
     }
 }

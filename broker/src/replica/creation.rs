@@ -54,7 +54,7 @@ impl ReplicaManager {
         if !self.space().is_exhausted() {
             let topics: Vec<_> = self.missing.topics().into_iter().collect();
             self.follow(image, &topics);
-            self.wake_metadata_waiters();
+            self.published();
         }
     }
 

@@ -10,7 +10,7 @@ use tracing::{error, info};
 use uuid::Uuid;
 
 use super::manager::{Partitions, ReplicaManager};
-use super::partition::Partition;
+use super::partition::{Partition, lock};
 use crate::metadata::{Image, PartitionImage};
 
 impl ReplicaManager {
@@ -39,6 +39,7 @@ impl ReplicaManager {
             partition.retire();
             self.shared.followed.set(&partition, None);
             self.free_directory(&partition);
+            lock(&self.retired).push(partition);
         }
     }
 

@@ -28,6 +28,7 @@ fn create(replicas: &ReplicaManager, image: &mut Image, name: &str) -> (TopicId,
 fn delete(replicas: &ReplicaManager, image: &mut Image, topic: TopicId) {
     remove(image, topic);
     replicas.drop_deleted(image, &[topic]);
+    replicas.published();
 }
 
 /// Without the records of the metadata log.

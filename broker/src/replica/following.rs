@@ -131,7 +131,7 @@ impl Partition {
         let local = LocalLog { end: plan.offset, epochs: log.leader_epochs() };
         match answered.answer.step(&local) {
             Step::Append => {
-                if let Some(base) = begins_within(log, &fetched) {
+                if let Some(base) = begins_within(log, &fetched, answered.log_start) {
                     return Ok(Next::BeginEarlier(base));
                 }
             }
@@ -237,11 +237,12 @@ impl Partition {
     }
 }
 
-/// Where the first batch begins, if this log is empty and begins within it: so it is where records were deleted up to
-/// an offset inside of a batch, which is fetched whole.
-fn begins_within(log: &Log, fetched: &FetchedBatches) -> Option<Offset> {
-    let (start, end, first) = (log.log_start(), log.log_end().offset, fetched.headers().first()?);
-    (start == end && first.base_offset < start && start <= first.last_offset()).then_some(first.base_offset)
+/// Where the first batch begins, if this log ends within it and the leader has deleted everything before: so it is where
+/// records were deleted up to an offset inside of a batch, which is fetched whole.
+fn begins_within(log: &Log, fetched: &FetchedBatches, leader_start: Offset) -> Option<Offset> {
+    let (end, first) = (log.log_end().offset, fetched.headers().first()?);
+    let is_deleted = log.log_start() == end || end <= leader_start;
+    (is_deleted && first.base_offset < end && end <= first.last_offset()).then_some(first.base_offset)
 }
 
 /// The fetch was of the leadership that is followed now, and nothing has changed in the log since.

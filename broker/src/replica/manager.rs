@@ -18,7 +18,7 @@ use super::cleaner_metrics::CleanerMetrics;
 use super::creation::MissingReplicas;
 use super::deleter::Removals;
 use super::leader_state::{RegisteredBroker, RegisteredBrokers};
-use super::partition::{Offline, Partition};
+use super::partition::{Offline, Partition, lock};
 use super::settings::TopicSettings;
 use super::shared::Shared;
 use super::space::DiskSpace;
@@ -83,6 +83,8 @@ pub(crate) struct ReplicaManager {
     pub(super) shared: Arc<Shared>,
     /// Those who follow the metadata, and with it who leads what. Woken once it is published.
     pub(super) metadata_waiters: Waiters,
+    /// Out of service since the last publication.
+    pub(super) retired: Mutex<Vec<Arc<Partition>>>,
     checkpoint_due: AtomicBool,
 }
 
@@ -97,6 +99,7 @@ impl ReplicaManager {
         Self {
             shared: Shared::new(space, lag_max(&file_values)),
             metadata_waiters: Waiters::default(),
+            retired: Mutex::default(),
             checkpoint_due: AtomicBool::new(false),
             broker_id,
             directory_id: directory.properties().directory_id,
@@ -247,8 +250,10 @@ impl ReplicaManager {
         }
     }
 
-    /// Once it is published.
-    pub(crate) fn wake_metadata_waiters(&self) {
+    /// What was followed is published: whoever waits for it, or for a partition that is gone, looks again.
+    pub(crate) fn published(&self) {
+        let retired = std::mem::take(&mut *lock(&self.retired));
+        retired.iter().for_each(|partition| partition.wake_everybody());
         self.metadata_waiters.wake_all();
     }
 

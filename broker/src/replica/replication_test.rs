@@ -329,6 +329,29 @@ fn a_log_that_begins_within_a_batch_is_replicated_whole() {
     assert_eq!(pair.contents()[0], pair.contents()[1]);
 }
 
+/// Of an earlier leader it has other batches, and all of them are deleted.
+#[test]
+fn a_log_that_ends_within_a_batch_begins_anew_with_it_where_all_before_is_deleted() {
+    let mut pair = Pair::new();
+    for value in ["a", "b"] {
+        pair.write(0, value).unwrap();
+    }
+    pair.replicate(0);
+    pair.replicate(0);
+    pair.0[0] = replica(i64::MAX);
+    pair.follow(&metadata(0, 1, 0, &[0]));
+    let mut batch = BatchBuilder::new(Timestamp(1));
+    for value in ["a", "b", "c"] {
+        batch.push(None, Some(value.as_bytes()));
+    }
+    pair.0[0].append_as_leader(&batch.build().unwrap(), RequiredAcks::Leader, Timestamp(1)).unwrap();
+    pair.0[0].delete_records(NewLogStart::At(Offset(2)), Timestamp(1)).unwrap();
+    assert_eq!(pair.replicate(0), Next::BeginEarlier(Offset(0)));
+    let positions = |log: &Log| (log.log_start(), log.log_end().offset);
+    let found = pair.0.each_ref().map(|partition| partition.with_log(positions).unwrap());
+    assert_eq!(found, [(Offset(2), Offset(3)); 2]);
+}
+
 #[tokio::test]
 async fn records_are_deleted_once_every_replica_that_is_up_begins_after_them() {
     let pair = Pair::new();

@@ -110,6 +110,7 @@ impl SimulatedReplicas {
         let mut topics: Vec<_> = ids.filter(changed).copied().collect();
         topics.sort_unstable();
         self.manager.follow(after, &topics);
+        self.manager.published();
         self.check_open();
         self.clear_away();
     }

@@ -81,7 +81,7 @@ fn create(site: &Site) -> [i16; 2] {
     let mut wire = Wire::connect(site.port);
     let topic = CreatableTopic::default().with_name(name("u")).with_num_partitions(1).with_replication_factor(1);
     let created = wire.call(7, &CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000));
-    let topic = CreatePartitionsTopic::default().with_name(name("t")).with_count(2);
+    let topic = CreatePartitionsTopic::default().with_name(name("t")).with_count(2).with_assignments(None);
     let added = wire.call(3, &CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(1000));
     [created.topics[0].error_code, added.results[0].error_code]
 }

@@ -163,7 +163,7 @@ pub(crate) fn a_leader_that_hears_no_controller_takes_nothing() {
     create(&mut fleet, [leader, survivor, controller]);
     let address = fleet.node(leader).unwrap().address();
     let append = || append_once(address, TOPIC, &0_u32.to_be_bytes(), ANSWER_AT_MOST);
-    append().unwrap();
+    command::retry(DEADLINE, append).unwrap();
     produce(&fleet, TOPIC, 1..100);
 
     fleet.cut(Cut::FromNodes(u8::try_from(leader).unwrap())).unwrap();
