@@ -54,9 +54,11 @@ pub(crate) fn a_hint_ends_the_session_of_a_broker_that_is_silent() {
     fleet.node(silent).unwrap().pause().unwrap();
     let epoch = registration(&mut fleet, controller, silent)["epoch"].clone();
     let hint = json!({"broker": silent, "brokerEpoch": epoch, "cause": "its node is not ready"});
-    decide(&mut fleet, controller, "/v1/fence-hints", &hint);
     command::wait_for("it is fenced", DEADLINE, || {
-        Ok((registration(&mut fleet, controller, silent)["state"] == "Fenced").then_some(()))
+        // Another controller, if one has taken over, has not heard of it.
+        let active = fleet.controller()?;
+        fleet.node(active)?.command("/v1/fence-hints", &hint)?;
+        Ok((registration(&mut fleet, active, silent)["state"] == "Fenced").then_some(()))
     })
     .unwrap();
     fleet.node(silent).unwrap().resume().unwrap();
