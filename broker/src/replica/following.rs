@@ -237,8 +237,8 @@ impl Partition {
     }
 }
 
-/// Where the first batch begins, if this log ends within it and the leader has deleted everything before: so it is where
-/// records were deleted up to an offset inside of a batch, which is fetched whole.
+/// Where the first batch begins, if this log ends within it and the leader has deleted everything before: so it is
+/// where records were deleted up to an offset inside of a batch, which is fetched whole.
 fn begins_within(log: &Log, fetched: &FetchedBatches, leader_start: Offset) -> Option<Offset> {
     let (end, first) = (log.log_end().offset, fetched.headers().first()?);
     let is_deleted = log.log_start() == end || end <= leader_start;

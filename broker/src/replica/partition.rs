@@ -132,8 +132,8 @@ impl Partition {
         Ok(())
     }
 
-    /// The topic is deleted: once this returned, nothing is appended, and nothing is touched in the directory. Who waits
-    /// for records is woken when the metadata say so.
+    /// The topic is deleted: once this returned, nothing is appended, and nothing is touched in the directory. Who
+    /// waits for records is woken when the metadata say so.
     pub(super) fn retire(&self) {
         if let Loaded::Online(state) = &self.log {
             let mut state = lock(state);

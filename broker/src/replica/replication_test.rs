@@ -338,14 +338,18 @@ fn a_log_that_ends_within_a_batch_begins_anew_with_it_where_all_before_is_delete
     }
     pair.replicate(0);
     pair.replicate(0);
-    pair.0[0] = replica(i64::MAX);
-    pair.follow(&metadata(0, 1, 0, &[0]));
+    let former = std::mem::replace(&mut pair.0, [replica(i64::MAX), replica(i64::MAX)]);
+    pair.follow(&metadata(0, 1, 0, &[0, 1]));
     let mut batch = BatchBuilder::new(Timestamp(1));
     for value in ["a", "b", "c"] {
         batch.push(None, Some(value.as_bytes()));
     }
-    pair.0[0].append_as_leader(&batch.build().unwrap(), RequiredAcks::Leader, Timestamp(1)).unwrap();
+    pair.0[0].append_as_leader(&batch.build().unwrap(), RequiredAcks::All, Timestamp(1)).unwrap();
+    pair.replicate(0);
+    pair.replicate(0);
     pair.0[0].delete_records(NewLogStart::At(Offset(2)), Timestamp(1)).unwrap();
+    [_, pair.0[1]] = former;
+    pair.follow(&metadata(0, 1, 0, &[0, 1]));
     assert_eq!(pair.replicate(0), Next::BeginEarlier(Offset(0)));
     let positions = |log: &Log| (log.log_start(), log.log_end().offset);
     let found = pair.0.each_ref().map(|partition| partition.with_log(positions).unwrap());

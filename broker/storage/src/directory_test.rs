@@ -41,7 +41,7 @@ fn refusals_say_what_to_do() {
         let error = LogDirectory::open(&disk, path, expected).unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     };
-    check(Path::new("/empty"), &owner(), "millrace-broker format --cluster-id");
+    check(Path::new("/empty"), &owner(), "millrace-broker format --standalone --cluster-id");
     check(&path, &ExpectedOwner { node_id: BrokerId(4), ..owner() }, "belongs to node 3, this is node 4");
     let other = ExpectedOwner { cluster_id: Some("other".parse().unwrap()), ..owner() };
     check(&path, &other, "belongs to cluster 4L6g3nShT-eMCtK--X86sw, this broker to cluster other");
