@@ -153,7 +153,7 @@ pub fn check(records: Bytes, rules: &BatchRules, now: Timestamp) -> Result<Check
     };
     if let Some((codec, batch_length, bytes)) = recompressed {
         let attributes = stamped.attributes.with_compression(codec);
-        return Ok(CheckedBatch::seal(BatchHeader { attributes, batch_length, ..stamped }, bytes));
+        return Ok(CheckedBatch::seal(BatchHeader { batch_length, attributes, ..stamped }, bytes));
     }
     if stamped == header {
         return Ok(CheckedBatch { header, bytes: records });

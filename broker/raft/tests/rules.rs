@@ -358,7 +358,7 @@ fn a_voter_that_nobody_can_call_leaves_leading_to_others() {
     while node.now < end {
         let sent = node.sent();
         assert!(sent.iter().all(|(_, _, request)| matches!(request, Request::Fetch(_))), "{sent:?}");
-        node.let_pass(end - node.now);
+        node.let_pass(end.saturating_sub(node.now));
     }
     let Answer::Vote(response) = node.ask(vote(key(1), 1, 0, false)) else { panic!() };
     assert!(response.granted, "its vote counts");

@@ -63,8 +63,10 @@ impl Broker {
         let (mut deleted, mut results) = (deleted.into_iter(), Vec::with_capacity(wanted.len()));
         for wanted in wanted {
             let result = match wanted.map(|(partition, _)| (partition, deleted.next())) {
-                Ok((partition, Some(Ok(start)))) => partition.deleted(start, deadline).await.map_err(code),
-                Ok((_, Some(Err(error)))) => Err(code(error)),
+                Ok((partition, Some(Ok(start)))) => {
+                    partition.deleted(start, deadline).await.map_err(|error| code(&error))
+                }
+                Ok((_, Some(Err(error)))) => Err(code(&error)),
                 Ok((_, None)) => Err(ResponseError::UnknownServerError),
                 Err(error) => Err(error),
             };
@@ -74,7 +76,7 @@ impl Broker {
     }
 }
 
-fn code(error: DeleteRecordsError) -> ResponseError {
+fn code(error: &DeleteRecordsError) -> ResponseError {
     tracing::debug!(%error, "records not deleted");
     error.kafka_error()
 }

@@ -149,6 +149,7 @@ impl FetchSessions {
     }
 
     /// For the next request. [`SessionId::NONE`]: its place was given to another meanwhile, or it has grown too large.
+    #[expect(clippy::needless_pass_by_value, reason = "the request's hold on its place ends here")]
     pub(super) fn keep(&self, place: Place<'_>, session: Box<Session>) -> SessionId {
         let mut state = self.state();
         let now_partitions = session.len();

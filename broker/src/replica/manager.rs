@@ -253,7 +253,9 @@ impl ReplicaManager {
     /// What was followed is published: whoever waits for it, or for a partition that is gone, looks again.
     pub(crate) fn published(&self) {
         let retired = std::mem::take(&mut *lock(&self.retired));
-        retired.iter().for_each(|partition| partition.wake_everybody());
+        for partition in retired {
+            partition.wake_everybody();
+        }
         self.metadata_waiters.wake_all();
     }
 

@@ -287,7 +287,8 @@ mod tests {
         ];
         for (control, reactors, expected) in table {
             let found = silent_loop(&control, &reactors);
-            let is_expected = expected.map_or(found.is_none(), |what| found.is_some_and(|found| found.contains(what)));
+            let is_expected =
+                expected.map_or_else(|| found.is_none(), |what| found.is_some_and(|found| found.contains(what)));
             assert!(is_expected, "{found:?} instead of {expected:?}");
         }
     }

@@ -305,7 +305,7 @@ impl Cluster {
             let before = std::mem::replace(&mut process.image, image.clone());
             process.replicas.apply(&before, &image);
             if let Some(reason) = process.replicas.failure() {
-                self.world.violation.get_or_insert(format!("node {node} gives its disk up: {reason}"));
+                self.world.violation.get_or_insert_with(|| format!("node {node} gives its disk up: {reason}"));
             }
         } else if has_heard && committed <= end {
             process.image = image.clone();
