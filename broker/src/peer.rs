@@ -15,7 +15,7 @@ mod replica_fetch;
 mod testing;
 
 pub(crate) use alter_partition::{IsrAnswer, IsrRequest, alter_partitions};
-pub(crate) use connection::{CLIENT_SOFTWARE, Connection, INCARNATION_TAG, Socket};
+pub(crate) use connection::{CLIENT_SOFTWARE, Connection, INCARNATION_TAG};
 pub(crate) use controller_channel::{ControllerChannel, ControllerRoute};
 pub(crate) use error::{PeerError, PeerFailure};
 pub(crate) use forwarding::ForwardError;

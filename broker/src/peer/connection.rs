@@ -10,8 +10,6 @@
 //! order, its answer is thrown away. A long poll holds back the answers to whatever is asked after it: who fetches
 //! has a connection of its own.
 
-use std::io::ErrorKind;
-use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -57,26 +55,6 @@ pub(crate) struct Connection {
     requests: mpsc::Sender<Outgoing>,
     next_correlation_id: AtomicI32,
     end: Arc<End>,
-    socket: Arc<Socket>,
-}
-
-/// A connection's socket itself: it knows of the other side's end before whoever carries the connection comes to it.
-#[derive(Debug)]
-pub(crate) struct Socket(std::net::TcpStream);
-
-impl Socket {
-    /// Of a stream that does not block.
-    pub(crate) fn new(stream: std::net::TcpStream) -> Self {
-        Self(stream)
-    }
-
-    /// Closed by the other side, and nothing of it is left to be read.
-    pub(crate) fn has_ended(&self) -> bool {
-        match self.0.peek(&mut [0]) {
-            Ok(unread) => unread == 0,
-            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
-        }
-    }
 }
 
 /// A request on its way out.
@@ -112,8 +90,7 @@ impl Connection {
     pub(crate) async fn connect(host: &str, port: u16, client_id: &str, deadline: Instant) -> Result<Self, PeerError> {
         let peer: Arc<str> = format!("{host}:{port}").into();
         let opened = timeout_at(deadline, open(host, port)).await.unwrap_or(Err(PeerFailure::TimedOut));
-        let opened = opened.and_then(|stream| Ok((socket_of(&stream)?, stream)));
-        let (socket, stream) = opened.map_err(|failure| PeerError { peer: peer.clone(), failure })?;
+        let stream = opened.map_err(|failure| PeerError { peer: peer.clone(), failure })?;
         let (requests, outgoing) = mpsc::channel(REQUESTS_QUEUED_MAX);
         let end = Arc::new(End::default());
         tokio::spawn(run(stream, outgoing, end.clone()));
@@ -125,7 +102,6 @@ impl Connection {
             requests,
             next_correlation_id: AtomicI32::new(0),
             end,
-            socket: Arc::new(socket),
         };
         let answer = connection.ask_versions(deadline).await?;
         let versions = answer.api_keys.iter();
@@ -154,10 +130,6 @@ impl Connection {
     /// No further call has a chance.
     pub(crate) fn has_ended(&self) -> bool {
         self.end.token.is_cancelled()
-    }
-
-    pub(crate) fn socket(&self) -> &Arc<Socket> {
-        &self.socket
     }
 
     /// Which start of the process answers there; `None`: it does not say.
@@ -218,10 +190,6 @@ async fn open(host: &str, port: u16) -> Result<TcpStream, PeerFailure> {
     let stream = TcpStream::connect(addresses.as_slice()).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-fn socket_of(stream: &TcpStream) -> Result<Socket, PeerFailure> {
-    Ok(Socket::new(stream.as_fd().try_clone_to_owned()?.into()))
 }
 
 /// Carries the connection to its end. Who waits learns of the end after its reason is known.

@@ -151,7 +151,7 @@ impl Context {
         let connected = Connection::connect(&host, port, &client_id, Instant::now() + CONNECT_MAX).await;
         let lost = &self.replicas.shared.lost_leaders;
         match &connected {
-            Ok(connection) => lost.find(leader, connection.socket()),
+            Ok(_) => lost.find(leader),
             Err(error) => {
                 debug!(%leader, %error, "leader not reached");
                 if error.failure == PeerFailure::Refused {
