@@ -10,7 +10,6 @@ use std::time::Duration;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::fetch_request::FetchTopic;
-use protocol::types::BrokerEpoch;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
@@ -29,8 +28,6 @@ const READ_COMMITTED: i8 = 1;
 const WAIT_MAX: Duration = Duration::from_mins(5);
 /// Of `replica.lag.time.max.ms`: so often a follower's whole session is looked at.
 const LOOKS_PER_LAG: u32 = 6;
-/// Of a reader that is no broker.
-const NO_EPOCH: BrokerEpoch = BrokerEpoch(-1);
 
 /// What has been found for a request so far.
 #[derive(Default)]
@@ -44,8 +41,11 @@ struct Fetched {
     resumes_at: Option<Duration>,
 }
 
-/// A request's session, and its place where it is to be kept.
+/// Who asks, what for, and the place where that is to be kept.
 struct Visit<'a> {
+    reader: Reader<'a>,
+    /// Topics are named by their ids.
+    by_id: bool,
     session: Box<Session>,
     place: Option<Place<'a>>,
     /// Only what is news is answered.
@@ -55,20 +55,22 @@ struct Visit<'a> {
 impl Broker {
     pub(super) async fn fetch(&self, mut request: Request<'_>) -> Result<Outcome, RequestError> {
         let mut body: FetchRequest = request.decode()?;
+        let named = std::mem::take(&mut body.topics);
         let read_committed = body.isolation_level == READ_COMMITTED;
-        let is_follower = matches!(Reader::of(&body, request.version), Reader::Follower { .. });
-        if is_follower && !self.is_for_followers(&request) {
-            return Ok(fetch_response::encode(&request, Ok(SessionId::NONE), false, denied(&body), &[]));
+        let reader = self.reader(&body, request.version);
+        if reader.is_follower() && !self.is_for_followers(&request) {
+            return Ok(fetch_response::encode(&request, Ok(SessionId::NONE), false, denied(&named), &[]));
         }
-        let mut visit = match self.visit(&mut body, request.version) {
+        let by_id = VERSION_WITH_TOPIC_IDS <= request.version;
+        let mut visit = match self.visit(&body, named, reader, by_id) {
             Ok(visit) => visit,
             Err(error) => return Ok(fetch_response::encode(&request, Err(error), read_committed, Vec::new(), &[])),
         };
         let fetched = self.fetch_until_satisfied(&mut visit, &body, &request).await;
-        self.count_fetched(&request, &fetched, &body);
+        self.count_fetched(&request, &fetched, reader);
         let mut found = visit.topics(fetched);
         let mut hints = LeaderHints::new(self.image.load_full(), &request.context.listener.name);
-        name_leaders(&mut hints, &mut found, request.version);
+        name_leaders(&mut hints, &mut found, by_id);
         let session = Ok(self.keep(visit));
         Ok(fetch_response::encode(&request, session, read_committed, found, &hints.addresses()))
     }
@@ -80,28 +82,30 @@ impl Broker {
     }
 
     /// Takes what the request names.
-    fn visit(&self, body: &mut FetchRequest, version: i16) -> Result<Visit<'_>, SessionError> {
-        let (now, id) = (clock::monotonic(), SessionId(body.session_id));
-        let reader = Reader::of(body, version);
-        let is_follower = matches!(reader, Reader::Follower { .. });
-        let reader_epoch = if let Reader::Follower { epoch, .. } = reader { epoch } else { NO_EPOCH };
-        let kind = SessionKind { is_follower, by_id: VERSION_WITH_TOPIC_IDS <= version };
-        let named = std::mem::take(&mut body.topics);
+    fn visit<'a>(
+        &'a self,
+        body: &FetchRequest,
+        named: Vec<FetchTopic>,
+        reader: Reader<'a>,
+        by_id: bool,
+    ) -> Result<Visit<'a>, SessionError> {
+        let (now, id, is_follower) = (clock::monotonic(), SessionId(body.session_id), reader.is_follower());
+        let kind = SessionKind { is_follower, by_id };
         if 0 < body.session_epoch {
             let (place, mut session) = self.fetch_sessions.take((id, body.session_epoch), kind, now)?;
             session.update(named, &body.forgotten_topics_data, is_follower);
-            session.refresh(now, reader_epoch, self.replicas.lag_max() / LOOKS_PER_LAG);
-            return Ok(Visit { session, place: Some(place), is_incremental: true });
+            session.refresh(now, reader.epoch(), self.replicas.lag_max() / LOOKS_PER_LAG);
+            return Ok(Visit { reader, by_id, session, place: Some(place), is_incremental: true });
         }
         if id != SessionId::NONE {
             self.fetch_sessions.end(id);
         }
-        let mut session = Box::new(Session::new(now, reader_epoch));
+        let mut session = Box::new(Session::new(now, reader.epoch()));
         session.update(named, &[], is_follower);
         let begins = body.session_epoch == 0;
         let random = || Uuid::new_v4().as_fields().0;
         let place = begins.then(|| self.fetch_sessions.begin(kind, session.len(), now, random())).flatten();
-        Ok(Visit { session, place, is_incremental: false })
+        Ok(Visit { reader, by_id, session, place, is_incremental: false })
     }
 
     fn keep(&self, visit: Visit<'_>) -> SessionId {
@@ -118,16 +122,15 @@ impl Broker {
         body: &FetchRequest,
         request: &Request<'_>,
     ) -> Fetched {
-        let version = request.version;
         let bytes_min = u64::try_from(body.min_bytes).unwrap_or(0);
         let wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0));
         let mut fetched = Fetched::default();
         let returns_at_once = wait.is_zero() || visit.session.is_empty();
         let is_satisfied = |fetched: &Fetched| returns_at_once || bytes_min <= fetched.bytes || fetched.urgent;
         // Who keeps up mostly waits, as followers and sessions do: it is not looked at twice.
-        let waits = visit.place.is_some() || matches!(Reader::of(body, version), Reader::Follower { .. });
+        let waits = visit.place.is_some() || visit.reader.is_follower();
         if !waits {
-            self.look(&mut visit.session, body, version, Registers::No, &mut fetched).await;
+            self.look(visit, body, Registers::No, &mut fetched).await;
             if is_satisfied(&fetched) {
                 return fetched;
             }
@@ -136,7 +139,7 @@ impl Broker {
         let waiter = visit.session.waiter.clone();
         loop {
             visit.session.hear();
-            self.look(&mut visit.session, body, version, Registers::Yes, &mut fetched).await;
+            self.look(visit, body, Registers::Yes, &mut fetched).await;
             if is_satisfied(&fetched) {
                 return fetched;
             }
@@ -152,11 +155,10 @@ impl Broker {
     }
 
     /// What followers read is not what the topic gives out.
-    fn count_fetched(&self, request: &Request<'_>, fetched: &Fetched, body: &FetchRequest) {
-        let is_consumer = matches!(Reader::of(body, request.version), Reader::Consumer { .. });
+    fn count_fetched(&self, request: &Request<'_>, fetched: &Fetched, reader: Reader<'_>) {
         for (_, partition) in &fetched.partitions {
             if let (Some(records), Some(metrics)) = (&partition.records, &partition.metrics)
-                && is_consumer
+                && !reader.is_follower()
             {
                 request.context.requests.fetched(metrics, u64::from(records.length));
             }
@@ -167,16 +169,9 @@ impl Broker {
     }
 
     /// Looks at what is due. What an earlier look found there gives way to what is found now.
-    async fn look(
-        &self,
-        session: &mut Session,
-        body: &FetchRequest,
-        version: i16,
-        registers: Registers,
-        fetched: &mut Fetched,
-    ) {
+    async fn look(&self, visit: &mut Visit<'_>, body: &FetchRequest, registers: Registers, fetched: &mut Fetched) {
         let image = self.image.load_full();
-        let reader = self.reader(body, version);
+        let Visit { reader, by_id, session, .. } = visit;
         let bytes_max = body.max_bytes.min(self.config.fetch_bytes_max);
         let mut left = u32::try_from(bytes_max).unwrap_or(0);
         fetched.partitions.retain(|(slot, _)| !session.is_due(*slot));
@@ -185,14 +180,13 @@ impl Broker {
         let (mut empty, mut full) = (Vec::new(), Vec::new());
         for slot in session.take_due() {
             let Some(entry) = session.entry(slot) else { continue };
-            let topic = topics::find(&image, &entry.topic.name, entry.topic.id, VERSION_WITH_TOPIC_IDS <= version);
+            let topic = topics::find(&image, &entry.topic.name, entry.topic.id, *by_id);
             let registration = (registers == Registers::Yes).then_some((slot, &waiter));
             let first = fetched.bytes == 0;
-            let found = self.fetch_partition(topic, &entry.wanted, reader, (left, first), registration).await;
+            let found = self.fetch_partition(topic, &entry.wanted, *reader, (left, first), registration).await;
             let resumes_at = if let NextLook::At(at) = found.next_look { Some(at) } else { None };
-            let is_follower = matches!(reader, Reader::Follower { .. });
             // What a throttled follower lacks it is not told of: it would ask on and on.
-            let is_news = is_follower && resumes_at.is_none() && entry.has_advanced(&found);
+            let is_news = reader.is_follower() && resumes_at.is_none() && entry.has_advanced(&found);
             let length = found.records.as_ref().map_or(0, |slice| slice.length);
             left = left.saturating_sub(length);
             fetched.bytes += u64::from(length);
@@ -240,20 +234,19 @@ impl Visit<'_> {
 }
 
 /// Kafka's answer to a follower that is not authorized as one.
-fn denied(body: &FetchRequest) -> Vec<FetchedTopic> {
+fn denied(named: &[FetchTopic]) -> Vec<FetchedTopic> {
     let code = ResponseError::TopicAuthorizationFailed.code();
     let denied = |topic: &FetchTopic| FetchedTopic {
         name: topic.topic.to_string(),
         id: topic.topic_id,
         partitions: topic.partitions.iter().map(|wanted| FetchedPartition::failed(wanted.partition, code)).collect(),
     };
-    body.topics.iter().map(denied).collect()
+    named.iter().map(denied).collect()
 }
 
-fn name_leaders(hints: &mut LeaderHints<'_>, fetched: &mut [FetchedTopic], version: i16) {
+fn name_leaders(hints: &mut LeaderHints<'_>, fetched: &mut [FetchedTopic], by_id: bool) {
     let image = hints.image();
     for topic in fetched {
-        let by_id = VERSION_WITH_TOPIC_IDS <= version;
         let Ok(found) = topics::find(&image, &topic.name, topic.id, by_id) else { continue };
         for partition in &mut topic.partitions {
             partition.leader = hints.leader(found, partition.index, partition.error_code);

@@ -22,6 +22,8 @@ const VERSION_WITH_RACKS: i16 = 11;
 const VERSION_WITH_REPLICA_STATE: i16 = 15;
 /// `replica.selector.class` by racks.
 const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+/// Of a reader that is no broker.
+const NO_EPOCH: BrokerEpoch = BrokerEpoch(-1);
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
@@ -37,29 +39,34 @@ pub(super) enum Reader<'a> {
     },
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn of(body: &'a FetchRequest, version: i16) -> Self {
-        let (id, epoch) = if version < VERSION_WITH_REPLICA_STATE {
-            (body.replica_id.0, -1)
-        } else {
-            (body.replica_state.replica_id.0, body.replica_state.replica_epoch)
-        };
-        if 0 <= id {
-            return Self::Follower { broker: BrokerId(id), epoch: BrokerEpoch(epoch) };
+impl Reader<'_> {
+    pub(super) fn is_follower(self) -> bool {
+        matches!(self, Self::Follower { .. })
+    }
+
+    pub(super) fn epoch(self) -> BrokerEpoch {
+        match self {
+            Self::Consumer { .. } => NO_EPOCH,
+            Self::Follower { epoch, .. } => epoch,
         }
-        let served_by = if version < VERSION_WITH_RACKS { ServedBy::Leader } else { ServedBy::AnyReplica };
-        Self::Consumer { served_by, rack: Some(body.rack_id.as_str()).filter(|rack| !rack.is_empty()) }
     }
 }
 
 impl Broker {
     /// Racks count only where replicas are chosen by them.
     pub(super) fn reader<'a>(&self, body: &'a FetchRequest, version: i16) -> Reader<'a> {
-        let by_rack = self.replicas.broker_values().get_string("replica.selector.class") == Some(RACK_AWARE);
-        match Reader::of(body, version) {
-            Reader::Consumer { served_by, .. } if !by_rack => Reader::Consumer { served_by, rack: None },
-            reader => reader,
+        let (id, epoch) = if version < VERSION_WITH_REPLICA_STATE {
+            (body.replica_id.0, NO_EPOCH.0)
+        } else {
+            (body.replica_state.replica_id.0, body.replica_state.replica_epoch)
+        };
+        if 0 <= id {
+            return Reader::Follower { broker: BrokerId(id), epoch: BrokerEpoch(epoch) };
         }
+        let served_by = if version < VERSION_WITH_RACKS { ServedBy::Leader } else { ServedBy::AnyReplica };
+        let by_rack = self.replicas.broker_values().get_string("replica.selector.class") == Some(RACK_AWARE);
+        let rack = Some(body.rack_id.as_str()).filter(|rack| by_rack && !rack.is_empty());
+        Reader::Consumer { served_by, rack }
     }
 
     /// `first`: nothing is in the response yet, so one batch must go in, however large.
