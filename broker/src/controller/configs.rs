@@ -1,12 +1,10 @@
 //! Changes of the configuration: from what was asked for to records. Pure.
 
 use imbl::OrdMap;
-use protocol::config::{self, ConfigError, Dynamic, Kind, Layer, Scope, Value, Values};
+use protocol::config::{self, ConfigError, ConfigOption, Dynamic, Kind, Layer, Scope, Value, Values};
 use protocol::metadata_records::{ConfigResourceType, MetadataRecord};
 use protocol::types::BrokerId;
 
-use super::decommission::CORDONED;
-use super::discards::DISCARDED;
 use super::topics::is_legal_topic_name;
 use crate::metadata::{ConfigResource, Image};
 
@@ -14,8 +12,6 @@ use crate::metadata::{ConfigResource, Image};
 const RECORDS_MAX: usize = 10_000;
 /// Kafka reads no longer value.
 const VALUE_LENGTH_MAX: usize = 32_767;
-/// The controller writes them itself: who does not mention them has not thought of them.
-const NEVER_BY_OMISSION: [&str; 2] = [CORDONED, DISCARDED];
 
 /// What is asked for one resource: all of it is done or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +65,8 @@ pub(crate) enum AlterConfigError {
     InvalidForBroker(ConfigError),
     #[error("{name} must have a value for all brokers: set another one instead of deleting it")]
     NeededByAll { name: &'static str },
-    #[error("{DISCARDED} is written when a volume is discarded (`/v1/discards`), and stays")]
-    Discarded,
+    #[error("{name} is written by the controller alone. {doc}")]
+    ByController { name: &'static str, doc: &'static str },
 }
 
 pub(crate) type AlterConfigResults = Vec<Result<(), AlterConfigError>>;
@@ -136,7 +132,8 @@ fn edit(
     let mut wanted = match change.others {
         Others::Kept => stored.clone(),
         Others::Deleted => {
-            let kept = NEVER_BY_OMISSION.iter().filter_map(|name| stored.get_key_value(*name));
+            let is_kept = |name: &str| config::lookup(scope, name).is_some_and(ConfigOption::is_of_controller);
+            let kept = stored.iter().filter(|(name, _)| is_kept(name));
             kept.map(|(name, value)| (name.clone(), value.clone())).collect()
         }
     };
@@ -189,8 +186,8 @@ fn check_value(
     name: &str,
     value: Option<&str>,
 ) -> Result<(), AlterConfigError> {
-    if scope == Scope::Broker && name == DISCARDED {
-        return Err(AlterConfigError::Discarded);
+    if let Some(option) = config::lookup(scope, name).filter(|option| option.dynamic == Dynamic::ByController) {
+        return Err(AlterConfigError::ByController { name: option.name, doc: option.doc });
     }
     let Some(value) = value else { return check_removal(scope, resource, name) };
     let checked: Result<Value, _> = match scope {

@@ -178,7 +178,7 @@ impl KafkaError for AlterConfigError {
             | Self::TooLong { .. }
             | Self::Invalid(_)
             | Self::NeededByAll { .. }
-            | Self::Discarded
+            | Self::ByController { .. }
             | Self::InvalidForBroker(ConfigError::ClusterOnly { .. }) => ResponseError::InvalidConfig,
             // A broker's option that cannot be in force is an invalid request, as in Kafka.
             Self::NoName(_) | Self::NotABrokerId { .. } | Self::BrokerLogger | Self::InvalidForBroker(_) => {

@@ -52,6 +52,10 @@ pub enum Dynamic {
     /// Kafka's may; here a restart is needed.
     Restart,
     PerBroker,
+    /// For one broker, by the controller too: who does not mention it has not thought of it.
+    WithController,
+    /// For one broker, by the controller alone.
+    ByController,
     /// For all brokers, and for one in place of that.
     ClusterWide,
     /// For all brokers alike.
@@ -125,9 +129,14 @@ impl Kind {
 }
 
 impl ConfigOption {
-    /// Whether the broker must be restarted for a change.
+    /// Whether no request changes it while the broker runs.
     pub fn is_read_only(&self) -> bool {
-        matches!(self.dynamic, Dynamic::ReadOnly | Dynamic::Restart)
+        matches!(self.dynamic, Dynamic::ReadOnly | Dynamic::Restart | Dynamic::ByController)
+    }
+
+    /// Whether the controller sets it on its own account.
+    pub fn is_of_controller(&self) -> bool {
+        matches!(self.dynamic, Dynamic::WithController | Dynamic::ByController)
     }
 
     /// What it means, where else its value comes from, and whether it does anything.
@@ -241,6 +250,16 @@ impl ConfigOption {
 
     pub(super) const fn per_broker(mut self) -> Self {
         self.dynamic = Dynamic::PerBroker;
+        self
+    }
+
+    pub(super) const fn with_controller(mut self) -> Self {
+        self.dynamic = Dynamic::WithController;
+        self
+    }
+
+    pub(super) const fn by_controller(mut self) -> Self {
+        self.dynamic = Dynamic::ByController;
         self
     }
 

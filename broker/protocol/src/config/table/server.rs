@@ -18,7 +18,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     list("log.dirs", "", "The data directory. Kafka allows several, Millrace one. Unset: `log.dir`."),
     string("log.dir", "/tmp/kafka-logs", "The data directory where `log.dirs` is not set."),
     list("cordoned.log.dirs", "", "Directories that get no new replicas; `*` for all. Written by a decommission.")
-        .per_broker(),
+        .with_controller(),
     int("num.io.threads", "8", "Kafka's request handler threads. Here requests run on the network threads.")
         .min(1)
         .cluster_wide()
@@ -131,9 +131,10 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     list(
         "millrace.discarded.log.dirs",
         "",
-        "Directory ids of volumes that never register again. Written when a volume is discarded.",
+        "Directory ids of volumes that never register again. Written when a volume is discarded \
+         (`/v1/discards`).",
     )
-    .per_broker(),
+    .by_controller(),
     string(
         "millrace.rack.file",
         "",
