@@ -178,8 +178,8 @@ fn a_reassignment_is_finished_when_all_of_its_targets_are_in_sync_and_not_before
     let table: [Row<'_>; 2] = [(&[0, 3], &[&[0, 1, 2, 3]], 0), (&[3, 1], &[&[0, 3], &[0, 1, 3]], 3)];
     for (target, steps, leader) in table {
         let (mut image, topic) = image();
-        let wanted = vec![("t".to_owned(), vec![(PartitionId(0), Some(ids(target)))])];
-        let (records, _) = alter_reassignments(&with_minimum(&image, MINIMUM), wanted, FactorChange::Allowed);
+        let wanted = [("t".to_owned(), vec![(PartitionId(0), Some(ids(target)))])];
+        let (records, _) = alter_reassignments(&with_minimum(&image, MINIMUM), &wanted, FactorChange::Allowed);
         apply(&mut image, &records);
         let (last, before) = steps.split_last().unwrap();
         for isr in before {

@@ -16,6 +16,7 @@ use super::discards;
 use super::grants::{self, GrantError, GrantStatus, Grants};
 use super::group::Group;
 use super::handle::Outside;
+use super::placement::Limits;
 use super::policy::Policy;
 use super::runtime::ControllerContext;
 use super::sessions::Sessions;
@@ -83,14 +84,8 @@ impl Decider {
                 group.answer_after(reply, topic_deletion::delete_topics(&group.image, &topics));
             }
             Command::CreatePartitions { specs, validate_only, reply } => {
-                let replicas_max = self.context.topic_defaults.broker_replicas_max;
-                let (records, results) =
-                    partitions::create_partitions(&group.image, &specs, random_start(), replicas_max);
-                let decided = if self.volume_is_full {
-                    (Vec::new(), partitions::refuse_for_space(results))
-                } else {
-                    (records, results)
-                };
+                let start = random_start();
+                let decided = partitions::create_partitions(&group.image, &specs, start, self.limits());
                 group.answer_after(reply, unless(validate_only, decided));
             }
             Command::ElectLeaders { election, wanted, reply } => {
@@ -98,7 +93,7 @@ impl Decider {
             }
             Command::AlterReassignments { wanted, factor_change, reply } => {
                 let policy = self.policy(&group.image);
-                group.answer_after(reply, reassignments::alter_reassignments(&policy, wanted, factor_change));
+                group.answer_after(reply, reassignments::alter_reassignments(&policy, &wanted, factor_change));
             }
             Command::UpdateFeatures { updates, validate_only, reply } => {
                 group.answer_after(reply, unless(validate_only, features::update_features(&group.image, &updates)));
@@ -141,6 +136,10 @@ impl Decider {
     pub(super) fn policy<'a>(&self, image: &'a Image) -> Policy<'a> {
         let ControllerContext { id, file_values, .. } = &self.context;
         Policy::new(image, *id, file_values).sparing(self.grants.brokers())
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { broker_replicas_max: self.context.broker_replicas_max, volume_is_full: self.volume_is_full }
     }
 
     fn alter_partition(
@@ -223,14 +222,11 @@ impl Decider {
         validate_only: bool,
         partitions_left: &mut usize,
     ) -> Result<CreatedTopic, CreateTopicError> {
-        if self.volume_is_full {
-            return Err(CreateTopicError::DiskFull);
-        }
         let id = TopicId(undashed(Uuid::new_v4()));
         let (records, created) = topics::create_topic(
             &group.image,
             spec,
-            self.context.topic_defaults,
+            (self.context.topic_defaults, self.limits()),
             id,
             (random_start(), *partitions_left),
         )?;

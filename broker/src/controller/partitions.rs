@@ -1,11 +1,12 @@
 //! More partitions for a topic: from what was asked for to records. Pure.
 
-use std::collections::HashMap;
-
 use protocol::metadata_records::MetadataRecord;
 use protocol::types::{BrokerId, PartitionId};
 
-use super::placement::{AssignmentError, BrokerFull, Room, candidates, check_assignment, check_new_replicas, place};
+use super::counts::counts;
+use super::placement::{
+    AssignmentError, Limits, NoRoom, Room, candidates, check_assignment, check_new_replicas, place,
+};
 use super::topics::{PARTITIONS_MAX, partition_record};
 use crate::metadata::{Image, TopicImage};
 
@@ -38,10 +39,8 @@ pub(crate) enum CreatePartitionsError {
     AllFenced { partition: PartitionId },
     #[error("replication factor {factor}: {available} brokers are available")]
     TooFewBrokers { factor: usize, available: usize },
-    #[error("the volume is full up to its reserve: delete something or make it larger")]
-    DiskFull,
     #[error(transparent)]
-    BrokerFull(#[from] BrokerFull),
+    NoRoom(#[from] NoRoom),
 }
 
 pub(crate) type PartitionsResults = Vec<(String, Result<(), CreatePartitionsError>)>;
@@ -51,14 +50,11 @@ pub(super) fn create_partitions(
     image: &Image,
     specs: &[PartitionsSpec],
     start: usize,
-    broker_replicas_max: usize,
+    limits: Limits,
 ) -> (Vec<MetadataRecord>, PartitionsResults) {
-    let mut times = HashMap::<&str, usize>::new();
-    for spec in specs {
-        *times.entry(&spec.topic).or_default() += 1;
-    }
+    let mut times = counts(specs.iter().map(|spec| spec.topic.as_str()));
     let (mut records, mut answers) = (Vec::new(), Vec::new());
-    let mut room = Room::new(image, broker_replicas_max);
+    let mut room = Room::new(image, limits);
     for spec in specs {
         let left = PARTITIONS_MAX.saturating_sub(records.len());
         let extended = match times.remove(spec.topic.as_str()) {
@@ -69,11 +65,6 @@ pub(super) fn create_partitions(
         answers.push((spec.topic.clone(), extended.map(|partitions| records.extend(partitions))));
     }
     (records, answers)
-}
-
-/// Of a full volume: what could be done is not.
-pub(super) fn refuse_for_space(results: PartitionsResults) -> PartitionsResults {
-    results.into_iter().map(|(topic, result)| (topic, result.and(Err(CreatePartitionsError::DiskFull)))).collect()
 }
 
 fn extend(
@@ -164,6 +155,10 @@ mod tests {
         PartitionsSpec { topic: topic.to_owned(), count, assignments }
     }
 
+    fn up_to(broker_replicas_max: usize) -> Limits {
+        Limits { broker_replicas_max, volume_is_full: false }
+    }
+
     #[test]
     fn partitions_are_added_where_asked_or_anywhere() {
         let mut image = cluster(3);
@@ -171,7 +166,7 @@ mod tests {
         add_topic(&mut image, "assigned", &[0, 1]);
         fence(&mut image, 2);
         let specs = [spec("anywhere", 3, None), spec("assigned", 2, Some(&[&[2, 1]]))];
-        let (records, answers) = create_partitions(&image, &specs, 7, 100);
+        let (records, answers) = create_partitions(&image, &specs, 7, up_to(100));
         assert!(answers.iter().all(|(_, answer)| answer.is_ok()), "{answers:?}");
         apply(&mut image, &records);
         let anywhere = image.topic("anywhere").unwrap();
@@ -188,7 +183,7 @@ mod tests {
         add_topic(&mut image, "twice", &[0]);
         add_topic(&mut image, "once", &[0]);
         let specs = [spec("twice", 2, None), spec("once", 2, None), spec("twice", 3, None)];
-        let (records, answers) = create_partitions(&image, &specs, 0, 100);
+        let (records, answers) = create_partitions(&image, &specs, 0, up_to(100));
         let repeated = Err(CreatePartitionsError::Repeated);
         assert_eq!(answers, [("twice".to_owned(), repeated), ("once".to_owned(), Ok(()))]);
         assert_eq!(records.len(), 1);
@@ -200,7 +195,7 @@ mod tests {
         add_topic(&mut image, "t", &[0]);
         let mut bench = Bench::new(image);
         let unknown = CreatePartitionsError::UnknownTopic { topic: "x".to_owned() };
-        for (is_full, expected) in [(true, Err(CreatePartitionsError::DiskFull)), (false, Ok(()))] {
+        for (is_full, expected) in [(true, Err(NoRoom::Volume.into())), (false, Ok(()))] {
             bench.decider.volume_is_full = is_full;
             let specs = vec![spec("t", 2, None), spec("x", 2, None)];
             let results = bench.ask(|reply| Command::CreatePartitions { specs, validate_only: false, reply });
@@ -235,7 +230,7 @@ mod tests {
             (spec("t", 6, Some(&[&[0], &[0], &[0], &[0], &[0]])), "broker 0 would have 7 partitions"),
         ];
         for (spec, reason) in table {
-            let (records, answers) = create_partitions(&image, &[spec], 0, 5);
+            let (records, answers) = create_partitions(&image, &[spec], 0, up_to(5));
             let error = answers[0].1.as_ref().unwrap_err().to_string();
             assert!(error.contains(reason) && records.is_empty(), "{error:?} does not say {reason:?}");
         }

@@ -44,41 +44,53 @@ pub(super) fn check_new_replicas<'a>(
     cordoned.map_or(Ok(()), |broker| Err(AssignmentError::Cordoned { broker: *broker }))
 }
 
+/// What bounds new replicas, besides who can take them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// `millrace.broker.partitions.max`
+    pub(super) broker_replicas_max: usize,
+    pub(super) volume_is_full: bool,
+}
+
 /// How many replicas brokers may have yet.
 #[derive(Debug)]
 pub(super) struct Room<'a> {
     image: &'a Image,
-    replicas_max: usize,
+    limits: Limits,
     /// By what was placed before, and is not in the image.
     taken: BTreeMap<BrokerId, usize>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "broker {broker} would have {replicas} partitions, millrace.broker.partitions.max allows {replicas_max}: add \
-     brokers, or raise it where there is memory"
-)]
-pub(crate) struct BrokerFull {
-    broker: BrokerId,
-    replicas: usize,
-    replicas_max: usize,
+pub(crate) enum NoRoom {
+    #[error(
+        "broker {broker} would have {replicas} partitions, millrace.broker.partitions.max allows {replicas_max}: add \
+         brokers, or raise it where there is memory"
+    )]
+    Broker { broker: BrokerId, replicas: usize, replicas_max: usize },
+    #[error("the volume is full up to its reserve: delete something or make it larger")]
+    Volume,
 }
 
 impl<'a> Room<'a> {
-    pub(super) fn new(image: &'a Image, replicas_max: usize) -> Self {
-        Self { image, replicas_max, taken: BTreeMap::new() }
+    pub(super) fn new(image: &'a Image, limits: Limits) -> Self {
+        Self { image, limits, taken: BTreeMap::new() }
     }
 
     /// All of these, or none.
-    pub(super) fn take(&mut self, placed: &[Vec<BrokerId>]) -> Result<(), BrokerFull> {
+    pub(super) fn take(&mut self, placed: &[Vec<BrokerId>]) -> Result<(), NoRoom> {
+        let Limits { broker_replicas_max: replicas_max, volume_is_full } = self.limits;
+        if volume_is_full {
+            return Err(NoRoom::Volume);
+        }
         let mut taken = self.taken.clone();
         for broker in placed.iter().flatten().copied() {
             *taken.entry(broker).or_default() += 1;
         }
         let replicas = |broker: BrokerId, new: usize| self.image.replica_count(broker) + new;
-        let full = taken.iter().find(|(broker, new)| self.replicas_max < replicas(**broker, **new));
+        let full = taken.iter().find(|(broker, new)| replicas_max < replicas(**broker, **new));
         if let Some((&broker, &new)) = full {
-            return Err(BrokerFull { broker, replicas: replicas(broker, new), replicas_max: self.replicas_max });
+            return Err(NoRoom::Broker { broker, replicas: replicas(broker, new), replicas_max });
         }
         self.taken = taken;
         Ok(())

@@ -1,11 +1,10 @@
 //! Which brokers a partition is to be on. It is finished by whatever change brings the last of them in sync, which may
 //! be this one already. Pure.
 
-use std::collections::HashMap;
-
 use protocol::metadata_records::MetadataRecord;
 use protocol::types::{BrokerId, PartitionId};
 
+use super::counts::counts;
 use super::placement::{AssignmentError, check_assignment, check_new_replicas};
 use super::policy::Policy;
 use crate::metadata::{Image, PartitionImage, Replica, TopicImage, UnknownPartition};
@@ -46,26 +45,22 @@ pub(crate) type ReassignmentResults = Vec<(String, Vec<(PartitionId, Result<(), 
 
 pub(super) fn alter_reassignments(
     policy: &Policy<'_>,
-    wanted: Vec<(String, Vec<Reassignment>)>,
+    wanted: &[(String, Vec<Reassignment>)],
     factor_change: FactorChange,
 ) -> (Vec<MetadataRecord>, ReassignmentResults) {
-    let mut times_asked = HashMap::new();
-    for (topic, partitions) in &wanted {
-        for (id, _) in partitions {
-            *times_asked.entry((topic.clone(), *id)).or_insert(0) += 1;
-        }
-    }
+    let asked = wanted.iter().flat_map(|(topic, partitions)| partitions.iter().map(move |(id, _)| (topic, *id)));
+    let times_asked = counts(asked);
     let (mut records, mut results) = (Vec::new(), Vec::new());
     for (topic, partitions) in wanted {
         let mut altered = Vec::with_capacity(partitions.len());
         for (id, target) in partitions {
-            let change = match times_asked.get(&(topic.clone(), id)) {
-                Some(1) => alter(policy, (&topic, id), target.as_deref(), factor_change),
+            let change = match times_asked.get(&(topic, *id)) {
+                Some(1) => alter(policy, (topic, *id), target.as_deref(), factor_change),
                 _ => Err(ReassignmentError::Repeated),
             };
-            altered.push((id, change.map(|change| records.extend(change))));
+            altered.push((*id, change.map(|change| records.extend(change))));
         }
-        results.push((topic, altered));
+        results.push((topic.clone(), altered));
     }
     (records, results)
 }

@@ -19,8 +19,8 @@ fn image(replicas: &[i32]) -> (Image, TopicId) {
 }
 
 fn reassign(image: &mut Image, target: Option<&[i32]>) -> Result<usize, ReassignmentError> {
-    let wanted = vec![("t".to_owned(), vec![(PartitionId(0), target.map(ids))])];
-    let (records, mut results) = alter_reassignments(&with_minimum(image, 1), wanted, FactorChange::Allowed);
+    let wanted = [("t".to_owned(), vec![(PartitionId(0), target.map(ids))])];
+    let (records, mut results) = alter_reassignments(&with_minimum(image, 1), &wanted, FactorChange::Allowed);
     apply(image, &records);
     results.remove(0).1.remove(0).1.map(|()| records.len())
 }
@@ -36,9 +36,8 @@ fn a_partition_that_is_named_twice_stays_as_it_is() {
     let (mut image, _) = image(&[0, 1, 2]);
     add_topic(&mut image, "other", &[0]);
     let to = |target| vec![(PartitionId(0), Some(ids(target)))];
-    let wanted =
-        vec![("t".to_owned(), to(&[3, 1, 2])), ("other".to_owned(), to(&[1])), ("t".to_owned(), to(&[2, 1, 0]))];
-    let (records, results) = alter_reassignments(&with_minimum(&image, 1), wanted, FactorChange::Allowed);
+    let wanted = [("t".to_owned(), to(&[3, 1, 2])), ("other".to_owned(), to(&[1])), ("t".to_owned(), to(&[2, 1, 0]))];
+    let (records, results) = alter_reassignments(&with_minimum(&image, 1), &wanted, FactorChange::Allowed);
     let results: Vec<_> = results.into_iter().map(|(topic, mut altered)| (topic, altered.remove(0).1)).collect();
     let repeated = || ("t".to_owned(), Err(ReassignmentError::Repeated));
     assert_eq!(results, [repeated(), ("other".to_owned(), Ok(())), repeated()]);
@@ -114,8 +113,8 @@ fn refusals_name_the_reason() {
         ("t", 0, Some(ids(&[0, 1, 2])), "2 replicas and would have 3"),
     ];
     for (topic, id, target, reason) in table {
-        let wanted = vec![(topic.to_owned(), vec![(PartitionId(id), target)])];
-        let (records, results) = alter_reassignments(&with_minimum(&image, 1), wanted, FactorChange::Refused);
+        let wanted = [(topic.to_owned(), vec![(PartitionId(id), target)])];
+        let (records, results) = alter_reassignments(&with_minimum(&image, 1), &wanted, FactorChange::Refused);
         let error = results[0].1[0].1.as_ref().unwrap_err().to_string();
         assert!(error.contains(reason) && records.is_empty(), "{error:?} does not say {reason:?}");
     }

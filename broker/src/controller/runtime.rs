@@ -49,6 +49,8 @@ pub(crate) struct ControllerContext {
     /// Of this process.
     pub(crate) incarnation: IncarnationId,
     pub(crate) topic_defaults: TopicDefaults,
+    /// `millrace.broker.partitions.max`
+    pub(crate) broker_replicas_max: usize,
     /// What the broker was started with.
     pub(crate) file_values: Values,
 }

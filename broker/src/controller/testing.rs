@@ -39,7 +39,8 @@ fn context() -> ControllerContext {
         directory_id: DirectoryId::default(),
         cluster_id: CLUSTER.parse().unwrap(),
         incarnation: IncarnationId::default(),
-        topic_defaults: TopicDefaults { partitions: 1, replication_factor: 3, broker_replicas_max: 100_000 },
+        topic_defaults: TopicDefaults { partitions: 1, replication_factor: 3 },
+        broker_replicas_max: 100_000,
         file_values,
     }
 }

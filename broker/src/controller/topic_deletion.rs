@@ -1,10 +1,9 @@
 //! Deletion of topics: from names and ids to records. Pure.
 
-use std::collections::HashMap;
-
 use protocol::metadata_records::MetadataRecord;
 use protocol::types::TopicId;
 
+use super::counts::counts;
 use crate::metadata::Image;
 
 /// How a request says which topic it means.
@@ -34,14 +33,8 @@ pub(crate) type TopicDeletion = (TopicSelector, Result<DeletedTopic, DeleteTopic
 
 /// One answer for each distinct selector. A topic that is meant twice, be it once by name and once by id, stays.
 pub(super) fn delete_topics(image: &Image, wanted: &[TopicSelector]) -> (Vec<MetadataRecord>, Vec<TopicDeletion>) {
-    let mut times_meant = HashMap::<TopicId, usize>::new();
-    let mut times_said = HashMap::<&TopicSelector, usize>::new();
-    for selector in wanted {
-        *times_said.entry(selector).or_default() += 1;
-        if let Ok(topic) = find(image, selector) {
-            *times_meant.entry(topic.id).or_default() += 1;
-        }
-    }
+    let mut times_said = counts(wanted);
+    let times_meant = counts(wanted.iter().filter_map(|selector| Some(find(image, selector).ok()?.id)));
     let (mut records, mut answers) = (Vec::new(), Vec::new());
     for selector in wanted {
         let Some(times) = times_said.remove(selector) else { continue };

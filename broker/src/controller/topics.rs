@@ -8,7 +8,7 @@ use protocol::metadata_records::{LeaderRecoveryState, MetadataRecord, PartitionR
 use protocol::types::{BrokerId, LeaderEpoch, PartitionEpoch, PartitionId, TopicId};
 
 use super::configs;
-use super::placement::{BrokerFull, Room, candidates, check_new_replicas, place};
+use super::placement::{Limits, NoRoom, Room, candidates, check_new_replicas, place};
 use crate::metadata::{ConfigResource, Image, METADATA_TOPIC};
 
 /// Longest topic name: directory names add a partition number and suffixes to it.
@@ -34,15 +34,13 @@ impl TopicSpec {
     }
 }
 
-/// What holds for a topic that says nothing itself, and for all of them.
+/// What holds for a topic that says nothing itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TopicDefaults {
     /// `num.partitions`
     pub(crate) partitions: i32,
     /// `default.replication.factor`
     pub(crate) replication_factor: i16,
-    /// `millrace.broker.partitions.max`
-    pub(crate) broker_replicas_max: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,9 +76,7 @@ pub(crate) enum CreateTopicError {
     #[error(transparent)]
     InvalidConfig(#[from] config::ConfigError),
     #[error(transparent)]
-    BrokerFull(#[from] BrokerFull),
-    #[error("the volume is full up to its reserve: delete something or make it larger")]
-    DiskFull,
+    NoRoom(#[from] NoRoom),
     #[error("{0}")]
     NotWritable(String),
 }
@@ -99,7 +95,7 @@ pub(crate) fn is_legal_topic_name(name: &str) -> bool {
 pub(super) fn create_topic(
     image: &Image,
     spec: TopicSpec,
-    defaults: TopicDefaults,
+    (defaults, limits): (TopicDefaults, Limits),
     id: TopicId,
     (start, partitions_max): (usize, usize),
 ) -> Result<(Vec<MetadataRecord>, CreatedTopic), CreateTopicError> {
@@ -112,7 +108,7 @@ pub(super) fn create_topic(
         return Err(contradiction.into());
     }
     let placed = replicas(image, &spec, defaults, (start, partitions_max))?;
-    Room::new(image, defaults.broker_replicas_max).take(&placed)?;
+    Room::new(image, limits).take(&placed)?;
     let mut records = vec![MetadataRecord::Topic { name: spec.name.clone(), topic_id: id }];
     for (partition, brokers) in (0..).map(PartitionId).zip(&placed) {
         records.push(MetadataRecord::Partition(partition_record(image, id, partition, brokers)));

@@ -3,14 +3,15 @@ use uuid::Uuid;
 use super::*;
 use crate::metadata::testing::{add_topic, apply, cluster, fence};
 
-const DEFAULTS: TopicDefaults = TopicDefaults { partitions: 4, replication_factor: 2, broker_replicas_max: 10_000 };
+const DEFAULTS: TopicDefaults = TopicDefaults { partitions: 4, replication_factor: 2 };
+const LIMITS: Limits = Limits { broker_replicas_max: 10_000, volume_is_full: false };
 
 fn id() -> TopicId {
     TopicId(Uuid::from_u128(42))
 }
 
 fn create(image: &Image, spec: TopicSpec) -> Result<(Vec<MetadataRecord>, CreatedTopic), CreateTopicError> {
-    create_topic(image, spec, DEFAULTS, id(), (0, PARTITIONS_MAX))
+    create_topic(image, spec, (DEFAULTS, LIMITS), id(), (0, PARTITIONS_MAX))
 }
 
 #[test]

@@ -10,8 +10,8 @@ use storage::{AppendError, BatchDefect, ProducerError, ResolveError};
 use super::fetch_sessions::SessionError;
 use crate::controller::{
     AllocateError, AlterConfigError, AlterPartitionError, AssignmentError, BrokerEpochError, ControllerError,
-    CreatePartitionsError, CreateTopicError, DeleteTopicError, ElectionError, InvalidFeatureUpdate, ReassignmentError,
-    RegistrationError,
+    CreatePartitionsError, CreateTopicError, DeleteTopicError, ElectionError, InvalidFeatureUpdate, NoRoom,
+    ReassignmentError, RegistrationError,
 };
 use crate::coordinator::{GroupError, LogError, Unavailable};
 use crate::peer::ProducerIdError;
@@ -160,9 +160,8 @@ impl KafkaError for CreateTopicError {
             Self::InvalidAssignment { .. } => ResponseError::InvalidReplicaAssignment,
             Self::InvalidConfig(_) | Self::NotWritable(_) => ResponseError::InvalidConfig,
             Self::CountsAndAssignment => ResponseError::InvalidRequest,
-            Self::TooManyPartitions { .. } | Self::BrokerFull(_) => ResponseError::PolicyViolation,
-            // Clients try it again.
-            Self::DiskFull => ResponseError::KafkaStorageError,
+            Self::TooManyPartitions { .. } => ResponseError::PolicyViolation,
+            Self::NoRoom(error) => error.kafka_error(),
         }
     }
 }
@@ -204,14 +203,23 @@ impl KafkaError for CreatePartitionsError {
             Self::Repeated => ResponseError::InvalidRequest,
             Self::UnknownTopic { .. } => ResponseError::UnknownTopicOrPartition,
             Self::NotAnIncrease { .. } => ResponseError::InvalidPartitions,
-            Self::TooMany { .. } | Self::BrokerFull(_) => ResponseError::PolicyViolation,
+            Self::TooMany { .. } => ResponseError::PolicyViolation,
             Self::AssignmentCount { .. } | Self::AssignmentFactor { .. } | Self::AllFenced { .. } => {
                 ResponseError::InvalidReplicaAssignment
             }
             Self::Assignment { error, .. } => error.kafka_error(),
             Self::TooFewBrokers { .. } => ResponseError::InvalidReplicationFactor,
+            Self::NoRoom(error) => error.kafka_error(),
+        }
+    }
+}
+
+impl KafkaError for NoRoom {
+    fn kafka_error(&self) -> ResponseError {
+        match self {
+            Self::Broker { .. } => ResponseError::PolicyViolation,
             // Clients try it again.
-            Self::DiskFull => ResponseError::KafkaStorageError,
+            Self::Volume => ResponseError::KafkaStorageError,
         }
     }
 }

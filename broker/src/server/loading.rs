@@ -80,8 +80,8 @@ pub(super) fn open(
             topic_defaults: TopicDefaults {
                 partitions: config.topic_partitions_default,
                 replication_factor: config.replication_factor_default,
-                broker_replicas_max: config.broker_partitions_max,
             },
+            broker_replicas_max: config.broker_partitions_max,
             file_values: config.values.clone(),
         },
         config: &config,

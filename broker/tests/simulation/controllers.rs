@@ -69,7 +69,8 @@ impl Controller {
             directory_id,
             cluster_id: CLUSTER.parse().unwrap(),
             incarnation,
-            topic_defaults: TopicDefaults { partitions: 1, replication_factor: 3, broker_replicas_max: 1000 },
+            topic_defaults: TopicDefaults { partitions: 1, replication_factor: 3 },
+            broker_replicas_max: 1000,
             file_values: settings(),
         };
         Self { decider: Decider::new(context, outside), probes, active: None, tick: 0, replies: Vec::new() }
