@@ -236,18 +236,21 @@ impl ReplicaManager {
     /// Follows the metadata in what changed: gives up what is gone, makes the logs of new replicas, leads or follows.
     /// Leads nothing before this process is registered.
     pub(crate) fn follow(&self, image: &Image, topics: &[TopicId]) {
-        let creates_first = bugs::is_planted(Bug::CreationBeforeDeletion);
         // A topic of that name may have come since, and wants the directory.
-        if !creates_first {
+        if bugs::is_planted(Bug::CreationBeforeDeletion) {
+            self.take_up(image, topics);
             self.drop_deleted(image, topics);
+        } else {
+            self.drop_deleted(image, topics);
+            self.take_up(image, topics);
         }
+    }
+
+    fn take_up(&self, image: &Image, topics: &[TopicId]) {
         self.missing.retain(|topic, id| self.hosts_any(image, topic, id));
         let of_former = BrokerEpoch(self.former_epoch.load(Ordering::Relaxed));
         let is_registered = image.brokers.get(&self.broker_id).is_none_or(|broker| broker.epoch != of_former);
         self.apply_where(image, topics, |state| is_registered || state.leader != Some(self.broker_id));
-        if creates_first {
-            self.drop_deleted(image, topics);
-        }
     }
 
     /// What was followed is published: whoever waits for it, or for a partition that is gone, looks again.

@@ -49,10 +49,30 @@ fn metadata(leader: i32, epoch: i32, partition_epoch: i32, isr: &[i32]) -> Parti
     }
 }
 
-fn batch(value: &str) -> CheckedBatch {
+fn batch(values: &[&str]) -> CheckedBatch {
     let mut batch = BatchBuilder::new(Timestamp(1));
-    batch.push(None, Some(value.as_bytes()));
+    for value in values {
+        batch.push(None, Some(value.as_bytes()));
+    }
     batch.build().unwrap()
+}
+
+/// What the follower `id` asks for by this plan.
+fn request(id: i32, plan: &FetchPlan) -> (FollowerFetch, FetchPosition) {
+    let fetch = FollowerFetch {
+        broker: BrokerId(id),
+        broker_epoch: BrokerEpoch(100 + i64::from(id)),
+        directory: Some(volume(id)),
+        offset: plan.offset,
+        log_start: plan.log_start,
+    };
+    let position = FetchPosition {
+        served_by: ServedBy::Leader,
+        offset: plan.offset,
+        leader_epoch: Some(plan.epoch),
+        bytes_max: 1 << 20,
+    };
+    (fetch, position)
 }
 
 fn replica(flush_messages: i64) -> Arc<Partition> {
@@ -94,7 +114,12 @@ impl Pair {
     }
 
     fn write(&self, leader: usize, value: &str) -> Result<Written, ProduceError> {
-        self.0[leader].append_as_leader(&batch(value), RequiredAcks::All, Timestamp(1))
+        self.write_together(leader, &[value])
+    }
+
+    /// In one batch.
+    fn write_together(&self, leader: usize, values: &[&str]) -> Result<Written, ProduceError> {
+        self.0[leader].append_as_leader(&batch(values), RequiredAcks::All, Timestamp(1))
     }
 
     fn plan(&self, leader: usize) -> Option<FetchPlan> {
@@ -108,21 +133,8 @@ impl Pair {
     /// One fetch of the follower of `leader`, and what the follower makes of the answer.
     fn replicate(&self, leader: usize) -> Next {
         let follower = 1 - leader;
-        let id = i32::try_from(follower).unwrap();
         let plan = self.plan(leader).unwrap();
-        let fetch = FollowerFetch {
-            broker: BrokerId(id),
-            broker_epoch: BrokerEpoch(100 + i64::from(id)),
-            directory: Some(volume(id)),
-            offset: plan.offset,
-            log_start: plan.log_start,
-        };
-        let position = FetchPosition {
-            served_by: ServedBy::Leader,
-            offset: plan.offset,
-            leader_epoch: Some(plan.epoch),
-            bytes_max: 1 << 20,
-        };
+        let (fetch, position) = request(i32::try_from(follower).unwrap(), &plan);
         let answered = match self.0[leader].fetch_as_follower(&fetch, position, plan.last_epoch) {
             Ok(FollowerRead::Readable(readable)) => Answered {
                 answer: LeaderAnswer::Agreed,
@@ -156,6 +168,12 @@ impl Pair {
 
     fn high_watermarks(&self) -> [i64; 2] {
         self.0.each_ref().map(|partition| partition.with_log(|log| log.high_watermark().offset.0).unwrap())
+    }
+
+    /// Where each log begins and ends.
+    fn bounds(&self) -> [(i64, i64); 2] {
+        let bounds = |log: &Log| (log.log_start().0, log.log_end().offset.0);
+        self.0.each_ref().map(|partition| partition.with_log(bounds).unwrap())
     }
 
     fn contents(&self) -> [Vec<u8>; 2] {
@@ -304,18 +322,13 @@ fn a_follower_behind_the_leaders_log_start_begins_there() {
         .unwrap();
     assert!(matches!(pair.replicate(0), Next::Shorten(_)));
     pair.replicate(0);
-    let ends = pair.0[1].with_log(|log| (log.log_start(), log.log_end().offset)).unwrap();
-    assert_eq!(ends, (Offset(3), Offset(3)));
+    assert_eq!(pair.bounds()[1], (3, 3));
 }
 
 #[test]
 fn a_log_that_begins_within_a_batch_is_replicated_whole() {
     let mut pair = Pair::new();
-    let mut batch = BatchBuilder::new(Timestamp(1));
-    for value in ["a", "b", "c"] {
-        batch.push(None, Some(value.as_bytes()));
-    }
-    pair.0[0].append_as_leader(&batch.build().unwrap(), RequiredAcks::All, Timestamp(1)).unwrap();
+    pair.write_together(0, &["a", "b", "c"]).unwrap();
     pair.replicate(0);
     pair.replicate(0);
     pair.0[0].delete_records(NewLogStart::At(Offset(2)), Timestamp(1)).unwrap();
@@ -323,9 +336,7 @@ fn a_log_that_begins_within_a_batch_is_replicated_whole() {
     pair.0[1].follow_metadata(&metadata(0, 0, 0, &[0, 1]), BrokerId(1)).unwrap();
     assert_eq!(pair.replicate(0), Next::Shorten(Step::Restart(Offset(2))));
     assert_eq!(pair.replicate(0), Next::BeginEarlier(Offset(0)));
-    let positions = |log: &Log| (log.log_start(), log.log_end().offset);
-    let found = pair.0.each_ref().map(|partition| partition.with_log(positions).unwrap());
-    assert_eq!(found, [(Offset(2), Offset(3)); 2]);
+    assert_eq!(pair.bounds(), [(2, 3); 2]);
     assert_eq!(pair.contents()[0], pair.contents()[1]);
 }
 
@@ -340,20 +351,14 @@ fn a_log_that_ends_within_a_batch_begins_anew_with_it_where_all_before_is_delete
     pair.replicate(0);
     let former = std::mem::replace(&mut pair.0, [replica(i64::MAX), replica(i64::MAX)]);
     pair.follow(&metadata(0, 1, 0, &[0, 1]));
-    let mut batch = BatchBuilder::new(Timestamp(1));
-    for value in ["a", "b", "c"] {
-        batch.push(None, Some(value.as_bytes()));
-    }
-    pair.0[0].append_as_leader(&batch.build().unwrap(), RequiredAcks::All, Timestamp(1)).unwrap();
+    pair.write_together(0, &["a", "b", "c"]).unwrap();
     pair.replicate(0);
     pair.replicate(0);
     pair.0[0].delete_records(NewLogStart::At(Offset(2)), Timestamp(1)).unwrap();
     [_, pair.0[1]] = former;
     pair.follow(&metadata(0, 1, 0, &[0, 1]));
     assert_eq!(pair.replicate(0), Next::BeginEarlier(Offset(0)));
-    let positions = |log: &Log| (log.log_start(), log.log_end().offset);
-    let found = pair.0.each_ref().map(|partition| partition.with_log(positions).unwrap());
-    assert_eq!(found, [(Offset(2), Offset(3)); 2]);
+    assert_eq!(pair.bounds(), [(2, 3); 2]);
 }
 
 #[tokio::test]
@@ -403,19 +408,7 @@ fn a_throttle_holds_back_who_is_not_in_sync_and_nobody_else() {
     pair.follow(&metadata(0, 0, 3, &[0]));
     throttle.set_rate(i64::MAX);
     let plan = pair.plan(0).unwrap();
-    let fetch = FollowerFetch {
-        broker: BrokerId(1),
-        broker_epoch: BrokerEpoch(101),
-        directory: Some(volume(1)),
-        offset: plan.offset,
-        log_start: plan.log_start,
-    };
-    let position = FetchPosition {
-        served_by: ServedBy::Leader,
-        offset: plan.offset,
-        leader_epoch: Some(plan.epoch),
-        bytes_max: 1,
-    };
+    let (fetch, position) = request(1, &plan);
     let is_throttled = || match pair.0[0].fetch_as_follower(&fetch, position, plan.last_epoch).unwrap() {
         FollowerRead::Readable(readable) => readable.is_throttled,
         FollowerRead::Diverging(..) => panic!("the logs agree"),
