@@ -6,6 +6,7 @@ mod budget;
 mod buffers;
 mod connection;
 mod decisions;
+mod descriptors;
 mod group_lag;
 mod life_cycle;
 mod listen;

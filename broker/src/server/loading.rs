@@ -57,6 +57,7 @@ pub(super) fn open(
     config: Arc<BrokerConfig>,
     disk: Arc<dyn Disk>,
     directory: LogDirectory,
+    limits: PoolLimits,
     control: Arc<Pulse>,
 ) -> Result<Opened, ServerError> {
     let space = open_space(&config, &disk, &directory)?;
@@ -85,14 +86,14 @@ pub(super) fn open(
             file_values: config.values.clone(),
         },
         config: &config,
-        pool: &FilePool::new(reserved, PoolLimits::default()),
+        pool: &FilePool::new(reserved, limits),
         directory: &directory,
         recovery_point: checkpoints.metadata_recovery_point(),
         published: image.clone(),
         pulse: control,
     })?;
     let quorum = starting.quorum.view();
-    let pool = FilePool::new(disk, PoolLimits::default());
+    let pool = FilePool::new(disk, limits);
     let replicas = ReplicaManager::new(config.broker_id, pool, Arc::new(directory), config.values.clone(), space);
     let route = ControllerRoute {
         quorum: quorum.clone(),

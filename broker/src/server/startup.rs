@@ -12,17 +12,18 @@ use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use protocol::types::{InvalidClusterId, InvalidUuid};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use storage::Disk;
 use storage::directory::{ExpectedOwner, LogDirectory, OpenError};
+use storage::{Disk, PoolLimits};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::descriptors::OpenLimits;
 use super::loading::open;
 use super::management::{self, FormatCall, FormatRefusal, FormatRequest, Management, Stage};
+use super::memory;
 use super::network::Network;
 use super::reactor;
 use super::running::Running;
@@ -52,7 +53,6 @@ impl ServerError {
 
 /// Runs a broker until SIGTERM or SIGINT.
 pub(crate) fn run(config: BrokerConfig, disk: Arc<dyn Disk>) -> Result<(), ServerError> {
-    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(2)
@@ -65,15 +65,6 @@ pub(crate) fn run(config: BrokerConfig, disk: Arc<dyn Disk>) -> Result<(), Serve
     // A recovery that was told to stop may still be reading: it changes nothing that the next start relies on.
     runtime.shutdown_background();
     outcome
-}
-
-/// Every connection and every active segment holds descriptors: all that the process may have are its to use.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    if let Err(error) = raised {
-        warn!(%error, limit = ?limit.current, "the limit of open files stays as it is");
-    }
 }
 
 /// Cancelled by the first SIGTERM or SIGINT; further ones change nothing.
@@ -93,11 +84,14 @@ struct Startup {
     config: Arc<BrokerConfig>,
     disk: Arc<dyn Disk>,
     management: Arc<Management>,
+    pool_limits: PoolLimits,
     began: Instant,
 }
 
 impl Startup {
     fn new(config: BrokerConfig, disk: Arc<dyn Disk>) -> Self {
+        let memory_bytes = memory::limit_bytes();
+        let limits = OpenLimits::raise(memory_bytes);
         let reactors = config.client_reactors() + config.controller_reactors();
         let pulses = (0..reactors).map(|_| Arc::new(Pulse::new(reactor::SILENCE_MAX))).collect();
         let management = Arc::new(Management {
@@ -107,9 +101,10 @@ impl Startup {
             tokens_file: config.management_tokens.clone(),
             control: Arc::new(Pulse::new(reactor::SILENCE_MAX)),
             pulses,
-            network: Arc::new(Network::new(&config)),
+            network: Arc::new(Network::new(&config, memory_bytes, limits.connections_max)),
         });
-        Self { config: Arc::new(config), disk, management, began: Instant::now() }
+        let pool_limits = PoolLimits { open_logs_max: limits.logs_max, ..PoolLimits::default() };
+        Self { config: Arc::new(config), disk, management, pool_limits, began: Instant::now() }
     }
 
     async fn run(self, stop: CancellationToken) -> Result<(), ServerError> {
@@ -119,7 +114,8 @@ impl Startup {
         let Some(directory) = self.open_directory(&stop).await? else { return Ok(()) };
         let (config, disk) = (self.config.clone(), self.disk.clone());
         let control = self.management.control.clone();
-        let opened = spawn_blocking(move || open(config, disk, directory, control)).await;
+        let limits = self.pool_limits;
+        let opened = spawn_blocking(move || open(config, disk, directory, limits, control)).await;
         let opened = opened.map_err(|error| ServerError::start("opening", error))??;
         let started = Running::start(&self.config, &self.management, opened, &stop).await?;
         let Some((mut running, reason)) = started else { return Ok(()) };
