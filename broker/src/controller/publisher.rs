@@ -137,6 +137,7 @@ fn publish(replicas: &ReplicaManager, published: &ArcSwap<Image>, image: &Image,
     replicas.configure(image, &configured);
     // New partitions serve before they are seen.
     replicas.follow(image, &topics);
+    replicas.note_departed(&published.load(), image);
     published.store(Arc::new(image.clone()));
     replicas.published();
 }

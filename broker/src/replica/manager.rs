@@ -143,6 +143,11 @@ impl ReplicaManager {
         self.shared.lost_leaders.at(clock::monotonic())
     }
 
+    /// Those that were fenced or unregistered a short while ago, as they were.
+    pub(crate) fn departed_brokers(&self) -> Vec<(BrokerId, BrokerImage)> {
+        self.shared.departed.at(clock::monotonic())
+    }
+
     pub(crate) fn leader_count(&self) -> usize {
         self.partitions.load().values().filter(|partition| partition.leads()).count()
     }
@@ -251,6 +256,11 @@ impl ReplicaManager {
         let of_former = BrokerEpoch(self.former_epoch.load(Ordering::Relaxed));
         let is_registered = image.brokers.get(&self.broker_id).is_none_or(|broker| broker.epoch != of_former);
         self.apply_where(image, topics, |state| is_registered || state.leader != Some(self.broker_id));
+    }
+
+    /// Before the one image is published over the other.
+    pub(crate) fn note_departed(&self, before: &Image, after: &Image) {
+        self.shared.departed.note(before, after, clock::monotonic());
     }
 
     /// What was followed is published: whoever waits for it, or for a partition that is gone, looks again.
