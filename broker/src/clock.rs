@@ -117,16 +117,21 @@ impl Pulse {
     }
 
     pub(crate) fn beat(&self) {
-        self.last_beat_ms.store(self.elapsed_ms(), Ordering::Relaxed);
+        self.beat_at(Instant::now());
+    }
+
+    /// It is known now that it turned then.
+    pub(crate) fn beat_at(&self, at: Instant) {
+        self.last_beat_ms.fetch_max(self.ms_at(at), Ordering::Relaxed);
     }
 
     pub(crate) fn is_alive(&self) -> bool {
-        let silence_ms = self.elapsed_ms().saturating_sub(self.last_beat_ms.load(Ordering::Relaxed));
+        let silence_ms = self.ms_at(Instant::now()).saturating_sub(self.last_beat_ms.load(Ordering::Relaxed));
         Duration::from_millis(silence_ms) <= self.silence_max
     }
 
-    fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    fn ms_at(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -159,6 +164,19 @@ mod tests {
             assert_eq!(clock.is_news(Duration::from_secs(ahead)), is_news, "{ahead} s ahead");
         }
     }
+
+    #[test]
+    fn what_is_heard_late_counts_from_when_it_was_so() {
+        let now = Instant::now();
+        let at = |ago: u64| now.checked_sub(Duration::from_secs(ago)).unwrap();
+        let pulse = Pulse { started: at(60), silence_max: Duration::from_secs(30), last_beat_ms: AtomicU64::new(0) };
+        pulse.beat_at(at(40));
+        assert!(!pulse.is_alive());
+        pulse.beat_at(at(5));
+        pulse.beat_at(at(40));
+        assert!(pulse.is_alive());
+    }
+
     #[test]
     fn a_clock_that_starts_long_after_the_last_sign_of_life_is_not_believed() {
         let (week, start) = (7 * 24 * 3_600_000, Timestamp(100_000_000_000));

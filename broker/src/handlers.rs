@@ -85,7 +85,7 @@ use crate::clock::Pulse;
 use crate::config::{BrokerConfig, Listener, ListenerKind};
 use crate::controller::{ControllerHandle, QuorumHandle};
 use crate::coordinator::CoordinatorHandle;
-use crate::metadata::Image;
+use crate::metadata::{BrokerImage, Image};
 use crate::metrics::{Metrics, RequestMetrics};
 use crate::peer::{ControllerChannel, ForwardError, ProducerIdAllocator};
 use crate::replica::ReplicaManager;
@@ -248,11 +248,20 @@ impl Broker {
         }
     }
 
-    /// The metadata that this broker has replayed has it unfenced. Losing the controller changes nothing of it.
+    /// The metadata that this broker has replayed knows this start of it.
+    pub(crate) fn is_registered(&self) -> bool {
+        self.is_known(|_| true)
+    }
+
+    /// As [`Self::is_registered`], and it is unfenced. Losing the controller changes nothing of it.
     pub(crate) fn is_unfenced(&self) -> bool {
+        self.is_known(|broker| !broker.fenced)
+    }
+
+    fn is_known(&self, also: impl FnOnce(&BrokerImage) -> bool) -> bool {
         let image = self.image.load();
         let registered = image.brokers.get(&self.config.broker_id);
-        registered.is_some_and(|broker| !broker.fenced && broker.incarnation == self.identity.incarnation_id)
+        registered.is_some_and(|broker| broker.incarnation == self.identity.incarnation_id && also(broker))
     }
 
     async fn answer(&self, request: Request<'_>, frame: Bytes) -> Result<(&'static Api, Outcome), RequestError> {

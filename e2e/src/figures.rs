@@ -9,6 +9,7 @@ pub mod row;
 mod bench;
 mod broker;
 mod compaction;
+mod echo;
 mod groups;
 mod latency;
 mod librdkafka;

@@ -1,7 +1,7 @@
 //! The sockets of a listener: one for each address that its host resolves to.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -27,9 +27,9 @@ pub(super) enum ListenError {
     Io { listener: String, address: SocketAddr, source: io::Error },
 }
 
-/// An empty host is every address, of IPv4 and IPv6 in one socket. A name may have addresses that this machine lacks,
+/// Bound, not listening yet: who connects is refused. An empty host is every address, of IPv4 and IPv6 in one socket. A name may have addresses that this machine lacks,
 /// as `localhost` has without IPv6: one that can be bound is enough.
-pub(super) fn bind(listener: &Listener, config: &NetworkConfig) -> Result<Vec<TcpListener>, ListenError> {
+pub(super) fn bind(listener: &Listener, config: &NetworkConfig) -> Result<Vec<Socket>, ListenError> {
     let name = || listener.to_string();
     let mut sockets = Vec::new();
     for address in addresses(listener).map_err(|source| ListenError::Resolve { listener: name(), source })? {
@@ -48,6 +48,19 @@ pub(super) fn bind(listener: &Listener, config: &NetworkConfig) -> Result<Vec<Tc
     if sockets.is_empty() { Err(ListenError::NoAddress { listener: name() }) } else { Ok(sockets) }
 }
 
+/// From now on connections are made, and wait to be accepted.
+pub(super) fn listen(listener: &Listener, socket: &Socket, config: &NetworkConfig) -> Result<(), ListenError> {
+    socket.listen(config.backlog).map_err(|source| {
+        let (listener, address) =
+            (listener.to_string(), socket.local_addr().ok().and_then(|address| address.as_socket()));
+        let address = address.unwrap_or((Ipv6Addr::UNSPECIFIED, 0).into());
+        match source.kind() {
+            ErrorKind::AddrInUse => ListenError::InUse { listener, address },
+            _ => ListenError::Io { listener, address, source },
+        }
+    })
+}
+
 fn addresses(listener: &Listener) -> io::Result<Vec<SocketAddr>> {
     let port = listener.port;
     if listener.host.is_empty() {
@@ -60,7 +73,7 @@ fn addresses(listener: &Listener) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// Connections inherit the options of the socket that accepted them, so none needs calls of its own.
-fn open(address: SocketAddr, both_families: bool, config: &NetworkConfig) -> io::Result<TcpListener> {
+fn open(address: SocketAddr, both_families: bool, config: &NetworkConfig) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!both_families)?;
@@ -76,8 +89,7 @@ fn open(address: SocketAddr, both_families: bool, config: &NetworkConfig) -> io:
         socket.set_recv_buffer_size(bytes)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(config.backlog)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// The machine has no such family or address.
@@ -88,7 +100,7 @@ fn is_lacking(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
+    use std::net::{TcpListener, TcpStream};
 
     use protocol::config::{Scope, Values};
 
@@ -111,13 +123,20 @@ mod tests {
         NetworkConfig::from_values(&Values::defaults(Scope::Broker)).unwrap()
     }
 
+    /// Bound, and listening.
+    fn open(listener: &Listener) -> Result<Vec<TcpListener>, ListenError> {
+        let sockets = bind(listener, &config())?;
+        let listening = sockets.into_iter().map(|socket| listen(listener, &socket, &config()).map(|()| socket.into()));
+        listening.collect()
+    }
+
     fn port(socket: &TcpListener) -> u16 {
         socket.local_addr().unwrap().port()
     }
 
     #[test]
     fn an_empty_host_is_reached_by_both_families() {
-        let sockets = bind(&listener("", 0), &config()).unwrap();
+        let sockets = open(&listener("", 0)).unwrap();
         assert_eq!(sockets.len(), 1);
         TcpStream::connect((Ipv4Addr::LOCALHOST, port(&sockets[0]))).unwrap();
         if sockets[0].local_addr().unwrap().is_ipv6() {
@@ -127,8 +146,8 @@ mod tests {
 
     #[test]
     fn every_address_of_a_name_is_bound() {
-        let port = port(&bind(&listener("localhost", 0), &config()).unwrap()[0]);
-        let sockets = bind(&listener("localhost", port + 1), &config());
+        let port = port(&open(&listener("localhost", 0)).unwrap()[0]);
+        let sockets = open(&listener("localhost", port + 1));
         let known: Vec<_> = ("localhost", 0).to_socket_addrs().unwrap().map(|address| address.ip()).collect();
         for socket in sockets.unwrap() {
             assert!(known.contains(&socket.local_addr().unwrap().ip()), "{socket:?}");
@@ -138,12 +157,34 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_told_with_listener_and_address() {
-        let sockets = bind(&listener("127.0.0.1", 0), &config()).unwrap();
+        let sockets = open(&listener("127.0.0.1", 0)).unwrap();
         let port = port(&sockets[0]);
         let error = bind(&listener("127.0.0.1", port), &config()).unwrap_err().to_string();
         assert!(error.starts_with(&format!("listener A://127.0.0.1:{port}: 127.0.0.1:{port} is in use")), "{error}");
-        let error = bind(&listener("[::]", 0), &config()).map(|sockets| sockets.len());
+        let error = open(&listener("[::]", 0)).map(|sockets| sockets.len());
         assert!(matches!(error, Ok(1) | Err(ListenError::NoAddress { .. })), "{error:?}");
+    }
+
+    #[test]
+    fn who_connects_to_what_does_not_listen_yet_is_refused() {
+        let of = listener("127.0.0.1", 0);
+        let socket = bind(&of, &config()).unwrap().remove(0);
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        listen(&of, &socket, &config()).unwrap();
+        TcpStream::connect(address).unwrap();
+    }
+
+    #[test]
+    fn two_that_were_bound_alike_cannot_both_listen() {
+        let first = bind(&listener("127.0.0.1", 0), &config()).unwrap().remove(0);
+        let port = first.local_addr().unwrap().as_socket().unwrap().port();
+        let of = listener("127.0.0.1", port);
+        let second = bind(&of, &config()).unwrap().remove(0);
+        listen(&of, &first, &config()).unwrap();
+        assert!(
+            matches!(listen(&of, &second, &config()), Err(ListenError::InUse { address, .. }) if address.port() == port)
+        );
     }
 
     #[test]

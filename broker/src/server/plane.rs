@@ -1,12 +1,12 @@
 //! Reactors and the listeners that feed them. Clients and brokers have one plane, controllers another, so that no
 //! load of clients holds up the quorum.
 
-use std::net::TcpListener;
 use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use protocol::metadata_records::Endpoint;
+use socket2::Socket;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -19,16 +19,16 @@ use crate::clock::Pulse;
 use crate::config::{BrokerConfig, Listener, ListenerKind};
 use crate::handlers::Broker;
 
-/// A listener whose sockets are bound: whoever connects waits until it is accepted.
+/// A listener whose sockets are bound.
 #[derive(Debug)]
 pub(super) struct Bound {
     listener: Arc<Listener>,
     /// The listener's place in the configuration.
     index: usize,
-    sockets: Vec<TcpListener>,
+    sockets: Vec<Socket>,
 }
 
-/// The listeners of these kinds. Who connects to one that is not bound yet is refused, and tries another node.
+/// The listeners of these kinds. Who connects is refused, and tries another node.
 pub(super) fn bind(config: &BrokerConfig, is_wanted: impl Fn(ListenerKind) -> bool) -> Result<Vec<Bound>, ServerError> {
     let wanted = config.listeners.iter().enumerate().filter(|(_, listener)| is_wanted(listener.kind));
     let bound = wanted.map(|(index, listener)| {
@@ -37,6 +37,14 @@ pub(super) fn bind(config: &BrokerConfig, is_wanted: impl Fn(ListenerKind) -> bo
         Ok(Bound { listener: listener.clone(), index, sockets })
     });
     bound.collect()
+}
+
+/// From now on who connects waits until it is accepted.
+pub(super) fn listen(bound: &[Bound], config: &BrokerConfig) -> Result<(), ServerError> {
+    let mut sockets = bound.iter().flat_map(|bound| bound.sockets.iter().map(|socket| (&bound.listener, socket)));
+    sockets.try_for_each(|(listener, socket)| {
+        listen::listen(listener, socket, &config.network).map_err(|error| ServerError::Start(error.to_string()))
+    })
 }
 
 #[derive(Debug)]
@@ -66,13 +74,15 @@ impl Plane {
         Ok(Self { inlets, reactors, shutdown })
     }
 
+    /// They listen already.
     pub(super) fn accept(&self, bound: Vec<Bound>, quotas: &Arc<ConnectionQuotas>) {
         for Bound { listener, index, sockets } in bound {
             let Endpoint { host, port, .. } = &listener.advertised;
             info!(%listener, advertised = format!("{host}:{port}"), "listening");
             for socket in sockets {
                 let (listener, quotas, shutdown) = (listener.clone(), quotas.clone(), self.shutdown.clone());
-                let acceptor = Acceptor { socket, listener, index, quotas, inlets: self.inlets.clone(), shutdown };
+                let acceptor =
+                    Acceptor { socket: socket.into(), listener, index, quotas, inlets: self.inlets.clone(), shutdown };
                 tokio::spawn(acceptor.run());
             }
         }

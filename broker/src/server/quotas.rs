@@ -2,8 +2,9 @@
 //!
 //! A connection over a limit is closed at once, so that its client hears it and tries elsewhere or later. (Kafka leaves
 //! it in the kernel's queue when `max.connections` is reached, where its client waits for an answer until it gives up.)
-//! `max.connections` does not hold for the listeners of brokers and controllers: clients cannot lock them out. No limit
-//! per address holds for that of controllers, where a node reaches itself, too.
+//! `max.connections` does not hold for the listeners of brokers and controllers, and a part of what the machine allows
+//! is theirs alone: clients cannot lock them out. No limit per address holds for that of controllers, where a node
+//! reaches itself, too.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -16,6 +17,10 @@ use crate::config::{ConnectionConfig, Listener, ListenerKind};
 
 /// New connections that may come at once before the rate holds them back.
 const BURST: Duration = Duration::from_secs(1);
+
+/// Of what the machine allows, for brokers and controllers: a part of so many, and no more than they ever need.
+const NODES_PART: usize = 8;
+const NODES_MAX: usize = 512;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
@@ -73,7 +78,7 @@ impl ConnectionQuotas {
             refused: 0,
         });
         Self {
-            clients_max: config.total_max.min(machine_max),
+            clients_max: config.total_max.min(machine_max - (machine_max / NODES_PART).min(NODES_MAX)),
             total_max: machine_max,
             per_address_max: config.per_address_max,
             overrides: resolve(&config.per_address_overrides),
@@ -202,6 +207,15 @@ mod tests {
         drop(first);
         admit(1, ListenerKind::Client).unwrap();
         assert_eq!(quotas.counts().addresses.len(), 3, "addresses without connections are forgotten");
+    }
+
+    #[test]
+    fn clients_leave_room_for_nodes() {
+        let quotas = quotas(&ConnectionConfig::unlimited(), 16);
+        let admit = |kind| quotas.admit(address(1), 0, kind);
+        let _clients: Vec<_> = (0..14).map(|_| admit(ListenerKind::Client).unwrap()).collect();
+        assert_eq!(admit(ListenerKind::Client).unwrap_err(), Refusal::Total(14));
+        let _nodes = [ListenerKind::Broker, ListenerKind::Controller].map(|kind| admit(kind).unwrap());
     }
 
     #[test]

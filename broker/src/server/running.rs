@@ -1,7 +1,7 @@
 //! A node that serves, from the first socket that accepts to the last file that is closed.
 //!
 //! Start: controllers' listener; logs, as soon as the quorum says what is committed; registration; and when this broker
-//! has replayed that it is unfenced, its clients.
+//! has replayed that it is registered, its clients may connect: they are accepted when it is unfenced.
 //! Stop: not ready; leaders moved away while it serves; clients' sockets; controller; files.
 
 use std::sync::Arc;
@@ -75,7 +75,9 @@ impl Running {
         let (clients_end, end) = (config.client_reactors(), config.client_reactors() + config.controller_reactors());
         let pulses = &management.pulses;
         let controllers = Plane::spawn(clients_end..end, &broker, &limits(&network.controllers_budget), pulses)?;
-        controllers.accept(plane::bind(config, |kind| kind == ListenerKind::Controller)?, &network.quotas);
+        let controller_sockets = plane::bind(config, |kind| kind == ListenerKind::Controller)?;
+        plane::listen(&controller_sockets, config)?;
+        controllers.accept(controller_sockets, &network.quotas);
         let controller = tokio::select! {
             loaded = load(&broker, starting, checkpoints, management) => loaded?,
             () = stop.cancelled() => return Ok(None),
@@ -107,7 +109,12 @@ impl Running {
             deleter,
             cleaner,
         };
-        let reason = running.until_unfenced(stop).await;
+        // Who connects before is refused, and so knows that the process of before is gone.
+        let mut reason = running.until_replayed(Broker::is_registered, stop).await;
+        if reason.is_none() {
+            plane::listen(&client_sockets, config)?;
+            reason = running.until_replayed(Broker::is_unfenced, stop).await;
+        }
         if reason.is_none() {
             running.clients.accept(client_sockets, &network.quotas);
             management.stage.store(Arc::new(Stage::Running(running.broker.clone())));
@@ -115,12 +122,12 @@ impl Running {
         Ok(Some((running, reason)))
     }
 
-    /// Or until something else comes first.
-    async fn until_unfenced(&mut self, stop: &CancellationToken) -> Option<Reason> {
+    /// Until the metadata that was replayed says so of this broker, or something else comes first.
+    async fn until_replayed(&mut self, is_so: fn(&Broker) -> bool, stop: &CancellationToken) -> Option<Reason> {
         self.session.as_ref()?;
         let (broker, mut quorum) = (self.broker.clone(), self.broker.raft.view());
         tokio::select! {
-            _unfenced = quorum.wait_for(|_| broker.is_unfenced()) => None,
+            _replayed = quorum.wait_for(|_| is_so(&broker)) => None,
             reason = self.until(stop) => Some(reason),
         }
     }

@@ -74,9 +74,11 @@ impl Session {
                 life.registered(outcome, origin.elapsed());
             }
             Step::Heartbeat(heartbeat) => {
+                // A process that was stopped meanwhile reads an answer of long ago.
+                let asked = std::time::Instant::now();
                 let outcome = send_heartbeat(&self.channel, self.node.id, heartbeat, deadline).await;
                 match &outcome {
-                    Ok(_) => self.contact.beat(),
+                    Ok(_) => self.contact.beat_at(asked),
                     Err(Refusal::NotRegistered) => warn!("the controller does not know this broker; registering again"),
                     Err(refusal) => debug!(%refusal, "heartbeat"),
                 }

@@ -9,7 +9,7 @@ use super::process::Broker;
 use crate::progress::Progress;
 
 /// A program, the place for its data directories, and a core for it and one for its clients.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Bench<'a> {
     program: PathBuf,
     pub(super) directory: PathBuf,
@@ -35,6 +35,21 @@ impl<'a> Bench<'a> {
         let spawn = || Broker::spawn(&self.program, &self.directory, settings);
         let work = |broker: &mut Broker| on_cores(&self.cores.client, || work(broker));
         on_cores(&self.cores.broker, spawn)?.explained(work)
+    }
+
+    /// Work of clients on the broker's own core. None of them ever wakes an idle core, which on a virtual machine costs
+    /// both sides more than a small request does: see [`super::echo`].
+    pub(super) fn with_one_core<T>(&self, settings: &[&str], work: impl FnOnce(&mut Broker) -> Result<T>) -> Result<T> {
+        let same = Self { cores: Cores { client: self.cores.broker, ..self.cores }, ..self.clone() };
+        same.with_pinned(settings, work)
+    }
+
+    pub(super) fn on_broker_core<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        on_cores(&self.cores.broker, work)
+    }
+
+    pub(super) fn on_client_core<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        on_cores(&self.cores.client, work)
     }
 
     /// The broker comes back to its core.

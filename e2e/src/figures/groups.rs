@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::bench::Bench;
-use super::machine::{Snapshot, cpu_time, raise_descriptor_limit};
+use super::echo::cpu_per_echo;
+use super::machine::{Noise, Snapshot, cpu_time, raise_descriptor_limit};
 use super::phase::{phase, resident_mebibytes};
 use super::process::Broker;
 use super::row::Row;
@@ -42,27 +43,38 @@ const LOAD_PARTITIONS: i32 = 1_000;
 const LOAD_ROUNDS: u32 = 100;
 const LOAD_TIME: &str = "kafka_server_group_coordinator_metrics_partition_load_time_seconds_sum";
 
+/// On the core of the clients, with a core each, and beside it the least that a request costs there.
 pub(super) fn commits(bench: &Bench<'_>) -> Result<Vec<Row>> {
-    let samples = Samples::collect(COMMIT_SAMPLES, || {
-        bench.with_pinned(&[], |broker| {
-            let mut connection = prepare(broker)?;
-            let mut frame = CommitFrame::new(GROUP, TOPIC, 1)?;
-            let mut commit =
-                |mut numbers: Range<u32>| numbers.try_for_each(|number| frame.commit(&mut connection, number.into()));
-            commit(0..COMMITS_BEFORE)?;
-            let ((), phase) = phase(&[broker.id()], || commit(COMMITS_BEFORE..COMMITS_BEFORE + COMMITS))?;
-            let last = i64::from(COMMITS_BEFORE + COMMITS - 1);
-            let found = committed(&mut connection, GROUP)?;
-            ensure!(found == [last], "committed is {found:?} in place of {last}");
-            let micros = phase.cpu.as_secs_f64() * 1e6 / f64::from(COMMITS);
-            let each = phase.elapsed.as_secs_f64() * 1e6 / f64::from(COMMITS);
-            bench.progress.note(format_args!("{micros:.1} µs CPU, {each:.0} µs for each commit; {}", phase.noise));
-            Ok((micros, phase.noise))
-        })
+    let beside = Samples::collect(COMMIT_SAMPLES, || bench.with_one_core(&[], |broker| commit_all(bench, broker)))?;
+    let apart = Samples::collect(COMMIT_SAMPLES, || bench.with_pinned(&[], |broker| commit_all(bench, broker)))?;
+    let echoes = Samples::collect(COMMIT_SAMPLES, || {
+        let before = Snapshot::take(&[])?;
+        let each = cpu_per_echo(bench, COMMITS)?;
+        Ok((each.as_secs_f64() * 1e6, before.noise_until(&Snapshot::take(&[])?)))
     })?;
+    let what = "commit of an offset, one client in a loop on the broker's core: broker CPU per commit";
     Ok(vec![
-        Row::new("commit of an offset, one client in a loop, broker CPU per commit", "µs", 1, samples).at_most(25.0),
+        Row::new(what, "µs", 1, beside).at_most(25.0),
+        Row::new("  with a core each", "µs", 1, apart),
+        Row::new("  a thread that echoes as many bytes, with a core each", "µs", 1, echoes),
     ])
+}
+
+/// CPU of the broker for each commit, in microseconds.
+fn commit_all(bench: &Bench<'_>, broker: &mut Broker) -> Result<(f64, Noise)> {
+    let mut connection = prepare(broker)?;
+    let mut frame = CommitFrame::new(GROUP, TOPIC, 1)?;
+    let mut commit =
+        |mut numbers: Range<u32>| numbers.try_for_each(|number| frame.commit(&mut connection, number.into()));
+    commit(0..COMMITS_BEFORE)?;
+    let ((), phase) = phase(&[broker.id()], || commit(COMMITS_BEFORE..COMMITS_BEFORE + COMMITS))?;
+    let last = i64::from(COMMITS_BEFORE + COMMITS - 1);
+    let found = committed(&mut connection, GROUP)?;
+    ensure!(found == [last], "committed is {found:?} in place of {last}");
+    let micros = phase.cpu.as_secs_f64() * 1e6 / f64::from(COMMITS);
+    let each = phase.elapsed.as_secs_f64() * 1e6 / f64::from(COMMITS);
+    bench.progress.note(format_args!("{micros:.1} µs CPU, {each:.0} µs for each commit; {}", phase.noise));
+    Ok((micros, phase.noise))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,31 +83,40 @@ struct Idle {
     cpu_percent: f64,
 }
 
-/// Every member sends its heartbeats, evenly spread.
+/// Every member sends its heartbeats, evenly spread: on the core of the clients, and with a core each.
 pub(super) fn idle(bench: &Bench<'_>) -> Result<Vec<Row>> {
     raise_descriptor_limit()?;
-    let idle = Samples::collect(IDLE_SAMPLES, || {
-        bench.with_pinned(&SHORT_DELAY, |broker| {
-            let _connection = prepare(broker)?;
-            let before = resident_mebibytes(broker.id())?;
-            let mut groups = form_groups(broker.address())?;
-            heartbeats(&mut groups, 1)?;
-            let (began, snapshot) = (Instant::now(), Snapshot::take(&[broker.id()])?);
-            let cpu_before = cpu_time(&[broker.id()])?;
-            heartbeats(&mut groups, HEARTBEAT_ROUNDS)?;
-            let cpu = cpu_time(&[broker.id()])?.saturating_sub(cpu_before);
-            let cpu_percent = cpu.as_secs_f64() / began.elapsed().as_secs_f64() * 1e2;
-            let noise = snapshot.noise_until(&Snapshot::take(&[broker.id()])?);
-            let idle = Idle { mebibytes: resident_mebibytes(broker.id())? - before, cpu_percent };
-            bench.progress.note(format_args!("{idle:?}; {noise}"));
-            Ok((idle, noise))
-        })
-    })?;
+    let beside =
+        Samples::collect(IDLE_SAMPLES, || bench.with_one_core(&SHORT_DELAY, |broker| idle_along(bench, broker)))?;
+    let apart = Samples::collect(IDLE_SAMPLES, || bench.with_pinned(&SHORT_DELAY, |broker| idle_along(bench, broker)))?;
     let what = "1,000 groups of 3 idle members, each with a connection: broker resident, more than before";
     Ok(vec![
-        Row::new(what, "MiB", 1, idle.map(|idle| idle.mebibytes)).at_most(20.0),
-        Row::new("their heartbeats, broker CPU", "%", 1, idle.map(|idle| idle.cpu_percent)).at_most(3.0),
+        Row::new(what, "MiB", 1, beside.map(|idle| idle.mebibytes)).at_most(20.0),
+        Row::new(
+            "their heartbeats, clients on the broker's core: broker CPU",
+            "%",
+            1,
+            beside.map(|idle| idle.cpu_percent),
+        )
+        .at_most(3.0),
+        Row::new("  with a core each", "%", 1, apart.map(|idle| idle.cpu_percent)),
     ])
+}
+
+fn idle_along(bench: &Bench<'_>, broker: &mut Broker) -> Result<(Idle, Noise)> {
+    let _connection = prepare(broker)?;
+    let before = resident_mebibytes(broker.id())?;
+    let mut groups = form_groups(broker.address())?;
+    heartbeats(&mut groups, 1)?;
+    let (began, snapshot) = (Instant::now(), Snapshot::take(&[broker.id()])?);
+    let cpu_before = cpu_time(&[broker.id()])?;
+    heartbeats(&mut groups, HEARTBEAT_ROUNDS)?;
+    let cpu = cpu_time(&[broker.id()])?.saturating_sub(cpu_before);
+    let cpu_percent = cpu.as_secs_f64() / began.elapsed().as_secs_f64() * 1e2;
+    let noise = snapshot.noise_until(&Snapshot::take(&[broker.id()])?);
+    let idle = Idle { mebibytes: resident_mebibytes(broker.id())? - before, cpu_percent };
+    bench.progress.note(format_args!("{idle:?}; {noise}"));
+    Ok((idle, noise))
 }
 
 /// Of a group that has been together before.

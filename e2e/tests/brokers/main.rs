@@ -44,6 +44,10 @@ fn main() -> ExitCode {
             three_brokers::controllers_and_brokers_are_nodes_of_their_own,
         ),
         ("an_empty_volume_leads_nothing_and_has_no_vote", three_brokers::an_empty_volume_leads_nothing_and_has_no_vote),
+        (
+            "brokers_that_were_all_killed_wait_for_no_session",
+            three_brokers::brokers_that_were_all_killed_wait_for_no_session,
+        ),
         ("the_directory_of_another_broker_is_refused", three_brokers::the_directory_of_another_broker_is_refused),
         ("a_discarded_volume_leaves_and_never_comes_back", decisions::a_discarded_volume_leaves_and_never_comes_back),
     ];

@@ -182,6 +182,23 @@ pub(crate) fn a_leader_that_hears_no_controller_takes_nothing() {
     assert_eq!(read(&fleet, TOPIC), expected, "what it took alone gave way to what its successor took");
 }
 
+/// Their sessions of before would outlast the test.
+pub(crate) fn brokers_that_were_all_killed_wait_for_no_session() {
+    let mut fleet = Fleet::start(brokers(3).with_settings(["broker.session.timeout.ms=600000"])).unwrap();
+    create(&mut fleet, [1, 2, 3]);
+    produce(&fleet, TOPIC, 0..10);
+    let ids = fleet.ids();
+    for id in &ids {
+        fleet.node(*id).unwrap().kill().unwrap();
+    }
+    for id in ids {
+        fleet.spawn(id).unwrap();
+    }
+    fleet.wait_until_serving().unwrap();
+    fleet.wait_until_in_sync(&[TOPIC]).unwrap();
+    assert_eq!(read(&fleet, TOPIC), Vec::from_iter(0..10));
+}
+
 pub(crate) fn what_is_synced_outlives_the_power_of_all() {
     e2e::soak::faults::cut_power(&BROKER, POWER_SEED, POWER_CUTS, &Progress::start()).unwrap();
 }
