@@ -5,10 +5,11 @@
 //! Stop: not ready; leaders moved away while it serves; clients' sockets; controller; files.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::types::BrokerEpoch;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -28,6 +29,9 @@ use crate::handlers::Broker;
 use crate::peer::ControllerChannel;
 use crate::replica::{Checkpoints, Cleaner, Deleter, FetcherConfig, Fetchers, Flusher, LoadProgress};
 
+/// For clients to hear from this broker where its leaders went: one that loses its only connection has nobody to ask,
+/// and librdkafka looks for somebody only once a second.
+const FAREWELL: Duration = Duration::from_millis(300);
 /// On the wire: not registered.
 const NO_EPOCH: BrokerEpoch = BrokerEpoch(-1);
 
@@ -152,18 +156,19 @@ impl Running {
                 self.leave().await?
             }
         };
-        management.stage.store(Arc::new(Stage::Stopping));
         let (mut failure, mut epoch) = (None, None);
         if let Some(ended) = ended {
             epoch = ended.epoch;
             match ended.departure {
                 Departure::Granted => {
                     info!(took_ms = began.elapsed().as_millis(), "the controller lets this broker go");
+                    self.say_farewell().await;
                 }
                 Departure::NotGranted(reason) => warn!(reason, "this broker leaves without the controller's consent"),
                 Departure::Failed(error) => failure = Some(ServerError::start("registration", error)),
             }
         }
+        management.stage.store(Arc::new(Stage::Stopping));
         self.close(epoch.unwrap_or(NO_EPOCH)).await?;
         info!(took_ms = began.elapsed().as_millis(), "stopped");
         failure.map_or(Ok(()), Err)
@@ -178,6 +183,13 @@ impl Running {
         tokio::select! {
             ended = ended(&mut self.session) => Ok(Some(ended)),
             reason = self.broker.replicas.failed() => Err(ServerError::DirectoryFailed(reason)),
+        }
+    }
+
+    async fn say_farewell(&self) {
+        let others = self.broker.image.load().active_brokers().any(|(id, _)| id != self.broker.config.broker_id);
+        if others {
+            sleep(FAREWELL).await;
         }
     }
 
