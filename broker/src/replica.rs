@@ -1,6 +1,7 @@
 //! Partitions that this broker hosts: their logs, who leads them, and who waits for them.
 
 mod access;
+mod answers;
 mod cleaner;
 mod cleaner_metrics;
 mod cleaning;

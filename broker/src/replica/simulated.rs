@@ -19,7 +19,7 @@ use storage::{
 use super::access::{
     AccessError, FetchError, FetchPosition, FollowerRead, NewLogStart, ProduceError, RequiredAcks, ServedBy, Written,
 };
-use super::fetcher::follow_answer;
+use super::answers::follow_answer;
 use super::follower_state::LeaderAnswer;
 use super::following::{Answered, FetchPlan, Planned};
 use super::leader_state::{FollowerFetch, IsrProposal, ProposalOutcome};

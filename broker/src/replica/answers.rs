@@ -1,0 +1,71 @@
+//! What a follower does with its leader's answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::follower_state::{LeaderAnswer, Step};
+use super::following::{Answered, FetchPlan, FollowError, Next, Shortening};
+use super::manager::ReplicaManager;
+use super::partition::Partition;
+use crate::clock;
+use crate::peer::FetchOutcome;
+
+/// Goes on as the leader says, or later.
+pub(super) fn follow_answer(
+    replicas: &ReplicaManager,
+    partition: &Arc<Partition>,
+    plan: &FetchPlan,
+    answered: Answered,
+    backoff_max: Duration,
+) {
+    match take_whole(replicas, partition, plan, answered) {
+        Ok(Next::Continue) => return,
+        Ok(Next::Pause | Next::Shorten(_) | Next::BeginEarlier(_)) => {}
+        Err(error) => warn!(partition = %partition.name, %error, "not followed for now"),
+    }
+    partition.pause_fetching(plan.epoch, clock::monotonic(), backoff_max);
+}
+
+/// With what it has for the log's beginning.
+fn take_whole(
+    replicas: &ReplicaManager,
+    partition: &Arc<Partition>,
+    plan: &FetchPlan,
+    answered: Answered,
+) -> Result<Next, FollowError> {
+    match partition.take_answer(plan, answered.clone())? {
+        Next::Shorten(step) => shorten(replicas, partition, plan, step).map(|()| Next::Continue),
+        Next::BeginEarlier(offset) => {
+            shorten(replicas, partition, plan, Step::Restart(offset))?;
+            // At once: what lies before the leader's start it will not be asked for.
+            partition.take_answer(&FetchPlan { offset, ..*plan }, answered)
+        }
+        next @ (Next::Continue | Next::Pause) => Ok(next),
+    }
+}
+
+pub(super) fn answered(outcome: FetchOutcome, partition: &Partition) -> Answered {
+    Answered::without_records(match outcome {
+        FetchOutcome::Read { records, high_watermark, log_start } => {
+            return Answered { answer: LeaderAnswer::Agreed, records, high_watermark, log_start };
+        }
+        FetchOutcome::Diverged { epoch, end } => LeaderAnswer::Diverged { epoch, end },
+        FetchOutcome::OutOfRange { log_start: leader_start } => LeaderAnswer::OutOfRange { leader_start },
+        FetchOutcome::Fenced => LeaderAnswer::Fenced,
+        FetchOutcome::Failed { error_code } => {
+            debug!(partition = %partition.name, error_code, "the leader has no records for a follower now");
+            LeaderAnswer::Failed
+        }
+    })
+}
+
+/// Waits for the disk.
+fn shorten(replicas: &ReplicaManager, partition: &Partition, plan: &FetchPlan, step: Step) -> Result<(), FollowError> {
+    while partition.shorten(plan, step)? == Shortening::CheckpointFirst {
+        replicas.write_checkpoints().inspect_err(|error| replicas.checkpoints_not_written(error))?;
+        partition.checkpointed()?;
+    }
+    Ok(())
+}
