@@ -2,6 +2,7 @@
 
 mod access;
 mod answers;
+mod checkpointing;
 mod cleaner;
 mod cleaner_metrics;
 mod cleaning;

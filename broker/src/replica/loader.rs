@@ -12,7 +12,8 @@ use storage::{DirectoryState, LoadOptions, Log, PartitionMetadataError, Recovery
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use super::manager::{ReplicaManager, metadata_partition};
+use super::checkpointing::metadata_partition;
+use super::manager::ReplicaManager;
 use super::partition::{Offline, Partition};
 use super::settings::TopicSettings;
 use crate::clock::{self, Pulse};

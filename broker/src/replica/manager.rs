@@ -1,24 +1,25 @@
 //! All partitions of this broker: loaded at start, made and given leaders as the metadata says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use imbl::HashMap;
 use protocol::config::Values;
 use protocol::metadata_records::ConfigResourceType;
-use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, Offset, PartitionId, TopicId, TopicPartition};
+use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, PartitionId, TopicId, TopicPartition};
 use storage::directory::LogDirectory;
-use storage::{CheckpointError, FilePool, Log, is_shortage};
+use storage::{FilePool, Log};
 use tracing::{error, info, warn};
 
+use super::checkpointing::Checkpointing;
 use super::cleaner_metrics::CleanerMetrics;
 use super::creation::MissingReplicas;
 use super::deleter::Removals;
 use super::leader_state::{RegisteredBroker, RegisteredBrokers};
-use super::partition::{Offline, Partition, lock};
+use super::partition::{Partition, lock};
 use super::settings::TopicSettings;
 use super::shared::Shared;
 use super::space::DiskSpace;
@@ -27,7 +28,7 @@ use super::topic_registry::TopicRegistry;
 use super::waiters::Waiters;
 use crate::bugs::{self, Bug};
 use crate::clock::{self, AgeClock};
-use crate::metadata::{BrokerImage, ConfigResource, Image, METADATA_DIRECTORY, PartitionImage};
+use crate::metadata::{BrokerImage, ConfigResource, Image, PartitionImage};
 use crate::metrics::LatencyHistogram;
 
 /// Logs that are closed at the same time: most of it is waiting for the disk.
@@ -67,16 +68,11 @@ pub(crate) struct ReplicaManager {
     pub(super) topic_metrics: TopicRegistry,
     pub(crate) flush_time: LatencyHistogram,
     pub(crate) isr_counts: IsrCounts,
-    /// Up to where the metadata log is synced.
-    metadata_recovery_point: AtomicI64,
     /// With which the last process was registered.
     former_epoch: AtomicI64,
     pub(super) removals: Removals,
     pub(super) missing: MissingReplicas,
-    /// Names that the checkpoint files may have, of partitions that are gone.
-    forgotten: Mutex<BTreeSet<TopicPartition>>,
-    /// Held while the checkpoint files are written: what that of the cleaner says, once it is known.
-    checkpointing: Mutex<Option<BTreeMap<TopicPartition, Offset>>>,
+    pub(super) checkpointing: Checkpointing,
     /// By which records grow old.
     pub(super) age_clock: AgeClock,
     pub(crate) cleaning: CleanerMetrics,
@@ -85,7 +81,6 @@ pub(crate) struct ReplicaManager {
     pub(super) metadata_waiters: Waiters,
     /// Out of service since the last publication.
     pub(super) retired: Mutex<Vec<Arc<Partition>>>,
-    checkpoint_due: AtomicBool,
 }
 
 impl ReplicaManager {
@@ -100,7 +95,6 @@ impl ReplicaManager {
             shared: Shared::new(space, lag_max(&file_values)),
             metadata_waiters: Waiters::default(),
             retired: Mutex::default(),
-            checkpoint_due: AtomicBool::new(false),
             broker_id,
             directory_id: directory.properties().directory_id,
             pool,
@@ -110,12 +104,10 @@ impl ReplicaManager {
             topic_metrics: TopicRegistry::default(),
             flush_time: LatencyHistogram::default(),
             isr_counts: IsrCounts::default(),
-            metadata_recovery_point: AtomicI64::new(0),
             former_epoch: AtomicI64::new(NO_EPOCH.0),
             removals: Removals::default(),
             missing: MissingReplicas::default(),
-            forgotten: Mutex::default(),
-            checkpointing: Mutex::default(),
+            checkpointing: Checkpointing::default(),
             age_clock: AgeClock::start(clock::wall(), clock::monotonic(), directory.last_alive()),
             directory,
             cleaning: CleanerMetrics::default(),
@@ -345,113 +337,10 @@ impl ReplicaManager {
         self.shared.failure.borrow().is_none().then(|| self.pool.disk().space(self.directory.path()))
     }
 
-    /// For the checkpoint, which is one for all logs of the directory.
-    pub(crate) fn set_metadata_recovery_point(&self, offset: Offset) {
-        self.metadata_recovery_point.store(offset.0, Ordering::Relaxed);
-    }
-
-    pub(super) fn metadata_recovery_point(&self) -> Offset {
-        Offset(self.metadata_recovery_point.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn checkpoint_is_due(&self) {
-        self.checkpoint_due.store(true, Ordering::Release);
-    }
-
-    pub(super) fn take_checkpoint_due(&self) -> bool {
-        self.checkpoint_due.swap(false, Ordering::AcqRel)
-    }
-
-    /// Partitions of these names are gone from the manager, but not yet from the checkpoint files.
-    pub(super) fn forget_checkpoints(&self, names: impl IntoIterator<Item = TopicPartition>) {
-        self.forgotten().extend(names);
-    }
-
-    pub(super) fn checkpoints_are_stale(&self) -> bool {
-        !self.forgotten().is_empty()
-    }
-
-    pub(super) fn forgotten(&self) -> MutexGuard<'_, BTreeSet<TopicPartition>> {
-        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// One thread at a time: what an earlier one saw must not come to lie over what a later one wrote.
-    pub(crate) fn write_checkpoints(&self) -> Result<(), CheckpointError> {
-        let mut compacted = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
-        let forgotten = std::mem::take(&mut *self.forgotten());
-        let written = self.write_positions().and_then(|()| self.write_compacted(&mut compacted));
-        if written.is_err() {
-            self.forget_checkpoints(forgotten);
-        }
-        written
-    }
-
-    /// Where there was no room they are tried again. Any other error is one of the directory.
-    pub(super) fn checkpoints_not_written(&self, error: &CheckpointError) {
-        match error {
-            CheckpointError::Io { source, .. } if is_shortage(source) => {
-                warn!(error = %source, "checkpoints not written: the old ones hold until they can be");
-                self.checkpoint_is_due();
-            }
-            error => self.directory_failed(&error.to_string()),
-        }
-    }
-
-    fn write_positions(&self) -> Result<(), CheckpointError> {
-        let mut recovery_points = BTreeMap::from([(metadata_partition(), self.metadata_recovery_point())]);
-        let mut high_watermarks = BTreeMap::new();
-        for partition in self.all() {
-            let positions = match partition.offline_log() {
-                // What cannot be read now was synced all the same.
-                Some(Offline { checkpointed, .. }) => Ok((checkpointed.recovery_point, checkpointed.high_watermark)),
-                None => partition.with_log(|log| (log.recovery_point(), log.high_watermark().offset)),
-            };
-            let Ok((recovery_point, high_watermark)) = positions else { continue };
-            recovery_points.insert(partition.name.clone(), recovery_point);
-            high_watermarks.insert(partition.name.clone(), high_watermark);
-        }
-        self.directory.recovery_points().write(&recovery_points)?;
-        self.directory.log_starts().write(&self.log_starts())?;
-        self.directory.high_watermarks().write(&high_watermarks)
-    }
-
-    /// Up to where logs are compacted, if that has changed.
-    fn write_compacted(&self, known: &mut Option<BTreeMap<TopicPartition, Offset>>) -> Result<(), CheckpointError> {
-        let compacted = self.all().into_iter().filter_map(|partition| {
-            partition.settings().compaction?;
-            let first_dirty = partition.with_log(Log::first_dirty).ok()?;
-            Some((partition.name.clone(), first_dirty))
-        });
-        let compacted = compacted.collect();
-        if known.as_ref() != Some(&compacted) {
-            self.directory.cleaner_offsets().write(&compacted)?;
-            *known = Some(compacted);
-        }
-        Ok(())
-    }
-
-    /// As [`Self::write_checkpoints`], where nothing else has changed.
-    pub(super) fn write_log_starts(&self) -> Result<(), CheckpointError> {
-        let _alone = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.directory.log_starts().write(&self.log_starts())
-    }
-
-    /// Of the partitions that do not begin at 0.
-    fn log_starts(&self) -> BTreeMap<TopicPartition, Offset> {
-        let starts = self.all().into_iter().filter_map(|partition| {
-            let start = match partition.offline_log() {
-                Some(offline) => offline.checkpointed.log_start,
-                None => partition.with_log(Log::log_start).ok()?,
-            };
-            (Offset(0) < start).then(|| (partition.name.clone(), start))
-        });
-        starts.collect()
-    }
-
     /// After everything has stopped. False: something could not be made durable, so the stop was not clean.
     pub(crate) fn close(&self) -> bool {
         let partitions = Mutex::new(self.all());
-        let next = || partitions.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let next = || lock(&partitions).pop();
         let failures = || std::iter::from_fn(next).filter(|partition| !close(partition)).count();
         let mut clean = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..CLOSING_THREADS).map(|_| scope.spawn(failures)).collect();
@@ -480,10 +369,4 @@ fn close(partition: &Partition) -> bool {
 
 fn lag_max(values: &Values) -> Duration {
     Duration::from_millis(u64::try_from(values.get_long("replica.lag.time.max.ms")).unwrap_or_default())
-}
-
-/// The metadata log's name in the checkpoints.
-pub(super) fn metadata_partition() -> TopicPartition {
-    let topic = METADATA_DIRECTORY.trim_end_matches("-0").to_owned();
-    TopicPartition { topic, partition: PartitionId(0) }
 }

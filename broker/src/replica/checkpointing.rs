@@ -1,0 +1,137 @@
+//! The checkpoint files, each one for all logs of the data directory: up to where they are on disk, where they begin,
+//! how far they are committed and how far compacted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use protocol::types::{Offset, PartitionId, TopicPartition};
+use storage::{CheckpointError, Log, is_shortage};
+use tracing::warn;
+
+use super::manager::ReplicaManager;
+use super::partition::{Offline, lock};
+use crate::metadata::METADATA_DIRECTORY;
+
+/// What is known of the files besides what the logs say themselves.
+#[derive(Debug, Default)]
+pub(super) struct Checkpointing {
+    is_due: AtomicBool,
+    /// Up to where the metadata log is synced.
+    metadata_recovery_point: AtomicI64,
+    /// Names that the files may have, of partitions that are gone.
+    forgotten: Mutex<BTreeSet<TopicPartition>>,
+    /// Held while the files are written: what that of the cleaner says, once it is known.
+    compacted: Mutex<Option<BTreeMap<TopicPartition, Offset>>>,
+}
+
+impl ReplicaManager {
+    /// For the checkpoint, which is one for all logs of the directory.
+    pub(crate) fn set_metadata_recovery_point(&self, offset: Offset) {
+        self.checkpointing.metadata_recovery_point.store(offset.0, Ordering::Relaxed);
+    }
+
+    pub(super) fn metadata_recovery_point(&self) -> Offset {
+        Offset(self.checkpointing.metadata_recovery_point.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn checkpoint_is_due(&self) {
+        self.checkpointing.is_due.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take_checkpoint_due(&self) -> bool {
+        self.checkpointing.is_due.swap(false, Ordering::AcqRel)
+    }
+
+    /// Partitions of these names are gone from the manager, but not yet from the checkpoint files.
+    pub(super) fn forget_checkpoints(&self, names: impl IntoIterator<Item = TopicPartition>) {
+        self.forgotten().extend(names);
+    }
+
+    pub(super) fn checkpoints_are_stale(&self) -> bool {
+        !self.forgotten().is_empty()
+    }
+
+    pub(super) fn forgotten(&self) -> MutexGuard<'_, BTreeSet<TopicPartition>> {
+        lock(&self.checkpointing.forgotten)
+    }
+
+    /// One thread at a time: what an earlier one saw must not come to lie over what a later one wrote.
+    pub(crate) fn write_checkpoints(&self) -> Result<(), CheckpointError> {
+        let mut compacted = lock(&self.checkpointing.compacted);
+        let forgotten = std::mem::take(&mut *self.forgotten());
+        let written = self.write_positions().and_then(|()| self.write_compacted(&mut compacted));
+        if written.is_err() {
+            self.forget_checkpoints(forgotten);
+        }
+        written
+    }
+
+    /// Where there was no room they are tried again. Any other error is one of the directory.
+    pub(super) fn checkpoints_not_written(&self, error: &CheckpointError) {
+        match error {
+            CheckpointError::Io { source, .. } if is_shortage(source) => {
+                warn!(error = %source, "checkpoints not written: the old ones hold until they can be");
+                self.checkpoint_is_due();
+            }
+            error => self.directory_failed(&error.to_string()),
+        }
+    }
+
+    fn write_positions(&self) -> Result<(), CheckpointError> {
+        let mut recovery_points = BTreeMap::from([(metadata_partition(), self.metadata_recovery_point())]);
+        let mut high_watermarks = BTreeMap::new();
+        for partition in self.all() {
+            let positions = match partition.offline_log() {
+                // What cannot be read now was synced all the same.
+                Some(Offline { checkpointed, .. }) => Ok((checkpointed.recovery_point, checkpointed.high_watermark)),
+                None => partition.with_log(|log| (log.recovery_point(), log.high_watermark().offset)),
+            };
+            let Ok((recovery_point, high_watermark)) = positions else { continue };
+            recovery_points.insert(partition.name.clone(), recovery_point);
+            high_watermarks.insert(partition.name.clone(), high_watermark);
+        }
+        self.directory.recovery_points().write(&recovery_points)?;
+        self.directory.log_starts().write(&self.log_starts())?;
+        self.directory.high_watermarks().write(&high_watermarks)
+    }
+
+    /// Up to where logs are compacted, if that has changed.
+    fn write_compacted(&self, known: &mut Option<BTreeMap<TopicPartition, Offset>>) -> Result<(), CheckpointError> {
+        let compacted = self.all().into_iter().filter_map(|partition| {
+            partition.settings().compaction?;
+            let first_dirty = partition.with_log(Log::first_dirty).ok()?;
+            Some((partition.name.clone(), first_dirty))
+        });
+        let compacted = compacted.collect();
+        if known.as_ref() != Some(&compacted) {
+            self.directory.cleaner_offsets().write(&compacted)?;
+            *known = Some(compacted);
+        }
+        Ok(())
+    }
+
+    /// As [`Self::write_checkpoints`], where nothing else has changed.
+    pub(super) fn write_log_starts(&self) -> Result<(), CheckpointError> {
+        let _alone = lock(&self.checkpointing.compacted);
+        self.directory.log_starts().write(&self.log_starts())
+    }
+
+    /// Of the partitions that do not begin at 0.
+    fn log_starts(&self) -> BTreeMap<TopicPartition, Offset> {
+        let starts = self.all().into_iter().filter_map(|partition| {
+            let start = match partition.offline_log() {
+                Some(offline) => offline.checkpointed.log_start,
+                None => partition.with_log(Log::log_start).ok()?,
+            };
+            (Offset(0) < start).then(|| (partition.name.clone(), start))
+        });
+        starts.collect()
+    }
+}
+
+/// The metadata log's name in the checkpoints.
+pub(super) fn metadata_partition() -> TopicPartition {
+    let topic = METADATA_DIRECTORY.trim_end_matches("-0").to_owned();
+    TopicPartition { topic, partition: PartitionId(0) }
+}
