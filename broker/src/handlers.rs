@@ -59,6 +59,7 @@ mod offset_for_leader_epoch;
 mod produce;
 mod quorum;
 mod remove_raft_voter;
+mod request;
 mod sync_group;
 mod topics;
 mod unregister_broker;
@@ -66,32 +67,28 @@ mod update_features;
 mod update_raft_voter;
 mod vote;
 
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::protocol::{Decodable, Encodable};
 use protocol::api::Api;
-use protocol::frame::{self, HeaderError, RequestHeader};
-use protocol::guard::{self, GuardError};
-use protocol::types::{BrokerEpoch, BrokerId, ClusterId, DirectoryId, IncarnationId};
+use protocol::types::{ClusterId, DirectoryId, IncarnationId};
 use storage::LogSlice;
-use tokio::sync::Notify;
 use tracing::debug;
 
 use crate::clock::Pulse;
-use crate::config::{BrokerConfig, Listener, ListenerKind};
+use crate::config::{BrokerConfig, ListenerKind};
 use crate::controller::{ControllerHandle, QuorumHandle};
 use crate::coordinator::CoordinatorHandle;
 use crate::metadata::{BrokerImage, Image};
-use crate::metrics::{Metrics, RequestMetrics};
-use crate::peer::{ControllerChannel, ForwardError, ProducerIdAllocator};
+use crate::metrics::Metrics;
+use crate::peer::{ControllerChannel, ProducerIdAllocator};
 use crate::replica::ReplicaManager;
 
 pub(crate) use fetch_sessions::FetchSessions;
 pub(crate) use large_batches::LargeBatches;
+pub(crate) use request::{Request, RequestContext, RequestError, admit};
 
 /// Which process this is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,34 +117,6 @@ pub(crate) struct Broker {
     pub(crate) groups: CoordinatorHandle,
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) large_batches: LargeBatches,
-}
-
-/// What is known of a connection.
-#[derive(Debug)]
-pub(crate) struct RequestContext {
-    pub(crate) listener: Arc<Listener>,
-    /// Where the client is.
-    pub(crate) client: IpAddr,
-    /// Asks a request that waits, as fetches do, to answer with what there is: the client is gone, or the broker stops.
-    pub(crate) hurry: Notify,
-    /// Of the reactor that serves it.
-    pub(crate) requests: Arc<RequestMetrics>,
-    /// The broker whose heartbeats come over it.
-    session: Mutex<Option<(BrokerId, BrokerEpoch)>>,
-}
-
-impl RequestContext {
-    pub(crate) fn new(listener: Arc<Listener>, client: IpAddr, requests: Arc<RequestMetrics>) -> Self {
-        Self { listener, client, hurry: Notify::new(), requests, session: Mutex::new(None) }
-    }
-
-    fn carries_session(&self, broker: BrokerId, epoch: BrokerEpoch) {
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some((broker, epoch));
-    }
-
-    fn session(&self) -> Option<(BrokerId, BrokerEpoch)> {
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A piece of a response: built in memory, or to be sent from a segment.
@@ -183,45 +152,6 @@ impl Outcome {
         };
         parts.iter().map(length).sum()
     }
-}
-
-/// Why a request cannot be answered; the connection is closed with it.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RequestError {
-    #[error(transparent)]
-    Header(#[from] HeaderError),
-    #[error("{api} is not served on listener {listener}")]
-    WrongListener { api: &'static str, listener: String },
-    #[error("{api}: the quorum on this node has stopped")]
-    QuorumStopped { api: &'static str },
-    #[error("{0} is in the API table but has no handler")]
-    NoHandler(&'static str),
-    #[error("{0} is not for the controller to answer")]
-    NotForwarded(&'static str),
-    #[error("{api} may have been carried out: {error}")]
-    Forward { api: &'static str, error: ForwardError },
-    #[error("{0} is with the controller, and nobody waits for it any more")]
-    Abandoned(&'static str),
-    #[error("{api} version {version}: {fault}")]
-    Guard { api: &'static str, version: i16, fault: GuardError },
-    #[error("{api} version {version} cannot be decoded: {reason}")]
-    Decode { api: &'static str, version: i16, reason: String },
-    #[error("a response of {api} version {version} cannot be encoded: {reason}")]
-    Encode { api: &'static str, version: i16, reason: String },
-}
-
-/// A request whose header is read and whose body has passed the guard.
-#[derive(Debug)]
-pub(crate) struct Request<'a> {
-    api: &'static Api,
-    version: i16,
-    correlation_id: i32,
-    /// Only of who joins a group, which is known by it.
-    client_id: String,
-    body: Bytes,
-    /// What decoding the body takes besides it.
-    pub(crate) decoded_bytes: usize,
-    context: &'a RequestContext,
 }
 
 impl Broker {
@@ -337,82 +267,5 @@ impl Broker {
             ApiKey::DescribeProducers => request.answer_at_once(self, Self::describe_producers),
             _ => Err(RequestError::NoHandler(request.api.name)),
         }
-    }
-}
-
-/// Reads the header, finds the API, and walks the body before anything of it is decoded.
-pub(crate) fn admit<'a>(frame: &Bytes, context: &'a RequestContext) -> Result<Request<'a>, RequestError> {
-    let header = RequestHeader::decode(frame)?;
-    let api = header.api;
-    if !api.listeners.contains(&context.listener.kind) {
-        return Err(RequestError::WrongListener { api: api.name, listener: context.listener.name.clone() });
-    }
-    Request::checked(header, frame, context)
-}
-
-impl<'a> Request<'a> {
-    /// A version of ApiVersions that is not served passes with an empty body.
-    fn checked(header: RequestHeader<'_>, frame: &Bytes, context: &'a RequestContext) -> Result<Self, RequestError> {
-        let (api, version, correlation_id) = (header.api, header.api_version, header.correlation_id);
-        let (mut body, mut decoded_bytes) = (Bytes::new(), 0);
-        if api.serves(version) {
-            body = frame.slice(header.body_offset..);
-            decoded_bytes = guard::measure(api.request, version, &body).map_err(|fault| RequestError::Guard {
-                api: api.name,
-                version,
-                fault,
-            })?;
-        }
-        let client_id = header.client_id.filter(|_| api.key() == ApiKey::JoinGroup).unwrap_or_default().to_owned();
-        Ok(Self { api, version, correlation_id, client_id, body, decoded_bytes, context })
-    }
-}
-
-impl Request<'_> {
-    async fn answer<T: Encodable>(
-        mut self,
-        broker: &Broker,
-        handle: impl AsyncFnOnce(&Broker, &mut Self) -> Result<T, RequestError>,
-    ) -> Result<Outcome, RequestError> {
-        let body = handle(broker, &mut self).await?;
-        self.respond(&body)
-    }
-
-    fn answer_at_once<T: Encodable>(
-        mut self,
-        broker: &Broker,
-        handle: impl FnOnce(&Broker, &mut Self) -> Result<T, RequestError>,
-    ) -> Result<Outcome, RequestError> {
-        let body = handle(broker, &mut self)?;
-        self.respond(&body)
-    }
-
-    fn decode<T: Decodable>(&mut self) -> Result<T, RequestError> {
-        T::decode(&mut self.body, self.version).map_err(|error| RequestError::Decode {
-            api: self.api.name,
-            version: self.version,
-            reason: error.to_string(),
-        })
-    }
-
-    fn respond<T: Encodable>(&self, response: &T) -> Result<Outcome, RequestError> {
-        let failed = |error: anyhow::Error| RequestError::Encode {
-            api: self.api.name,
-            version: self.version,
-            reason: error.to_string(),
-        };
-        let size = response.compute_size(self.version).map_err(failed)?;
-        let mut buffer = self.begin_response(size, size);
-        response.encode(&mut buffer, self.version).map_err(failed)?;
-        Ok(Outcome::Respond(vec![Part::Bytes(buffer.freeze())]))
-    }
-
-    /// Length and header of a response whose body has `body_length` bytes, `capacity` of which follow in this buffer.
-    fn begin_response(&self, body_length: usize, capacity: usize) -> BytesMut {
-        let header_length = frame::response_header_bytes(self.api, self.version);
-        let mut buffer = BytesMut::with_capacity(frame::LENGTH_BYTES + header_length + capacity);
-        buffer.put_i32(i32::try_from(header_length + body_length).unwrap_or(i32::MAX));
-        frame::put_response_header(&mut buffer, self.api, self.version, self.correlation_id);
-        buffer
     }
 }
