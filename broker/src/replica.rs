@@ -46,7 +46,7 @@ mod waiters;
 
 pub(crate) use access::{
     AccessError, CommitDue, DeleteRecordsError, FetchError, FetchPosition, FollowerRead, NewLogStart, ProduceError,
-    RequiredAcks, ServedBy, Written,
+    Readable, RequiredAcks, ServedBy, Written,
 };
 pub(crate) use cleaner::Cleaner;
 pub(crate) use cleaner_metrics::{CleanerMetrics, CleanerNumbers};

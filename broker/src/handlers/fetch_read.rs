@@ -14,7 +14,9 @@ use super::fetch_response::{FetchedPartition, NextLook};
 use super::topics::known_epoch;
 use crate::clock;
 use crate::metadata::TopicImage;
-use crate::replica::{FetchError, FetchPosition, FollowerFetch, FollowerRead, Partition, ServedBy, Tag, Waiter};
+use crate::replica::{
+    FetchError, FetchPosition, FollowerFetch, FollowerRead, Partition, Readable, ServedBy, Tag, Waiter,
+};
 
 /// First version in which a consumer says where it is, and may be sent to a follower (KIP-392).
 const VERSION_WITH_RACKS: i16 = 11;
@@ -95,43 +97,35 @@ impl Broker {
                 Ok(FollowerRead::Diverging(epoch, end)) => return FetchedPartition::diverging(index, (epoch, end)),
                 Err(error) => return refused(index, &error),
             };
-            let (high_watermark, log_start) = ((readable.high_watermark, readable.end), readable.log_start);
+            let Readable { located, high_watermark, end, log_start, is_settled, is_throttled } = readable;
+            let found =
+                |records| FetchedPartition::read(index, (high_watermark, end), log_start, records, &partition.metrics);
             if let Some(nearer) = self.nearer_replica(&partition, reader, offset) {
-                let read = FetchedPartition::read(index, high_watermark, log_start, None, &partition.metrics);
-                return FetchedPartition { preferred: Some(nearer), ..read };
+                return FetchedPartition { preferred: Some(nearer), ..found(None) };
             }
             let throttle = self.replicas.leader_throttle();
-            let resumes_at = readable.is_throttled.then(|| throttle.resumes_at(clock::monotonic())).flatten();
+            let resumes_at = is_throttled.then(|| throttle.resumes_at(clock::monotonic())).flatten();
             if let Some(at) = resumes_at {
-                let read = FetchedPartition::read(index, high_watermark, log_start, None, &partition.metrics);
-                return FetchedPartition { next_look: NextLook::At(at), ..read };
+                return FetchedPartition { next_look: NextLook::At(at), ..found(None) };
             }
-            let resolved = self.resolve(readable.located, first).await;
+            let resolved = self.resolve(located, first).await;
             if let Err(error) = partition.check_in_service() {
                 return FetchedPartition::failed(index, error.code());
             }
-            match resolved {
-                Ok(records) => {
-                    if let Some(slice) = records.as_ref().filter(|_| readable.is_throttled) {
-                        throttle.taken(slice.length.into(), clock::monotonic());
-                    }
-                    let is_settled = readable.is_settled && records.is_none();
-                    let next_look = if is_settled { NextLook::WhenTold } else { NextLook::AnyTime };
-                    let read = FetchedPartition::read(index, high_watermark, log_start, records, &partition.metrics);
-                    return FetchedPartition { next_look, ..read };
-                }
+            let records = match resolved {
+                Ok(records) => records,
                 // Compaction can leave nothing between an offset and its segment's end.
-                Err(ResolveError::Gap { next }) if offset < next => offset = next,
-                Err(error) => {
-                    // The segment may have been deleted meanwhile: then the log begins after it by now.
-                    let code = match partition.check_range(offset) {
-                        Err(moved) => moved.code(),
-                        Ok(()) => error.code(),
-                    };
-                    tracing::warn!(partition = %partition.name, %offset, %error, code, "fetch failed");
-                    return FetchedPartition::failed(index, code);
+                Err(ResolveError::Gap { next }) if offset < next => {
+                    offset = next;
+                    continue;
                 }
+                Err(error) => return unresolved(&partition, offset, &error),
+            };
+            if let Some(slice) = records.as_ref().filter(|_| is_throttled) {
+                throttle.taken(slice.length.into(), clock::monotonic());
             }
+            let next_look = if is_settled && records.is_none() { NextLook::WhenTold } else { NextLook::AnyTime };
+            return FetchedPartition { next_look, ..found(records) };
         }
     }
 
@@ -177,6 +171,16 @@ fn refused(index: i32, error: &FetchError) -> FetchedPartition {
         _ => Offset(-1),
     };
     FetchedPartition { log_start, ..FetchedPartition::failed(index, error.code()) }
+}
+
+/// The segment may have been deleted meanwhile: then the log begins after it by now.
+fn unresolved(partition: &Partition, offset: Offset, error: &ResolveError) -> FetchedPartition {
+    let code = match partition.check_range(offset) {
+        Err(moved) => moved.code(),
+        Ok(()) => error.code(),
+    };
+    tracing::warn!(partition = %partition.name, %offset, %error, code, "fetch failed");
+    FetchedPartition::failed(partition.name.partition.0, code)
 }
 
 fn read(
