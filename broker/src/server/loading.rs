@@ -73,18 +73,7 @@ pub(super) fn open(
     let checkpoints = Checkpoints::read(&directory);
     let image = Arc::new(ArcSwap::from_pointee(Image::empty()));
     let starting = controller::start(ControllerSite {
-        context: ControllerContext {
-            id: config.broker_id,
-            directory_id: identity.directory_id,
-            cluster_id: identity.cluster_id.clone(),
-            incarnation: identity.incarnation_id,
-            topic_defaults: TopicDefaults {
-                partitions: config.topic_partitions_default,
-                replication_factor: config.replication_factor_default,
-            },
-            broker_replicas_max: config.broker_partitions_max,
-            file_values: config.values.clone(),
-        },
+        context: controller_context(&config, &identity),
         config: &config,
         pool: &FilePool::new(reserved, limits),
         directory: &directory,
@@ -92,9 +81,35 @@ pub(super) fn open(
         published: image.clone(),
         pulse: control,
     })?;
-    let quorum = starting.quorum.view();
     let pool = FilePool::new(disk, limits);
     let replicas = ReplicaManager::new(config.broker_id, pool, Arc::new(directory), config.values.clone(), space);
+    assemble(config, identity, image, Arc::new(replicas), (starting, checkpoints))
+}
+
+fn controller_context(config: &BrokerConfig, identity: &Identity) -> ControllerContext {
+    ControllerContext {
+        id: config.broker_id,
+        directory_id: identity.directory_id,
+        cluster_id: identity.cluster_id.clone(),
+        incarnation: identity.incarnation_id,
+        topic_defaults: TopicDefaults {
+            partitions: config.topic_partitions_default,
+            replication_factor: config.replication_factor_default,
+        },
+        broker_replicas_max: config.broker_partitions_max,
+        file_values: config.values.clone(),
+    }
+}
+
+/// What serves requests, and what speaks for the node.
+fn assemble(
+    config: Arc<BrokerConfig>,
+    identity: Identity,
+    image: Arc<ArcSwap<Image>>,
+    replicas: Arc<ReplicaManager>,
+    (starting, checkpoints): (Starting, Checkpoints),
+) -> Result<Opened, ServerError> {
+    let quorum = starting.quorum.view();
     let route = ControllerRoute {
         quorum: quorum.clone(),
         own: own_controller(&config),
@@ -124,7 +139,6 @@ pub(super) fn open(
         quorum,
         patience: membership.request_timeout,
     });
-    let replicas = Arc::new(replicas);
     let metrics = Arc::new(Metrics::new(config.client_reactors() + config.controller_reactors()));
     let logs = Arc::new(OffsetsLogs::new(replicas.clone(), image.clone()));
     let group_config = GroupConfig::from_values(&config.values);
