@@ -42,6 +42,7 @@ mod sessions;
 #[cfg(test)]
 mod simulation_test;
 mod snapshot;
+mod snapshot_files;
 mod snapshots;
 mod start;
 mod suspicion;

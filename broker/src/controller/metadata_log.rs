@@ -23,25 +23,22 @@ use storage::{
     AppendError, DeletionError, FetchedBatches, FilePool, FlushError, LoadError, LoadOptions, Log, LogConfig, OpenMode,
     ReadMode, ReplicateError, ResolveError, Retention, TruncateError, UnsoundBatch, UpTo,
 };
-use tracing::{info, warn};
+use tracing::info;
 
 use super::batches::{BadBatch, BatchFault, Batches};
-use super::snapshot::{self, SNAPSHOT_BYTES_MAX, SnapshotFault};
+use super::snapshot_files::{SnapshotFileError, SnapshotFiles, remove_old};
 use crate::metadata::{Image, METADATA_DIRECTORY};
 use crate::peer::METADATA_TOPIC_ID;
 
 /// Bytes read at once.
 const READ_BYTES: u32 = 4 * 1024 * 1024;
-/// Where a snapshot says how old it is: in its first batch, which the voters share.
-const SNAPSHOT_HEAD_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct MetadataLog {
     log: Log,
     pool: Arc<FilePool>,
     directory: PathBuf,
-    /// Oldest first, with their sizes. Never empty but in the log of a node that has heard of no voter yet.
-    snapshots: Vec<(SnapshotId, u64)>,
+    snapshots: SnapshotFiles,
     retention: MetadataRetention,
 }
 
@@ -67,10 +64,8 @@ pub(super) struct Opened {
 pub(crate) enum MetadataLogError {
     #[error("the metadata log cannot be created: {0}")]
     Create(io::Error),
-    #[error("{}: {source}", path.display())]
-    Snapshot { path: PathBuf, source: io::Error },
-    #[error("{}: {source}", path.display())]
-    Malformed { path: PathBuf, source: SnapshotFault },
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotFileError),
     #[error("the metadata log begins at offset {log_start}, but the latest whole snapshot ends at {snapshot_end}")]
     Gap { log_start: Offset, snapshot_end: Offset },
     #[error(transparent)]
@@ -104,9 +99,9 @@ impl MetadataLogError {
             Self::Append(error)
             | Self::Replicate(ReplicateError::Append(error))
             | Self::Truncate(TruncateError::Write(error)) => error.is_shortage(),
-            Self::Read(ResolveError::Io { source, .. }) | Self::Snapshot { source, .. } | Self::Io(source) => {
-                storage::is_shortage(source)
-            }
+            Self::Read(ResolveError::Io { source, .. })
+            | Self::Snapshot(SnapshotFileError::Io { source, .. })
+            | Self::Io(source) => storage::is_shortage(source),
             Self::Flush(FlushError::Postponed { .. }) => true,
             _ => false,
         }
@@ -133,8 +128,8 @@ impl MetadataLog {
         now: Timestamp,
     ) -> Result<Opened, MetadataLogError> {
         let directory = root.join(METADATA_DIRECTORY);
-        let (image, snapshots) = latest_snapshot(pool, &directory)?;
-        let log_start = snapshots.first().map_or(Offset(0), |(id, _)| id.end_offset);
+        let (snapshots, image) = SnapshotFiles::open(pool.disk().clone(), &directory)?;
+        let log_start = snapshots.all().first().map_or(Offset(0), |(id, _)| id.end_offset);
         let log = if is_partition(pool, &directory) {
             let recovery_point = recovery_point.max(log_start);
             let high_watermark = log_start;
@@ -160,7 +155,7 @@ impl MetadataLog {
     }
 
     pub(super) fn latest(&self) -> Option<SnapshotId> {
-        self.snapshots.last().map(|(id, _)| *id)
+        self.snapshots.all().last().map(|(id, _)| *id)
     }
 
     pub(super) fn start_offset(&self) -> Offset {
@@ -233,7 +228,7 @@ impl MetadataLog {
             self.log.truncation_prepared();
         }
         self.log.restart_at(offset, now)?;
-        let older = self.snapshots.iter().filter(|(id, _)| id.end_offset < offset).count();
+        let older = self.snapshots.all().iter().filter(|(id, _)| id.end_offset < offset).count();
         self.forget(older)
     }
 
@@ -249,9 +244,7 @@ impl MetadataLog {
 
     /// Puts a snapshot in its place, durably.
     pub(super) fn write_snapshot(&mut self, id: SnapshotId, bytes: &[u8]) -> Result<(), MetadataLogError> {
-        let path = snapshot::path(&self.directory, id);
-        storage::replace_file(&**self.pool.disk(), &path, bytes)
-            .map_err(|source| MetadataLogError::Snapshot { path, source })?;
+        self.snapshots.write(id, bytes)?;
         self.add_snapshot(id, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         Ok(())
     }
@@ -260,11 +253,10 @@ impl MetadataLog {
     /// it is of no use any more.
     pub(super) fn add_snapshot(&mut self, id: SnapshotId, length: u64) {
         if id.end_offset < self.start_offset() {
-            return self.remove(&snapshot::path(&self.directory, id));
+            self.snapshots.remove(id);
+        } else {
+            self.snapshots.add(id, length);
         }
-        self.snapshots.retain(|(other, _)| *other != id);
-        let place = self.snapshots.partition_point(|(other, _)| *other < id);
-        self.snapshots.insert(place, (id, length));
     }
 
     /// Bytes of a snapshot from a position on, and its size. `None`: there is no such snapshot.
@@ -274,20 +266,7 @@ impl MetadataLog {
         position: u64,
         bytes_max: usize,
     ) -> Result<Option<(Bytes, u64)>, MetadataLogError> {
-        let Some((_, size)) = self.snapshots.iter().find(|(known, _)| *known == id) else { return Ok(None) };
-        let path = snapshot::path(&self.directory, id);
-        let fault = |source| MetadataLogError::Snapshot { path: path.clone(), source };
-        let file = self.pool.disk().open(&path, OpenMode::Read).map_err(fault)?;
-        let mut bytes = vec![0; bytes_max.min(usize::try_from(size.saturating_sub(position)).unwrap_or(0))];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            let read = file.read_at(&mut bytes[filled..], position + u64::try_from(filled).unwrap_or(0));
-            match read.map_err(fault)? {
-                0 => return Err(fault(io::ErrorKind::UnexpectedEof.into())),
-                read => filled += read,
-            }
-        }
-        Ok(Some((bytes.into(), *size)))
+        Ok(self.snapshots.read(id, position, bytes_max)?)
     }
 
     /// Lets go of what exceeds the retention of metadata: old snapshots, and the log before the oldest that stays, but
@@ -296,9 +275,10 @@ impl MetadataLog {
         // Only what is committed gets into a snapshot, so nothing else of the log can go with one.
         let end = self.log.log_end();
         self.log.set_high_watermark(end);
-        let mut total = self.snapshots.iter().map(|(_, length)| length).sum::<u64>() + self.log.size();
+        let snapshots = self.snapshots.all();
+        let mut total = snapshots.iter().map(|(_, length)| length).sum::<u64>() + self.log.size();
         let mut count = 0;
-        while let [(id, oldest), (next, _), ..] = &self.snapshots[count..]
+        while let [(id, oldest), (next, _), ..] = &snapshots[count..]
             && next.end_offset <= log_start_max
             && (self.retention.bytes_max.is_some_and(|max| max < total) || self.is_too_old(*id, now))
         {
@@ -309,7 +289,7 @@ impl MetadataLog {
         if let Some(deletion) = self.log.delete_old_segments(&Retention::default(), now)? {
             let renamed = deletion.run()?;
             for path in renamed {
-                self.remove(&path);
+                remove_old(&**self.pool.disk(), &path);
             }
         }
         Ok(())
@@ -317,31 +297,23 @@ impl MetadataLog {
 
     /// As old as the last record that is in it. One that does not say stays.
     fn is_too_old(&self, id: SnapshotId, now: Timestamp) -> bool {
-        let head = self.read_snapshot(id, 0, SNAPSHOT_HEAD_BYTES).ok().flatten();
-        let last = head.and_then(|(head, _)| snapshot::last_timestamp(&head));
+        let last = self.snapshots.last_timestamp(id);
         let too_old = |(last, max): (Timestamp, i64)| max < now.0.saturating_sub(last.0);
         last.zip(self.retention.age_ms_max).is_some_and(too_old)
     }
 
     /// Removes the oldest snapshots, and moves the log start to the end of the first that stays.
     fn forget(&mut self, count: usize) -> Result<(), MetadataLogError> {
-        let forgotten: Vec<_> = self.snapshots.drain(..count).collect();
-        if let Some((oldest, _)) = self.snapshots.first() {
+        let forgotten = self.snapshots.forget_oldest(count);
+        if let Some((oldest, _)) = self.snapshots.all().first() {
             self.log
                 .advance_log_start(oldest.end_offset)
                 .map_err(|_| MetadataLogError::OutOfRange(oldest.end_offset))?;
         }
-        for (id, _) in forgotten {
-            self.remove(&snapshot::path(&self.directory, id));
+        for id in forgotten {
+            self.snapshots.remove(id);
         }
         Ok(())
-    }
-
-    /// One that stays is removed another time.
-    fn remove(&self, path: &Path) {
-        if let Err(error) = self.pool.disk().remove_file(path) {
-            warn!(path = %path.display(), %error, "old metadata not removed");
-        }
     }
 
     pub(super) fn close_clean(&mut self, now: Timestamp) -> Result<(), MetadataLogError> {
@@ -374,30 +346,6 @@ fn retention(values: &Values) -> MetadataRetention {
         bytes_max: u64::try_from(values.get_long("metadata.max.retention.bytes")).ok(),
         age_ms_max: Some(values.get_long("metadata.max.retention.ms")).filter(|age| 0 <= *age),
     }
-}
-
-/// The image of the latest whole snapshot, an empty one where there is none, and what snapshots there are. Those that
-/// are not whole and later than it were never finished: they go.
-fn latest_snapshot(pool: &FilePool, directory: &Path) -> Result<(Image, Vec<(SnapshotId, u64)>), MetadataLogError> {
-    let disk = &**pool.disk();
-    let fault = |path: &Path, source| MetadataLogError::Snapshot { path: path.to_owned(), source };
-    let mut found = match snapshot::list(disk, directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        listed => listed.map_err(|source| fault(directory, source))?,
-    };
-    while let Some((id, _)) = found.last() {
-        let path = snapshot::path(directory, *id);
-        let bytes = storage::read_file(disk, &path, SNAPSHOT_BYTES_MAX).map_err(|source| fault(&path, source))?;
-        match snapshot::decode(&bytes, *id) {
-            Ok(image) => return Ok((image, found)),
-            // What formatting laid down was whole before the directory counted as formatted.
-            Err(source) if id.end_offset == Offset(0) => return Err(MetadataLogError::Malformed { path, source }),
-            Err(error) => warn!(path = %path.display(), %error, "not a whole snapshot: removed"),
-        }
-        disk.remove_file(&path).map_err(|source| fault(&path, source))?;
-        found.pop();
-    }
-    Ok((Image::empty(), found))
 }
 
 fn is_partition(pool: &FilePool, directory: &Path) -> bool {

@@ -2,6 +2,7 @@ use protocol::config::Scope;
 use storage::PoolLimits;
 use storage::faulty::FaultyDisk;
 
+use super::super::snapshot;
 use super::*;
 
 const ROOT: &str = "/data";
