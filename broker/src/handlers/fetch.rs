@@ -22,7 +22,7 @@ use super::{Broker, Outcome, Request, RequestError, fetch_response, topics};
 use crate::clock;
 
 /// First version that carries topic ids instead of names (KIP-516).
-const VERSION_WITH_TOPIC_IDS: i16 = 13;
+pub(super) const VERSION_WITH_TOPIC_IDS: i16 = 13;
 const READ_COMMITTED: i8 = 1;
 /// A client that asks to wait longer is answered with nothing, and asks again.
 const WAIT_MAX: Duration = Duration::from_mins(5);

@@ -13,17 +13,14 @@ use protocol::types::{LeaderEpoch, Offset};
 use raft::FetchContent;
 
 use super::errors::KafkaError as _;
+use super::fetch::VERSION_WITH_TOPIC_IDS;
 use super::quorum::{key, leader_endpoint, leader_id, topic_name};
-use super::{Broker, Request, RequestError};
+use super::{Broker, Request, RequestError, fetch_read};
 use crate::metadata::METADATA_TOPIC;
 use crate::peer::{METADATA_TOPIC_ID, QuorumAnswer};
 
 /// First version by which one can follow: with the epoch of the last record.
 const FIRST_VERSION: i16 = 12;
-/// First version with topic ids instead of names.
-const VERSION_WITH_TOPIC_IDS: i16 = 13;
-/// First version with the replica's state in a structure.
-const VERSION_WITH_REPLICA_STATE: i16 = 15;
 /// First version that tells where the leader is.
 const VERSION_WITH_ENDPOINTS: i16 = 16;
 
@@ -38,10 +35,9 @@ impl Broker {
             Ok(partition) => partition,
             Err(error) => return Ok(refused(&body, version, error)),
         };
-        let replica_id =
-            if version < VERSION_WITH_REPLICA_STATE { body.replica_id } else { body.replica_state.replica_id };
+        let (replica_id, _) = fetch_read::replica(&body, version);
         let wanted = raft::Request::Fetch(raft::FetchRequest {
-            replica: key(replica_id.0, partition.replica_directory_id),
+            replica: key(replica_id, partition.replica_directory_id),
             epoch: LeaderEpoch(partition.current_leader_epoch),
             offset: Offset(partition.fetch_offset),
             last_fetched_epoch: LeaderEpoch(partition.last_fetched_epoch),

@@ -54,16 +54,21 @@ impl Reader<'_> {
     }
 }
 
+/// The replica that asks, and its broker epoch where it says so; −1 for one that is none.
+pub(super) fn replica(body: &FetchRequest, version: i16) -> (i32, BrokerEpoch) {
+    if version < VERSION_WITH_REPLICA_STATE {
+        (body.replica_id.0, NO_EPOCH)
+    } else {
+        (body.replica_state.replica_id.0, BrokerEpoch(body.replica_state.replica_epoch))
+    }
+}
+
 impl Broker {
     /// Racks count only where replicas are chosen by them.
     pub(super) fn reader<'a>(&self, body: &'a FetchRequest, version: i16) -> Reader<'a> {
-        let (id, epoch) = if version < VERSION_WITH_REPLICA_STATE {
-            (body.replica_id.0, NO_EPOCH.0)
-        } else {
-            (body.replica_state.replica_id.0, body.replica_state.replica_epoch)
-        };
+        let (id, epoch) = replica(body, version);
         if 0 <= id {
-            return Reader::Follower { broker: BrokerId(id), epoch: BrokerEpoch(epoch) };
+            return Reader::Follower { broker: BrokerId(id), epoch };
         }
         let served_by = if version < VERSION_WITH_RACKS { ServedBy::Leader } else { ServedBy::AnyReplica };
         let by_rack = self.replicas.broker_values().get_string("replica.selector.class") == Some(RACK_AWARE);

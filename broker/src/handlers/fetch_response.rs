@@ -10,6 +10,7 @@ use storage::{LogPosition, LogSlice};
 use uuid::Uuid;
 
 use super::errors::KafkaError;
+use super::fetch::VERSION_WITH_TOPIC_IDS;
 use super::fetch_sessions::{SessionError, SessionId};
 use super::leader_hints::NodeAddress;
 use super::{Outcome, Part, Request};
@@ -17,8 +18,6 @@ use crate::metrics::TopicMetrics;
 
 /// First version with compact lengths and tagged fields (KIP-482).
 const FLEXIBLE: i16 = 12;
-/// First version with topic ids instead of names.
-const TOPIC_IDS: i16 = 13;
 /// First version that may say where the leaders are (KIP-951).
 const NODE_ENDPOINTS: i16 = 16;
 const NO_PREFERRED_READ_REPLICA: i32 = -1;
@@ -178,7 +177,7 @@ impl Writer {
     }
 
     fn topic(&mut self, topic: FetchedTopic, read_committed: bool) {
-        if TOPIC_IDS <= self.version {
+        if VERSION_WITH_TOPIC_IDS <= self.version {
             self.tail.put_slice(topic.id.as_bytes());
         } else {
             self.string(&topic.name);

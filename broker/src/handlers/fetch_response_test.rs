@@ -98,7 +98,7 @@ fn oracle(version: i16, session: Result<SessionId, SessionError>, read_committed
     let topic = |fetched: FetchedTopic| {
         let topic =
             FetchableTopicResponse::default().with_partitions(fetched.partitions.into_iter().map(partition).collect());
-        if version < TOPIC_IDS {
+        if version < VERSION_WITH_TOPIC_IDS {
             topic.with_topic(TopicName(StrBytes::from_string(fetched.name)))
         } else {
             topic.with_topic_id(fetched.id)
