@@ -114,7 +114,7 @@ pub fn validate_dynamic(layer: Layer, name: &str, raw: &str) -> Result<Value, Co
         let name = option.name;
         match (option.dynamic, layer) {
             (Dynamic::ReadOnly | Dynamic::Restart, _) => return Err(ConfigError::ReadOnly { name }),
-            (Dynamic::PerBroker | Dynamic::WithController | Dynamic::ByController, Layer::DynamicDefault) => {
+            (Dynamic::WithController | Dynamic::ByController, Layer::DynamicDefault) => {
                 return Err(ConfigError::PerBroker { name });
             }
             (Dynamic::ClusterOnly, Layer::DynamicBroker) => return Err(ConfigError::ClusterOnly { name }),

@@ -51,7 +51,6 @@ pub enum Dynamic {
     ReadOnly,
     /// Kafka's may; here a restart is needed.
     Restart,
-    PerBroker,
     /// For one broker, by the controller too: who does not mention it has not thought of it.
     WithController,
     /// For one broker, by the controller alone.
@@ -245,11 +244,6 @@ impl ConfigOption {
 
     pub(super) const fn each(mut self, element: Element) -> Self {
         self.element = Some(element);
-        self
-    }
-
-    pub(super) const fn per_broker(mut self) -> Self {
-        self.dynamic = Dynamic::PerBroker;
         self
     }
 

@@ -48,7 +48,7 @@ fn row(scope: Scope, option: &ConfigOption) -> String {
         (Scope::Topic | Scope::Group | Scope::ClientMetrics, _) => "",
         (Scope::Broker, Dynamic::ReadOnly) => " restart |",
         (Scope::Broker, Dynamic::Restart) => " restart (Kafka: at any time) |",
-        (Scope::Broker, Dynamic::PerBroker | Dynamic::WithController) => " at any time, per broker |",
+        (Scope::Broker, Dynamic::WithController) => " at any time, per broker |",
         (Scope::Broker, Dynamic::ByController) => " by the controller alone |",
         (Scope::Broker, Dynamic::ClusterWide) => " at any time, for all brokers or one |",
         (Scope::Broker, Dynamic::ClusterOnly) => " at any time, for all brokers |",
