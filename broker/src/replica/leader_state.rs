@@ -155,7 +155,10 @@ impl LeaderState {
         if partition.partition_epoch <= self.partition_epoch {
             return;
         }
-        self.commit(partition.partition_epoch, partition.isr.clone(), partition.recovery_state);
+        self.partition_epoch = partition.partition_epoch;
+        self.isr.clone_from(&partition.isr);
+        self.recovery_state = partition.recovery_state;
+        self.proposal = None;
         self.set_replicas(&partition.replicas);
     }
 
@@ -274,7 +277,9 @@ impl LeaderState {
         Some(proposal)
     }
 
-    /// `None`: the outcome is of no use any more.
+    /// `None`: the outcome is of no use any more. What the controller has committed counts from when the metadata tells
+    /// it here, as then does everything that the controller went by: `min.insync.replicas` may have been raised just
+    /// before, and then others are eligible to lead, who must have what is committed here.
     pub(crate) fn resolve(&mut self, proposal: &IsrProposal, outcome: ProposalOutcome) -> Option<IsrChange> {
         if self.proposal.as_ref() != Some(proposal) {
             return None;
@@ -286,7 +291,10 @@ impl LeaderState {
                 }
                 let joined = isr.iter().filter(|broker| !self.isr.contains(broker)).count();
                 let left = self.isr.iter().filter(|broker| !isr.contains(broker)).count();
-                self.commit(partition_epoch, isr, proposal.recovery_state);
+                if partition_epoch == self.partition_epoch {
+                    // It was so already: there is nothing to be told.
+                    self.proposal = None;
+                }
                 Some(IsrChange { joined, left })
             }
             ProposalOutcome::Refused => {
@@ -319,13 +327,6 @@ impl LeaderState {
 
     fn follower(&self, broker: BrokerId) -> Option<&Follower> {
         self.followers.iter().find(|follower| follower.broker == broker)
-    }
-
-    fn commit(&mut self, epoch: PartitionEpoch, isr: Vec<BrokerId>, recovery_state: LeaderRecoveryState) {
-        self.partition_epoch = epoch;
-        self.isr = isr;
-        self.recovery_state = recovery_state;
-        self.proposal = None;
     }
 
     /// Of those that stay, what is known is kept.

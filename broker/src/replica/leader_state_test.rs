@@ -150,7 +150,7 @@ fn who_may_be_in_sync_by_now_counts_until_it_is_known() {
 }
 
 #[test]
-fn who_leaves_counts_until_the_controller_has_committed_it() {
+fn who_leaves_counts_until_the_metadata_tells_it_with_what_the_controller_went_by() {
     let mut leader = Leader::new(&[0, 1, 2]);
     leader.log_end = 20;
     leader.fetch(1, 20, 29);
@@ -161,7 +161,9 @@ fn who_leaves_counts_until_the_controller_has_committed_it() {
     assert_eq!(leader.committed(2, 31), Some(10));
     let change = leader.state.resolve(&proposal, committed(2, &[0, 1]));
     assert_eq!(change, Some(IsrChange { joined: 0, left: 1 }));
-    assert_eq!(leader.committed(2, 31), Some(20));
+    assert_eq!(leader.committed(2, 31), Some(10), "the controller may ask for 3 by now, and elect who leaves");
+    leader.state.follow(&partition(2, &[0, 1]));
+    assert_eq!((leader.committed(3, 31), leader.committed(2, 31)), (None, Some(20)));
 }
 
 #[test]
@@ -260,6 +262,17 @@ fn an_unclean_leader_says_that_it_has_recovered() {
     assert_eq!((proposal.isr.len(), proposal.recovery_state), (1, LeaderRecoveryState::Recovered));
     leader.state.resolve(&proposal, committed(2, &[0]));
     assert_eq!(leader.propose(1), None);
+    leader.state.follow(&partition(2, &[0]));
+    assert_eq!(leader.propose(1), None);
+}
+
+#[test]
+fn what_was_so_already_is_settled_by_the_answer() {
+    let mut leader = Leader::new(&[0, 1]);
+    leader.fetch(2, 10, 1);
+    let proposal = leader.propose(1).unwrap();
+    assert_eq!(leader.state.resolve(&proposal, committed(1, &[0, 1])), Some(IsrChange::default()));
+    assert_eq!(leader.propose(1), Some(proposal), "no metadata comes that would settle it");
 }
 
 #[test]
@@ -267,12 +280,11 @@ fn metadata_that_is_late_changes_nothing() {
     let mut leader = Leader::new(&[0, 1]);
     leader.fetch(2, 10, 1);
     let proposal = leader.propose(1).unwrap();
-    leader.state.resolve(&proposal, committed(2, &[0, 1, 2]));
     leader.state.follow(&partition(1, &[0, 1]));
-    assert_eq!(leader.state.isr(), ids(&[0, 1, 2]));
-    leader.state.follow(&partition(2, &[0, 1, 2]));
+    assert_eq!(leader.state.proposal(), Some(&proposal));
     leader.state.follow(&partition(3, &[0]));
-    assert_eq!(leader.state.isr(), ids(&[0]));
+    leader.state.follow(&partition(2, &[0, 1, 2]));
+    assert_eq!((leader.state.isr(), leader.state.proposal()), (&ids(&[0])[..], None));
 }
 
 #[test]
@@ -293,6 +305,7 @@ fn who_joins_under_load_does_not_leave_at_once() {
     leader.fetch(2, 12, 1);
     let proposal = leader.propose(1).unwrap();
     assert_eq!(leader.state.resolve(&proposal, committed(2, &[0, 1, 2])).map(|change| change.joined), Some(1));
+    leader.state.follow(&partition(2, &[0, 1, 2]));
     assert_eq!(leader.proposed(31), None, "it has the whole time to get to the end");
     assert_eq!(leader.proposed(32), Some(ids(&[0, 1])));
 }

@@ -291,7 +291,8 @@ impl Partition {
         let Role::Leader(leader) = &mut state.role else { return None };
         let refused = outcome == ProposalOutcome::Refused;
         let change = leader.resolve(proposal, outcome)?;
-        info!(partition = %self.name, isr = ?leader.isr(), refused, "in-sync replicas");
+        let isr: Vec<_> = proposal.isr.iter().map(|(broker, _)| broker).collect();
+        info!(partition = %self.name, ?isr, refused, "in-sync replicas");
         // What was refused is tried again when something has happened since: a fetch, or the next look at all.
         let review = if refused {
             Review { committed: self.advance_high_watermark(&mut state), proposal: None }

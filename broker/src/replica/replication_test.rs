@@ -265,6 +265,8 @@ fn a_follower_that_has_caught_up_is_proposed_and_counts() {
     let isr = vec![BrokerId(0), BrokerId(1)];
     let outcome = ProposalOutcome::Committed { leader_epoch: LeaderEpoch(0), partition_epoch: PartitionEpoch(2), isr };
     assert_eq!(partition.resolve(&proposal, outcome).map(|change| change.joined), Some(1));
+    assert!(pair.write(0, "a").is_err(), "the metadata does not say so yet");
+    pair.follow(&metadata(0, 0, 2, &[0, 1]));
     assert!(pair.write(0, "a").is_ok());
 }
 
