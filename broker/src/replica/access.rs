@@ -132,7 +132,7 @@ pub(crate) struct Written {
     pub(crate) commit_due: Option<CommitDue>,
 }
 
-/// An end of the log that is to be committed, in the leadership in which it was written.
+/// An end of the log that is to be committed, and the epoch in which it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CommitDue {
     pub(crate) end: Offset,

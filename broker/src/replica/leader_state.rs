@@ -101,6 +101,8 @@ pub(crate) struct IsrChange {
 pub(crate) struct LeaderState {
     local: BrokerId,
     pub(crate) epoch: LeaderEpoch,
+    /// The first epoch since which this broker has followed nobody: what it wrote then is still in its log.
+    since: LeaderEpoch,
     /// Where the log ended when this leadership began.
     epoch_start: Offset,
     partition_epoch: PartitionEpoch,
@@ -130,6 +132,7 @@ impl LeaderState {
         let mut state = Self {
             local,
             epoch: partition.leader_epoch,
+            since: partition.leader_epoch,
             epoch_start: log_end,
             partition_epoch: partition.partition_epoch,
             isr: partition.isr.clone(),
@@ -147,6 +150,16 @@ impl LeaderState {
             }
         }
         state
+    }
+
+    /// Of a broker that led before, and has followed nobody since.
+    pub(crate) fn leading_on(self, before: &Self) -> Self {
+        Self { since: before.since, ..self }
+    }
+
+    /// Whether what this broker wrote in that epoch is in its log.
+    pub(crate) fn has_kept(&self, epoch: LeaderEpoch) -> bool {
+        self.since <= epoch && epoch <= self.epoch
     }
 
     /// Follows the metadata within the same leadership. What is older than what is known here is late, not news.

@@ -55,7 +55,11 @@ impl Partition {
             if partition.recovery_state == LeaderRecoveryState::Recovering {
                 warn!(partition = %self.name, %log_end, "{}", UNKNOWN_LOSS);
             }
-            *role = Role::Leader(LeaderState::new(partition, local, log_end, clock::monotonic()));
+            let leading = LeaderState::new(partition, local, log_end, clock::monotonic());
+            *role = Role::Leader(match role {
+                Role::Leader(before) => leading.leading_on(before),
+                Role::Unknown | Role::Follower(_) => leading,
+            });
             log.begin_epoch(epoch);
         } else if is_new {
             let mut following = FollowerState::new(leader, epoch);
@@ -138,7 +142,7 @@ impl Partition {
         Ok(written)
     }
 
-    /// Waits until what was written is committed, and no longer than this broker leads as it did then.
+    /// Waits until what was written is committed, and no longer than this broker leads, and has followed nobody since.
     pub(crate) async fn committed(&self, due: CommitDue, deadline: Instant) -> Result<(), ProduceError> {
         loop {
             let waiter = Arc::new(Waiter::default());
@@ -154,10 +158,10 @@ impl Partition {
     }
 
     /// Whether it is committed, and whether enough replicas are in sync now. An error: this broker does not lead any
-    /// more as it did then.
+    /// more, or has followed another leader in between.
     pub(super) fn commit_state(&self, due: CommitDue) -> Result<(bool, Result<(), ProduceError>), ProduceError> {
         let state = self.state()?;
-        if self.leader(&state)?.epoch != due.epoch {
+        if !self.leader(&state)?.has_kept(due.epoch) {
             return Err(AccessError::NotLeader(self.name.clone()).into());
         }
         let isr = self.check_isr(&state).map_err(ProduceError::after_append);

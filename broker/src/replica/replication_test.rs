@@ -239,6 +239,23 @@ async fn what_a_lost_leader_alone_has_gives_way_to_its_successor() {
 }
 
 #[tokio::test]
+async fn producers_wait_on_where_their_broker_leads_on_in_another_epoch() {
+    let pair = Pair::new();
+    let due = pair.write(0, "a").unwrap().commit_due.unwrap();
+    pair.follow(&metadata(0, 1, 1, &[0, 1]));
+    let early = pair.0[0].committed(due, Instant::now()).await;
+    assert!(matches!(early, Err(ProduceError::NotCommittedInTime)), "{early:?}");
+    pair.replicate(0);
+    pair.replicate(0);
+    pair.0[0].committed(due, far_off()).await.unwrap();
+    let lost = pair.write(0, "lost").unwrap().commit_due.unwrap();
+    pair.follow(&metadata(1, 2, 2, &[0, 1]));
+    pair.follow(&metadata(0, 3, 3, &[0, 1]));
+    let refused = pair.0[0].committed(lost, far_off()).await;
+    assert!(matches!(refused, Err(ProduceError::Access(AccessError::NotLeader(_)))), "{refused:?}");
+}
+
+#[tokio::test]
 async fn producers_are_told_when_too_few_are_in_sync() {
     let pair = Pair::new();
     let due = pair.write(0, "a").unwrap().commit_due.unwrap();
