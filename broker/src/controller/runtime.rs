@@ -232,6 +232,7 @@ impl Runtime {
             group.awaits = command.awaits();
             self.decider.decide(&mut group, command, now);
         }
+        self.tick_at = self.tick_at.min(self.decider.deadline(now));
         self.append(group).await
     }
 

@@ -261,6 +261,27 @@ async fn a_heartbeat_does_not_wait_for_logs_that_are_made_or_changed() {
 }
 
 #[tokio::test]
+async fn a_hint_is_followed_when_its_time_is_over_however_long_sessions_last() {
+    let site = Site::new(&[("broker.session.timeout.ms", "600000")]);
+    let running = site.start().await;
+    let epoch = running.register(&site).await;
+    let mut view = running.quorum.view();
+    let mut wait_for = async |is_fenced: bool| {
+        let seen = view.wait_for(|_| running.published.load().brokers[&BrokerId(1)].fenced == is_fenced);
+        tokio::time::timeout(FAR_OFF, seen).await.expect("it is heeded").unwrap();
+    };
+    // The first one may be heeded by what a new controller does soon anyway.
+    for _ in 0..2 {
+        running.heartbeat(epoch).await;
+        wait_for(false).await;
+        running.handle.fence_hint(BrokerId(1), epoch).await.unwrap().unwrap();
+        wait_for(true).await;
+    }
+    drop(view);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_partition_that_found_no_room_is_made_when_there_is_some() {
     // Nothing else is to happen to the topic.
     let site = Site::new(&[("broker.session.timeout.ms", "600000")]);

@@ -140,8 +140,9 @@ impl Sessions {
     /// When to look again: also often enough to notice that the controller itself stood still.
     pub(super) fn deadline(&self, now: Duration) -> Duration {
         let next = self.by_broker.values().map(Session::ends).min();
-        let regular = now + self.timeout / 4;
-        next.map_or(regular, |next| next.clamp(now + BETWEEN_FENCES, regular))
+        let soonest = now + BETWEEN_FENCES;
+        let latest = soonest.max(now + self.timeout / 4);
+        next.map_or(latest, |next| next.clamp(soonest, latest))
     }
 
     /// Brokers that serve and have not been heard by this controller.

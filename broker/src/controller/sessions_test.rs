@@ -111,6 +111,9 @@ fn what_is_due_is_looked_at_in_time() {
     assert_eq!(sessions.deadline(ms(3900)), ms(4000));
     sessions.expire(BrokerId(0), ms(1100));
     assert!(ms(1100) < sessions.deadline(ms(1100)), "not without a pause");
+    let mut short = Sessions::new(ms(1));
+    short.restart(&image, ms(1000));
+    assert!(ms(1100) < short.deadline(ms(1100)), "however short sessions are");
 }
 
 #[test]

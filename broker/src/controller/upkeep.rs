@@ -133,6 +133,11 @@ impl Decider {
             add(group, &[MetadataRecord::NoOp]);
             idle.begin(group.image.end_offset, now);
         }
+        self.deadline(now)
+    }
+
+    /// When something is due. A command may have brought that forward.
+    pub(super) fn deadline(&self, now: Duration) -> Duration {
         let deadlines = [Some(self.sessions.deadline(now)), self.grants.deadline(), Some(self.upkeep.deadline())];
         deadlines.into_iter().flatten().min().unwrap_or(now)
     }

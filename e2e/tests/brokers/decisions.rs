@@ -44,3 +44,32 @@ pub(crate) fn a_discarded_volume_leaves_and_never_comes_back() {
     fleet.wait_until_in_sync(&[TOPIC]).unwrap();
     assert_eq!(read(&fleet, TOPIC), (0..200).collect::<Vec<_>>());
 }
+
+/// Without a hint its session would outlast the test.
+pub(crate) fn a_hint_ends_the_session_of_a_broker_that_is_silent() {
+    let mut fleet = Fleet::start(brokers(3).with_settings(["broker.session.timeout.ms=600000"])).unwrap();
+    let controller = fleet.controller().unwrap();
+    let (silent, other) = (controller % 3 + 1, (controller + 1) % 3 + 1);
+    create(&mut fleet, [silent, other, controller]);
+    fleet.node(silent).unwrap().pause().unwrap();
+    let epoch = registration(&mut fleet, controller, silent)["epoch"].clone();
+    let hint = json!({"broker": silent, "brokerEpoch": epoch, "cause": "its node is not ready"});
+    command::wait_for("it is fenced", DEADLINE, || {
+        // Another controller, if one has taken over, has not heard of it.
+        let active = fleet.controller()?;
+        fleet.node(active)?.command("/v1/fence-hints", &hint)?;
+        Ok((registration(&mut fleet, active, silent)["state"] == "Fenced").then_some(()))
+    })
+    .unwrap();
+    fleet.node(silent).unwrap().resume().unwrap();
+    fleet.wait_until_serving().unwrap();
+    fleet.wait_until_in_sync(&[TOPIC]).unwrap();
+    assert_eq!(registration(&mut fleet, controller, silent)["epoch"], epoch, "it is the same process");
+}
+
+/// As the controller knows it.
+fn registration(fleet: &mut Fleet, controller: i32, broker: i32) -> Value {
+    let cluster = fleet.node(controller).unwrap().cluster().unwrap();
+    let mut brokers = cluster["brokers"].as_array().unwrap().iter();
+    brokers.find(|found| found["id"] == broker).unwrap().clone()
+}

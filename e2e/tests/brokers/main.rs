@@ -50,6 +50,10 @@ fn main() -> ExitCode {
         ),
         ("the_directory_of_another_broker_is_refused", three_brokers::the_directory_of_another_broker_is_refused),
         ("a_discarded_volume_leaves_and_never_comes_back", decisions::a_discarded_volume_leaves_and_never_comes_back),
+        (
+            "a_hint_ends_the_session_of_a_broker_that_is_silent",
+            decisions::a_hint_ends_the_session_of_a_broker_that_is_silent,
+        ),
     ];
     let root: [(_, fn()); _] = [
         ("a_node_that_is_cut_off_is_not_reached_until_the_cut_heals", machines::a_node_that_is_cut_off_is_not_reached),
