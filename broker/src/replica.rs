@@ -27,6 +27,7 @@ mod log_sync;
 mod lost_leaders;
 mod low_watermark;
 mod manager;
+mod metadata_changes;
 mod pacer;
 mod partition;
 mod proposals;
@@ -59,6 +60,7 @@ pub(crate) use leader_state::FollowerFetch;
 pub(crate) use leader_state::{IsrProposal, ProposalOutcome};
 pub(crate) use loader::{Checkpoints, LoadProgress, LoaderError};
 pub(crate) use manager::{IsrCounts, OfflineReplica, ReplicaManager};
+pub(crate) use metadata_changes::Unmade;
 pub(crate) use partition::Partition;
 #[cfg(test)]
 pub(crate) use settings::TopicSettings;

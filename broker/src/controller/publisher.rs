@@ -1,19 +1,21 @@
 //! Lets the broker follow what is committed, on a thread of its own: thousands of logs that are made or removed hold up
-//! neither the quorum nor a heartbeat. What is committed meanwhile is followed in one go.
+//! neither the quorum nor a heartbeat. What is committed meanwhile is followed in one go, and does not wait for the logs
+//! of new replicas either: those are made some at a time.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use protocol::metadata_records::MetadataRecord;
 use protocol::types::Offset;
 use tokio::sync::watch;
 use tracing::error;
 
 use super::replayer::Delta;
 use super::runtime::PanicWatch;
-use crate::metadata::Image;
-use crate::replica::ReplicaManager;
+use crate::metadata::{Image, replay};
+use crate::replica::{ReplicaManager, Unmade};
 
 /// Between two attempts to make what there was no room for.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -21,7 +23,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Publisher {
     inlet: Arc<Inlet>,
-    /// How far it is.
+    /// Up to where everything is followed. Told, too, when more is published.
     ends: watch::Receiver<Offset>,
     thread: Option<JoinHandle<()>>,
 }
@@ -43,28 +45,31 @@ struct State {
 #[derive(Debug)]
 enum Next {
     Follow(Box<Image>, Delta),
-    /// Makes what there was no room for.
-    Retry,
+    /// With what is left to be made.
+    GoOn,
     Stop,
+}
+
+/// What the thread has in hand.
+struct Follower {
+    replicas: Arc<ReplicaManager>,
+    published: Arc<ArcSwap<Image>>,
+    /// Up to where everything is followed.
+    ends: watch::Sender<Offset>,
+    image: Image,
+    unmade: Unmade,
 }
 
 impl Publisher {
     pub(super) fn spawn(replicas: Arc<ReplicaManager>, published: Arc<ArcSwap<Image>>) -> std::io::Result<Self> {
         let inlet = Arc::new(Inlet::default());
-        let (sender, ends) = watch::channel(published.load().end_offset);
+        let image = Image::clone(&published.load());
+        let (sender, ends) = watch::channel(image.end_offset);
+        let follower = Follower { replicas, published, ends: sender, image, unmade: Unmade::default() };
         let taken = inlet.clone();
         let thread = std::thread::Builder::new().name("metadata".to_owned()).spawn(move || {
-            let _watch = PanicWatch::new(replicas.clone(), "the thread that follows the metadata");
-            loop {
-                match taken.next(replicas.lacks_replicas().then_some(RETRY_INTERVAL)) {
-                    Next::Follow(image, delta) => {
-                        publish(&replicas, &published, &image, delta);
-                        sender.send_replace(image.end_offset);
-                    }
-                    Next::Retry => replicas.make_missing(&published.load()),
-                    Next::Stop => return,
-                }
-            }
+            let _watch = PanicWatch::new(follower.replicas.clone(), "the thread that follows the metadata");
+            follower.run(&taken);
         })?;
         Ok(Self { inlet, ends, thread: Some(thread) })
     }
@@ -104,8 +109,8 @@ impl Drop for Publisher {
 }
 
 impl Inlet {
-    /// Waits until something is committed, and if that takes longer than `retry_after`, no longer.
-    fn next(&self, retry_after: Option<Duration>) -> Next {
+    /// Waits until something is committed, and if that takes longer than `go_on_after`, no longer.
+    fn next(&self, go_on_after: Option<Duration>) -> Next {
         let mut state = self.state();
         loop {
             if state.stopped {
@@ -114,13 +119,13 @@ impl Inlet {
             if let Some((image, delta)) = state.waiting.take() {
                 return Next::Follow(Box::new(image), delta);
             }
-            let Some(pause) = retry_after else {
+            let Some(pause) = go_on_after else {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let (woken, waited) = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner);
             if waited.timed_out() {
-                return Next::Retry;
+                return Next::GoOn;
             }
             state = woken;
         }
@@ -132,12 +137,103 @@ impl Inlet {
     }
 }
 
-fn publish(replicas: &ReplicaManager, published: &ArcSwap<Image>, image: &Image, delta: Delta) {
-    let Delta { topics, configured } = delta.distinct();
-    replicas.configure(image, &configured);
-    // New partitions serve before they are seen.
-    replicas.follow(image, &topics);
-    replicas.note_departed(&published.load(), image);
-    published.store(Arc::new(image.clone()));
-    replicas.published();
+impl Follower {
+    fn run(mut self, inlet: &Inlet) {
+        loop {
+            let go_on_after = if self.unmade.is_empty() {
+                self.replicas.lacks_replicas().then_some(RETRY_INTERVAL)
+            } else {
+                Some(Duration::ZERO)
+            };
+            match inlet.next(go_on_after) {
+                Next::Follow(image, delta) => self.follow(*image, delta),
+                Next::GoOn if self.unmade.is_empty() => self.replicas.make_missing(&self.image),
+                Next::GoOn => self.go_on(),
+                Next::Stop => return,
+            }
+        }
+    }
+
+    fn follow(&mut self, image: Image, delta: Delta) {
+        let Delta { topics, configured } = delta.distinct();
+        self.replicas.configure(&image, &configured);
+        self.replicas.follow_present(&image, &topics, &mut self.unmade);
+        self.replicas.make_some(&image, &mut self.unmade);
+        self.image = image;
+        self.publish();
+    }
+
+    fn go_on(&mut self) {
+        self.replicas.make_some(&self.image, &mut self.unmade);
+        if self.unmade.is_empty() {
+            self.publish();
+        }
+    }
+
+    /// New topics serve before they are seen.
+    fn publish(&mut self) {
+        let mut seen = self.image.clone();
+        let before = self.published.load();
+        for topic_id in self.unmade.topics().into_iter().filter(|id| !before.topics.contains_key(id)) {
+            // One that is deleted again is not there anyway.
+            let _unknown = replay(&mut seen, &MetadataRecord::RemoveTopic { topic_id });
+        }
+        self.replicas.note_departed(&before, &seen);
+        self.published.store(Arc::new(seen));
+        self.replicas.published();
+        self.ends.send_modify(|end| {
+            if self.unmade.is_empty() {
+                *end = self.image.end_offset;
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::metadata_records::{LeaderUpdate, PartitionChangeRecord};
+    use protocol::types::{BrokerId, PartitionId, TopicId};
+
+    use super::*;
+    use crate::metadata::testing::{add_partition, add_topic, apply, cluster};
+    use crate::replica::testing::{NO_LIMITS, formatted, manager};
+
+    /// Of broker 0.
+    fn follower() -> (Follower, watch::Receiver<Offset>) {
+        let (sender, ends) = watch::channel(Offset(0));
+        let replicas = Arc::new(manager(&formatted(), NO_LIMITS));
+        let published = Arc::new(ArcSwap::from_pointee(Image::empty()));
+        let unmade = Unmade::default();
+        (Follower { replicas, published, ends: sender, image: Image::empty(), unmade }, ends)
+    }
+
+    #[test]
+    fn an_election_waits_for_no_thousand_logs() {
+        let (mut follower, ends) = follower();
+        let changed = |topic: TopicId| Delta { topics: vec![topic], configured: Vec::new() };
+        let mut image = cluster(2);
+        let elected = add_topic(&mut image, "elected", &[1, 0]);
+        follower.follow(image.clone(), changed(elected));
+        assert_eq!((follower.replicas.leader_count(), *ends.borrow()), (0, image.end_offset));
+        let before = image.end_offset;
+        let many = add_topic(&mut image, "many", &[0]);
+        (1..1000).for_each(|_| add_partition(&mut image, many, &[0]));
+        follower.follow(image.clone(), changed(many));
+
+        let leader = LeaderUpdate::Broker(BrokerId(0));
+        let change = PartitionChangeRecord { leader, ..PartitionChangeRecord::new(elected, PartitionId(0)) };
+        apply(&mut image, &[MetadataRecord::PartitionChange(change)]);
+        follower.follow(image.clone(), changed(elected));
+        assert!(follower.replicas.partition(elected, PartitionId(0)).unwrap().leads());
+        let seen = follower.published.load_full();
+        assert_eq!(seen.topics[&elected].partitions[0].leader, Some(BrokerId(0)));
+        assert!(!seen.topics.contains_key(&many) && !seen.topic_ids.contains_key("many"), "it does not serve yet");
+        assert_eq!(*ends.borrow(), before, "who has created it waits");
+
+        while !follower.unmade.is_empty() {
+            follower.go_on();
+        }
+        assert_eq!((follower.replicas.leader_count(), *ends.borrow()), (1001, image.end_offset));
+        assert_eq!(follower.published.load().topics[&many].partitions.len(), 1000);
+    }
 }

@@ -176,7 +176,7 @@ impl ReplicaManager {
         let partitions =
             loaded.into_iter().map(|partition| ((partition.topic_id, partition.name.partition), partition));
         self.partitions.store(Arc::new(partitions.collect()));
-        self.follow_others(image);
+        self.follow_first(image);
         Ok(())
     }
 

@@ -18,24 +18,22 @@ use super::checkpointing::Checkpointing;
 use super::cleaner_metrics::CleanerMetrics;
 use super::creation::MissingReplicas;
 use super::deleter::Removals;
-use super::leader_state::{RegisteredBroker, RegisteredBrokers};
-use super::partition::{Partition, lock};
+use super::partition::Partition;
 use super::settings::TopicSettings;
 use super::shared::Shared;
 use super::space::DiskSpace;
 use super::throttle::Throttle;
 use super::topic_registry::TopicRegistry;
 use super::waiters::Waiters;
-use crate::bugs::{self, Bug};
 use crate::clock::{self, AgeClock};
-use crate::metadata::{BrokerImage, ConfigResource, Image, PartitionImage};
+use crate::metadata::{BrokerImage, ConfigResource, Image};
 use crate::metrics::LatencyHistogram;
 
 /// Logs that are closed at the same time: most of it is waiting for the disk.
 const CLOSING_THREADS: usize = 8;
 
 /// Of a broker that has never been registered.
-const NO_EPOCH: BrokerEpoch = BrokerEpoch(-1);
+pub(super) const NO_EPOCH: BrokerEpoch = BrokerEpoch(-1);
 
 /// A log that could not be opened, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +67,7 @@ pub(crate) struct ReplicaManager {
     pub(crate) flush_time: LatencyHistogram,
     pub(crate) isr_counts: IsrCounts,
     /// With which the last process was registered.
-    former_epoch: AtomicI64,
+    pub(super) former_epoch: AtomicI64,
     pub(super) removals: Removals,
     pub(super) missing: MissingReplicas,
     pub(super) checkpointing: Checkpointing,
@@ -227,94 +225,6 @@ impl ReplicaManager {
             if let Err(error) = partition.set_settings(settings.clone()) {
                 error!(%error, "options not followed");
             }
-        }
-    }
-
-    /// Follows the metadata in what changed: gives up what is gone, makes the logs of new replicas, leads or follows.
-    /// Leads nothing before this process is registered.
-    pub(crate) fn follow(&self, image: &Image, topics: &[TopicId]) {
-        // A topic of that name may have come since, and wants the directory.
-        if bugs::is_planted(Bug::CreationBeforeDeletion) {
-            self.take_up(image, topics);
-            self.drop_deleted(image, topics);
-        } else {
-            self.drop_deleted(image, topics);
-            self.take_up(image, topics);
-        }
-    }
-
-    fn take_up(&self, image: &Image, topics: &[TopicId]) {
-        self.missing.retain(|topic, id| self.hosts_any(image, topic, id));
-        let of_former = BrokerEpoch(self.former_epoch.load(Ordering::Relaxed));
-        let is_registered = image.brokers.get(&self.broker_id).is_none_or(|broker| broker.epoch != of_former);
-        self.apply_where(image, topics, |state| is_registered || state.leader != Some(self.broker_id));
-    }
-
-    /// Before the one image is published over the other.
-    pub(crate) fn note_departed(&self, before: &Image, after: &Image) {
-        self.shared.departed.note(before, after, clock::monotonic());
-    }
-
-    /// What was followed is published: whoever waits for it, or for a partition that is gone, looks again.
-    pub(crate) fn published(&self) {
-        let retired = std::mem::take(&mut *lock(&self.retired));
-        for partition in retired {
-            partition.wake_everybody();
-        }
-        self.metadata_waiters.wake_all();
-    }
-
-    /// As [`Self::follow`] what is there, of a process that is registered.
-    #[cfg(test)]
-    pub(crate) fn apply(&self, image: &Image, topics: &[TopicId]) {
-        self.apply_where(image, topics, |_| true);
-    }
-
-    /// At a start: follows what others lead. What this broker led it leads again in a new epoch, or not at all: the
-    /// log may have lost what it had. The same holds until this process is registered.
-    pub(super) fn follow_others(&self, image: &Image) {
-        let former = image.brokers.get(&self.broker_id).map_or(NO_EPOCH, |broker| broker.epoch);
-        self.former_epoch.store(former.0, Ordering::Relaxed);
-        let topics: Vec<_> = image.topic_ids.values().copied().collect();
-        self.apply_where(image, &topics, |state| state.leader != Some(self.broker_id));
-    }
-
-    fn apply_where(&self, image: &Image, topics: &[TopicId], applies: impl Fn(&PartitionImage) -> bool) {
-        self.follow_brokers(image);
-        let mut partitions = Partitions::clone(&self.partitions.load());
-        let mut begun = Vec::new();
-        for topic in topics.iter().filter_map(|id| image.topics.get(id)) {
-            let settings = self.settings(image, &topic.name);
-            for (id, state) in topic.partitions().filter(|(_, state)| self.hosts(state) && applies(state)) {
-                let Some(partition) = self.ensure(&mut partitions, topic, id, &settings) else { continue };
-                match partition.follow_metadata(state, self.broker_id) {
-                    Ok(leadership) => begun.extend(leadership),
-                    Err(error) => error!(%error, "the metadata is not followed"),
-                }
-            }
-        }
-        super::leadership::tell(&begun);
-        self.partitions.store(Arc::new(partitions));
-    }
-
-    /// The replica is on this broker and on the volume that it has now.
-    pub(super) fn hosts(&self, state: &PartitionImage) -> bool {
-        state.replica_on(self.broker_id).is_some_and(|replica| replica.directory == self.directory_id)
-    }
-
-    fn hosts_any(&self, image: &Image, topic: TopicId, id: PartitionId) -> bool {
-        image.topics.get(&topic).and_then(|topic| topic.partition(id)).is_some_and(|state| self.hosts(state))
-    }
-
-    /// Who is up decides who may join an ISR, and whom the high watermark waits for.
-    fn follow_brokers(&self, image: &Image) {
-        let registered = |(id, broker): (&BrokerId, &BrokerImage)| {
-            (*id, RegisteredBroker { epoch: broker.epoch, is_active: image.is_active(*id) })
-        };
-        let brokers = RegisteredBrokers(image.brokers.iter().map(registered).collect());
-        if **self.shared.brokers.load() != brokers {
-            self.shared.brokers.store(Arc::new(brokers));
-            self.all().iter().for_each(Partition::review_followers);
         }
     }
 

@@ -16,9 +16,9 @@ use super::space::{DiskSpace, SpaceLimits};
 use crate::metadata::testing::volume;
 
 pub(super) const DATA: &str = "/data";
-pub(super) const NO_LIMITS: SpaceLimits = SpaceLimits { soft: 0, hard: 0, file: 0 };
+pub(crate) const NO_LIMITS: SpaceLimits = SpaceLimits { soft: 0, hard: 0, file: 0 };
 
-pub(super) fn formatted() -> Arc<FaultyDisk> {
+pub(crate) fn formatted() -> Arc<FaultyDisk> {
     let faulty = Arc::new(FaultyDisk::new());
     let disk: Arc<dyn Disk> = faulty.clone();
     let cluster_id = "4L6g3nShT-eMCtK--X86sw".parse().unwrap();
@@ -36,7 +36,7 @@ pub(crate) fn shared() -> Arc<Shared> {
 }
 
 /// Without the partitions that are there.
-pub(super) fn manager(disk: &Arc<FaultyDisk>, limits: SpaceLimits) -> ReplicaManager {
+pub(crate) fn manager(disk: &Arc<FaultyDisk>, limits: SpaceLimits) -> ReplicaManager {
     let disk: Arc<dyn Disk> = disk.clone();
     let owner = ExpectedOwner { cluster_id: None, node_id: BrokerId(0) };
     let directory = LogDirectory::open(&disk, Path::new(DATA), &owner).unwrap();
