@@ -36,6 +36,8 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, ControllerError>>;
 pub(super) enum Command {
     CreateTopics {
         specs: Vec<TopicSpec>,
+        /// What became of those before them.
+        created: TopicResults,
         validate_only: bool,
         reply: Reply<TopicResults>,
     },
@@ -149,7 +151,8 @@ pub(super) enum Awaits {
 }
 
 impl Command {
-    /// Nodes follow the metadata by themselves, and what keeps them alive is not to wait for logs that are made.
+    /// Nodes follow the metadata by themselves, and what keeps them alive is not to wait for logs that are made. For
+    /// the same reason it has a queue of its own.
     pub(super) fn awaits(&self) -> Awaits {
         match self {
             Self::Heartbeat { .. }

@@ -72,10 +72,11 @@ impl Decider {
         self.suspicion.forget();
     }
 
-    pub(super) fn decide(&mut self, group: &mut Group, command: Command, now: Duration) {
+    /// Returns what is left of a command that is too large for the group.
+    pub(super) fn decide(&mut self, group: &mut Group, command: Command, now: Duration) -> Option<Command> {
         match command {
-            Command::CreateTopics { specs, validate_only, reply } => {
-                self.create_topics(group, specs, validate_only, reply);
+            Command::CreateTopics { specs, created, validate_only, reply } => {
+                return self.create_topics(group, (specs, created), validate_only, reply);
             }
             Command::AlterConfigs { changes, validate_only, reply } => {
                 group.answer_after(reply, unless(validate_only, self.alter_configs(&group.image, &changes)));
@@ -131,6 +132,7 @@ impl Decider {
                 group.answer_after(reply, done(discarded));
             }
         }
+        None
     }
 
     pub(super) fn policy<'a>(&self, image: &'a Image) -> Policy<'a> {
@@ -208,11 +210,29 @@ impl Decider {
         (records, results)
     }
 
-    fn create_topics(&self, group: &mut Group, specs: Vec<TopicSpec>, validate_only: bool, reply: Reply<TopicResults>) {
-        let mut left = topics::PARTITIONS_MAX;
-        let create = |spec| self.create_topic(group, spec, validate_only, &mut left);
-        let results = specs.into_iter().map(create).collect();
-        group.answer(reply, Ok(results));
+    /// As many as the group takes.
+    fn create_topics(
+        &self,
+        group: &mut Group,
+        (specs, mut created): (Vec<TopicSpec>, TopicResults),
+        validate_only: bool,
+        reply: Reply<TopicResults>,
+    ) -> Option<Command> {
+        let partitions = |topic: &CreatedTopic| usize::try_from(topic.partitions).unwrap_or(0);
+        let before: usize = created.iter().flatten().map(partitions).sum();
+        let mut left = topics::PARTITIONS_MAX.saturating_sub(before);
+        let mut specs = specs.into_iter();
+        while !group.is_full()
+            && let Some(spec) = specs.next()
+        {
+            created.push(self.create_topic(group, spec, validate_only, &mut left));
+        }
+        let specs: Vec<_> = specs.collect();
+        if !specs.is_empty() {
+            return Some(Command::CreateTopics { specs, created, validate_only, reply });
+        }
+        group.answer(reply, Ok(created));
+        None
     }
 
     fn create_topic(

@@ -2,7 +2,7 @@
 
 use protocol::metadata_records::MetadataRecord;
 use protocol::produce::CheckedBatch;
-use protocol::types::TopicId;
+use protocol::types::{Offset, TopicId};
 
 use super::command::{Awaits, Reply};
 use super::handle::ControllerError;
@@ -11,10 +11,15 @@ use super::replayer::Delta;
 use crate::clock;
 use crate::metadata::{ConfigResource, Image, replay};
 
+/// Some milliseconds' worth.
+const RECORDS_MAX: i64 = 1000;
+const COMMANDS_MAX: usize = 256;
+
 /// An answer that waits for the commit, and is told whether what it says came to be.
 pub(super) type Answer = Box<dyn FnOnce(Result<(), ControllerError>) + Send>;
 
 pub(super) struct Group {
+    begins: Offset,
     /// As it will be when all is written.
     pub(super) image: Image,
     pub(super) batches: Vec<Batch>,
@@ -41,7 +46,13 @@ pub(super) struct Batch {
 
 impl Group {
     pub(super) fn new(image: &Image) -> Self {
-        Self { image: image.clone(), batches: Vec::new(), answers: Vec::new(), awaits: Awaits::Commit }
+        let (begins, image) = (image.end_offset, image.clone());
+        Self { begins, image, batches: Vec::new(), answers: Vec::new(), awaits: Awaits::Commit }
+    }
+
+    /// It is to be written before more is decided: what is more urgent has its turn then.
+    pub(super) fn is_full(&self) -> bool {
+        self.begins.advance(RECORDS_MAX) <= self.image.end_offset || COMMANDS_MAX <= self.answers.len()
     }
 
     /// One batch: all of the records or none of them.

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::alter_partition::{AlterPartition, AlteredPartitions};
 use super::brokers::BrokerEpochError;
-use super::command::{ByTopic, Command, Reply, RestartWish, TopicResults};
+use super::command::{Awaits, ByTopic, Command, Reply, RestartWish, TopicResults};
 use super::configs::{AlterConfigResults, ConfigChange};
 use super::decommission::{Decommission, DecommissionError};
 use super::discards::DiscardError;
@@ -30,7 +30,7 @@ use super::topics::TopicSpec;
 use crate::clock;
 use crate::metadata::QuorumView;
 
-/// Commands that wait for the controller; whoever sends one more waits.
+/// Commands that wait for the controller in each of the two queues; whoever sends one more waits.
 const COMMANDS_QUEUED_MAX: usize = 1024;
 /// Probes that wait to be made; one more is not made, and the broker's session decides.
 const PROBES_QUEUED_MAX: usize = 64;
@@ -58,7 +58,9 @@ fn leader_of(leader: Option<BrokerId>, epoch: LeaderEpoch) -> String {
 /// Where the rest of the broker sends commands.
 #[derive(Debug, Clone)]
 pub(crate) struct ControllerHandle {
-    commands: mpsc::Sender<Command>,
+    /// Of nodes: see [`Command::awaits`].
+    urgent: mpsc::Sender<Command>,
+    wishes: mpsc::Sender<Command>,
     heard: Arc<Heard>,
     probes: Arc<Mutex<mpsc::Receiver<Probe>>>,
     view: watch::Receiver<QuorumView>,
@@ -67,7 +69,8 @@ pub(crate) struct ControllerHandle {
 /// The other end of a [`ControllerHandle`].
 #[derive(Debug)]
 pub(super) struct Inbox {
-    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) urgent: mpsc::Receiver<Command>,
+    pub(super) wishes: mpsc::Receiver<Command>,
     pub(super) outside: Outside,
 }
 
@@ -80,16 +83,19 @@ pub(super) struct Outside {
 
 impl ControllerHandle {
     pub(super) fn new(view: watch::Receiver<QuorumView>) -> (Self, Inbox) {
-        let (commands, receiver) = mpsc::channel(COMMANDS_QUEUED_MAX);
+        let (urgent, urgent_ones) = mpsc::channel(COMMANDS_QUEUED_MAX);
+        let (wishes, other_ones) = mpsc::channel(COMMANDS_QUEUED_MAX);
         let (probes, wanted) = mpsc::channel(PROBES_QUEUED_MAX);
         let heard = Arc::new(Heard::default());
-        let inbox = Inbox { commands: receiver, outside: Outside { heard: heard.clone(), probes } };
-        (Self { commands, heard, probes: Arc::new(Mutex::new(wanted)), view }, inbox)
+        let outside = Outside { heard: heard.clone(), probes };
+        let inbox = Inbox { urgent: urgent_ones, wishes: other_ones, outside };
+        (Self { urgent, wishes, heard, probes: Arc::new(Mutex::new(wanted)), view }, inbox)
     }
 
     /// Commands that wait for the control thread.
     pub(crate) fn queued(&self) -> usize {
-        self.commands.max_capacity().saturating_sub(self.commands.capacity())
+        let queued = |queue: &mpsc::Sender<Command>| queue.max_capacity().saturating_sub(queue.capacity());
+        queued(&self.urgent) + queued(&self.wishes)
     }
 
     pub(crate) async fn create_topics(
@@ -97,7 +103,7 @@ impl ControllerHandle {
         specs: Vec<TopicSpec>,
         validate_only: bool,
     ) -> Result<TopicResults, ControllerError> {
-        self.ask(|reply| Command::CreateTopics { specs, validate_only, reply }).await
+        self.ask(|reply| Command::CreateTopics { specs, created: Vec::new(), validate_only, reply }).await
     }
 
     pub(crate) async fn alter_configs(
@@ -261,7 +267,11 @@ impl ControllerHandle {
     }
 
     async fn tell(&self, command: Command) -> Result<(), ControllerError> {
-        self.commands.send(command).await.map_err(|_| ControllerError::Stopped)
+        let queue = match command.awaits() {
+            Awaits::Commit => &self.urgent,
+            Awaits::Publication => &self.wishes,
+        };
+        queue.send(command).await.map_err(|_| ControllerError::Stopped)
     }
 
     /// A command that nobody answers came to a node that does not decide, or does no longer.

@@ -31,8 +31,6 @@ use crate::clock;
 use crate::metadata::{QuorumLeader, QuorumView, VoterProgress};
 use crate::replica::ReplicaManager;
 
-/// Commands that are decided together.
-const COMMANDS_AT_ONCE_MAX: usize = 256;
 /// A leader that stops waits no longer for another one.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 /// Where nothing is due: often enough for a loop to be seen turning.
@@ -75,6 +73,8 @@ pub(super) struct Runtime {
     pub(super) active: Option<Active>,
     /// This node leads, and decides as soon as it has replayed everything that is committed.
     pub(super) activating: Option<LeaderEpoch>,
+    /// A wish that is decided on bit by bit, and what is left of it.
+    pub(super) unfinished: Option<Command>,
     pub(super) is_reading: bool,
     /// The disk has no room for the metadata log.
     pub(super) is_short: bool,
@@ -99,7 +99,9 @@ pub(super) struct Farewell {
 
 /// Where things come from.
 pub(super) struct Inlets {
-    pub(super) commands: mpsc::Receiver<Command>,
+    /// What keeps nodes alive and in sync.
+    pub(super) urgent: mpsc::Receiver<Command>,
+    pub(super) wishes: mpsc::Receiver<Command>,
     pub(super) messages: mpsc::Receiver<Message>,
     pub(super) reports: mpsc::Receiver<Report>,
     pub(super) replies: mpsc::Receiver<Reply>,
@@ -132,7 +134,6 @@ impl Drop for PanicWatch {
 impl Runtime {
     /// Until it is told to stop.
     pub(super) async fn run(&mut self, inlets: &mut Inlets) -> Result<(), Failure> {
-        let mut waiting = Vec::with_capacity(COMMANDS_AT_ONCE_MAX);
         // What there is to do at the start is done with the first event.
         let happenings = self.node.step(Event::Timer).await;
         self.settle(happenings).await?;
@@ -164,8 +165,9 @@ impl Runtime {
                     Err(error) if self.snapshots.postpone(&error, now) => Vec::new(),
                     Err(error) => return Err(error.to_string()),
                 },
-                1.. = inlets.commands.recv_many(&mut waiting, COMMANDS_AT_ONCE_MAX), if takes_commands => {
-                    self.decide(&mut waiting).await
+                Some(first) = inlets.urgent.recv(), if takes_commands => self.decide(first, &mut inlets.urgent).await,
+                Some(first) = next_wish(&mut self.unfinished, &mut inlets.wishes), if takes_commands => {
+                    self.decide(first, &mut inlets.wishes).await
                 }
                 () = self.replayer.moved() => Vec::new(),
                 () = tokio::time::sleep(pause) => Vec::new(),
@@ -216,21 +218,19 @@ impl Runtime {
     }
 
     /// Where this node does not decide, nobody answers: [`super::ControllerHandle`] says why.
-    async fn decide(&mut self, waiting: &mut Vec<Command>) -> Vec<Happening> {
-        let Some(active) = &self.active else {
-            waiting.clear();
-            return Vec::new();
-        };
-        if self.is_short {
-            waiting.clear();
-            return Vec::new();
-        }
+    async fn decide(&mut self, first: Command, more: &mut mpsc::Receiver<Command>) -> Vec<Happening> {
+        let Some(active) = self.active.as_ref().filter(|_| !self.is_short) else { return Vec::new() };
         let mut group = Group::new(active.image());
         let now = clock::monotonic();
         self.decider.volume_is_full = self.replayer.replicas().is_some_and(|replicas| replicas.space().is_exhausted());
-        for command in waiting.drain(..) {
+        let mut next = Some(first);
+        while let Some(command) = next {
             group.awaits = command.awaits();
-            self.decider.decide(&mut group, command, now);
+            let left = self.decider.decide(&mut group, command, now);
+            next = if left.is_none() && !group.is_full() { more.try_recv().ok() } else { None };
+            if left.is_some() {
+                self.unfinished = left;
+            }
         }
         self.tick_at = self.tick_at.min(self.decider.deadline(now));
         self.append(group).await
@@ -311,7 +311,7 @@ impl Runtime {
 
     /// Who waits for an answer learns that this node is not the controller any more.
     fn resign(&mut self) {
-        self.activating = None;
+        (self.activating, self.unfinished) = (None, None);
         if let Some(active) = self.active.take() {
             info!(epoch = %active.epoch, "no longer the active controller");
             self.decider.resigned();
@@ -423,6 +423,14 @@ impl Runtime {
             replicas: raft.replicas(),
             voters: raft.voters().clone(),
         })
+    }
+}
+
+/// What is left of the one before comes first.
+async fn next_wish(unfinished: &mut Option<Command>, wishes: &mut mpsc::Receiver<Command>) -> Option<Command> {
+    match unfinished.take() {
+        Some(left) => Some(left),
+        None => wishes.recv().await,
     }
 }
 

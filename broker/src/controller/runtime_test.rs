@@ -65,6 +65,20 @@ impl Site {
         Self { disk, config, cluster_id, directory_id }
     }
 
+    /// Of broker 1.
+    fn registration(&self) -> Registration {
+        Registration {
+            id: BrokerId(1),
+            cluster_id: self.cluster_id.to_string(),
+            incarnation: IncarnationId(Uuid::new_v4()),
+            directory: self.directory_id,
+            previous_epoch: None,
+            endpoints: Vec::new(),
+            features: supported_features(),
+            rack: None,
+        }
+    }
+
     async fn start(&self) -> Running {
         let disk: Arc<dyn Disk> = self.disk.clone();
         let owner = ExpectedOwner { cluster_id: None, node_id: BrokerId(1) };
@@ -113,17 +127,7 @@ impl Running {
 
     /// As a broker that is up to date.
     async fn register(&self, site: &Site) -> BrokerEpoch {
-        let registration = Registration {
-            id: BrokerId(1),
-            cluster_id: site.cluster_id.to_string(),
-            incarnation: IncarnationId(Uuid::new_v4()),
-            directory: site.directory_id,
-            previous_epoch: None,
-            endpoints: Vec::new(),
-            features: supported_features(),
-            rack: None,
-        };
-        let epoch = self.handle.register_broker(registration).await.unwrap().unwrap();
+        let epoch = self.handle.register_broker(site.registration()).await.unwrap().unwrap();
         self.heartbeat(epoch).await;
         epoch
     }
@@ -258,6 +262,29 @@ async fn a_heartbeat_does_not_wait_for_logs_that_are_made_or_changed() {
     assert_eq!(running.value(), Some("1".to_owned()));
     slow.await.unwrap().unwrap();
     Arc::into_inner(running).unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn what_keeps_nodes_alive_waits_for_a_part_of_a_mass_creation_at_most() {
+    let site = Site::new(&[]);
+    let running = site.start().await;
+    running.register(&site).await;
+    let topic = |number| TopicSpec { partitions: Some(250), ..TopicSpec::with_defaults(format!("t{number}")) };
+    let other = Registration { id: BrokerId(2), directory: DirectoryId(Uuid::new_v4()), ..site.registration() };
+    let view = running.quorum.view();
+    // As long as somebody looks at it the control thread gets no further than to the end of what it is about.
+    let looked_at = view.borrow();
+    let end = looked_at.high_watermark;
+    let (created, registered, ()) = tokio::join!(
+        running.handle.create_topics((0..6).map(topic).collect(), false),
+        running.handle.register_broker(other),
+        async move { drop(looked_at) }
+    );
+    assert!(created.unwrap().iter().all(Result::is_ok));
+    let (before, all) = (registered.unwrap().unwrap().0 - end.0, 6 * 251);
+    assert!(before <= 4 * 251 && all <= running.published.load().end_offset.0 - end.0, "behind {before} records");
+    drop(view);
+    running.stop().await;
 }
 
 #[tokio::test]

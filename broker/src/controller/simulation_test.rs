@@ -89,8 +89,12 @@ impl Simulation {
                 assignments: vec![(PartitionId(0), replicas)],
                 ..TopicSpec::with_defaults(format!("t{topic}"))
             };
-            let created =
-                simulation.ask(|reply| Command::CreateTopics { specs: vec![spec], validate_only: false, reply });
+            let created = simulation.ask(|reply| Command::CreateTopics {
+                specs: vec![spec],
+                created: Vec::new(),
+                validate_only: false,
+                reply,
+            });
             assert!(created[0].is_ok(), "{created:?}");
         }
         simulation

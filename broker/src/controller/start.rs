@@ -129,12 +129,12 @@ pub(crate) fn start(site: ControllerSite<'_>) -> Result<Starting, ControllerStar
     let (view, views) = watch::channel(QuorumView::default());
     let (quorum, messages) = QuorumHandle::new(views.clone());
     let (handle, inbox) = ControllerHandle::new(views);
-    let Inbox { commands, outside } = inbox;
+    let Inbox { urgent, wishes, outside } = inbox;
     let (caught_up_sender, caught_up) = oneshot::channel();
     let client_id = format!("quorum-{}", site.context.id);
     let (links, replies) = Links::new(site.context.cluster_id.clone(), client_id, quorum::request_timeout(values));
     let Io { tasks, reports, thread: io_thread } = io;
-    let inlets = Inlets { commands, messages, reports, replies };
+    let inlets = Inlets { urgent, wishes, messages, reports, replies };
     let runtime = Runtime {
         decider: Decider::new(site.context.clone(), outside),
         context: site.context,
@@ -145,6 +145,7 @@ pub(crate) fn start(site: ControllerSite<'_>) -> Result<Starting, ControllerStar
         bootstrap,
         active: None,
         activating: None,
+        unfinished: None,
         is_reading: false,
         is_short: false,
         caught_up: Some(caught_up_sender),

@@ -64,9 +64,12 @@ impl Bench {
     }
 
     pub(super) fn tell(&mut self, command: Command) {
-        let mut group = Group::new(&self.image);
-        self.decider.decide(&mut group, command, self.now);
-        self.commit(group);
+        let mut next = Some(command);
+        while let Some(command) = next {
+            let mut group = Group::new(&self.image);
+            next = self.decider.decide(&mut group, command, self.now);
+            self.commit(group);
+        }
     }
 
     /// When it wants to be called again.

@@ -192,7 +192,8 @@ impl Cluster {
         let controller = &mut process.controller;
         let Some(active) = &mut controller.active else { return };
         let mut group = Group::new(active.image());
-        controller.decider.decide(&mut group, command, now);
+        let left = controller.decider.decide(&mut group, command, now);
+        assert!(left.is_none(), "brokers ask for little at a time");
         self.append(node, group);
         self.dial(node);
     }
