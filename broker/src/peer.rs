@@ -6,19 +6,21 @@ mod controller_channel;
 mod error;
 mod forwarding;
 mod frames;
+mod introduction;
 mod log_dirs;
 mod membership;
 mod producer_ids;
 mod quorum;
 mod replica_fetch;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub(crate) use alter_partition::{IsrAnswer, IsrRequest, alter_partitions};
-pub(crate) use connection::{CLIENT_SOFTWARE, Connection, INCARNATION_TAG};
+pub(crate) use connection::Connection;
 pub(crate) use controller_channel::{ControllerChannel, ControllerRoute};
 pub(crate) use error::{PeerError, PeerFailure};
 pub(crate) use forwarding::ForwardError;
+pub(crate) use introduction::{CLIENT_SOFTWARE, Introduction};
 pub(crate) use log_dirs::bytes_of_partitions;
 pub(crate) use membership::{
     Heartbeat, HeartbeatAnswer, NodeDescription, Refusal, register_broker, register_controller, send_heartbeat,

@@ -1,6 +1,5 @@
 //! ApiVersions (KIP-35, KIP-511, KIP-584): what this broker serves, and the cluster's feature levels.
 
-use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
@@ -9,7 +8,7 @@ use protocol::api::{self, Api};
 
 use super::{Broker, Outcome, Request, RequestError};
 use crate::controller::features;
-use crate::peer::{CLIENT_SOFTWARE, INCARNATION_TAG};
+use crate::peer::{CLIENT_SOFTWARE, Introduction};
 
 impl Broker {
     pub(super) fn api_versions(&self, request: &mut Request<'_>) -> Result<ApiVersionsResponse, RequestError> {
@@ -34,10 +33,17 @@ impl Broker {
             .with_finalized_features_epoch(image.end_offset.0)
             .with_finalized_features(finalized.collect());
         if body.client_software_name.as_str() == CLIENT_SOFTWARE {
-            let incarnation = Bytes::copy_from_slice(self.identity.incarnation_id.0.as_bytes());
-            response.unknown_tagged_fields.insert(INCARNATION_TAG, incarnation);
+            self.introduction().write(&mut response.unknown_tagged_fields);
         }
         Ok(response)
+    }
+
+    fn introduction(&self) -> Introduction {
+        Introduction {
+            cluster: Some(self.identity.cluster_id.clone()),
+            node: Some(self.config.broker_id),
+            incarnation: Some(self.identity.incarnation_id),
+        }
     }
 }
 

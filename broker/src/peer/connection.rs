@@ -19,17 +19,17 @@ use kafka_protocol::protocol::{Request, StrBytes};
 use protocol::client;
 use protocol::frame::{self, LENGTH_BYTES};
 use protocol::schema::Versions;
-use protocol::types::IncarnationId;
+use protocol::types::{BrokerId, ClusterId, IncarnationId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::error::{AnswerFault, PeerError, PeerFailure};
 use super::frames;
+use super::introduction::{CLIENT_SOFTWARE, Introduction};
 
 /// Longest answer that is accepted: what a follower may ask for in one fetch is less.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
@@ -39,10 +39,6 @@ const REQUESTS_QUEUED_MAX: usize = 64;
 const IDLE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// The first call on every connection, in a version that all nodes have.
 const API_VERSIONS_VERSION: i16 = 3;
-/// How a node of ours introduces itself.
-pub(crate) const CLIENT_SOFTWARE: &str = "millrace";
-/// Our own field of the answer to ApiVersions, told to nodes of ours: the incarnation id. Others would skip it.
-pub(crate) const INCARNATION_TAG: i32 = 21_000;
 
 /// A client of one other node. Calls may overlap.
 #[derive(Debug)]
@@ -51,7 +47,7 @@ pub(crate) struct Connection {
     client_id: StrBytes,
     /// What the other side serves, by API key.
     served: Vec<(i16, Versions)>,
-    incarnation: Option<IncarnationId>,
+    introduction: Introduction,
     requests: mpsc::Sender<Outgoing>,
     next_correlation_id: AtomicI32,
     end: Arc<End>,
@@ -98,7 +94,7 @@ impl Connection {
             peer,
             client_id: StrBytes::from_string(client_id.to_owned()),
             served: Vec::new(),
-            incarnation: None,
+            introduction: Introduction::default(),
             requests,
             next_correlation_id: AtomicI32::new(0),
             end,
@@ -107,9 +103,18 @@ impl Connection {
         let versions = answer.api_keys.iter();
         connection.served =
             versions.map(|row| (row.api_key, Versions::between(row.min_version, row.max_version))).collect();
-        let incarnation = answer.unknown_tagged_fields.get(&INCARNATION_TAG);
-        connection.incarnation = incarnation.and_then(|id| Uuid::from_slice(id).ok()).map(IncarnationId);
+        connection.introduction = Introduction::read(&answer.unknown_tagged_fields);
         Ok(connection)
+    }
+
+    /// This connection, if who was meant has answered. A node that is known by its address alone has no id yet.
+    pub(crate) fn to(self, cluster: &ClusterId, node: Option<BrokerId>) -> Result<Self, PeerError> {
+        let meant = Introduction { cluster: Some(cluster.clone()), node, incarnation: None };
+        if self.introduction.is_of(&meant) {
+            return Ok(self);
+        }
+        let found = self.introduction.to_string();
+        Err(self.error(PeerFailure::Misdirected { found, meant: meant.to_string() }))
     }
 
     /// The answer. Its text and records are slices of the frame that it came in.
@@ -134,7 +139,7 @@ impl Connection {
 
     /// Which start of the process answers there; `None`: it does not say.
     pub(crate) fn incarnation(&self) -> Option<IncarnationId> {
-        self.incarnation
+        self.introduction.incarnation
     }
 
     async fn ask_versions(&self, deadline: Instant) -> Result<ApiVersionsResponse, PeerError> {

@@ -2,9 +2,10 @@ use kafka_protocol::messages::{BrokerHeartbeatRequest, VoteRequest};
 use protocol::frame::FrameError;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use uuid::Uuid;
 
 use super::*;
-use crate::peer::testing::{HEARTBEAT, Server, far_off, listen};
+use crate::peer::testing::{CLUSTER, HEARTBEAT, Server, far_off, listen};
 
 /// Connects to a server that does what the script says.
 async fn connect_to<Script, Done>(script: Script) -> Result<Connection, PeerError>
@@ -90,6 +91,31 @@ async fn a_node_without_our_version_of_the_handshake_is_named() {
     });
     let fault = AnswerFault::ApiVersions { version: API_VERSIONS_VERSION, error_code: 35 };
     assert_eq!(connection.await.unwrap_err().failure, PeerFailure::Malformed(fault));
+}
+
+#[tokio::test]
+async fn who_is_not_meant_is_told_nothing() {
+    let cluster: ClusterId = CLUSTER.parse().unwrap();
+    let other_cluster = ClusterId::from_uuid(Uuid::from_u128(1));
+    let table = [
+        (&cluster, Some(BrokerId(1)), true),
+        (&cluster, None, true),
+        (&cluster, Some(BrokerId(2)), false),
+        (&other_cluster, Some(BrokerId(1)), false),
+    ];
+    for (cluster, node, is_meant) in table {
+        let (told, rest) = oneshot::channel();
+        let connection = connect_to(move |mut server| async move {
+            server.agree_on_versions().await;
+            told.send(server.next_request().await).unwrap();
+        });
+        let checked = connection.await.unwrap().to(cluster, node);
+        assert_eq!(checked.is_ok(), is_meant, "{checked:?}");
+        let error = checked.err().map(|error| error.to_string());
+        let expected = format!("node 1 of cluster {CLUSTER} answers there, ");
+        assert!(error.is_none_or(|error| error.contains(&expected)));
+        assert_eq!(rest.await.unwrap(), None, "it is closed");
+    }
 }
 
 #[tokio::test]

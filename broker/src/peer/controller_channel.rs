@@ -15,6 +15,7 @@ use kafka_protocol::messages::{
     ControllerRegistrationRequest, ControllerRegistrationResponse, EnvelopeRequest, EnvelopeResponse,
 };
 use kafka_protocol::protocol::Request;
+use protocol::types::ClusterId;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -57,6 +58,7 @@ pub(crate) struct ControllerRoute {
     /// Where this node's own controller listener is; `None`: it has none.
     pub(crate) own: Option<QuorumLeader>,
     pub(crate) client_id: String,
+    pub(crate) cluster: ClusterId,
     /// Carries the connections, whoever asks.
     pub(crate) runtime: Handle,
 }
@@ -146,9 +148,12 @@ impl ControllerChannel {
             return Ok(connection.clone());
         }
         *current = None;
-        let (node, client_id) = (to.clone(), self.route.client_id.clone());
+        let (node, client_id, cluster) = (to.clone(), self.route.client_id.clone(), self.route.cluster.clone());
         let deadline = deadline.min(Instant::now() + CONNECT_MAX);
-        let opening = async move { Connection::connect(&node.host, node.port, &client_id, deadline).await };
+        let opening = async move {
+            let opened = Connection::connect(&node.host, node.port, &client_id, deadline).await?;
+            opened.to(&cluster, Some(node.id))
+        };
         // Fails only with the runtime.
         let opened = self.route.runtime.spawn(opening).await.map_err(|_| failed(PeerFailure::Reset))?;
         let connection = Arc::new(opened?);

@@ -5,7 +5,7 @@ use protocol::types::{BrokerId, LeaderEpoch};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::peer::testing::{HEARTBEAT, Server, far_off, listen};
+use crate::peer::testing::{CLUSTER, HEARTBEAT, Server, far_off, listen};
 
 /// Of an answer to an envelope: no tagged fields; two bytes of response; no error; no tagged fields.
 const ANSWERED: [u8; 7] = [0, 3, b'o', b'k', 0, 0, 0];
@@ -20,8 +20,9 @@ fn led_by(id: i32, port: u16) -> QuorumView {
 
 fn channel(view: QuorumView) -> (watch::Sender<QuorumView>, ControllerChannel) {
     let (sender, quorum) = watch::channel(view);
-    let client_id = "test".to_owned();
-    (sender, ControllerChannel::new(ControllerRoute { quorum, own: None, client_id, runtime: Handle::current() }))
+    let (client_id, cluster) = ("test".to_owned(), CLUSTER.parse().unwrap());
+    let route = ControllerRoute { quorum, own: None, client_id, cluster, runtime: Handle::current() };
+    (sender, ControllerChannel::new(route))
 }
 
 fn envelope() -> EnvelopeRequest {
@@ -29,13 +30,13 @@ fn envelope() -> EnvelopeRequest {
 }
 
 /// Answers every request in the same way, and counts them.
-async fn answering(answer: &'static [u8]) -> (u16, Arc<AtomicUsize>) {
+async fn answering(node: i32, answer: &'static [u8]) -> (u16, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
     let port = listen(move |_, mut server: Server| {
         let count = count.clone();
         async move {
-            server.agree_on_versions().await;
+            server.introduce(BrokerId(node)).await;
             while let Some(id) = server.next_request().await {
                 count.fetch_add(1, Ordering::Relaxed);
                 server.answer(id, answer).await;
@@ -62,7 +63,7 @@ async fn dropping() -> (u16, Arc<AtomicUsize>) {
 
 #[tokio::test]
 async fn a_request_follows_the_leadership() {
-    let ((old, asked), (new, _)) = (answering(&HEARTBEAT_NOT_CONTROLLER).await, answering(&HEARTBEAT).await);
+    let ((old, asked), (new, _)) = (answering(1, &HEARTBEAT_NOT_CONTROLLER).await, answering(2, &HEARTBEAT).await);
     let (quorum, channel) = channel(led_by(1, old));
     let overtake = async {
         while asked.load(Ordering::Relaxed) == 0 {
@@ -77,7 +78,7 @@ async fn a_request_follows_the_leadership() {
 
 #[tokio::test]
 async fn who_leads_is_waited_for() {
-    let (port, _) = answering(&HEARTBEAT).await;
+    let (port, _) = answering(1, &HEARTBEAT).await;
     let (quorum, channel) = channel(QuorumView::default());
     let request = BrokerHeartbeatRequest::default();
     let (answer, ()) = tokio::join!(channel.call(1, &request, far_off()), async {
@@ -92,8 +93,35 @@ async fn who_leads_is_waited_for() {
 }
 
 #[tokio::test]
+async fn nobody_is_asked_in_the_place_of_who_leads() {
+    let (reached, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counts = (reached.clone(), asked.clone());
+    let other = listen(move |_, mut server: Server| {
+        let (reached, asked) = counts.clone();
+        async move {
+            server.introduce(BrokerId(7)).await;
+            reached.fetch_add(1, Ordering::Relaxed);
+            while server.next_request().await.is_some() {
+                asked.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    let (other, (new, _)) = (other.await, answering(2, &HEARTBEAT).await);
+    let (quorum, channel) = channel(led_by(1, other));
+    let overtake = async {
+        while reached.load(Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+        quorum.send(led_by(2, new)).unwrap();
+    };
+    let request = BrokerHeartbeatRequest::default();
+    let (answer, ()) = tokio::join!(channel.call(1, &request, far_off()), overtake);
+    assert_eq!((answer.unwrap().error_code, asked.load(Ordering::Relaxed)), (0, 0));
+}
+
+#[tokio::test]
 async fn what_may_be_repeated_goes_again_when_its_answer_is_lost() {
-    let ((silent, asked), (new, _)) = (dropping().await, answering(&HEARTBEAT).await);
+    let ((silent, asked), (new, _)) = (dropping().await, answering(2, &HEARTBEAT).await);
     let (quorum, channel) = channel(led_by(1, silent));
     let overtake = async {
         while asked.load(Ordering::Relaxed) < 2 {
@@ -118,7 +146,7 @@ async fn a_clients_request_is_sent_once() {
 #[tokio::test]
 async fn a_clients_request_goes_again_as_long_as_nobody_has_carried_it_out() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let ((other, asked), (new, _)) = (answering(&ENVELOPE_NOT_CONTROLLER).await, answering(&ANSWERED).await);
+    let ((other, asked), (new, _)) = (answering(2, &ENVELOPE_NOT_CONTROLLER).await, answering(3, &ANSWERED).await);
     let (quorum, channel) = channel(led_by(1, closed));
     let overtake = async {
         tokio::task::yield_now().await;

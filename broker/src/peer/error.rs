@@ -27,6 +27,9 @@ pub(crate) enum PeerFailure {
     Reset,
     #[error("no answer in time")]
     TimedOut,
+    /// The address is somebody else's.
+    #[error("{found} answers there, {meant} was meant")]
+    Misdirected { found: String, meant: String },
     #[error("{message}")]
     Io { kind: ErrorKind, message: String },
     /// Nothing was sent.
@@ -52,6 +55,12 @@ pub(crate) enum AnswerFault {
     Decode(#[from] DecodeError),
     #[error("error {error_code} in answer to ApiVersions version {version}")]
     ApiVersions { version: i16, error_code: i16 },
+}
+
+impl PeerFailure {
+    pub(crate) fn is_misdirected(&self) -> bool {
+        matches!(self, Self::Misdirected { .. })
+    }
 }
 
 impl From<io::Error> for PeerFailure {

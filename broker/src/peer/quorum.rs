@@ -68,6 +68,10 @@ pub(crate) enum QuorumCallError {
 }
 
 impl QuorumCallError {
+    pub(crate) fn is_misdirected(&self) -> bool {
+        matches!(self, Self::Peer(error) if error.failure.is_misdirected())
+    }
+
     pub(crate) fn failure(&self) -> SendFailure {
         match self {
             Self::Unusable(_) | Self::NotSent => SendFailure::Unusable,
@@ -75,9 +79,10 @@ impl QuorumCallError {
                 PeerFailure::Refused => SendFailure::Refused,
                 PeerFailure::Reset => SendFailure::Reset,
                 PeerFailure::Unresolved(_) | PeerFailure::TimedOut | PeerFailure::Io { .. } => SendFailure::TimedOut,
-                PeerFailure::NotServed { .. } | PeerFailure::Encode(_) | PeerFailure::Malformed(_) => {
-                    SendFailure::Unusable
-                }
+                PeerFailure::Misdirected { .. }
+                | PeerFailure::NotServed { .. }
+                | PeerFailure::Encode(_)
+                | PeerFailure::Malformed(_) => SendFailure::Unusable,
             },
         }
     }

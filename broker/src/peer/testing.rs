@@ -6,9 +6,14 @@ use bytes::{BufMut as _, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::{ApiKey, ApiVersionsResponse};
 use kafka_protocol::protocol::Encodable as _;
+use protocol::types::BrokerId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
+
+use super::Introduction;
+
+pub(crate) const CLUSTER: &str = "4L6g3nShT-eMCtK--X86sw";
 
 /// Of an answer to a heartbeat, behind the correlation id: no tagged fields; throttle time, no error, caught up, not
 /// fenced, stay; no tagged fields.
@@ -42,11 +47,19 @@ impl Server {
         self.stream.write_all(&frame).await.unwrap();
     }
 
+    /// As node 1.
     pub(crate) async fn agree_on_versions(&mut self) {
+        self.introduce(BrokerId(1)).await;
+    }
+
+    pub(crate) async fn introduce(&mut self, node: BrokerId) {
         let id = self.request().await;
         let rows = SERVED.map(|key| ApiVersion::default().with_api_key(key as i16).with_max_version(1));
         let mut body = BytesMut::new();
-        ApiVersionsResponse::default().with_api_keys(rows.to_vec()).encode(&mut body, 3).unwrap();
+        let mut response = ApiVersionsResponse::default().with_api_keys(rows.to_vec());
+        let own = Introduction { cluster: Some(CLUSTER.parse().unwrap()), node: Some(node), incarnation: None };
+        own.write(&mut response.unknown_tagged_fields);
+        response.encode(&mut body, 3).unwrap();
         self.answer(id, &body).await;
     }
 }

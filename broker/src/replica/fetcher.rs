@@ -139,7 +139,8 @@ impl Context {
         (registered.incarnation == self.incarnation).then_some(registered.epoch)
     }
 
-    async fn connect(&self, leader: BrokerId) -> Option<Connection> {
+    /// `was_misdirected`: that somebody else answers in the leader's place has been told.
+    async fn connect(&self, leader: BrokerId, was_misdirected: &mut bool) -> Option<Connection> {
         let (host, port) = {
             let image = self.image.load();
             let endpoints = &image.brokers.get(&leader)?.endpoints;
@@ -148,10 +149,15 @@ impl Context {
             endpoint.map(|endpoint| (endpoint.host.clone(), endpoint.port))?
         };
         let client_id = format!("broker-{}-fetcher", self.replicas.broker_id);
+        let cluster = &self.replicas.directory().properties().cluster_id;
         let connected = Connection::connect(&host, port, &client_id, Instant::now() + CONNECT_MAX).await;
+        let connected = connected.and_then(|connection| connection.to(cluster, Some(leader)));
+        let is_misdirected = connected.as_ref().is_err_and(|error| error.failure.is_misdirected());
+        let is_news = !std::mem::replace(was_misdirected, is_misdirected) && is_misdirected;
         let lost = &self.replicas.shared.lost_leaders;
         match &connected {
             Ok(_) => lost.find(leader),
+            Err(error) if is_news => warn!(%leader, %error, "leader not reached"),
             Err(error) => {
                 debug!(%leader, %error, "leader not reached");
                 if error.failure == PeerFailure::Refused {
@@ -273,6 +279,7 @@ fn position(key: ReplicaKey, plan: &FetchPlan) -> ReplicaPosition {
 #[derive(Default)]
 struct Link {
     connection: Option<Connection>,
+    is_misdirected: bool,
     session: FetcherSession,
 }
 
@@ -288,7 +295,7 @@ async fn fetch(
 ) -> Result<Vec<ReplicaAnswer>, Unreached> {
     let connected = match link.connection.take() {
         Some(connected) => connected,
-        None => context.connect(leader).await.ok_or(Unreached)?,
+        None => context.connect(leader, &mut link.is_misdirected).await.ok_or(Unreached)?,
     };
     let config = &context.config;
     let fetch = ReplicaFetch {

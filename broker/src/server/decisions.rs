@@ -186,7 +186,8 @@ impl Active {
         let image = self.broker.image.load_full();
         let listener = &self.broker.config.inter_broker_listener;
         let endpoint = image.brokers.get(&broker)?.endpoints.iter().find(|endpoint| endpoint.name == *listener)?;
-        let asked = bytes_of_partitions(endpoint, Instant::now() + ASK_MAX).await;
+        let meant = (&self.broker.identity.cluster_id, broker);
+        let asked = bytes_of_partitions(meant, endpoint, Instant::now() + ASK_MAX).await;
         asked.inspect_err(|error| debug!(%broker, %error, "how much is left is not known")).ok()
     }
 }

@@ -114,6 +114,7 @@ fn assemble(
         quorum: quorum.clone(),
         own: own_controller(&config),
         client_id: format!("broker-{}", config.broker_id),
+        cluster: identity.cluster_id.clone(),
         runtime: Handle::current(),
     };
     let channel = || ControllerChannel::new(route.clone());

@@ -9,7 +9,7 @@ use protocol::types::ClusterId;
 use raft::{Address, Destination, Request, RequestId};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::peer::{Connection, PeerError, PeerFailure, QuorumAnswer, QuorumCallError, call_quorum};
 
@@ -26,10 +26,18 @@ pub(in crate::controller) struct Reply {
 #[derive(Debug)]
 pub(in crate::controller) struct Links {
     caller: Arc<Caller>,
-    connections: HashMap<(Address, Lane), Arc<Mutex<Option<Connection>>>>,
+    links: HashMap<(Address, Lane), Arc<Mutex<Link>>>,
     replies: mpsc::Sender<Reply>,
     /// Requests without an answer that are no fetches.
     open: HashSet<RequestId>,
+}
+
+/// To one address.
+#[derive(Debug, Default)]
+struct Link {
+    connection: Option<Connection>,
+    /// Somebody else has answered there last; told once.
+    is_misdirected: bool,
 }
 
 /// Who calls.
@@ -55,7 +63,7 @@ impl Links {
     ) -> (Self, mpsc::Receiver<Reply>) {
         let (replies, receiver) = mpsc::channel(ANSWERS_QUEUED_MAX);
         let caller = Arc::new(Caller { cluster, client_id, timeout });
-        (Self { caller, connections: HashMap::new(), replies, open: HashSet::new() }, receiver)
+        (Self { caller, links: HashMap::new(), replies, open: HashSet::new() }, receiver)
     }
 
     /// One reply follows, in time.
@@ -67,14 +75,11 @@ impl Links {
         if lane == Lane::Others {
             self.open.insert(id);
         }
-        let link = self.connections.entry((to.address.clone(), lane)).or_default().clone();
+        let link = self.links.entry((to.address.clone(), lane)).or_default().clone();
         let (caller, replies) = (self.caller.clone(), self.replies.clone());
         tokio::spawn(async move {
             let deadline = Instant::now() + caller.timeout;
-            let result = caller.call(&link, &to.address, &request, deadline).await;
-            if let Err(error) = &result {
-                debug!(%error, node = ?to.node, "a request of the quorum failed");
-            }
+            let result = caller.call(&link, &to, &request, deadline).await;
             // The control thread may have ended.
             let _gone = replies.send(Reply { id, result }).await;
         });
@@ -94,21 +99,42 @@ impl Links {
 impl Caller {
     async fn call(
         &self,
-        link: &Mutex<Option<Connection>>,
-        address: &Address,
+        link: &Mutex<Link>,
+        to: &Destination,
         request: &Request,
         deadline: Instant,
     ) -> Result<QuorumAnswer, QuorumCallError> {
         let locked = tokio::time::timeout_at(deadline, link.lock()).await;
-        let mut link = locked.map_err(|_| busy(address))?;
-        let connection = match link.take() {
+        let mut link = locked.map_err(|_| busy(&to.address))?;
+        let result = self.call_on(&mut link, to, request, deadline).await;
+        let is_misdirected = result.as_ref().is_err_and(QuorumCallError::is_misdirected);
+        let was_misdirected = std::mem::replace(&mut link.is_misdirected, is_misdirected);
+        match &result {
+            Err(error) if is_misdirected && !was_misdirected => warn!(%error, "a node of the quorum is not reached"),
+            Err(error) => debug!(%error, node = ?to.node, "a request of the quorum failed"),
+            Ok(_) => {}
+        }
+        result
+    }
+
+    async fn call_on(
+        &self,
+        link: &mut Link,
+        to: &Destination,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<QuorumAnswer, QuorumCallError> {
+        let Destination { node, address } = to;
+        let connection = match link.connection.take() {
             Some(connection) if !connection.has_ended() => connection,
             _ => Connection::connect(&address.host, address.port, &self.client_id, deadline).await?,
         };
+        // The same address may be meant as that of another node by now.
+        let connection = connection.to(&self.cluster, *node)?;
         let result = call_quorum(&connection, &self.cluster, request, deadline).await;
         // After a timeout the answer may still come, and would hold back the next one.
         if result.is_ok() {
-            *link = Some(connection);
+            link.connection = Some(connection);
         }
         result
     }
@@ -117,4 +143,34 @@ impl Caller {
 /// An earlier request to the same node has not been answered either.
 fn busy(address: &Address) -> QuorumCallError {
     PeerError { peer: address.to_string().into(), failure: PeerFailure::TimedOut }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::types::{BrokerId, LeaderEpoch};
+    use raft::EndQuorumEpochRequest;
+
+    use super::*;
+    use crate::peer::testing::{CLUSTER, Server, listen};
+
+    #[tokio::test]
+    async fn another_node_at_the_address_of_a_voter_is_asked_nothing() {
+        let (told, mut asked) = mpsc::channel(1);
+        let port = listen(move |_, mut server: Server| {
+            let told = told.clone();
+            async move {
+                server.introduce(BrokerId(2)).await;
+                told.send(server.next_request().await).await.unwrap();
+            }
+        });
+        let address = Address { host: "127.0.0.1".to_owned(), port: port.await };
+        let (mut links, mut replies) = Links::new(CLUSTER.parse().unwrap(), "test".to_owned(), Duration::from_mins(1));
+        let (leader, epoch) = (BrokerId(3), LeaderEpoch(1));
+        let request = EndQuorumEpochRequest { leader, epoch, preferred_candidates: Vec::new(), endpoints: Vec::new() };
+        let to = Destination { node: Some(BrokerId(1)), address };
+        links.send(RequestId(1), to, Request::EndQuorumEpoch(request));
+        let error = replies.recv().await.unwrap().result.unwrap_err();
+        assert!(error.is_misdirected(), "{error}");
+        assert_eq!(asked.recv().await.unwrap(), None);
+    }
 }
