@@ -69,6 +69,8 @@ pub enum Action {
     },
     /// Something that should not happen, for the log. The node has left out what it was about.
     Report(Report),
+    /// This node must end: nothing that it does after that counts.
+    Fail(Failure),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +90,18 @@ pub enum Answer {
     AddVoter(VoterChangeResponse),
     RemoveVoter(VoterChangeResponse),
     UpdateVoter(VoterChangeResponse),
+}
+
+/// Why a node cannot go on with the volume that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// What it had acknowledged is gone with its votes: as the voter that it was it could elect a leader that lacks
+    /// what is committed.
+    #[error(
+        "this volume is an older copy of itself: its metadata log ends at {log_end}, and the leader of epoch {epoch} \
+         has heard from it that it has more. Remove the voter, and let the node begin anew with an empty volume"
+    )]
+    VolumeWentBack { epoch: LeaderEpoch, log_end: Offset },
 }
 
 /// Answers of other nodes that contradict what this one knows.

@@ -21,6 +21,7 @@ pub enum Bug {
     NewVoterNotCaughtUp,
     NoCheckQuorum,
     PreVoteIgnoresLiveLeader,
+    VolumeMayGoBack,
 }
 
 /// At most one bug at a time.

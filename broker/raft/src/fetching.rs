@@ -20,7 +20,15 @@ impl Raft {
         if let Err(refusal) = self.check_fetch(request) {
             return self.answer_fetch(token, Err(refusal));
         }
-        match self.log.position(request.offset, request.last_fetched_epoch) {
+        let position = self.log.position(request.offset, request.last_fetched_epoch);
+        let common = match &position {
+            Position::Valid | Position::BeforeStart => request.offset,
+            Position::Diverging { end_offset, .. } => request.offset.min(*end_offset),
+        };
+        if self.has_gone_back(request.replica, common) {
+            return self.answer_fetch(token, Err(Refusal::VolumeWentBack));
+        }
+        match position {
             Position::Valid => {
                 self.note_fetch(request.replica, Some(request.offset));
                 self.hold_back(token, request);

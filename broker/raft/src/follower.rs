@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use protocol::types::{BrokerId, LeaderEpoch, Offset};
 
-use crate::action::{Action, Report};
+use crate::action::{Action, Failure, Report};
 use crate::bugs::Bug;
 use crate::event::{LogGeneration, SendFailure};
 use crate::identity::{Address, Destination};
 use crate::outbox::Purpose;
 use crate::raft::Raft;
 use crate::requests::{
-    BatchSummary, FetchContent, FetchRequest, FetchResponse, FetchSnapshotRequest, Request, UpdateVoterRequest,
+    BatchSummary, FetchContent, FetchRequest, FetchResponse, FetchSnapshotRequest, Refusal, Request, UpdateVoterRequest,
 };
 use crate::role::{Follower, Role};
 use crate::voters::Voter;
@@ -132,6 +132,10 @@ impl Raft {
     }
 
     pub(crate) fn on_fetch_response(&mut self, response: &FetchResponse, batches: &[BatchSummary]) {
+        if response.error == Some(Refusal::VolumeWentBack) {
+            let (epoch, log_end) = (self.election.epoch, self.log.end());
+            self.actions.push(Action::Fail(Failure::VolumeWentBack { epoch, log_end }));
+        }
         if !self.leader_answered(response.error.is_some()) {
             return;
         }

@@ -39,6 +39,8 @@ pub(crate) struct Leader {
 pub(crate) struct Progress {
     /// Everything before it is durable there.
     pub(crate) end: Offset,
+    /// What was durable there once.
+    acknowledged: Offset,
     pub(crate) last_fetch: Duration,
     /// When it last had all that the log had at its fetch before: it keeps up.
     pub(crate) last_caught_up: Option<Duration>,
@@ -112,11 +114,15 @@ impl Raft {
         let of_voter = voters.get(replica.id).filter(|_| counts_foreign).map(|voter| voter.key);
         let Role::Leader(leader) = &mut self.role else { return };
         let key = of_voter.unwrap_or(replica);
-        let unknown = Progress { end: Offset(0), last_fetch: now, last_caught_up: None, end_at_last_fetch: log_end };
-        let progress = leader.progress.entry(key).or_insert(unknown);
+        let progress = leader.progress.entry(key).or_insert(Progress {
+            end: Offset(0),
+            acknowledged: Offset(0),
+            last_fetch: now,
+            last_caught_up: None,
+            end_at_last_fetch: log_end,
+        });
         if let Some(end) = end {
-            // What was durable once stays so: a smaller offset is an older request that was overtaken.
-            progress.end = progress.end.max(end);
+            (progress.end, progress.acknowledged) = (end, end);
             if progress.end_at_last_fetch <= end {
                 progress.last_caught_up = Some(now);
             }
@@ -124,6 +130,22 @@ impl Raft {
         progress.last_fetch = now;
         progress.end_at_last_fetch = log_end;
         leader.forget_observers(voters);
+    }
+
+    /// Whether a voter has less in common with this log than it has acknowledged in this epoch. Then its volume is an
+    /// older copy of what it was, and does not count. It may be a request that was overtaken, too: nobody waits for
+    /// the answer to that, and the next one counts again.
+    pub(crate) fn has_gone_back(&mut self, replica: ReplicaKey, common: Offset) -> bool {
+        if !self.voters().contains(replica) || self.bug.is(Bug::VolumeMayGoBack) {
+            return false;
+        }
+        let Role::Leader(leader) = &mut self.role else { return false };
+        let Some(progress) = leader.progress.get_mut(&replica) else { return false };
+        let has_gone_back = common < progress.acknowledged;
+        if has_gone_back {
+            progress.end = progress.end.min(common);
+        }
+        has_gone_back
     }
 
     /// True: it does not lead any more.

@@ -40,7 +40,7 @@ mod voters;
 mod voting;
 mod waiting;
 
-pub use action::{Action, Answer, Report};
+pub use action::{Action, Answer, Failure, Report};
 #[cfg(feature = "planted-bugs")]
 pub use bugs::Bug;
 pub use config::{Config, Restored, Timing};

@@ -202,6 +202,8 @@ pub enum Refusal {
     SnapshotNotFound,
     #[error("the snapshot has no such position")]
     PositionOutOfRange,
+    #[error("the voter has acknowledged more than its volume has")]
+    VolumeWentBack,
 }
 
 /// Why the voter set stays as it is.

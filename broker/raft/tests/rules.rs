@@ -6,7 +6,7 @@ use std::time::Duration;
 use protocol::types::{BrokerId, DirectoryId, LeaderEpoch, Offset};
 use raft::{
     Action, Address, Answer, BatchSummary, BeginQuorumEpochRequest, Config, ControlRecord, ElectionState,
-    EndQuorumEpochRequest, Endpoint, Event, FetchContent, FetchRequest, FetchResponse, FetchSnapshotRequest,
+    EndQuorumEpochRequest, Endpoint, Event, Failure, FetchContent, FetchRequest, FetchResponse, FetchSnapshotRequest,
     KRaftVersion, LeaderInfo, LogGeneration, LogSummary, Moment, Quorum, Raft, Refusal, ReplicaKey, Request, RequestId,
     Response, Restored, SendFailure, SnapshotId, Timing, Token, VoteRequest, VoteResponse, Voter,
 };
@@ -285,6 +285,36 @@ fn a_leader_whose_process_is_gone_is_noticed_at_once() {
     node.let_pass(Duration::from_millis(50));
     assert!(node.sent().iter().any(|(_, _, request)| matches!(request, Request::Vote(vote) if vote.pre_vote)));
     assert!(node.now <= Duration::from_millis(100), "{:?}", node.now);
+}
+
+#[test]
+fn a_voter_whose_volume_went_back_is_refused_and_does_not_count() {
+    let mut node = start(5);
+    node.elect();
+    node.step(Event::Persisted { end_offset: Offset(3), generation: LogGeneration(0) });
+    assert_eq!(error_of(&node.ask(fetch(key(1), 1, 3, 1))), None);
+    assert_eq!(error_of(&node.ask(fetch(key(1), 1, 0, 0))), Some(Refusal::VolumeWentBack));
+    assert_eq!(error_of(&node.ask(fetch(key(2), 1, 3, 1))), None);
+    assert_eq!(node.raft.high_watermark(), Offset(0), "two of five have it");
+    assert_eq!(error_of(&node.ask(fetch(key(1), 1, 3, 1))), None, "that was a request that was overtaken");
+    assert_eq!(node.raft.high_watermark(), Offset(3));
+    assert_eq!(error_of(&node.ask(fetch(key(1), 1, 1000, 1))), None, "it has more, which is not this leader's");
+    assert_eq!(error_of(&node.ask(fetch(key(7), 1, 3, 1))), None);
+    assert_eq!(error_of(&node.ask(fetch(key(7), 1, 0, 0))), None, "nothing depends on an observer");
+}
+
+#[test]
+fn who_is_told_that_its_volume_went_back_gives_up() {
+    let mut node = start(3);
+    node.follow(vec![batch(0, 5, 10)]);
+    node.step(Event::Persisted { end_offset: Offset(10), generation: LogGeneration(0) });
+    let id = node.fetch.take().unwrap();
+    let leader = LeaderInfo { epoch: LeaderEpoch(5), leader: Some(BrokerId(1)), address: None };
+    let (error, content) = (Some(Refusal::VolumeWentBack), FetchContent::Records);
+    let response = FetchResponse { error, leader, high_watermark: None, log_start: Offset(0), content };
+    node.step(Event::Response { id, response: Response::Fetch { response, batches: Vec::new() } });
+    let failure = Failure::VolumeWentBack { epoch: LeaderEpoch(5), log_end: Offset(10) };
+    assert_eq!(node.actions.first(), Some(&Action::Fail(failure)));
 }
 
 #[test]

@@ -279,6 +279,7 @@ impl KafkaError for Refusal {
             Self::InvalidRequest(_) => ResponseError::InvalidRequest,
             Self::SnapshotNotFound => ResponseError::SnapshotNotFound,
             Self::PositionOutOfRange => ResponseError::PositionOutOfRange,
+            Self::VolumeWentBack => ResponseError::KafkaStorageError,
         }
     }
 }

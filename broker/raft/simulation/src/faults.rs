@@ -224,6 +224,16 @@ impl World {
         self.change_voters();
     }
 
+    /// The node comes back with an older copy of its volume.
+    pub fn put_back(&mut self, index: usize, copy: Volume) {
+        self.note(("put back", index));
+        self.kill(index);
+        let node = &mut self.nodes[index];
+        (node.volume, node.went_back) = (copy, true);
+        let incarnation = node.incarnation;
+        self.restart(index, incarnation);
+    }
+
     fn mount(&mut self, index: usize, volume: Volume) {
         self.note(("mount", index, volume.directory_id));
         let node = &mut self.nodes[index];

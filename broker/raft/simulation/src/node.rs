@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use protocol::types::{BrokerId, DirectoryId, LeaderEpoch};
 use raft::{
-    Action, Address, Config, Endpoint, Event, KRaftVersion, LogGeneration, Moment, Raft, ReplicaKey, RequestId,
-    Response, SnapshotId, Timing, Voter,
+    Action, Address, Config, Endpoint, Event, Failure, KRaftVersion, LogGeneration, Moment, Raft, ReplicaKey,
+    RequestId, Response, SnapshotId, Timing, Voter,
 };
 use uuid::Uuid;
 
@@ -40,6 +40,10 @@ pub struct Node {
     /// Without power nobody even refuses a connection.
     pub has_power: bool,
     pub paused_until: u64,
+    /// It has had more on the volume than there is now.
+    pub went_back: bool,
+    /// Why the process can do no more.
+    pub failure: Option<Failure>,
     pub todo: VecDeque<(Action, Payload)>,
     /// Nothing in `todo` is carried out while the election state is written.
     pub is_persisting: bool,
@@ -151,6 +155,7 @@ impl Node {
 
     pub fn stop(&mut self) {
         self.raft = None;
+        self.failure = None;
         self.todo.clear();
         self.is_persisting = false;
         self.partial = None;

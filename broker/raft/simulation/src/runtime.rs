@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use protocol::types::{LeaderEpoch, Offset};
 use raft::{
-    Action, Answer, BatchSummary, ControlRecord, Destination, Event, FetchContent, Refusal, Request, RequestId,
-    Response, SendFailure, SnapshotId, Token,
+    Action, Answer, BatchSummary, ControlRecord, Destination, Event, Failure, FetchContent, Refusal, Request,
+    RequestId, Response, SendFailure, SnapshotId, Token,
 };
 
 use crate::facts::Fact;
@@ -65,8 +65,17 @@ impl World {
             Action::HighWatermark(end) => self.see(&Fact::HighWatermark { node: index, end: offset(end) }),
             Action::Resigned { .. } => self.see(&Fact::Resigned { node: index }),
             Action::Report(report) => self.see(&Fact::Reported { node: index, report: &report }),
+            Action::Fail(failure) => self.fail_for_good(index, failure),
             Action::LeaderChanged(_) | Action::Activated { .. } => {}
         }
+    }
+
+    /// Only what a volume has lost makes a node give up.
+    fn fail_for_good(&mut self, index: usize, failure: Failure) {
+        if !self.nodes[index].went_back {
+            self.violation.get_or_insert_with(|| format!("node {index} gives up: {failure}"));
+        }
+        self.nodes[index].failure = Some(failure);
     }
 
     fn append_control(&mut self, index: usize, base: Offset, epoch: LeaderEpoch, records: Vec<ControlRecord>) {

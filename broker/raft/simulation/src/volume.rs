@@ -114,6 +114,17 @@ impl Volume {
         }
     }
 
+    /// What a copy of the disk has that is made now.
+    pub fn copy(&self) -> Self {
+        Self {
+            log: self.durable.clone(),
+            durable: self.durable.clone(),
+            election: self.election,
+            snapshot: self.snapshot.clone(),
+            ..Self::new(self.directory_id, None)
+        }
+    }
+
     /// A record of its own for `value`, after the last one.
     pub fn next_entry(
         &self,

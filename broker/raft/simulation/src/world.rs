@@ -305,7 +305,7 @@ impl World {
         self.note((index, &event));
         let node = &mut self.nodes[index];
         let moment = node.moment(self.now, &mut self.random);
-        let Some(raft) = &mut node.raft else { return };
+        let Some(raft) = node.raft.as_mut().filter(|_| node.failure.is_none()) else { return };
         let actions = raft.step(event, moment);
         self.do_all(index, actions, payload);
     }
@@ -350,6 +350,8 @@ fn new_node(index: usize, snapshot: Option<Snapshot>, drift: u64, random: &mut R
         port: PORT,
         has_power: true,
         paused_until: 0,
+        went_back: false,
+        failure: None,
         todo: std::collections::VecDeque::new(),
         is_persisting: false,
         alarm: None,

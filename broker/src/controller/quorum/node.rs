@@ -285,6 +285,7 @@ impl Node {
             Action::Activated { epoch } => self.happenings.push(Happening::Activated(epoch)),
             Action::Resigned { .. } => self.happenings.push(Happening::Resigned),
             Action::Report(report) => warn!(%report, "the quorum disagrees"),
+            Action::Fail(failure) => self.happenings.push(Happening::Failed(failure.to_string())),
         }
     }
 

@@ -129,6 +129,7 @@ fn refusal(code: i16) -> Result<Option<Refusal>, UnusableAnswer> {
         ResponseError::InvalidRequest => Refusal::InvalidRequest("so the other node says"),
         ResponseError::SnapshotNotFound => Refusal::SnapshotNotFound,
         ResponseError::PositionOutOfRange => Refusal::PositionOutOfRange,
+        ResponseError::KafkaStorageError => Refusal::VolumeWentBack,
         _ => return Err(UnusableAnswer::Code(code)),
     }))
 }

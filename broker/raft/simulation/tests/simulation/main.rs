@@ -4,6 +4,7 @@
 //! theme; `replays_a_schedule` prints what happens in that of `RAFT_SEED` and `RAFT_THEME`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic as tests do")]
 
+mod old_copies;
 mod planted_bugs;
 
 use raft::Bug;
