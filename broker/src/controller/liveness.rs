@@ -95,6 +95,7 @@ impl Decider {
     ) -> Result<(), BrokerEpochError> {
         check_epoch(image, id, epoch)?;
         info!(broker = %id, %epoch, "somebody says that the broker is gone");
+        // A broker that answers may say nothing else for longer than a hint leaves it.
         self.sessions.hint(id, now);
         self.ask_for_probe(image, id, epoch, now);
         Ok(())
@@ -120,11 +121,11 @@ impl Decider {
         now: Duration,
     ) {
         let Ok(broker) = check_epoch(&group.image, id, epoch) else { return };
-        if outcome == ProbeOutcome::Alive {
-            return self.sessions.answered(id, now);
-        }
-        if !outcome.means_dead() || !self.suspicion.is_believed(id, now) {
-            return;
+        match outcome {
+            ProbeOutcome::Alive => return self.sessions.answered(id, now),
+            ProbeOutcome::Silent => return self.sessions.silent(id),
+            ProbeOutcome::OtherIncarnation | ProbeOutcome::Refused if !self.suspicion.is_believed(id, now) => return,
+            ProbeOutcome::OtherIncarnation | ProbeOutcome::Refused => {}
         }
         warn!(broker = %id, %epoch, ?outcome, "the broker is gone");
         self.sessions.expire(id, now);

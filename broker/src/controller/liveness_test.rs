@@ -126,6 +126,11 @@ fn whoever_was_called_dead_by_mistake_is_not_asked_about_for_a_while() {
     assert_eq!(dialled(&mut bench), Vec::<i32>::new());
     probed(&mut bench, 0, ProbeOutcome::Refused);
     assert!(!is_fenced(&bench, 0));
+    let (broker, epoch) = (BrokerId(0), epoch(&bench, 0));
+    bench.ask(|reply| Command::FenceHint { broker, epoch, reply }).unwrap();
+    bench.now += ms(400);
+    bench.tick();
+    assert!(!dialled(&mut bench).contains(&0) && !is_fenced(&bench, 0), "it is between two heartbeats");
     bench.now += ms(10_000);
     heartbeat(&mut bench, 0, false);
     lose_connection(&mut bench, 0);
@@ -165,6 +170,7 @@ fn a_hint_asks_and_shortens_the_session() {
     assert_eq!(bench.ask(|reply| Command::FenceHint { broker, epoch, reply }), Ok(()));
     assert_eq!(dialled(&mut bench), [0]);
     bench.now += ms(299);
+    probed(&mut bench, 0, ProbeOutcome::Silent);
     let deadline = bench.tick();
     assert!(!is_fenced(&bench, 0) && deadline <= bench.now + ms(5));
     bench.now += ms(1);

@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::super::batches::Batches;
 use super::super::start::{ControllerSite, ControllerThread, start};
 use super::super::{
-    ConfigChange, ConfigEdit, ControllerHandle, FormatPlan, Heartbeat, Others, QuorumHandle, Registration, TopicSpec,
-    Voter, format_directory, supported_features,
+    ConfigChange, ConfigEdit, ControllerHandle, FormatPlan, Heartbeat, Others, ProbeOutcome, QuorumHandle,
+    Registration, TopicSpec, Voter, format_directory, supported_features,
 };
 use super::*;
 use crate::clock::Pulse;
@@ -302,6 +302,8 @@ async fn a_hint_is_followed_when_its_time_is_over_however_long_sessions_last() {
         running.heartbeat(epoch).await;
         wait_for(false).await;
         running.handle.fence_hint(BrokerId(1), epoch).await.unwrap().unwrap();
+        let probe = running.handle.next_probe().await.unwrap();
+        running.handle.probed(probe.broker, probe.epoch, ProbeOutcome::Silent).await.unwrap();
         wait_for(true).await;
     }
     drop(view);

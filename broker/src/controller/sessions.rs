@@ -33,6 +33,8 @@ struct Session {
     epoch: BrokerEpoch,
     heard: Duration,
     timeout: Duration,
+    /// When somebody said that the broker is gone, if it has not been heard since.
+    hinted: Option<Duration>,
     /// By this controller; `None`: not yet.
     metadata_offset: Option<Offset>,
     /// Of the records by which it handed over what it led.
@@ -46,7 +48,7 @@ impl Session {
 
     fn hear(&mut self, at: Duration, timeout: Duration) {
         if self.heard <= at {
-            (self.heard, self.timeout) = (at, timeout);
+            (self.heard, self.timeout, self.hinted) = (at, timeout, None);
         }
     }
 }
@@ -72,7 +74,8 @@ impl Sessions {
 
     pub(super) fn open(&mut self, id: BrokerId, epoch: BrokerEpoch, now: Duration) {
         let timeout = self.timeout;
-        let session = Session { epoch, heard: now, timeout, metadata_offset: None, shutdown_offset: None };
+        let (metadata_offset, shutdown_offset) = (None, None);
+        let session = Session { epoch, heard: now, timeout, hinted: None, metadata_offset, shutdown_offset };
         self.by_broker.insert(id, session);
     }
 
@@ -104,12 +107,20 @@ impl Sessions {
         self.looked = now;
     }
 
-    /// From now on the broker has little time to be heard.
+    /// Somebody says that the broker is gone, which is to be looked at.
     pub(super) fn hint(&mut self, id: BrokerId, now: Duration) {
+        if let Some(session) = self.by_broker.get_mut(&id) {
+            session.hinted = session.hinted.or(Some(now));
+        }
+    }
+
+    /// Nobody has answered there. After a hint that leaves the broker little time to be heard.
+    pub(super) fn silent(&mut self, id: BrokerId) {
         if let Some(session) = self.by_broker.get_mut(&id)
-            && now + HINTED_TIMEOUT < session.ends()
+            && let Some(hinted) = session.hinted
+            && hinted + HINTED_TIMEOUT < session.ends()
         {
-            (session.heard, session.timeout) = (now, HINTED_TIMEOUT);
+            (session.heard, session.timeout) = (hinted, HINTED_TIMEOUT);
         }
     }
 

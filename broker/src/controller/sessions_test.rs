@@ -95,11 +95,16 @@ fn a_controller_that_stood_still_calls_nobody_silent() {
 fn a_hint_leaves_little_time_until_the_broker_is_heard() {
     let image = cluster(1);
     let mut sessions = sessions(&image);
+    sessions.silent(BrokerId(0));
     sessions.hint(BrokerId(0), ms(1200));
+    assert!(sessions.is_live(BrokerId(0), ms(1500)), "it may answer");
+    sessions.silent(BrokerId(0));
     assert!(sessions.is_live(BrokerId(0), ms(1499)) && !sessions.is_live(BrokerId(0), ms(1500)));
     sessions.answered(BrokerId(0), ms(1400));
-    assert!(sessions.is_live(BrokerId(0), ms(4399)));
+    sessions.silent(BrokerId(0));
+    assert!(sessions.is_live(BrokerId(0), ms(4399)), "it was heard since");
     sessions.hint(BrokerId(0), ms(4300));
+    sessions.silent(BrokerId(0));
     assert!(!sessions.is_live(BrokerId(0), ms(4400)), "a hint gives no time");
 }
 

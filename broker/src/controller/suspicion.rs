@@ -44,12 +44,6 @@ pub(crate) enum ProbeOutcome {
     Silent,
 }
 
-impl ProbeOutcome {
-    pub(super) fn means_dead(self) -> bool {
-        matches!(self, Self::OtherIncarnation | Self::Refused)
-    }
-}
-
 /// How far probes may be believed, by broker.
 #[derive(Debug, Default)]
 pub(super) struct Suspicion {
