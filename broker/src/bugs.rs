@@ -24,6 +24,12 @@ pub(crate) enum Bug {
     TruncationToHighWatermark,
     /// A follower acknowledges what is to be on disk before it is.
     AcknowledgementBeforeSync,
+    /// Groups are loaded up to where compaction has left a gap.
+    LoadEndsAtGap,
+    /// Records grow old by the wall clock, however it is set.
+    AgesByWallClock,
+    /// Nodes are looked for where they were at first.
+    NamesResolvedOnce,
     /// The partitions of a new topic are made before those of the topic that had its name are gone.
     CreationBeforeDeletion,
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use protocol::types::Timestamp;
 
+use crate::bugs::{self, Bug};
+
 pub(crate) fn wall() -> Timestamp {
     #[cfg(test)]
     if let Some((_, wall)) = simulated::now() {
@@ -74,6 +76,9 @@ impl AgeClock {
     }
 
     pub(crate) fn read(&self, wall: Timestamp, monotonic: Duration) -> Age {
+        if bugs::is_planted(Bug::AgesByWallClock) {
+            return Age { now: wall, ahead: Duration::ZERO };
+        }
         let (then, at) = self.started;
         let elapsed = i64::try_from(monotonic.saturating_sub(at).as_millis()).unwrap_or(i64::MAX);
         let latest = Timestamp(then.0.saturating_add(elapsed));
@@ -142,6 +147,7 @@ mod tests {
     #[test]
     fn records_do_not_grow_old_because_the_clock_is_set() {
         let clock = AgeClock::start(Timestamp(10_000), Duration::from_secs(5), Some(Timestamp(9_000)));
+        let ten_years = 10_i64 * 365 * 86_400_000;
         // Wall clock, seconds since the start; what counts, and by how much the wall clock is ahead.
         let table = [
             (10_000, 0, 10_000, 0),
@@ -150,15 +156,21 @@ mod tests {
             (1_013_000, 3, 13_000, 1_000_000),
             (1_014_000, 4, 14_000, 1_000_000),
             (15_000, 5, 15_000, 0),
+            (15_000 + ten_years, 5, 15_000, ten_years.unsigned_abs()),
+            (15_000 - ten_years, 5, 15_000 - ten_years, 0),
         ];
-        for (wall, seconds, now, ahead) in table {
-            let expected = Age { now: Timestamp(now), ahead: Duration::from_millis(ahead) };
-            assert_eq!(
-                clock.read(Timestamp(wall), Duration::from_secs(5 + seconds)),
-                expected,
-                "{wall} after {seconds} s"
-            );
-        }
+        let differing = || {
+            let differs = |(wall, seconds, now, ahead): &(i64, u64, i64, u64)| {
+                let expected = Age { now: Timestamp(*now), ahead: Duration::from_millis(*ahead) };
+                clock.read(Timestamp(*wall), Duration::from_secs(5 + seconds)) != expected
+            };
+            table.into_iter().find(differs)
+        };
+        assert_eq!(differing(), None);
+        bugs::plant(Some(Bug::AgesByWallClock));
+        let found = differing();
+        bugs::plant(None);
+        assert!(found.is_some());
         let news = [(59, false), (60, true), (61, false), (119, false), (120, true), (59, true), (0, false)];
         for (ahead, is_news) in news {
             assert_eq!(clock.is_news(Duration::from_secs(ahead)), is_news, "{ahead} s ahead");

@@ -12,6 +12,7 @@ mod membership;
 mod producer_ids;
 mod quorum;
 mod replica_fetch;
+mod resolver;
 #[cfg(test)]
 pub(crate) mod testing;
 

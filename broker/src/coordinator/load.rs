@@ -9,6 +9,7 @@ use tracing::{error, warn};
 
 use super::log::{GroupLogs, LogError, LogRead, Term};
 use super::shard::Shard;
+use crate::bugs::{self, Bug};
 use crate::metrics::GroupMetrics;
 
 /// Asked for at once; a larger batch comes all the same.
@@ -28,6 +29,7 @@ pub(super) fn load(
     while next.asked < end {
         let before = next.asked;
         match logs.read(term, before, READ_BYTES)? {
+            LogRead::Gap(_) if bugs::is_planted(Bug::LoadEndsAtGap) => break,
             LogRead::Gap(after) => next = Next { asked: after, first: after },
             LogRead::Batches(bytes) => {
                 replay(&bytes, &mut next.first, end, shard, metrics);
@@ -125,3 +127,7 @@ fn replay_batch(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "load_test.rs"]
+mod tests;

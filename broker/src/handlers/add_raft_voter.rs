@@ -14,6 +14,9 @@ use super::quorum::{endpoint, key, voter_change};
 use super::{Broker, Request, RequestError};
 use crate::metadata::QuorumView;
 
+/// Whatever is asked for: until the voter has caught up no other change of the voters is taken.
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
+
 impl Broker {
     pub(super) async fn add_raft_voter(&self, request: &mut Request<'_>) -> Result<AddRaftVoterResponse, RequestError> {
         let body: AddRaftVoterRequest = request.decode()?;
@@ -30,7 +33,8 @@ impl Broker {
         if body.listeners.is_empty() {
             return refused(ResponseError::InvalidRequest, "a voter has a controller listener");
         }
-        let deadline = Instant::now() + Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0));
+        let wanted_ms = u64::try_from(body.timeout_ms).unwrap_or(0);
+        let deadline = Instant::now() + Duration::from_millis(wanted_ms).min(PATIENCE_MAX);
         if !self.registers_as_controller(BrokerId(body.voter_id), deadline).await {
             let message = "a voter is a running controller, and none has registered under this node id";
             return refused(ResponseError::InvalidRequest, message);

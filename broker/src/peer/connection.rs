@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::{AnswerFault, PeerError, PeerFailure};
 use super::frames;
 use super::introduction::{CLIENT_SOFTWARE, Introduction};
+use super::resolver::RESOLVER;
 
 /// Longest answer that is accepted: what a follower may ask for in one fetch is less.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
@@ -82,7 +83,6 @@ impl End {
 }
 
 impl Connection {
-    /// Looks the name up anew each time: in Kubernetes an address changes with every restart.
     pub(crate) async fn connect(host: &str, port: u16, client_id: &str, deadline: Instant) -> Result<Self, PeerError> {
         let peer: Arc<str> = format!("{host}:{port}").into();
         let opened = timeout_at(deadline, open(host, port)).await.unwrap_or(Err(PeerFailure::TimedOut));
@@ -190,9 +190,8 @@ impl Drop for Connection {
 }
 
 async fn open(host: &str, port: u16) -> Result<TcpStream, PeerFailure> {
-    let resolved = tokio::net::lookup_host((host, port)).await;
-    let addresses: Vec<_> = resolved.map_err(|error| PeerFailure::Unresolved(error.to_string()))?.collect();
-    let stream = TcpStream::connect(addresses.as_slice()).await?;
+    let addresses = RESOLVER.resolve(host, port).await?;
+    let stream = TcpStream::connect(&*addresses).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -8,7 +8,7 @@ use raft::{Address, Config, Endpoint, ReplicaKey, Timing};
 
 use crate::config::{BrokerConfig, ListenerKind};
 
-/// How long a leader holds back a fetch that has nothing to bring.
+/// How long a leader holds back a fetch that has nothing to bring, unless whoever waits gives up before.
 const FETCH_WAIT_MAX: Duration = Duration::from_millis(500);
 /// None at all would keep a core busy while a leader restarts.
 const RETRY_BACKOFF_MIN: Duration = Duration::from_millis(1);
@@ -45,13 +45,15 @@ pub(in crate::controller) fn request_timeout(values: &Values) -> Duration {
 }
 
 fn timing(values: &Values) -> Timing {
+    let (fetch_timeout, request_timeout) =
+        (milliseconds(values, "controller.quorum.fetch.timeout.ms"), request_timeout(values));
     Timing {
         election_timeout: milliseconds(values, "controller.quorum.election.timeout.ms"),
-        fetch_timeout: milliseconds(values, "controller.quorum.fetch.timeout.ms"),
+        fetch_timeout,
         election_backoff_max: milliseconds(values, "controller.quorum.election.backoff.max.ms"),
-        request_timeout: request_timeout(values),
+        request_timeout,
         retry_backoff: milliseconds(values, "controller.quorum.retry.backoff.ms").max(RETRY_BACKOFF_MIN),
-        fetch_wait_max: FETCH_WAIT_MAX,
+        fetch_wait_max: FETCH_WAIT_MAX.min(fetch_timeout.min(request_timeout) / 2),
     }
 }
 
@@ -100,6 +102,19 @@ mod tests {
         assert!(errors.is_empty(), "{errors:?}");
         let found = bootstrap(&values, BrokerId(1)).map_err(|error| error.to_string())?;
         Ok(found.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn an_idle_leader_answers_before_anybody_gives_up() {
+        for (option, expected) in [
+            ("controller.quorum.fetch.timeout.ms", Duration::from_millis(150)),
+            ("controller.quorum.request.timeout.ms", Duration::from_millis(150)),
+            ("controller.quorum.election.timeout.ms", FETCH_WAIT_MAX),
+        ] {
+            let (values, errors) = Values::parse(Scope::Broker, [(option, "300")]);
+            assert!(errors.is_empty(), "{errors:?}");
+            assert_eq!(timing(&values).fetch_wait_max, expected, "{option}");
+        }
     }
 
     #[test]
