@@ -19,6 +19,7 @@ mod follower_state;
 mod following;
 mod group_logs;
 mod isr_changes;
+mod leader_address;
 mod leader_state;
 mod leadership;
 mod leading;

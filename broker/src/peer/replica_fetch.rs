@@ -68,11 +68,24 @@ pub(crate) struct ReplicaAnswer {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FetchOutcome {
-    Read { records: Bytes, high_watermark: Offset, log_start: Offset },
-    Diverged { epoch: LeaderEpoch, end: Offset },
-    OutOfRange { log_start: Offset },
+    Read {
+        records: Bytes,
+        high_watermark: Offset,
+        log_start: Offset,
+    },
+    Diverged {
+        epoch: LeaderEpoch,
+        end: Offset,
+    },
+    OutOfRange {
+        log_start: Offset,
+    },
     Fenced,
-    Failed { error_code: i16 },
+    /// Not where it was asked.
+    Denied,
+    Failed {
+        error_code: i16,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -168,6 +181,7 @@ fn outcome(data: PartitionData) -> FetchOutcome {
         },
         Some(ResponseError::OffsetOutOfRange) => FetchOutcome::OutOfRange { log_start: Offset(data.log_start_offset) },
         Some(ResponseError::FencedLeaderEpoch) => FetchOutcome::Fenced,
+        Some(ResponseError::TopicAuthorizationFailed) => FetchOutcome::Denied,
         _ => FetchOutcome::Failed { error_code: data.error_code },
     }
 }

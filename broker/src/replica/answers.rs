@@ -54,6 +54,7 @@ pub(super) fn answered(outcome: FetchOutcome, partition: &Partition) -> Answered
         FetchOutcome::Diverged { epoch, end } => LeaderAnswer::Diverged { epoch, end },
         FetchOutcome::OutOfRange { log_start: leader_start } => LeaderAnswer::OutOfRange { leader_start },
         FetchOutcome::Fenced => LeaderAnswer::Fenced,
+        FetchOutcome::Denied => LeaderAnswer::Failed,
         FetchOutcome::Failed { error_code } => {
             debug!(partition = %partition.name, error_code, "the leader has no records for a follower now");
             LeaderAnswer::Failed

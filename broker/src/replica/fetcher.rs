@@ -12,12 +12,13 @@ use protocol::types::{BrokerEpoch, BrokerId, IncarnationId};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
 use super::answers::{answered, follow_answer};
 use super::fetcher_session::FetcherSession;
 use super::following::{FetchPlan, Planned};
 use super::isr_changes::IsrChanges;
+use super::leader_address::address;
 use super::manager::ReplicaManager;
 use super::partition::{Partition, lock};
 use crate::clock;
@@ -139,21 +140,19 @@ impl Context {
         (registered.incarnation == self.incarnation).then_some(registered.epoch)
     }
 
-    /// `was_misdirected`: that somebody else answers in the leader's place has been told.
-    async fn connect(&self, leader: BrokerId, was_misdirected: &mut bool) -> Option<Connection> {
+    async fn connect(&self, leader: BrokerId, link: &mut Link) -> Option<Connection> {
         let (host, port) = {
             let image = self.image.load();
             let endpoints = &image.brokers.get(&leader)?.endpoints;
-            let listener = &self.config.inter_broker_listener;
-            let endpoint = endpoints.iter().find(|endpoint| endpoint.name == *listener);
-            endpoint.map(|endpoint| (endpoint.host.clone(), endpoint.port))?
+            let endpoint = address(endpoints, &self.config.inter_broker_listener, link.refusals)?;
+            (endpoint.host.clone(), endpoint.port)
         };
         let client_id = format!("broker-{}-fetcher", self.replicas.broker_id);
         let cluster = &self.replicas.directory().properties().cluster_id;
         let connected = Connection::connect(&host, port, &client_id, Instant::now() + CONNECT_MAX).await;
         let connected = connected.and_then(|connection| connection.to(cluster, Some(leader)));
         let is_misdirected = connected.as_ref().is_err_and(|error| error.failure.is_misdirected());
-        let is_news = !std::mem::replace(was_misdirected, is_misdirected) && is_misdirected;
+        let is_news = !std::mem::replace(&mut link.is_misdirected, is_misdirected) && is_misdirected;
         let lost = &self.replicas.shared.lost_leaders;
         match &connected {
             Ok(_) => lost.find(leader),
@@ -279,8 +278,11 @@ fn position(key: ReplicaKey, plan: &FetchPlan) -> ReplicaPosition {
 #[derive(Default)]
 struct Link {
     connection: Option<Connection>,
-    is_misdirected: bool,
     session: FetcherSession,
+    /// Somebody else has answered in the leader's place last; told once.
+    is_misdirected: bool,
+    /// By listeners of the leader.
+    refusals: usize,
 }
 
 /// The leader gave no answer.
@@ -295,7 +297,7 @@ async fn fetch(
 ) -> Result<Vec<ReplicaAnswer>, Unreached> {
     let connected = match link.connection.take() {
         Some(connected) => connected,
-        None => context.connect(leader, &mut link.is_misdirected).await.ok_or(Unreached)?,
+        None => context.connect(leader, link).await.ok_or(Unreached)?,
     };
     let config = &context.config;
     let fetch = ReplicaFetch {
@@ -310,6 +312,12 @@ async fn fetch(
     };
     let deadline = Instant::now() + config.answer_time_max.max(config.wait_max.saturating_mul(2));
     match fetch_replicas(&connected, &fetch, deadline).await {
+        Ok((_, answers)) if is_denied(&answers) => {
+            info!(%leader, "no follower is taken at that listener of the leader: the next one is tried");
+            link.session.restart();
+            link.refusals = link.refusals.wrapping_add(1);
+            Err(Unreached)
+        }
         Ok((session, answers)) => {
             link.session.answered(session);
             link.connection = Some(connected);
@@ -332,6 +340,10 @@ async fn fetch(
             Err(Unreached)
         }
     }
+}
+
+fn is_denied(answers: &[ReplicaAnswer]) -> bool {
+    !answers.is_empty() && answers.iter().all(|answer| answer.outcome == FetchOutcome::Denied)
 }
 
 fn pause(claim: &Claim, config: &FetcherConfig) {

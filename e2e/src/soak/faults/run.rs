@@ -28,6 +28,10 @@ const VOTER_PATIENCE: Duration = Duration::from_mins(1);
 
 const WORKLOAD: Workload = Workload::REPLICATED;
 
+const GIVES_UP_WITHIN: Duration = Duration::from_mins(1);
+/// What a voter says that has had more than it has.
+const OLDER_COPY: &str = "older copy of itself";
+
 /// What a broker says where acknowledged records may be gone, because everybody who had them lost its power.
 const RECOVERING: &str = "RECOVERING: ";
 
@@ -201,14 +205,30 @@ impl<'a> Run<'a> {
         let node = self.fleet.node(id)?;
         node.kill()?;
         node.put_copy_back()?;
-        self.fleet.spawn(id)
+        self.fleet.spawn(id)?;
+        // Whether it is known for what it is depends on since when who leads the quorum does.
+        let node = self.fleet.node(id)?;
+        let is_refused = command::wait_for("it serves or gives up", GIVES_UP_WITHIN, || match node.check() {
+            Ok(()) => Ok(node.is_ready().unwrap_or(false).then_some(false)),
+            Err(_) => Ok(Some(true)),
+        })?;
+        if !is_refused {
+            return Ok(());
+        }
+        ensure!(node.has_said(OLDER_COPY)? && node.kill().is_err(), "{}", node.last_words());
+        self.begin_anew(id, lasts)
     }
 
     /// As the operator does it: the old voter goes before the new one comes.
     fn replace_volume(&mut self, id: i32, lasts: Duration) -> Result<()> {
+        self.fleet.node(id)?.kill()?;
+        self.begin_anew(id, lasts)
+    }
+
+    /// A node that is down, with an empty volume.
+    fn begin_anew(&mut self, id: i32, lasts: Duration) -> Result<()> {
         let node = self.fleet.node(id)?;
         let (former, is_voter) = (node.directory_id()?, node.is_controller());
-        node.kill()?;
         let fleet = &self.fleet;
         if is_voter {
             command::retry(VOTER_PATIENCE, || fleet.ask(|admin| admin.remove_voter(id, former)))?;
