@@ -12,7 +12,7 @@ use protocol::types::{BrokerEpoch, BrokerId, IncarnationId};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use super::answers::{answered, follow_answer};
 use super::fetcher_session::FetcherSession;
@@ -25,8 +25,8 @@ use crate::clock;
 use crate::config::BrokerConfig;
 use crate::metadata::Image;
 use crate::peer::{
-    Connection, ControllerChannel, PeerFailure, ReplicaAnswer, ReplicaFetch, ReplicaFetchError, ReplicaKey,
-    ReplicaPosition, fetch_replicas,
+    Connection, ControllerChannel, FetchOutcome, PeerFailure, ReplicaAnswer, ReplicaFetch, ReplicaFetchError,
+    ReplicaKey, ReplicaPosition, fetch_replicas,
 };
 
 /// Connections to one leader, at least: what becomes ready while the others wait for news is not to wait with them.

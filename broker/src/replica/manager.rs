@@ -1,7 +1,7 @@
 //! All partitions of this broker: loaded at start, made and given leaders as the metadata says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::checkpointing::Checkpointing;
 use super::cleaner_metrics::CleanerMetrics;
 use super::creation::MissingReplicas;
 use super::deleter::Removals;
-use super::partition::Partition;
+use super::partition::{Partition, lock};
 use super::settings::TopicSettings;
 use super::shared::Shared;
 use super::space::DiskSpace;
