@@ -171,7 +171,7 @@ impl Follower {
     }
 
     /// New topics serve before they are seen.
-    fn publish(&mut self) {
+    fn publish(&self) {
         let mut seen = self.image.clone();
         let before = self.published.load();
         for topic_id in self.unmade.topics().into_iter().filter(|id| !before.topics.contains_key(id)) {

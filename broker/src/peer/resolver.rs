@@ -127,7 +127,11 @@ mod tests {
         let [first, second] = ports(&resolver).await;
         bugs::plant(None);
         assert_eq!(first, second, "that would be found");
-        assert_eq!(resolver.resolve("::1", 7).await.unwrap()[..], ["[::1]:7".parse().unwrap()], "that is no name");
+        assert_eq!(
+            resolver.resolve("::1", 7).await.unwrap()[..],
+            ["[::1]:7".parse::<SocketAddr>().unwrap()],
+            "that is no name"
+        );
     }
 
     /// Some names for ever.

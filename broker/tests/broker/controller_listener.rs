@@ -244,7 +244,10 @@ fn voters_that_are_none_and_epochs_that_are_over_change_nothing() {
     check("a snapshot of a former epoch", snapshot(epoch - 1), FencedLeaderEpoch);
     check("a snapshot of a later epoch", snapshot(epoch + 1), UnknownLeaderEpoch);
 
-    let listener = || add_raft_voter_request::Listener::default().with_name(StrBytes::from_static_str("CONTROLLER"));
+    let listener = || {
+        let listener = add_raft_voter_request::Listener::default().with_name(StrBytes::from_static_str("CONTROLLER"));
+        listener.with_host(StrBytes::from_static_str("127.0.0.1")).with_port(9093)
+    };
     let add = AddRaftVoterRequest::default().with_cluster_id(other.clone()).with_voter_id(STRANGER);
     let add = add.with_voter_directory_id(Uuid::from_u128(9)).with_listeners(vec![listener()]);
     check("a voter for another cluster", wire.call(0, &add).error_code, InconsistentClusterId);
