@@ -111,6 +111,10 @@ fn errors_say_what_was_wrong_and_what_would_be_right() {
             "ssl.keystore.location=/k: only PLAINTEXT listeners are implemented, so this would leave the cluster open",
         ),
         ("log.dirs=/a,/b", "log.dirs=/a,/b: a broker has one data directory"),
+        (
+            "broker.heartbeat.interval.ms=3000",
+            "broker.session.timeout.ms=3000 does not go with broker.heartbeat.interval.ms=3000",
+        ),
     ];
     for (text, message) in table {
         assert_eq!(messages(text), [message], "{text}");

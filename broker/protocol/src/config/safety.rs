@@ -67,6 +67,11 @@ pub fn check_safety(broker: &Values) -> Vec<ConfigError> {
     if 1 < broker.get_list("log.dirs").len() {
         errors.push(refused(broker, "log.dirs", "a broker has one data directory".to_owned()));
     }
+    // Every broker would be fenced between two of its heartbeats.
+    let (session, heartbeat) = ("broker.session.timeout.ms", "broker.heartbeat.interval.ms");
+    if broker.get_int(session) <= broker.get_int(heartbeat) {
+        errors.push(contradiction((broker, session), (broker, heartbeat)));
+    }
     for listener in broker.get_list("listeners") {
         let name = listener.split_once("://").map_or(listener.as_str(), |(name, _)| name);
         match protocol(broker, name) {
