@@ -131,6 +131,8 @@ pub struct RegisteredView {
 pub enum RegisteredState {
     /// Heard of, and leader where it is chosen.
     Unfenced,
+    /// Not heard of, or not far enough to serve.
+    Fenced,
     #[default]
     #[serde(other)]
     Other,

@@ -51,10 +51,11 @@ impl StepError {
         }
     }
 
-    /// Whether only another manifest, or other rights, can help. Not so with an expired login, a conflict, or an API
-    /// server that is busy.
+    /// Whether only another manifest, or other rights, can help. Not so with an expired login, a conflict, an object
+    /// that has gone since it was looked at, or an API server that is busy.
     fn is_lasting(&self) -> bool {
-        matches!(self, Self::Refused { answer, .. } if matches!(answer.code, 400 | 402..=407 | 410..=428 | 430..=499))
+        let lasts = |code: u16| matches!(code, 400 | 402 | 403 | 405..=407 | 410..=428 | 430..=499);
+        matches!(self, Self::Refused { answer, .. } if lasts(answer.code))
     }
 }
 
@@ -114,19 +115,38 @@ pub async fn apply(
             (status::with_failure(plan.status, &before, &failure.to_string(), persistence, now), pause)
         }
     };
-    executor.metrics.tell(executor.namespace, &cluster.name_any(), &status);
-    if cluster.status.as_ref() != Some(&status) {
-        executor.write_status(cluster, &status).await?;
-    }
-    let told = taken.done.into_iter().filter_map(Notice::of).chain(transitions(&before, &status));
-    for notice in told {
-        executor.publish(cluster, notice, now).await;
-    }
+    let notices = taken.done.into_iter().filter_map(Notice::of).collect();
+    executor.tell(cluster, &status, notices, now).await?;
     Ok(Action::requeue(look_again))
 }
 
 impl Executor<'_> {
-    /// Stops at the first step that fails, as the later ones may rest on it.
+    /// That the operator may not see what it decides on: nothing is decided, and what was known stays told.
+    pub async fn tell_unseen(&self, cluster: &KafkaCluster, refusal: &str, now: Timestamp) -> Result<(), StatusError> {
+        let before = cluster.status.clone().unwrap_or_default();
+        let status = status::unseen(before, refusal, cluster.metadata.generation, now);
+        self.tell(cluster, &status, Vec::new(), now).await
+    }
+
+    async fn tell(
+        &self,
+        cluster: &KafkaCluster,
+        status: &KafkaClusterStatus,
+        mut notices: Vec<Notice>,
+        now: Timestamp,
+    ) -> Result<(), StatusError> {
+        self.metrics.tell(self.namespace, &cluster.name_any(), status);
+        if cluster.status.as_ref() != Some(status) {
+            self.write_status(cluster, status).await?;
+        }
+        notices.extend(transitions(&cluster.status.clone().unwrap_or_default(), status));
+        for notice in notices {
+            self.publish(cluster, notice, now).await;
+        }
+        Ok(())
+    }
+
+    /// Stops at the first step that fails, where the later ones may rest on it.
     async fn take_all<'s>(&self, steps: &'s [Step]) -> Taken<'s> {
         let mut taken = Taken::default();
         for step in steps {
@@ -137,8 +157,10 @@ impl Executor<'_> {
                 }
                 Ok(Outcome::Waits(reason)) => taken.waits = Some(reason),
                 Err(error) => {
-                    taken.failure = Some(error);
-                    break;
+                    taken.failure = taken.failure.take().or(Some(error));
+                    if step.comes_first() {
+                        break;
+                    }
                 }
             }
         }

@@ -66,8 +66,8 @@ fn restart(grant: Option<GrantCall>) -> Step {
     Step::Restart { broker: BrokerId(0), pod, uid, reason: RestartReason::ConfigChanged, grant }
 }
 
-/// What came of the step, and the body of each request to the API server.
-async fn taken(step: Step) -> (Result<Outcome, StepError>, Vec<Value>) {
+/// What came of the work, and the body of each request to the API server.
+async fn requests_of<T>(work: impl AsyncFnOnce(Executor<'_>) -> T) -> (T, Vec<Value>) {
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let server = async move {
         let mut bodies = Vec::new();
@@ -84,9 +84,13 @@ async fn taken(step: Step) -> (Result<Outcome, StepError>, Vec<Value>) {
         let metrics = Metrics::default();
         let executor =
             Executor { client: &client, admin: &Unwilling, namespace: "shop", instance: "test", metrics: &metrics };
-        executor.take(&step).await
+        work(executor).await
     };
     futures::join!(Box::pin(work), server)
+}
+
+async fn taken(step: Step) -> (Result<Outcome, StepError>, Vec<Value>) {
+    requests_of(async |executor| executor.take(&step).await).await
 }
 
 #[tokio::test]
@@ -114,5 +118,28 @@ async fn what_the_brokers_refuse_is_waited_for_and_touches_nothing() {
     ] {
         let (outcome, requests) = taken(step).await;
         assert_eq!((outcome.unwrap(), requests), (Outcome::Waits(expected), vec![]));
+    }
+}
+
+#[tokio::test]
+async fn options_that_the_brokers_refuse_hold_nothing_up() {
+    let steps = [Step::SetOptions { target: target(), changes: Vec::new() }, restart(None)];
+    let work = async |executor: Executor<'_>| {
+        let taken = executor.take_all(&steps).await;
+        (taken.done.len(), taken.failure.map(|failure| failure.to_string()))
+    };
+    let ((done, failure), requests) = requests_of(work).await;
+    assert_eq!((done, requests.len()), (1, 1));
+    assert_eq!(failure.unwrap(), "set for all brokers : u: not caught up");
+}
+
+#[test]
+fn only_what_another_manifest_or_other_rights_could_mend_is_lasting() {
+    for (code, lasting) in
+        [(400, true), (403, true), (422, true), (401, false), (404, false), (409, false), (429, false), (500, false)]
+    {
+        let answer = Box::new(Status { code, ..Status::default() });
+        let error = StepError::Refused { what: "Pod demo-0".to_owned(), answer };
+        assert_eq!(error.is_lasting(), lasting, "{code}");
     }
 }

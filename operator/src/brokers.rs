@@ -1,12 +1,14 @@
 //! What is known of one broker, from its pod, its claim and its own answer.
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateTerminated, ContainerStatus, Node, PersistentVolumeClaim, Pod,
+};
 use kube::ResourceExt as _;
 use protocol::types::{BrokerId, ClusterId, DirectoryId};
 
 use crate::admin::{AdminError, BrokerState, BrokerView, RegisteredState};
 use crate::crd::BrokerPhase;
-use crate::names::{ANNOTATION_CLUSTER_ID, ANNOTATION_FORMATTED};
+use crate::names::{ANNOTATION_CLUSTER_ID, ANNOTATION_FORMATTED, CONTAINER};
 use crate::observe::Observed;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +32,9 @@ impl Broker {
         let formatted = directory.is_some_and(|directory| is_known(observed, id, directory, view));
         let (phase, message) = match pod {
             None => (BrokerPhase::Pending, Some(format!("waiting for pod {} to be created", observed.names.pod(id)))),
-            Some(pod) if pod.metadata.deletion_timestamp.is_some() => {
-                (BrokerPhase::Stopping, Some(format!("pod {} shuts down", pod.name_any())))
+            Some(pod) if pod.metadata.deletion_timestamp.is_some() => ending_pod(observed, pod),
+            Some(pod) if is_left_over(observed, pod) => {
+                (BrokerPhase::Stopping, Some(format!("pod {} goes with its deleted StatefulSet", pod.name_any())))
             }
             Some(pod) => match view {
                 Some(view) => running(observed, id, pod, view, formatted),
@@ -43,6 +46,11 @@ impl Broker {
         };
         Self { id, phase, message, directory, formatted }
     }
+}
+
+/// Of the broker's own container.
+pub fn broker_container(pod: &Pod) -> Option<&ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.iter().find(|container| container.name == CONTAINER)
 }
 
 /// Every broker there is or was: those of the pods and of the status.
@@ -143,6 +151,24 @@ fn foreign(observed: &Observed, id: BrokerId, pod: &Pod, view: &BrokerView) -> O
     }
 }
 
+/// Kubernetes deletes it in a moment, however ready it may still be.
+fn is_left_over(observed: &Observed, pod: &Pod) -> bool {
+    let mut owners = pod.owner_references().iter().filter(|owner| owner.controller == Some(true));
+    owners.any(|owner| owner.kind == "StatefulSet" && observed.statefulset_uid() != Some(owner.uid.as_str()))
+}
+
+/// Nobody but its node can say that a pod has ended.
+fn ending_pod(observed: &Observed, pod: &Pod) -> (BrokerPhase, Option<String>) {
+    let name = pod.name_any();
+    match lost_node(observed, pod) {
+        None => (BrokerPhase::Stopping, Some(format!("pod {name} shuts down"))),
+        Some(lost) => {
+            let help = format!("once that machine is off for good, kubectl delete pod {name} --force");
+            (BrokerPhase::NodeLost, Some(format!("{lost}, so pod {name} does not end; {help}")))
+        }
+    }
+}
+
 /// What is wrong with the node of a pod that is not ready.
 fn lost_node(observed: &Observed, pod: &Pod) -> Option<String> {
     let name = pod.spec.as_ref()?.node_name.as_deref()?;
@@ -159,7 +185,8 @@ fn answers(node: &Node) -> bool {
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// A ready pod stays ready while one answer is missing: its probes decide, every second.
+/// A ready pod stays ready while one answer is missing: its probes decide, every second. Where the process runs, it may
+/// serve others even so, and is nothing to be restarted without asking, however it ended before.
 fn not_answering(
     pod: &Pod,
     claim: Option<&PersistentVolumeClaim>,
@@ -174,6 +201,9 @@ fn not_answering(
         return (BrokerPhase::Pending, Some(format!("pod {} cannot be scheduled: {reason}{volume}", pod.name_any())));
     }
     match container_trouble(pod) {
+        Some(trouble) if runs(pod) => {
+            (BrokerPhase::Starting, Some(format!("pod {} starts again: {trouble}", pod.name_any())))
+        }
         Some(trouble) => (BrokerPhase::Pending, Some(format!("pod {} does not start: {trouble}", pod.name_any()))),
         None => (BrokerPhase::Starting, Some(format!("pod {} starts", pod.name_any()))),
     }
@@ -181,6 +211,11 @@ fn not_answering(
 
 pub fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
+}
+
+pub fn runs(pod: &Pod) -> bool {
+    let state = broker_container(pod).and_then(|container| container.state.as_ref());
+    state.is_some_and(|state| state.running.is_some())
 }
 
 fn unscheduled(pod: &Pod) -> Option<String> {
@@ -203,7 +238,7 @@ fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, String)> {
 
 /// Why the container does not run, in the words of the kubelet and of the broker itself.
 fn container_trouble(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
+    let status = broker_container(pod)?;
     let exit = |state: &Option<ContainerState>| state.as_ref()?.terminated.as_ref().map(ending);
     let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
     let reason = waiting

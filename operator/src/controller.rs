@@ -1,4 +1,7 @@
-//! What wakes the operator: a change of a KafkaCluster, or of anything that carries a cluster's label.
+//! What wakes the operator: another manifest of a KafkaCluster, or a change of anything that carries a cluster's label.
+//!
+//! Only the metadata is watched: a reconcile reads what it needs. So one KafkaCluster that this operator cannot read,
+//! being written for a newer one, does not hide all others.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -11,17 +14,17 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::controller::{Config, Controller, Error};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::utils::Backoff;
-use kube::runtime::watcher;
+use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::crd::KafkaCluster;
 use crate::health::Ready;
+use crate::metrics::Metrics;
 use crate::names::LABEL_CLUSTER;
-use crate::reconcile::{Context, on_error, reconcile};
+use crate::reconcile::{ClusterMeta, Context, ReconcileError, on_error, reconcile};
 
 /// Reconciles at the same time, over all clusters.
 const CONCURRENT_MAX: u16 = 16;
@@ -64,7 +67,7 @@ pub async fn run(scopes: &[Scope], context: &Arc<Context>, ready: &Ready, stop: 
 }
 
 /// Ready from the first list of every scope on. Never ends.
-async fn announce(stores: &[Store<KafkaCluster>], ready: &Ready) {
+async fn announce(stores: &[Store<ClusterMeta>], ready: &Ready) {
     let listed = join_all(stores.iter().map(Store::wait_until_ready)).await;
     if listed.iter().all(Result::is_ok) {
         ready.set(true);
@@ -72,21 +75,36 @@ async fn announce(stores: &[Store<KafkaCluster>], ready: &Ready) {
     pending::<()>().await;
 }
 
-/// A watch that fails is tried again by itself, and would do so in silence.
-async fn drive(controller: Controller<KafkaCluster>, context: Arc<Context>) {
+async fn drive(controller: Controller<ClusterMeta>, context: Arc<Context>) {
+    let metrics = context.metrics.clone();
     let reconciled = controller.run(reconcile, on_error, context);
     reconciled
         .for_each(async |outcome| {
-            if let Err(error @ (Error::QueueError(_) | Error::RunnerError(_))) = outcome {
-                tracing::warn!(%error, "could not watch");
+            if let Err(error) = outcome {
+                note(&error, &metrics);
             }
         })
         .await;
 }
 
-fn controller(scope: &Scope, client: &Client, stop: CancellationToken) -> Controller<KafkaCluster> {
-    let clusters: Api<KafkaCluster> = api(client, scope);
-    let controller = Controller::new(clusters, watcher::Config::default())
+/// A watch that fails is tried again by itself, and would do so in silence. What is left of a cluster that was deleted
+/// still wakes the operator, which learns by that of the deletion.
+fn note(error: &Error<ReconcileError, watcher::Error>, metrics: &Metrics) {
+    match error {
+        Error::QueueError(_) | Error::RunnerError(_) => tracing::warn!(%error, "could not watch"),
+        Error::ObjectNotFound(gone) => metrics.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name),
+        Error::ReconcilerFailed(..) => {}
+    }
+}
+
+/// Not woken by the status, which the operator itself writes.
+fn controller(scope: &Scope, client: &Client, stop: CancellationToken) -> Controller<ClusterMeta> {
+    let (clusters, writer) = reflector::store();
+    let manifests = watcher(api::<ClusterMeta>(client, scope), watcher::Config::default())
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(predicates::generation, PredicateConfig::default());
+    let controller = Controller::for_stream(manifests, clusters)
         .with_config(Config::default().concurrency(CONCURRENT_MAX))
         .trigger_backoff(SamePause(AFTER_WATCH_ERROR))
         .graceful_shutdown_on(stop.cancelled_owned());
@@ -96,8 +114,7 @@ fn controller(scope: &Scope, client: &Client, stop: CancellationToken) -> Contro
     wake_on::<PersistentVolumeClaim>(controller, client, scope)
 }
 
-/// Only the metadata is watched, and nothing of it is kept: a reconcile reads what it needs.
-fn wake_on<K>(controller: Controller<KafkaCluster>, client: &Client, scope: &Scope) -> Controller<KafkaCluster>
+fn wake_on<K>(controller: Controller<ClusterMeta>, client: &Client, scope: &Scope) -> Controller<ClusterMeta>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug + Send + 'static,
 {
@@ -112,5 +129,24 @@ fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(client: &C
     match scope {
         Scope::All => Api::all(client.clone()),
         Scope::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::api::DynamicObject;
+    use serde_json::json;
+
+    use super::*;
+    use crate::crd::KafkaCluster;
+    use crate::testing::{plan_of, running};
+
+    #[test]
+    fn a_deleted_cluster_is_forgotten_by_the_metrics() {
+        let metrics = Metrics::default();
+        metrics.tell("shop", "demo", &plan_of(&running(json!({}))).status);
+        let gone: ObjectRef<DynamicObject> = ObjectRef::<KafkaCluster>::new("demo").within("shop").erase();
+        note(&Error::ObjectNotFound(Box::new(gone)), &metrics);
+        assert!(!metrics.encode().unwrap().contains("demo"));
     }
 }

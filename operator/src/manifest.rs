@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::crd::KafkaCluster;
 use crate::names::ANNOTATION_APPLIED;
 use crate::quantity;
 
@@ -55,8 +56,16 @@ impl Manifest {
 
     /// Whether the object belongs to the owner with this UID.
     pub fn is_owned_by(&self, uid: &str) -> bool {
-        let owners = self.body.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-        owners.is_some_and(|owners| owners.iter().any(|owner| owner.get("uid").and_then(Value::as_str) == Some(uid)))
+        self.owners().any(|owner| owner["uid"] == uid)
+    }
+
+    /// Whether the object belongs to a cluster of this name, if not to the one there is now.
+    pub fn is_of_a_cluster_named(&self, name: &str) -> bool {
+        self.owners().any(|owner| owner["kind"] == *KafkaCluster::kind(&()) && owner["name"] == name)
+    }
+
+    fn owners(&self) -> impl Iterator<Item = &Value> {
+        self.body.pointer("/metadata/ownerReferences").and_then(Value::as_array).into_iter().flatten()
     }
 }
 

@@ -23,6 +23,12 @@ pub const ANNOTATION_RESOURCES: &str = "millrace.dev/resources-hash";
 pub const ANNOTATION_CONFIG: &str = "millrace.dev/config-hashes";
 pub const ANNOTATION_TEMPLATE: &str = "millrace.dev/template-hash";
 
+/// On the template of pods: `kubectl rollout restart` writes the time there.
+pub const ANNOTATION_RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
+
+/// The broker's own in a pod, beside which others may have been put.
+pub const CONTAINER: &str = "broker";
+
 /// As brokers call it in their options.
 pub const LISTENER_CONTROLLERS: &str = "CONTROLLERS";
 

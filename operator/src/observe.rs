@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::admin::{AdminError, AdminTarget, BrokerAdmin, BrokerState, BrokerView, ClusterView, ManagementToken};
+use crate::brokers::runs;
 use crate::crd::{KafkaCluster, ListenerType};
 use crate::manifest::{Manifest, ObjectKey};
 use crate::names::{LABEL_CLUSTER, Names};
@@ -56,6 +57,18 @@ pub struct Observed {
 pub struct ObserveError {
     what: String,
     source: Box<kube::Error>,
+}
+
+impl ObserveError {
+    /// What the API server says where it will say so until somebody gives the operator the right.
+    pub fn refusal(&self) -> Option<String> {
+        match self.source.as_ref() {
+            kube::Error::Api(answer) if answer.code == 403 => {
+                Some(format!("could not read {}: {}", self.what, answer.message))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Observed {
@@ -104,6 +117,12 @@ impl Observed {
         self.get(self.names.statefulset())
     }
 
+    pub fn statefulset_uid(&self) -> Option<&str> {
+        let name = self.names.statefulset().to_owned();
+        let set = self.standing.get(&ObjectKey { kind: StatefulSet::kind(&()).into_owned(), name })?;
+        set.body.pointer("/metadata/uid")?.as_str()
+    }
+
     fn add(&mut self, manifests: Vec<Manifest>) {
         self.standing.extend(manifests.into_iter().map(|manifest| (manifest.key(), manifest)));
     }
@@ -116,23 +135,26 @@ pub enum Reach {
     Nodes,
 }
 
-/// Reads everything about one cluster. `None`: the cluster is gone.
+/// `None`: the cluster is gone.
+pub async fn find_cluster(client: &Client, names: &Names) -> Result<Option<KafkaCluster>, ObserveError> {
+    Reader { client, namespace: &names.namespace }.find(&names.cluster).await
+}
+
+/// Reads everything about one cluster.
 pub async fn observe(
     client: &Client,
     admin: &dyn BrokerAdmin,
     reach: Reach,
-    cluster: &KafkaCluster,
-) -> Result<Option<Observed>, ObserveError> {
-    let namespace = cluster.namespace().unwrap_or_default();
-    let reader = Reader { client, namespace: &namespace };
-    let Some(cluster) = reader.find::<KafkaCluster>(&cluster.name_any()).await? else { return Ok(None) };
+    cluster: KafkaCluster,
+) -> Result<Observed, ObserveError> {
     let mut observed = Observed::nothing(cluster);
-    Box::pin(read_objects(&reader, &mut observed)).await?;
+    let namespace = observed.names.namespace.clone();
+    Box::pin(read_objects(&Reader { client, namespace: &namespace }, &mut observed)).await?;
     if reach == Reach::Nodes {
         observed.nodes = Some(read_nodes(client, &observed.pods).await?);
     }
     ask_brokers(admin, &mut observed).await;
-    Ok(Some(observed))
+    Ok(observed)
 }
 
 /// The nodes that are there, of those the pods are on.
@@ -236,14 +258,8 @@ async fn ask_broker(
 
 /// Where to ask the broker of a pod; `None` while no container runs.
 pub fn target(pod: &Pod, token: &ManagementToken) -> Option<AdminTarget> {
-    let status = pod.status.as_ref()?;
-    let running = |state: &k8s_openapi::api::core::v1::ContainerStatus| {
-        state.state.as_ref().is_some_and(|state| state.running.is_some())
-    };
-    if !status.container_statuses.iter().flatten().any(running) {
-        return None;
-    }
-    Some(AdminTarget { pod_ip: status.pod_ip.clone()?, token: token.clone() })
+    let pod_ip = pod.status.as_ref()?.pod_ip.clone()?;
+    runs(pod).then(|| AdminTarget { pod_ip, token: token.clone() })
 }
 
 fn first_token(secret: &Secret) -> Option<ManagementToken> {

@@ -7,8 +7,8 @@
 //! 4. the rendered options, then the StatefulSet and the disruption budget that refer to them
 //! 5. formatting of empty volumes that never held data
 //! 6. options that need no restart
-//! 7. one restart, once nothing is left to do but repairs of what others keep changing, and the StatefulSet controller
-//!    has seen the template
+//! 7. one restart, once nothing is left to do but options and repairs of what others keep changing, and the StatefulSet
+//!    controller has seen the template
 //! 8. removal of what nothing refers to any more
 //! 9. who votes, where that is not who should, and nobody is being restarted
 //! 10. the claims: what is noted on them, their growth. Last, as the storage may refuse to grow for ever
@@ -94,6 +94,14 @@ pub enum Step {
     Delete(Manifest),
 }
 
+impl Step {
+    /// Whether later steps have to wait for it. Not so with options: a broker may not know one before it is restarted
+    /// with another version.
+    pub fn comes_first(&self) -> bool {
+        !matches!(self, Self::SetOptions { .. })
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -123,6 +131,10 @@ impl fmt::Display for Step {
 pub enum Blocked {
     #[error("{0} exists and does not belong to this cluster. Rename the cluster, or remove that object.")]
     NameTaken(ObjectKey),
+    #[error("{0} belongs to a KafkaCluster of this name that was deleted; this one begins when it is gone.")]
+    LeftOver(ObjectKey),
+    #[error("Secret {0} holds no token for the brokers; delete it, and the operator makes another one.")]
+    NoToken(String),
     #[error("the volumes belong to different clusters ({first} and {second}); remove the claims of the wrong one.")]
     ClusterIdConflict { first: ClusterId, second: ClusterId },
     #[error("the volumes name different first voters ({} and {}); remove the claims of the wrong ones.", .0.first, .0.second)]
@@ -134,9 +146,16 @@ impl Blocked {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NameTaken(_) => "NameTaken",
+            Self::LeftOver(_) => "LeftOver",
+            Self::NoToken(_) => "NoToken",
             Self::ClusterIdConflict { .. } => "ClusterIdConflict",
             Self::VotersConflict(_) => "VotersConflict",
         }
+    }
+
+    /// Whether it ends without anybody's help: Kubernetes is about to delete the object.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::LeftOver(_))
     }
 }
 
@@ -160,8 +179,8 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, fresh: &Fresh, now:
     let pending = pending.unwrap_or_default();
     let evictions = restarts::evictions(&cluster.controllers, observed, &brokers, &pending);
     let wanted = wanted_objects(cluster, observed, &notes.cluster_id, config.as_ref(), evictions, fresh);
-    if let Some(taken) = taken(cluster, observed, &wanted) {
-        return block(cluster, observed, Blocked::NameTaken(taken), now);
+    if let Some(blocked) = taken(cluster, observed, &wanted).or_else(|| without_token(cluster, observed)) {
+        return block(cluster, observed, blocked, now);
     }
     let mut steps = claims::release(observed);
     steps.extend(zone_steps(cluster, observed));
@@ -170,7 +189,7 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, fresh: &Fresh, now:
     steps.extend(option_step(cluster, observed));
     let mut waits = None;
     if config.is_some() {
-        let settled = steps.iter().all(|step| is_repair(step, observed));
+        let settled = steps.iter().all(|step| is_repair(step, observed) || !step.comes_first());
         if settled && !pending.is_empty() && template_is_seen(observed) {
             match restarts::next(cluster, observed, &brokers, &pending) {
                 Ok(restart) => steps.push(restart),
@@ -230,7 +249,9 @@ fn zone_steps(cluster: &ValidatedCluster, observed: &Observed) -> Vec<Step> {
 }
 
 fn block(cluster: &ValidatedCluster, observed: &Observed, blocked: Blocked, now: Timestamp) -> Plan {
-    finish(observed, Some(cluster), claims::release(observed), &Verdict::Blocked(blocked), now)
+    let mut steps = claims::release(observed);
+    steps.extend(restarts::standing_budget(observed));
+    finish(observed, Some(cluster), steps, &Verdict::Blocked(blocked), now)
 }
 
 fn finish(
@@ -291,10 +312,20 @@ fn wanted_objects(
 }
 
 /// The first object under one of our names that is somebody else's.
-fn taken(cluster: &ValidatedCluster, observed: &Observed, wanted: &[Manifest]) -> Option<ObjectKey> {
-    let claims = observed.standing.keys().find(|key| key.kind == "PersistentVolumeClaim").cloned();
-    let standing = |key: &ObjectKey| observed.standing.get(key).is_some_and(|found| !found.is_owned_by(&cluster.uid));
-    wanted.iter().map(Manifest::key).find(standing).or(claims)
+fn taken(cluster: &ValidatedCluster, observed: &Observed, wanted: &[Manifest]) -> Option<Blocked> {
+    let standing = wanted.iter().filter_map(|wanted| observed.standing.get(&wanted.key()));
+    let mut foreign = standing.filter(|found| !found.is_owned_by(&cluster.uid));
+    let claim = || observed.standing.values().find(|found| found.resource.kind == "PersistentVolumeClaim");
+    let found = foreign.next().or_else(claim)?;
+    let left_over = found.is_of_a_cluster_named(&cluster.names.cluster);
+    Some(if left_over { Blocked::LeftOver(found.key()) } else { Blocked::NameTaken(found.key()) })
+}
+
+/// Brokers and operator could not speak with each other.
+fn without_token(cluster: &ValidatedCluster, observed: &Observed) -> Option<Blocked> {
+    let name = cluster.names.management_secret();
+    let stands = observed.standing.contains_key(&ObjectKey { kind: "Secret".to_owned(), name: name.clone() });
+    (stands && observed.token.is_none()).then_some(Blocked::NoToken(name))
 }
 
 /// The Secret and the options are made once and never changed; everything else follows the manifest.

@@ -132,6 +132,20 @@ fn each_kind_of_change_has_its_reason_to_restart() {
 }
 
 #[test]
+fn kubectl_rollout_restart_is_followed_once() {
+    let mut observed = running(json!({}));
+    let key = ObjectKey { kind: "StatefulSet".to_owned(), name: "demo".to_owned() };
+    let template = &mut observed.standing.get_mut(&key).unwrap().body["spec"]["template"];
+    template["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = json!("2026-01-01T00:00:00Z");
+    let plan = plan_of(&observed);
+    assert_eq!(told(&plan), ["restart broker 0: somebody asked for it by kubectl rollout restart"]);
+    settle(&mut observed, &plan);
+    start_pods(&mut observed);
+    answer(&mut observed, BrokerId(0), BrokerState::Running);
+    assert_eq!(told(&plan_of(&observed)), [""; 0]);
+}
+
+#[test]
 fn a_broker_that_checks_its_logs_is_left_alone() {
     let mut observed = running(json!({}));
     observed.cluster.spec.image = Some("other:1".to_owned());
@@ -205,6 +219,41 @@ fn foreign_objects_are_named_and_not_touched() {
         assert_eq!(plan.steps, []);
         assert_eq!(plan.status.condition(condition::READY).unwrap().reason, "NameTaken");
         assert!(ready_message(&plan).starts_with(&foreign.key().to_string()), "{}", ready_message(&plan));
+    }
+}
+
+#[test]
+fn what_is_left_of_a_deleted_cluster_is_waited_for() {
+    let mut again = Observed::nothing(cluster(json!({})));
+    let former = running(json!({}));
+    again.standing = former.standing;
+    again.claims = former.claims;
+    again.cluster.metadata.uid = Some("uid-of-its-successor".to_owned());
+    let plan = plan_of(&again);
+    assert_eq!(plan.steps, []);
+    let ready = plan.status.condition(condition::READY).unwrap();
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "LeftOver"));
+    assert_eq!(plan.status.condition(condition::STALLED).unwrap().status, "False", "nobody has to do anything");
+    again.standing.clear();
+    assert_eq!(kinds(&plan_of(&again))[0], "apply ServiceAccount demo");
+}
+
+#[test]
+fn a_secret_without_a_token_is_named() {
+    let mut observed = running(json!({}));
+    observed.token = None;
+    let plan = plan_of(&observed);
+    assert_eq!(plan.steps, []);
+    assert_eq!(plan.status.condition(condition::STALLED).unwrap().reason, "NoToken");
+}
+
+#[test]
+fn a_statefulset_that_was_scaled_by_hand_is_put_right() {
+    for replicas in [0, 2, 5] {
+        let mut observed = crate::testing::running_three(json!({}));
+        let key = ObjectKey { kind: "StatefulSet".to_owned(), name: "demo".to_owned() };
+        observed.standing.get_mut(&key).unwrap().body["spec"]["replicas"] = json!(replicas);
+        assert_eq!(told(&plan_of(&observed)), ["apply StatefulSet demo"], "{replicas}");
     }
 }
 
@@ -314,6 +363,27 @@ fn a_pod_that_never_started_follows_every_change() {
     observed.pods.get_mut(&BrokerId(0)).unwrap().status = None;
     observed.brokers.clear();
     assert_eq!(told(&plan_of(&observed)), [""; 0]);
+    observed.cluster.spec = cluster(json!({"pod": {"nodeSelector": {"disk": "fast"}}})).spec;
+    let plan = plan_of(&observed);
+    settle(&mut observed, &plan);
+    let expected = "restart broker 0: its pod never started, and would be another one now";
+    assert_eq!(told(&plan_of(&observed)), [expected]);
+}
+
+#[test]
+fn a_container_beside_the_brokers_does_not_count() {
+    let mut observed = running(json!({}));
+    observed.brokers.clear();
+    observed.pods.get_mut(&BrokerId(0)).unwrap().status = Some(parsed(json!({
+        "podIP": "10.1.2.0",
+        "containerStatuses": [
+            {"name": "a-proxy", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": {"running": {}}},
+            {"name": "broker", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": "ImagePullBackOff"}}},
+        ],
+    })));
+    assert!(observed.targets().is_empty());
+    assert_eq!(ready_message(&plan_of(&observed)), "Broker 0: pod demo-0 does not start: ImagePullBackOff.");
     observed.cluster.spec = cluster(json!({"pod": {"nodeSelector": {"disk": "fast"}}})).spec;
     let plan = plan_of(&observed);
     settle(&mut observed, &plan);

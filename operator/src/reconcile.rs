@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
+use kube::api::PartialObjectMeta;
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt as _};
 use protocol::types::undashed;
@@ -13,7 +14,8 @@ use crate::admin::{BrokerAdmin, ManagementToken};
 use crate::apply::{Executor, StatusError, apply};
 use crate::crd::KafkaCluster;
 use crate::metrics::Metrics;
-use crate::observe::{ObserveError, Reach, observe};
+use crate::names::Names;
+use crate::observe::{ObserveError, Reach, find_cluster, observe};
 use crate::plan::{Fresh, plan, refuse};
 use crate::validate::{Release, validate};
 
@@ -30,6 +32,9 @@ pub enum ReconcileError {
     #[error("could not {what} within {} s", PATIENCE.as_secs())]
     TimedOut { what: &'static str },
 }
+
+/// All that is known of a cluster before it is read.
+pub type ClusterMeta = PartialObjectMeta<KafkaCluster>;
 
 /// What every reconcile uses.
 pub struct Context {
@@ -48,26 +53,37 @@ impl std::fmt::Debug for Context {
     }
 }
 
-pub async fn reconcile(cluster: Arc<KafkaCluster>, context: Arc<Context>) -> Result<Action, ReconcileError> {
-    let observing = observe(&context.client, context.admin.as_ref(), context.reach, &cluster);
-    let Some(observed) = in_time("read the cluster", observing).await?? else {
-        context.metrics.forget(&cluster.namespace().unwrap_or_default(), &cluster.name_any());
+pub async fn reconcile(cluster: Arc<ClusterMeta>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let names = Names { cluster: cluster.name_any(), namespace: cluster.namespace().unwrap_or_default() };
+    let finding = find_cluster(&context.client, &names);
+    let Some(cluster) = in_time("read the cluster", finding).await?? else {
+        context.metrics.forget(&names.namespace, &names.cluster);
         return Ok(Action::await_change());
     };
-    if observed.cluster.metadata.deletion_timestamp.is_some() {
+    if cluster.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let now = Timestamp::now();
-    let plan = match validate(&observed, &context.release) {
-        Ok(validated) => plan(&validated, &observed, &fresh(), now),
-        Err(problems) => refuse(&observed, &problems, now),
-    };
     let executor = Executor {
         client: &context.client,
         admin: context.admin.as_ref(),
-        namespace: &observed.names.namespace,
+        namespace: &names.namespace,
         instance: &context.instance,
         metrics: &context.metrics,
+    };
+    let now = Timestamp::now();
+    let observing = observe(&context.client, context.admin.as_ref(), context.reach, cluster.clone());
+    let observed = match in_time("read what belongs to the cluster", observing).await? {
+        Ok(observed) => observed,
+        Err(error) => {
+            if let Some(refusal) = error.refusal() {
+                in_time("tell of a refusal", executor.tell_unseen(&cluster, &refusal, now)).await??;
+            }
+            return Err(error.into());
+        }
+    };
+    let plan = match validate(&observed, &context.release) {
+        Ok(validated) => plan(&validated, &observed, &fresh(), now),
+        Err(problems) => refuse(&observed, &problems, now),
     };
     let action = in_time("change the cluster", apply(&executor, &observed, plan, now)).await??;
     context.metrics.reconciled(now);
@@ -78,9 +94,9 @@ async fn in_time<T>(what: &'static str, work: impl Future<Output = T>) -> Result
     tokio::time::timeout(PATIENCE, Box::pin(work)).await.map_err(|_| ReconcileError::TimedOut { what })
 }
 
-/// What cannot be told to the user in the status, as the API server does not answer.
+/// What cannot be told to the user in the status, as the API server does not answer; or has been told there.
 #[expect(clippy::needless_pass_by_value, reason = "the signature kube asks for")]
-pub fn on_error(cluster: Arc<KafkaCluster>, error: &ReconcileError, context: Arc<Context>) -> Action {
+pub fn on_error(cluster: Arc<ClusterMeta>, error: &ReconcileError, context: Arc<Context>) -> Action {
     context.metrics.failed();
     tracing::warn!(namespace = cluster.namespace(), cluster = cluster.name_any(), %error, "will try again");
     Action::requeue(LOOK_AFTER_ERROR)

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hyper::{Method, Request, Response};
 use kube::client::Body;
+use kube::core::PartialObjectMetaExt as _;
 use serde_json::{Value, json};
 
 use super::*;
@@ -63,8 +64,14 @@ struct Write {
     body: Value,
 }
 
-/// Reconciles once and returns what was written. `refuse` is answered with 403.
+/// Reconciles once and returns what was written. Requests that begin like `refuse` are answered with 403.
 async fn writes(spec: Value, refuse: &'static str) -> Vec<Write> {
+    let (outcome, writes) = reconciled(spec, refuse).await;
+    assert!(outcome.is_ok(), "{outcome:?}");
+    writes
+}
+
+async fn reconciled(spec: Value, refuse: &'static str) -> (Result<Action, ReconcileError>, Vec<Write>) {
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let cluster = cluster(spec);
     let stored = cluster.clone();
@@ -73,7 +80,9 @@ async fn writes(spec: Value, refuse: &'static str) -> Vec<Write> {
         while let Some((request, send)) = handle.next_request().await {
             let (parts, body) = request.into_parts();
             let bytes = body.collect().await.unwrap().to_bytes();
+            let refused = format!("{} {}", parts.method, parts.uri.path()).starts_with(refuse);
             let (code, answer) = match (&parts.method, parts.uri.path()) {
+                (&Method::GET, _) if refused => (403, failure(403, "Forbidden")),
                 (&Method::GET, path) if path.ends_with("/kafkaclusters/demo") => (200, json!(stored)),
                 (&Method::GET, path) if path.contains("/demo") => (404, failure(404, "NotFound")),
                 (&Method::GET, _) => (200, json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": []})),
@@ -83,7 +92,7 @@ async fn writes(spec: Value, refuse: &'static str) -> Vec<Write> {
                     let query = parts.uri.query().unwrap_or_default().to_owned();
                     writes.push(Write { what: format!("{method} {what}"), query, body: body.clone() });
                     match path {
-                        path if path.contains(refuse) => (403, failure(403, "Forbidden")),
+                        _ if refused => (403, failure(403, "Forbidden")),
                         path if path.ends_with("/status") => (200, json!(stored)),
                         _ => (200, body),
                     }
@@ -104,12 +113,12 @@ async fn writes(spec: Value, refuse: &'static str) -> Vec<Write> {
         instance: "test".to_owned(),
         metrics: metrics.clone(),
     };
-    let reconciled = Box::pin(async move { reconcile(Arc::new(cluster), Arc::new(context)).await });
-    let (action, writes) = futures::join!(reconciled, server);
-    assert!(action.is_ok(), "{action:?}");
+    let known = cluster.metadata.into_response_partial();
+    let reconciled = Box::pin(async move { reconcile(Arc::new(known), Arc::new(context)).await });
+    let (outcome, writes) = futures::join!(reconciled, server);
     let told = metrics.encode().unwrap();
     assert!(told.contains(r#"cluster="demo",type="Ready"} 0"#), "{told}");
-    writes
+    (outcome, writes)
 }
 
 fn failure(code: u16, reason: &str) -> Value {
@@ -141,7 +150,7 @@ async fn a_new_cluster_is_written_in_order_and_the_status_last() {
 
 #[tokio::test]
 async fn a_refused_step_ends_up_in_the_status() {
-    let writes = writes(json!({}), "statefulsets").await;
+    let writes = writes(json!({}), "PATCH /apis/apps/v1/namespaces/shop/statefulsets").await;
     assert!(!writes.iter().any(|write| write.what.contains("poddisruptionbudgets")), "later steps wait");
     let status = writes.iter().find(|write| write.what.ends_with("/status")).unwrap();
     let conditions = status.body["status"]["conditions"].as_array().unwrap();
@@ -154,4 +163,15 @@ async fn an_invalid_manifest_writes_nothing_but_its_status() {
     let writes = writes(json!({"config": {"node.id": 1}}), "nothing").await;
     let seen: Vec<_> = writes.iter().map(|write| write.what.as_str()).collect();
     assert_eq!(seen, ["PATCH kafkaclusters/demo/status", "POST events"]);
+}
+
+#[tokio::test]
+async fn what_the_operator_may_not_read_ends_up_in_the_status() {
+    let (outcome, writes) = reconciled(json!({}), "GET /api/v1/namespaces/shop/pods").await;
+    assert!(matches!(outcome, Err(ReconcileError::Observe(_))), "{outcome:?}");
+    let seen: Vec<_> = writes.iter().map(|write| write.what.as_str()).collect();
+    assert_eq!(seen, ["PATCH kafkaclusters/demo/status", "POST events"]);
+    let stalled = &writes[0].body["status"]["conditions"][1];
+    assert_eq!((&stalled["type"], &stalled["status"]), (&json!("Stalled"), &json!("True")));
+    assert_eq!(stalled["message"], "could not read the pods: not here.");
 }

@@ -1,5 +1,6 @@
 //! Why a broker has to be restarted: a difference between what its pod was started with and what it should run.
-//! Never a revision of the StatefulSet, which also changes with labels and with the operator itself.
+//! Never a revision of the StatefulSet, which also changes with labels and with the operator itself. Or that somebody
+//! wants it.
 
 use std::fmt;
 
@@ -7,7 +8,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use protocol::types::BrokerId;
 
-use crate::names::{ANNOTATION_CONFIG, ANNOTATION_IMAGE, ANNOTATION_RESOURCES, ANNOTATION_TEMPLATE};
+use crate::brokers::broker_container;
+use crate::names::{
+    ANNOTATION_CONFIG, ANNOTATION_IMAGE, ANNOTATION_RESOURCES, ANNOTATION_RESTARTED, ANNOTATION_TEMPLATE,
+};
 use crate::render::{RenderedConfig, pod_facts, template_hash};
 use crate::validate::ValidatedCluster;
 
@@ -19,6 +23,8 @@ pub enum RestartReason {
     },
     ResourcesChanged,
     ConfigChanged,
+    /// By `kubectl rollout restart`.
+    Asked,
     /// The pod cannot start as it is; placement and pull secrets count too.
     NeverStarted,
 }
@@ -29,6 +35,7 @@ impl fmt::Display for RestartReason {
             Self::ImageChanged { from, to } => write!(f, "its image changes from {from} to {to}"),
             Self::ResourcesChanged => f.write_str("its CPU or memory changed"),
             Self::ConfigChanged => f.write_str("its options or listeners changed"),
+            Self::Asked => f.write_str("somebody asked for it by kubectl rollout restart"),
             Self::NeverStarted => f.write_str("its pod never started, and would be another one now"),
         }
     }
@@ -39,6 +46,7 @@ pub fn restart_reason(
     broker: BrokerId,
     cluster: &ValidatedCluster,
     config: &RenderedConfig,
+    asked_at: Option<&str>,
 ) -> Option<RestartReason> {
     let desired = pod_facts(cluster, config);
     let started_with = |name: &str| pod.annotations().get(name).cloned().unwrap_or_default();
@@ -52,13 +60,15 @@ pub fn restart_reason(
     if config_hash(pod, broker) != config.hash_of(broker) {
         return Some(RestartReason::ConfigChanged);
     }
+    if asked_at.is_some_and(|time| started_with(ANNOTATION_RESTARTED) != time) {
+        return Some(RestartReason::Asked);
+    }
     let stuck = !has_started(pod) && started_with(ANNOTATION_TEMPLATE) != template_hash(cluster, config);
     stuck.then_some(RestartReason::NeverStarted)
 }
 
 fn has_started(pod: &Pod) -> bool {
-    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    statuses.into_iter().flatten().any(|container| {
+    broker_container(pod).is_some_and(|container| {
         let states = [&container.state, &container.last_state].into_iter().flatten();
         let ran = states.into_iter().any(|state| state.running.is_some() || state.terminated.is_some());
         ran || 0 < container.restart_count

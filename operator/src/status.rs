@@ -4,6 +4,7 @@ mod news;
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use protocol::types::ClusterId;
@@ -22,6 +23,12 @@ use news::{News, Stand, sentence};
 
 /// Numbers that move while nothing else does are written no faster. Every write wakes whoever watches.
 const MOVING_NUMBERS_EVERY: SignedDuration = SignedDuration::from_secs(10);
+
+/// As the definition of the resource has them: a longer status would not be taken at all.
+const ADDRESSES_MAX: usize = 64;
+const OPTIONS_MAX: usize = 256;
+const PLAN_LINES_MAX: usize = 64;
+const LINE_CHARS_MAX: usize = 1024;
 
 /// What validation and planning came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,12 +55,16 @@ pub fn compose(
 ) -> KafkaClusterStatus {
     let before = observed.cluster.status.clone().unwrap_or_default();
     let mut status = before.clone();
-    let brokers = match verdict {
+    let mut brokers = match verdict {
         Verdict::Proceeding { brokers, .. } => brokers.clone(),
         Verdict::Invalid(_) | Verdict::Blocked(_) => {
             known_brokers(observed).into_iter().map(|id| Broker::assess(observed, id)).collect()
         }
     };
+    let was_just_written = was_just_written(observed, now);
+    if was_just_written {
+        keep_progress(&before, &mut brokers);
+    }
     status.observed_generation = observed.cluster.metadata.generation;
     status.selector = Some(observed.names.selector_text());
     status.replicas = i32::try_from(observed.pods.len()).unwrap_or(i32::MAX);
@@ -72,45 +83,65 @@ pub fn compose(
             voters.map(|voter| VoterStatus { id: voter.id, directory_id: voter.directory_id.clone(), lag: voter.lag });
         status.voters = voters.collect();
     }
-    keep_moving_numbers(observed, &before, &mut status, now);
+    if was_just_written {
+        keep_moving_numbers(&before, &mut status);
+    }
     if let (Some(cluster), Verdict::Proceeding { cluster_id, restarts, .. }) = (cluster, verdict) {
         status.cluster_id = Some(cluster_id.to_string());
         status.version = Some(cluster.version.clone());
         status.bootstrap = bootstrap(cluster, observed);
-        status.plan.clone_from(restarts);
+        status.plan = plan_lines(restarts);
         status.options = options_set(cluster, observed, &before);
     }
-    let news = News::of(verdict, observed, &brokers, steps_left);
+    let partitions = observed.view.as_ref().and(status.partitions).unwrap_or_default();
+    let news = News::of(verdict, observed, &brokers, partitions, steps_left);
     status.conditions = news.conditions(&before, status.observed_generation, now);
+    let emptied = brokers.iter().find(|broker| broker.phase == BrokerPhase::VolumeEmptied);
+    let emptied = emptied.map(|broker| news::volume_emptied(broker, &before, status.observed_generation, now));
     let unseen = observed.nodes.is_none() && cluster.is_some_and(|cluster| 1 < cluster.brokers.len());
-    if unseen {
-        status.conditions.push(news::nodes_unseen(&before, status.observed_generation, now));
-        status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
-    }
+    let unseen = unseen.then(|| news::nodes_unseen(&before, status.observed_generation, now));
+    status.conditions.extend(emptied.into_iter().chain(unseen));
+    status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     status
+}
+
+fn plan_lines(restarts: &[String]) -> Vec<String> {
+    let mut lines: Vec<_> = restarts.iter().map(|line| shortened(line, LINE_CHARS_MAX)).collect();
+    if PLAN_LINES_MAX < lines.len() {
+        lines.truncate(PLAN_LINES_MAX - 1);
+        lines.push(format!("And {} more.", restarts.len() - lines.len()));
+    }
+    lines
 }
 
 /// What the manifest says, and what it said before and is still there.
 fn options_set(cluster: &ValidatedCluster, observed: &Observed, before: &KafkaClusterStatus) -> Vec<String> {
     let found = |name: &&String| observed.options.as_ref().is_none_or(|options| options.contains_key(*name));
     let names: BTreeSet<_> = cluster.dynamic.keys().chain(before.options.iter().filter(found)).cloned().collect();
-    names.into_iter().collect()
+    names.into_iter().take(OPTIONS_MAX).collect()
 }
 
-/// What is zero, or no longer, is told at once.
-fn keep_moving_numbers(
-    observed: &Observed,
-    before: &KafkaClusterStatus,
-    status: &mut KafkaClusterStatus,
-    now: Timestamp,
-) {
+/// By the clock of the API server, which may differ from this one.
+fn was_just_written(observed: &Observed, now: Timestamp) -> bool {
     let managed = observed.cluster.metadata.managed_fields.iter().flatten();
     let own = managed.filter(|entry| entry.manager.as_deref() == Some(MANAGER));
     let written =
         own.filter(|entry| entry.subresource.as_deref() == Some("status")).filter_map(|entry| entry.time.as_ref());
-    if written.map(|time| time.0).max().is_none_or(|written| MOVING_NUMBERS_EVERY <= now.duration_since(written)) {
-        return;
+    let age = written.map(|time| now.duration_since(time.0)).min();
+    age.is_some_and(|age| (SignedDuration::ZERO..MOVING_NUMBERS_EVERY).contains(&age))
+}
+
+/// How far a broker is that checks its logs.
+fn keep_progress(before: &KafkaClusterStatus, brokers: &mut [Broker]) {
+    for broker in brokers.iter_mut().filter(|broker| broker.phase == BrokerPhase::Recovering) {
+        let mut known = before.brokers.iter().filter(|known| known.id == broker.id.0 && known.phase == broker.phase);
+        let told = known.next().and_then(|known| known.message.clone());
+        broker.message = told.or_else(|| broker.message.take());
     }
+}
+
+/// What is zero, or no longer, is told at once.
+fn keep_moving_numbers(before: &KafkaClusterStatus, status: &mut KafkaClusterStatus) {
     if let (Some(before), Some(counts)) = (before.partitions, &mut status.partitions) {
         let keep = |before: i32, count: &mut i32| *count = if before == 0 || *count == 0 { *count } else { before };
         keep(before.under_replicated, &mut counts.under_replicated);
@@ -170,14 +201,33 @@ fn with_sentence(
         (condition::RECONCILING, !stalled, only_if(!stalled)),
         (condition::STALLED, stalled, only_if(stalled)),
     ];
-    for (kind, holds, message) in conditions {
-        let next = News::new(news.stand, &news.reason, &message);
-        let next = next.condition(before, kind, holds, status.observed_generation, now);
-        status.conditions.retain(|found| found.type_ != kind);
-        status.conditions.push(next);
-    }
-    status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    let generation = status.observed_generation;
+    let told = |(kind, holds, message): (&str, bool, String)| {
+        News::new(news.stand, &news.reason, &message).condition(before, kind, holds, generation, now)
+    };
+    replace(&mut status.conditions, conditions.map(told));
     status
+}
+
+/// What the operator could not look at. Whether clients are served it does not know better than before.
+pub fn unseen(
+    mut status: KafkaClusterStatus,
+    refusal: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> KafkaClusterStatus {
+    let changes = [(condition::STALLED, true, sentence(refusal)), (condition::RECONCILING, false, String::new())];
+    let conditions = changes.map(|(kind, holds, message)| {
+        News::new(Stand::Stalled, "NotAllowed", &message).condition(&status, kind, holds, generation, now)
+    });
+    replace(&mut status.conditions, conditions);
+    status
+}
+
+fn replace<const N: usize>(conditions: &mut Vec<Condition>, others: [Condition; N]) {
+    conditions.retain(|found| others.iter().all(|other| other.type_ != found.type_));
+    conditions.extend(others);
+    conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
 }
 
 fn serving(brokers: &[Broker]) -> usize {
@@ -195,7 +245,7 @@ fn broker_status(observed: &Observed, broker: &Broker) -> BrokerStatus {
         image: pod.and_then(|pod| pod.annotations().get(ANNOTATION_IMAGE).cloned()),
         config_hash: pod.and_then(|pod| config_hash(pod, broker.id)),
         phase: broker.phase,
-        message: broker.message.as_deref().map(|message| shortened(message, 1024)),
+        message: broker.message.as_deref().map(|message| shortened(message, LINE_CHARS_MAX)),
     }
 }
 
@@ -213,7 +263,7 @@ fn bootstrap(cluster: &ValidatedCluster, observed: &Observed) -> Vec<BootstrapSt
                 let host = advertised_host.clone().or(node)?;
                 Some(format!("{host}:{}", node_ports.get(listener, *id)?))
             };
-            cluster.brokers.iter().filter_map(address).collect()
+            cluster.brokers.iter().filter_map(address).take(ADDRESSES_MAX).collect()
         }
     };
     let entry =

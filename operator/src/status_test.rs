@@ -2,11 +2,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::ToSpan as _;
+use kube::CustomResourceExt as _;
 use protocol::types::BrokerId;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::admin::{BrokerState, ClusterView, PartitionCounts, RecoveryView, VoterView};
+use crate::crd::KafkaCluster;
+use crate::manifest::ObjectKey;
 use crate::plan::refuse;
 use crate::testing::{answer, elect, fall_silent, notices, now, parsed, plan_of, release, running, running_three};
 use crate::validate::validate;
@@ -198,6 +201,110 @@ fn numbers_that_move_are_written_every_ten_seconds() {
     }
     observed.view.as_mut().unwrap().partitions.under_replicated = 0;
     assert_eq!(plan_of(&observed).status.partitions.unwrap().under_replicated, 0);
+}
+
+#[test]
+fn sentences_with_numbers_that_move_are_written_no_faster() {
+    let mut observed = running_three(json!({}));
+    let written = |time: &str| parsed(json!([{"manager": "millrace-operator", "subresource": "status", "time": time}]));
+    observed.view.as_mut().unwrap().partitions.under_replicated = 9;
+    observed.cluster.status = Some(plan_of(&observed).status);
+    observed.view.as_mut().unwrap().partitions.under_replicated = 8;
+    for (time, expected) in [("2025-12-31T23:59:55Z", 9), ("2025-12-31T23:59:50Z", 8), ("2026-01-01T00:05:00Z", 8)] {
+        observed.cluster.metadata.managed_fields = Some(written(time));
+        let expected = format!("3 of 3 brokers ready; partitions that lack a replica: {expected}.");
+        assert_eq!(sentence_of(&plan_of(&observed).status), expected, "{time}");
+    }
+
+    let recovering = |observed: &mut Observed, logs_done| {
+        answer(observed, BrokerId(1), BrokerState::Recovering);
+        let view = observed.brokers.get_mut(&BrokerId(1)).unwrap().as_mut().unwrap();
+        view.recovery = Some(RecoveryView { logs_total: 9, logs_done });
+    };
+    recovering(&mut observed, 3);
+    observed.cluster.status = Some(plan_of(&observed).status);
+    recovering(&mut observed, 4);
+    for (time, expected) in [("2025-12-31T23:59:55Z", 3), ("2025-12-31T23:59:50Z", 4)] {
+        observed.cluster.metadata.managed_fields = Some(written(time));
+        let expected = format!("2 of 3 brokers ready. Broker 1: checks its logs: {expected} of 9 done.");
+        assert_eq!(sentence_of(&plan_of(&observed).status), expected, "{time}");
+    }
+}
+
+#[test]
+fn one_wrong_volume_does_not_hide_that_the_others_serve() {
+    let mut observed = running_three(json!({}));
+    answer(&mut observed, BrokerId(1), BrokerState::Unformatted);
+    let status = plan_of(&observed).status;
+    let truth = |kind: &str| status.condition(kind).unwrap().status.as_str();
+    let truths = [condition::READY, condition::STALLED, condition::VOLUME_EMPTIED].map(truth);
+    assert_eq!((truths, truth(condition::RECONCILING)), (["True"; 3], "False"));
+    let told = sentence_of(&status);
+    assert!(
+        told.starts_with("2 of 3 brokers ready. Broker 1: volume data-demo-1 held data and is empty now"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_pod_that_cannot_end_says_what_it_waits_for() {
+    let mut observed = running_three(json!({}));
+    fall_silent(&mut observed, BrokerId(1));
+    let ended = parsed(json!("2026-01-01T00:00:00Z"));
+    observed.pods.get_mut(&BrokerId(1)).unwrap().metadata.deletion_timestamp = Some(ended);
+    let phase = |observed: &Observed| plan_of(observed).status.brokers[1].phase;
+    assert_eq!(phase(&observed), BrokerPhase::Stopping);
+    let node = json!({"metadata": {"name": "node1"}, "status": {"conditions": []}});
+    observed.nodes = Some(BTreeMap::from([("node1".to_owned(), parsed(node))]));
+    assert_eq!(phase(&observed), BrokerPhase::NodeLost);
+    let expected = "2 of 3 brokers ready. Broker 1: its node node1 does not answer, so pod demo-1 does not end; once \
+                    that machine is off for good, kubectl delete pod demo-1 --force.";
+    assert_eq!(sentence_of(&plan_of(&observed).status), expected);
+}
+
+#[test]
+fn a_pod_of_a_deleted_statefulset_serves_no_longer() {
+    let mut observed = running(json!({}));
+    let key = ObjectKey { kind: "StatefulSet".to_owned(), name: "demo".to_owned() };
+    observed.standing.get_mut(&key).unwrap().body["metadata"]["uid"] = json!("present");
+    for (uid, expected) in [("present", BrokerPhase::Running), ("former", BrokerPhase::Stopping)] {
+        let owner =
+            json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "demo", "uid": uid, "controller": true}]);
+        observed.pods.get_mut(&BrokerId(0)).unwrap().metadata.owner_references = Some(parsed(owner));
+        assert_eq!(plan_of(&observed).status.brokers[0].phase, expected);
+    }
+}
+
+/// The API server would refuse the whole status for one list or string that is too long.
+fn fits(value: &Value, schema: &Value, path: &str) {
+    let within = |limit: &str, length: usize| {
+        let limit = schema[limit].as_u64();
+        assert!(limit.is_none_or(|limit| length as u64 <= limit), "{path} has {length}, {limit:?} may be");
+    };
+    match value {
+        Value::String(text) => within("maxLength", text.chars().count()),
+        Value::Array(items) => {
+            within("maxItems", items.len());
+            items.iter().for_each(|item| fits(item, &schema["items"], &format!("{path}[]")));
+        }
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, field)| fits(field, &schema["properties"][name], &format!("{path}.{name}")));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[test]
+fn the_status_of_a_large_cluster_fits_its_definition() {
+    let listeners = json!([{"name": "out", "port": 9094, "type": "nodeport"}]);
+    let image = format!("registry.example/{}", "a".repeat(495));
+    let mut observed = running(json!({"replicas": 70, "listeners": listeners, "image": image}));
+    observed.cluster.spec.image = Some(format!("registry.example/{}", "b".repeat(495)));
+    let status = plan_of(&observed).status;
+    assert_eq!((status.brokers.len(), status.plan.last().unwrap().as_str()), (70, "And 7 more."));
+    let crd = serde_json::to_value(KafkaCluster::crd()).unwrap();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"];
+    fits(&serde_json::to_value(status).unwrap(), schema, "status");
 }
 
 #[test]

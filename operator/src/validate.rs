@@ -1,23 +1,24 @@
 //! From the manifest as written to a cluster that can be run. Everything after this sees only the result.
 
+mod placement;
 mod size;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use k8s_openapi::api::core::v1::{Affinity, LocalObjectReference, ResourceRequirements, Toleration};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::CustomResourceExt as _;
 use kube::core::cel::{CompiledSchema, Validator, compile_schema};
 use protocol::types::BrokerId;
 use serde_json::Value;
 
-use crate::crd::{
-    KafkaCluster, KafkaClusterSpec, ListenerSpec, ListenerType, PodOptions, ResourcesSpec, TolerationSpec,
-};
+use crate::crd::{KafkaCluster, KafkaClusterSpec, ListenerSpec, ListenerType, ResourcesSpec};
 use crate::names::Names;
 use crate::observe::Observed;
 use crate::{options, quantity};
+
+pub use placement::PodPlacement;
 
 /// What this operator brings: its own version, and the broker image of that version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,17 +72,6 @@ pub enum Exposure {
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct PodPlacement {
-    pub labels: BTreeMap<String, String>,
-    pub annotations: BTreeMap<String, String>,
-    pub node_selector: BTreeMap<String, String>,
-    pub tolerations: Vec<Toleration>,
-    pub affinity: Option<Affinity>,
-    pub priority_class_name: Option<String>,
-    pub image_pull_secrets: Vec<LocalObjectReference>,
-}
-
 /// One thing in the manifest that cannot be, and what could.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", prefix(.field))]
@@ -109,7 +99,7 @@ pub fn validate(observed: &Observed, release: &Release) -> Result<ValidatedClust
     let config = keep(&mut problems, config(spec));
     let storage = keep(&mut problems, storage(spec, observed).map_err(|problem| vec![problem]));
     let version = keep(&mut problems, version(observed, release).map_err(|problem| vec![problem]));
-    let pod = keep(&mut problems, placement(spec.pod.as_ref()).map_err(|problem| vec![problem]));
+    let pod = keep(&mut problems, PodPlacement::new(spec.pod.as_ref()).map_err(|problem| vec![problem]));
     let resources = keep(&mut problems, resources(spec.resources.as_ref()));
     let (Some(size), Some(config), Some(storage), Some(version), Some(pod), Some(resources)) =
         (size, config, storage, version, pod, resources)
@@ -206,14 +196,13 @@ fn storage(spec: &KafkaClusterSpec, observed: &Observed) -> Result<Storage, Prob
     let size_bytes =
         size_bytes.ok_or_else(|| Problem::new(field, format!("{:?} is not a size; write one such as 10Gi", size.0)))?;
     for claim in observed.claims.values() {
-        let requested = claim_request(claim);
-        if let Some(requested) =
-            requested.filter(|requested| quantity::bytes(requested).is_some_and(|bytes| size_bytes < bytes))
-        {
+        let sizes = [claim_request(claim), claim_capacity(claim)].into_iter().flatten();
+        let sizes = sizes.filter_map(|size| Some((quantity::bytes(size)?, size)));
+        if let Some((_, has)) = sizes.min_by_key(|(bytes, _)| *bytes).filter(|(bytes, _)| size_bytes < *bytes) {
             let name = claim.metadata.name.as_deref().unwrap_or_default();
             let message = format!(
                 "{} is less than volume {name} has; volumes cannot shrink, set it to at least {}",
-                size.0, requested.0
+                size.0, has.0
             );
             return Err(Problem::new(field, message));
         }
@@ -227,8 +216,13 @@ fn storage(spec: &KafkaClusterSpec, observed: &Observed) -> Result<Storage, Prob
 }
 
 /// What a claim asks for.
-pub fn claim_request(claim: &k8s_openapi::api::core::v1::PersistentVolumeClaim) -> Option<&Quantity> {
+pub fn claim_request(claim: &PersistentVolumeClaim) -> Option<&Quantity> {
     claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage")
+}
+
+/// What a claim has got: less where the volume is yet to grow, or cannot.
+pub fn claim_capacity(claim: &PersistentVolumeClaim) -> Option<&Quantity> {
+    claim.status.as_ref()?.capacity.as_ref()?.get("storage")
 }
 
 /// The version in the manifest, else the one the cluster runs, else this operator's.
@@ -301,45 +295,6 @@ fn resources(spec: Option<&ResourcesSpec>) -> Result<ResourceRequirements, Vec<P
     }
     let given = |map: BTreeMap<_, _>| Some(map).filter(|map| !map.is_empty());
     Ok(ResourceRequirements { requests: given(requests), limits: given(limits), ..ResourceRequirements::default() })
-}
-
-fn placement(spec: Option<&PodOptions>) -> Result<PodPlacement, Problem> {
-    let spec = spec.cloned().unwrap_or_default();
-    for (field, map) in [("labels", &spec.labels), ("annotations", &spec.annotations)] {
-        if let Some(name) =
-            map.keys().find(|name| name.contains("millrace.dev/") || name.as_str() == "app.kubernetes.io/name")
-        {
-            return Err(Problem::new(
-                format!("spec.pod.{field}[{name:?}]"),
-                "set by the operator; choose another name",
-            ));
-        }
-    }
-    let affinity = spec.affinity.map(serde_json::from_value).transpose();
-    let affinity = affinity.map_err(|error| Problem::new("spec.pod.affinity", format!("not an affinity: {error}")))?;
-    Ok(PodPlacement {
-        labels: spec.labels,
-        annotations: spec.annotations,
-        node_selector: spec.node_selector,
-        tolerations: spec.tolerations.into_iter().map(toleration).collect(),
-        affinity,
-        priority_class_name: spec.priority_class_name,
-        image_pull_secrets: spec
-            .image_pull_secrets
-            .into_iter()
-            .map(|secret| LocalObjectReference { name: secret.name })
-            .collect(),
-    })
-}
-
-fn toleration(spec: TolerationSpec) -> Toleration {
-    Toleration {
-        key: spec.key,
-        operator: spec.operator,
-        value: spec.value,
-        effect: spec.effect,
-        toleration_seconds: spec.toleration_seconds,
-    }
 }
 
 #[cfg(test)]

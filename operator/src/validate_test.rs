@@ -100,6 +100,13 @@ fn names_the_field_and_says_what_would_be_right() {
     assert!(wrong_type[0].starts_with(r#"spec.config["log.retention.hours"]: "four" is not "#), "{wrong_type:?}");
     let affinity = problems(json!({"pod": {"affinity": {"nodeAffinity": 3}}}));
     assert!(affinity[0].starts_with("spec.pod.affinity: not an affinity: "), "{affinity:?}");
+    let weighted = json!([{"weight": 1, "preference": {"matchExpression": []}}]);
+    let affinity = problems(
+        json!({"pod": {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": weighted}}}}),
+    );
+    let expected = "spec.pod.affinity: there is no field \
+                    nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution.0.preference.matchExpression";
+    assert_eq!(affinity, [expected]);
 }
 
 #[test]

@@ -36,11 +36,12 @@ pub(super) fn note(
     (!settled).then_some(Step::Apply(wanted))
 }
 
+/// A claim that asked for more than its volume can get may ask for less again.
 pub(super) fn growth(cluster: &ValidatedCluster, observed: &Observed, broker: &Broker) -> Option<Step> {
     let standing = observed.claims.get(&broker.id)?;
     let requested = quantity::bytes(claim_request(standing)?)?;
     let change = || render::grown_claim(standing, &cluster.storage.size);
-    (requested < cluster.storage.size_bytes).then(|| Step::Merge { verb: "grow", change: change() })
+    (requested != cluster.storage.size_bytes).then(|| Step::Merge { verb: "grow", change: change() })
 }
 
 /// Once its claim says who the first voters are. A broker that is not among them, or not on the volume it had then,

@@ -6,7 +6,9 @@ use super::*;
 use crate::crd::condition;
 use crate::names::ANNOTATION_VOTERS;
 use crate::plan::Plan;
-use crate::testing::{claim_uid, cluster, plan_of, running_three, settle, start_pods, take_new_volume};
+use crate::testing::{
+    claim_uid, cluster, parsed, plan_of, running, running_three, settle, start_pods, take_new_volume,
+};
 
 /// As far as the pods are there and nothing is formatted.
 fn started(spec: Value) -> Observed {
@@ -89,4 +91,28 @@ fn volumes_that_name_different_voters_block_everything() {
     let plan = plan_of(&observed);
     assert_eq!(plan.steps, []);
     assert_eq!(plan.status.condition(condition::STALLED).unwrap().reason, "VotersConflict");
+}
+
+#[test]
+fn a_volume_that_lags_behind_its_claim_is_told_and_may_be_wished_smaller_again() {
+    let mut observed = running(json!({"storage": {"size": "20Gi"}}));
+    let claim = observed.claims.get_mut(&BrokerId(0)).unwrap();
+    let conditions = json!([
+        {"type": "Resizing", "status": "True"},
+        {"type": "ControllerResizeError", "status": "True", "message": "no space"},
+    ]);
+    claim.status = Some(parsed(json!({"capacity": {"storage": "10Gi"}, "conditions": conditions})));
+    let status = plan_of(&observed).status;
+    let ready = status.condition(condition::READY).unwrap();
+    let expected = "1 of 1 brokers ready; volume data-demo-0 has 10Gi of 20Gi: no space.";
+    assert_eq!((ready.status.as_str(), ready.message.as_str()), ("True", expected));
+    assert_eq!(status.condition(condition::RECONCILING).unwrap().status, "True");
+
+    observed.cluster.spec.storage.size = parsed(json!("15Gi"));
+    let plan = plan_of(&observed);
+    let told: Vec<_> = plan.steps.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["grow PersistentVolumeClaim data-demo-0"]);
+    observed.cluster.spec.storage.size = parsed(json!("5Gi"));
+    let refused = crate::validate::validate(&observed, &crate::testing::release()).unwrap_err();
+    assert!(refused[0].to_string().ends_with("set it to at least 10Gi"), "{}", refused[0]);
 }

@@ -1,10 +1,11 @@
 //! Which broker is restarted next, and what has to be true before.
 //!
 //! 1. A broker that cannot start as it is goes first: it serves nobody.
-//! 2. The others only while every broker serves, one at a time, the active controller last: each change of the
+//! 2. So does the only one that is away, where the controller has fenced it: what it waits for may be the restart.
+//! 3. The others only while every broker serves, one at a time, the active controller last: each change of the
 //!    controller costs the others a moment.
-//! 3. While a broker has no vote that should have one, no other.
-//! 4. With more than one broker, the controller has to agree (see `grant`).
+//! 4. While a broker has no vote that should have one, no other.
+//! 5. With more than one broker, the controller has to agree (see `grant`).
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
@@ -16,6 +17,7 @@ use crate::brokers::{Broker, known_brokers};
 use crate::crd::BrokerPhase;
 use crate::grant::GrantCall;
 use crate::manifest::{Manifest, covers};
+use crate::names::ANNOTATION_RESTARTED;
 use crate::observe::Observed;
 use crate::render::{self, Evictions, RenderedConfig};
 use crate::restart::{RestartReason, restart_reason};
@@ -30,7 +32,10 @@ pub(super) fn pending(
     brokers: &[Broker],
     config: &RenderedConfig,
 ) -> Vec<(BrokerId, RestartReason)> {
-    let reason = |broker: &Broker| restart_reason(observed.pods.get(&broker.id)?, broker.id, cluster, config);
+    let template = observed.statefulset().and_then(|set| set.spec?.template.metadata);
+    let asked_at = template.as_ref().and_then(|metadata| metadata.annotations.as_ref()?.get(ANNOTATION_RESTARTED));
+    let asked_at = asked_at.map(String::as_str);
+    let reason = |broker: &Broker| restart_reason(observed.pods.get(&broker.id)?, broker.id, cluster, config, asked_at);
     let stays = |phase| {
         use BrokerPhase::{ForeignVolume, NodeLost, Recovering, Stopping};
         matches!(phase, Stopping | Recovering | ForeignVolume | NodeLost)
@@ -81,12 +86,17 @@ pub(super) fn next(
     if let ([_], [(id, reason)]) = (brokers, pending) {
         return step(observed, *id, reason, None);
     }
-    if let Some(away) = brokers.iter().find(|broker| broker.phase != BrokerPhase::Running) {
-        return Err(format!("broker {} has to serve first", away.id));
-    }
     let (controller, view) =
         observed.controller().ok_or_else(|| "no active controller answers, which has to agree".to_owned())?;
     let missing = votes::missing(&cluster.controllers, view, brokers);
+    let away: Vec<_> = brokers.iter().filter(|broker| broker.phase != BrokerPhase::Running).collect();
+    if let Some(away_first) = away.first().map(|broker| broker.id) {
+        let no_other = missing.into_iter().chain(view.grants.iter().copied().map(BrokerId)).all(|id| id == away_first);
+        let spared = away.len() == 1 && is_fenced(view, away_first) && no_other;
+        let due = pending.iter().find(|(id, _)| *id == away_first).filter(|_| spared);
+        let (id, reason) = due.ok_or_else(|| format!("broker {away_first} has to serve first"))?;
+        return step(observed, *id, reason, None);
+    }
     let order = |id: BrokerId| (missing != Some(id), !view.grants.contains(&id.0), id == controller, id);
     let next = pending.iter().min_by_key(|(id, _)| order(*id));
     let (id, reason) = next.ok_or_else(|| "there is nothing to restart".to_owned())?;
@@ -101,6 +111,12 @@ pub(super) fn next(
     let epoch = registered.ok_or_else(|| format!("the controller does not count on broker {id} yet"))?.epoch;
     let grant = GrantCall::new(controller, observed.targets(), *id, epoch, reason.to_string());
     step(observed, *id, reason, Some(grant))
+}
+
+/// So it is in no ISR, and leads nothing.
+fn is_fenced(view: &ClusterView, id: BrokerId) -> bool {
+    let mut registered = view.brokers.iter().filter(|broker| broker.id == id.0);
+    registered.all(|broker| broker.state == RegisteredState::Fenced)
 }
 
 fn step(

@@ -2,7 +2,7 @@ use protocol::types::BrokerId;
 use serde_json::json;
 
 use super::*;
-use crate::admin::BrokerState;
+use crate::admin::{BrokerState, RegisteredState};
 use crate::crd::condition;
 use crate::names::ANNOTATION_IMAGE;
 use crate::plan::Plan;
@@ -122,6 +122,39 @@ fn a_broker_that_cannot_start_is_restarted_without_asking() {
 }
 
 #[test]
+fn a_broker_that_ended_before_and_runs_again_is_not_restarted_without_asking() {
+    let mut observed = changed();
+    fall_silent(&mut observed, BrokerId(2));
+    let container = &mut observed.pods.get_mut(&BrokerId(2)).unwrap().status.as_mut().unwrap().container_statuses;
+    container.as_mut().unwrap()[0].last_state = Some(parsed(json!({"terminated": {"exitCode": 137}})));
+    let plan = plan_of(&observed);
+    assert_eq!(restart(&plan), None);
+    let expected = "2 of 3 brokers ready. Broker 2: pod demo-2 starts again: exit code 137.";
+    assert_eq!(message(&plan), expected);
+}
+
+#[test]
+fn a_broker_that_does_not_get_to_serve_is_restarted_first_where_it_can_be_spared() {
+    let cases: [(Disturbance, Option<i32>); 7] = [
+        (|_| {}, Some(2)),
+        (|observed| observed.view.as_mut().unwrap().grants = vec![1], None),
+        (|observed| observed.view.as_mut().unwrap().brokers[2].state = RegisteredState::Unfenced, None),
+        (|observed| observed.view.as_mut().unwrap().brokers[2].state = RegisteredState::Other, None),
+        (|observed| observed.view_of = Some(BrokerId(1)), None),
+        (|observed| fall_silent(observed, BrokerId(1)), None),
+        (|observed| drop(observed.view.as_mut().unwrap().voters.remove(1)), None),
+    ];
+    for (index, (change, expected)) in cases.into_iter().enumerate() {
+        let mut observed = changed();
+        answer(&mut observed, BrokerId(2), BrokerState::Registering);
+        observed.view.as_mut().unwrap().brokers[2].state = RegisteredState::Fenced;
+        change(&mut observed);
+        let plan = plan_of(&observed);
+        assert_eq!(restart(&plan), expected.map(|id| (id, None)), "case {index}");
+    }
+}
+
+#[test]
 fn a_single_broker_has_nobody_to_ask() {
     let mut observed = running(json!({}));
     observed.cluster.spec.image = Some("other:1".to_owned());
@@ -179,4 +212,22 @@ fn the_budget_is_closed_before_a_restart_is_asked_for() {
     settle(&mut observed, &plan);
     elect(&mut observed, 1);
     assert_eq!(restart(&plan_of(&observed)).unwrap().0, 0, "broker 1 is the controller now");
+}
+
+#[test]
+fn options_that_brokers_may_know_only_afterwards_do_not_hold_up_their_restart() {
+    let mut observed = changed();
+    observed.cluster.spec.config = parsed(json!({"log.retention.bytes": 4096}));
+    let plan = plan_of(&observed);
+    assert!(plan.steps.iter().any(|step| matches!(step, Step::SetOptions { .. })));
+    assert_eq!(restart(&plan).unwrap().0, 1);
+}
+
+#[test]
+fn a_cluster_that_is_blocked_leaves_no_budget_that_is_wrong() {
+    let mut observed = running_three(json!({}));
+    observed.token = None;
+    observed.view.as_mut().unwrap().partitions.under_replicated = 1;
+    let told: Vec<_> = plan_of(&observed).steps.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["change PodDisruptionBudget demo"]);
 }

@@ -21,7 +21,7 @@ use super::{RenderedConfig, hash, metadata, stamped};
 use crate::manifest::Manifest;
 use crate::names::{
     ANNOTATION_CLUSTER_ID, ANNOTATION_CONFIG, ANNOTATION_IMAGE, ANNOTATION_RESOURCES, ANNOTATION_TEMPLATE,
-    ANNOTATION_ZONE, PORT_BROKERS, PORT_CONTROLLERS, PORT_MANAGEMENT,
+    ANNOTATION_ZONE, CONTAINER, PORT_BROKERS, PORT_CONTROLLERS, PORT_MANAGEMENT,
 };
 use crate::observe::SECRET_KEY_TOKENS;
 use crate::validate::ValidatedCluster;
@@ -145,7 +145,7 @@ fn container(cluster: &ValidatedCluster) -> Container {
     let own = [("brokers", PORT_BROKERS), ("controllers", PORT_CONTROLLERS), ("management", PORT_MANAGEMENT)];
     let clients = cluster.listeners.iter().map(|listener| (listener.name.as_str(), listener.port));
     Container {
-        name: "broker".to_owned(),
+        name: CONTAINER.to_owned(),
         image: Some(cluster.image.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         args: Some(vec!["--config".to_owned(), format!("{CONFIG_DIRECTORY}/server-$(ORDINAL).properties")]),

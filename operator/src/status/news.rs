@@ -3,14 +3,17 @@
 //! `Ready` is about clients: a new cluster is Ready once every broker serves, and stays so while some are away as long
 //! as a controller is active and no partition is offline. That brokers are missing is said in the sentence.
 
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
 
 use super::{Verdict, serving, shortened};
 use crate::brokers::Broker;
-use crate::crd::{BrokerPhase, KafkaClusterStatus, condition};
+use crate::crd::{BrokerPhase, KafkaClusterStatus, PartitionsStatus, condition};
 use crate::observe::Observed;
-use crate::validate::Problem;
+use crate::quantity;
+use crate::validate::{Problem, claim_capacity, claim_request};
 
 const MESSAGE_CHARS_MAX: usize = 4096;
 /// Of brokers that do not serve, how many the sentence names.
@@ -30,20 +33,17 @@ pub(super) enum Stand {
     Changing,
     /// Nothing goes on until somebody does something.
     Stalled,
-    VolumeEmptied,
+    /// So it is with one broker, while the others serve.
+    ReadyAndStalled,
 }
 
 impl Stand {
-    fn conditions(self) -> Vec<(&'static str, bool)> {
-        let mut conditions = vec![
-            (condition::READY, matches!(self, Self::Ready | Self::ReadyAndChanging)),
+    fn conditions(self) -> [(&'static str, bool); 3] {
+        [
+            (condition::READY, matches!(self, Self::Ready | Self::ReadyAndChanging | Self::ReadyAndStalled)),
             (condition::RECONCILING, matches!(self, Self::ReadyAndChanging | Self::Changing)),
-            (condition::STALLED, matches!(self, Self::Stalled | Self::VolumeEmptied)),
-        ];
-        if self == Self::VolumeEmptied {
-            conditions.push((condition::VOLUME_EMPTIED, true));
-        }
-        conditions
+            (condition::STALLED, matches!(self, Self::Stalled | Self::ReadyAndStalled)),
+        ]
     }
 }
 
@@ -52,46 +52,65 @@ impl News {
         Self { stand, reason: reason.to_owned(), message: shortened(message, MESSAGE_CHARS_MAX) }
     }
 
-    pub(super) fn of(verdict: &Verdict, observed: &Observed, brokers: &[Broker], steps_left: bool) -> Self {
-        let in_phase = |phase| brokers.iter().find(|broker| broker.phase == phase);
+    pub(super) fn of(
+        verdict: &Verdict,
+        observed: &Observed,
+        brokers: &[Broker],
+        partitions: PartitionsStatus,
+        steps_left: bool,
+    ) -> Self {
         match verdict {
             Verdict::Invalid(problems) => {
                 let sentences: Vec<_> = problems.iter().map(|problem| sentence(&problem.to_string())).collect();
                 let message = format!("{} The cluster is left as it is.", sentences.join(" "));
                 Self::new(Stand::Stalled, &invalid_reason(problems), &message)
             }
-            Verdict::Blocked(blocked) => Self::new(Stand::Stalled, blocked.reason(), &blocked.to_string()),
+            Verdict::Blocked(blocked) => {
+                let stand = if blocked.passes() { Stand::Changing } else { Stand::Stalled };
+                Self::new(stand, blocked.reason(), &blocked.to_string())
+            }
             Verdict::Proceeding { config: None, .. } => {
                 let message = "Waiting for Kubernetes to give the node ports.";
-                let stand = if serving(brokers) == brokers.len() { Stand::ReadyAndChanging } else { Stand::Changing };
+                let serves = serving(brokers) == brokers.len() || stays_ready(observed);
+                let stand = if serves { Stand::ReadyAndChanging } else { Stand::Changing };
                 Self::new(stand, "WaitingForNodePorts", message)
             }
             Verdict::Proceeding { restarts, waits, .. } => {
-                if let Some(emptied) = in_phase(BrokerPhase::VolumeEmptied) {
-                    return Self::new(Stand::VolumeEmptied, "VolumeEmptied", &broker_sentence(emptied));
-                }
-                if let Some(foreign) = in_phase(BrokerPhase::ForeignVolume) {
-                    return Self::new(Stand::Stalled, "ForeignVolume", &broker_sentence(foreign));
-                }
-                Self::progress(observed, brokers, restarts, waits.as_deref(), steps_left)
+                let head = format!("{} of {} brokers ready", serving(brokers), brokers.len());
+                let of_volumes = Self::of_wrong_volumes(&head, observed, brokers);
+                of_volumes.or_else(|| Self::of_missing_brokers(&head, observed, brokers)).unwrap_or_else(|| {
+                    Self::of_whole_cluster(&head, observed, partitions, restarts, waits.as_deref(), steps_left)
+                })
             }
         }
     }
 
-    fn progress(
+    /// Only a person can help.
+    fn of_wrong_volumes(head: &str, observed: &Observed, brokers: &[Broker]) -> Option<Self> {
+        let in_phase = |phase| brokers.iter().find(|broker| broker.phase == phase);
+        let emptied = in_phase(BrokerPhase::VolumeEmptied).map(|broker| ("VolumeEmptied", broker));
+        let foreign = || in_phase(BrokerPhase::ForeignVolume).map(|broker| ("ForeignVolume", broker));
+        let (reason, broker) = emptied.or_else(foreign)?;
+        let stand = if stays_ready(observed) { Stand::ReadyAndStalled } else { Stand::Stalled };
+        Some(Self::new(stand, reason, &headed(head, brokers, &broker_sentence(broker))))
+    }
+
+    fn of_missing_brokers(head: &str, observed: &Observed, brokers: &[Broker]) -> Option<Self> {
+        if serving(brokers) == brokers.len() {
+            return None;
+        }
+        let stand = if stays_ready(observed) { Stand::ReadyAndChanging } else { Stand::Changing };
+        Some(Self::new(stand, "BrokersNotReady", &headed(head, brokers, &away(brokers))))
+    }
+
+    fn of_whole_cluster(
+        head: &str,
         observed: &Observed,
-        brokers: &[Broker],
+        partitions: PartitionsStatus,
         restarts: &[String],
         waits: Option<&str>,
         steps_left: bool,
     ) -> Self {
-        let (serving, count) = (serving(brokers), brokers.len());
-        let head = format!("{serving} of {count} brokers ready");
-        if serving < count {
-            let stand = if stays_ready(observed) { Stand::ReadyAndChanging } else { Stand::Changing };
-            return Self::new(stand, "BrokersNotReady", &away(&head, brokers));
-        }
-        let partitions = observed.view.as_ref().map(|view| view.partitions).unwrap_or_default();
         if observed.view.as_ref().is_some_and(|view| view.controller_id.is_none_or(|id| id < 0)) {
             return Self::new(Stand::Changing, "NoController", &format!("{head}, but no controller is active."));
         }
@@ -108,6 +127,9 @@ impl News {
             let message = format!("{head}; partitions that lack a replica: {}.", partitions.under_replicated);
             return Self::new(Stand::ReadyAndChanging, "UnderReplicated", &message);
         }
+        if let Some(growing) = observed.claims.values().find_map(growing) {
+            return Self::new(Stand::ReadyAndChanging, "VolumesGrow", &format!("{head}; {growing}"));
+        }
         let stand = if steps_left { Stand::ReadyAndChanging } else { Stand::Ready };
         Self::new(stand, "BrokersReady", &format!("{head}."))
     }
@@ -118,8 +140,9 @@ impl News {
         generation: Option<i64>,
         now: Timestamp,
     ) -> Vec<Condition> {
-        let conditions = self.stand.conditions().into_iter();
+        let conditions = self.stand.conditions();
         conditions
+            .into_iter()
             .map(|(kind, holds)| {
                 let message = if holds || kind == condition::READY { self.message.as_str() } else { "" };
                 let next = Self::new(self.stand, &self.reason, message);
@@ -158,16 +181,41 @@ fn stays_ready(observed: &Observed) -> bool {
 }
 
 /// A single broker needs no counting.
-fn away(head: &str, brokers: &[Broker]) -> String {
+fn headed(head: &str, brokers: &[Broker], told: &str) -> String {
+    if brokers.len() == 1 { told.to_owned() } else { format!("{head}. {told}") }
+}
+
+fn away(brokers: &[Broker]) -> String {
     let away = || brokers.iter().filter(|broker| broker.phase != BrokerPhase::Running);
     let named: Vec<_> = away().take(BROKERS_NAMED_MAX).map(broker_sentence).collect();
     let named = named.join(" ");
-    let more = away().count().saturating_sub(BROKERS_NAMED_MAX);
-    match (brokers.len(), more) {
-        (1, _) => named,
-        (_, 0) => format!("{head}. {named}"),
-        (_, more) => format!("{head}. {named} And {more} more."),
+    match away().count().saturating_sub(BROKERS_NAMED_MAX) {
+        0 => named,
+        more => format!("{named} And {more} more."),
     }
+}
+
+/// How far a volume is behind what was asked for it, and what Kubernetes says of that.
+fn growing(claim: &PersistentVolumeClaim) -> Option<String> {
+    let (has, wanted) = (claim_capacity(claim)?, claim_request(claim)?);
+    if quantity::bytes(wanted)? <= quantity::bytes(has)? {
+        return None;
+    }
+    let conditions = claim.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let told = conditions.filter_map(|condition| condition.message.as_deref()).rfind(|message| !message.is_empty());
+    let told = told.map(|message| format!(": {message}")).unwrap_or_default();
+    Some(sentence(&format!("volume {} has {} of {}{told}", claim.name_any(), has.0, wanted.0)))
+}
+
+/// Of the first broker whose volume is.
+pub(super) fn volume_emptied(
+    broker: &Broker,
+    before: &KafkaClusterStatus,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let news = News::new(Stand::Stalled, "VolumeEmptied", &broker_sentence(broker));
+    news.condition(before, condition::VOLUME_EMPTIED, true, generation, now)
 }
 
 /// Of an operator that may not read nodes.

@@ -1,6 +1,7 @@
 //! How many brokers, and which of them are controllers. Both stay as they were when the cluster was created: data and
 //! votes would have to move first.
 
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt as _;
 use protocol::types::BrokerId;
@@ -8,7 +9,7 @@ use protocol::types::BrokerId;
 use super::Problem;
 use crate::crd::KafkaClusterSpec;
 use crate::manifest::Manifest;
-use crate::names::ANNOTATION_FORMATTED;
+use crate::names::{ANNOTATION_CONFIG, ANNOTATION_FORMATTED};
 use crate::observe::Observed;
 use crate::voters::InitialVoters;
 
@@ -42,7 +43,7 @@ fn broker_problem(observed: &Observed) -> Option<Problem> {
     let replicas = observed.cluster.spec.replicas;
     let uid = observed.cluster.metadata.uid.as_deref().unwrap_or_default();
     let set = observed.statefulset().filter(|set| Manifest::new(set).is_owned_by(uid));
-    let message = match set.and_then(|set| set.spec?.replicas) {
+    let message = match set.as_ref().and_then(made_with) {
         Some(running) if running == replicas => return None,
         Some(running) => format!(
             "the cluster was created with {running}, and this version cannot move data to another number of brokers; \
@@ -56,6 +57,13 @@ fn broker_problem(observed: &Observed) -> Option<Problem> {
         }
     };
     Some(Problem::new("spec.replicas", message))
+}
+
+/// By the operator itself: somebody may have scaled the StatefulSet since, which is put right.
+fn made_with(set: &StatefulSet) -> Option<i32> {
+    let template = set.spec.as_ref()?.template.metadata.as_ref()?;
+    let hashes = template.annotations.as_ref()?.get(ANNOTATION_CONFIG)?;
+    i32::try_from(hashes.split(',').count()).ok()
 }
 
 fn controller_problem(observed: &Observed, controllers: i32) -> Option<Problem> {
