@@ -26,10 +26,13 @@ use world::{Needs, World};
 /// A behaviour, what it needs, and the test that holds it.
 type Case = (&'static str, Needs, fn(&World) -> anyhow::Result<()>);
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 13] = [
     ("chart_is_sound", Needs::AnyCluster, chart::is_sound),
+    ("chart_renders_every_value", Needs::AnyCluster, chart::renders_every_value),
     ("who_edits_a_namespace_edits_its_clusters", Needs::AnyCluster, chart::who_edits_a_namespace_edits_its_clusters),
     ("data_outlives_the_pod", Needs::AnyCluster, survival::data_outlives_the_pod),
+    ("data_outlives_the_cluster", Needs::AnyCluster, survival::data_outlives_the_cluster),
+    ("rollout_restart_is_followed_once", Needs::AnyCluster, survival::rollout_restart_is_followed_once),
     ("killed_broker_restarts_in_place_with_its_data", Needs::Nodes, survival::killed_broker_restarts_in_place),
     ("bad_manifest_names_the_field_and_changes_nothing", Needs::AnyCluster, manifests::bad_manifest_changes_nothing),
     ("volume_grows_under_a_running_broker", Needs::AnyCluster, survival::volume_grows_under_a_running_broker),

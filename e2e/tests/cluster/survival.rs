@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use e2e::clients;
 use e2e::harness::{Kubernetes, Pod};
+use serde_json::Value;
 
 use crate::world::World;
 
@@ -54,6 +55,46 @@ pub(crate) fn data_outlives_the_pod(world: &World) -> Result<()> {
         kubernetes.kubectl(&format!("delete pod {} --namespace {namespace}", before.name))?;
         let after = kubernetes.wait_for_pod(namespace, SELECTOR, READY_AT_MOST, |pod| pod.uid != before.uid)?;
         ensure!(after.name == before.name, "{} came back as {}", before.name, after.name);
+        check_data(&address)
+    })
+}
+
+/// As long as its volumes are to be kept; else they go with it.
+pub(crate) fn data_outlives_the_cluster(world: &World) -> Result<()> {
+    world.in_namespace("e2e-cluster-deleted", |kubernetes| {
+        let namespace = "e2e-cluster-deleted";
+        let cluster_id =
+            || -> Result<Value> { Ok(kubernetes.get(namespace, "kafkacluster/demo")?["status"]["clusterId"].take()) };
+        let follow = |manifest: &str| {
+            kubernetes.apply(namespace, manifest)?;
+            kubernetes.wait_ready(namespace, "demo", READY_AT_MOST)
+        };
+        let delete = || kubernetes.kubectl(&format!("delete kafkacluster demo --namespace {namespace}"));
+        let (_, before) = cluster_with_data(kubernetes, namespace)?;
+        let (id, kept) = (cluster_id()?, MANIFEST.replace("    deleteClaim: true\n", ""));
+        follow(&kept)?;
+        delete()?;
+        follow(&kept)?;
+        ensure!(kubernetes.pod(namespace, SELECTOR)?.uid != before.uid, "the pod is still that of the deleted cluster");
+        ensure!(cluster_id()? == id, "the cluster came back as another one");
+        check_data(&kubernetes.bootstrap(namespace, "demo", "outside")?)?;
+
+        follow(MANIFEST)?;
+        delete()?;
+        let gone = format!("wait pvc/data-demo-0 --namespace {namespace} --for=delete --timeout=120s");
+        kubernetes.kubectl(&gone).map(drop)
+    })
+}
+
+pub(crate) fn rollout_restart_is_followed_once(world: &World) -> Result<()> {
+    world.in_namespace("e2e-rollout-restart", |kubernetes| {
+        let namespace = "e2e-rollout-restart";
+        let (address, before) = cluster_with_data(kubernetes, namespace)?;
+        kubernetes.kubectl(&format!("rollout restart statefulset/demo --namespace {namespace}"))?;
+        let after = kubernetes.wait_for_pod(namespace, SELECTOR, READY_AT_MOST, |pod| pod.uid != before.uid)?;
+        kubernetes.apply(namespace, &MANIFEST.replace("1Gi", "2Gi"))?;
+        kubernetes.wait_ready(namespace, "demo", READY_AT_MOST)?;
+        ensure!(kubernetes.pod(namespace, SELECTOR)? == after, "the broker was restarted once more");
         check_data(&address)
     })
 }

@@ -123,11 +123,12 @@ impl World {
         self.local.as_ref().context("this is not the local cluster")
     }
 
-    /// A namespace of its own for each test. When the test fails it stays for as long as the cluster does: one that
+    /// A namespace of its own for each test, where Kubernetes takes only pods that ask for nothing special. When the test fails it stays for as long as the cluster does: one that
     /// the tests started goes with them, unless `MILLRACE_E2E_KEEP=1`.
     pub(crate) fn in_namespace(&self, name: &str, test: impl FnOnce(&Kubernetes) -> Result<()>) -> Result<()> {
         self.kubernetes.kubectl(&format!("delete namespace {name} --ignore-not-found"))?;
         self.kubernetes.kubectl(&format!("create namespace {name}"))?;
+        self.kubernetes.kubectl(&format!("label namespace {name} pod-security.kubernetes.io/enforce=restricted"))?;
         test(&self.kubernetes).with_context(|| format!("in namespace {name}"))?;
         self.kubernetes.kubectl(&format!("delete namespace {name} --wait=false")).map(drop)
     }
