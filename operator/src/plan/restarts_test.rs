@@ -136,18 +136,18 @@ fn a_broker_that_ended_before_and_runs_again_is_not_restarted_without_asking() {
 #[test]
 fn a_broker_that_does_not_get_to_serve_is_restarted_first_where_it_can_be_spared() {
     let cases: [(Disturbance, Option<i32>); 7] = [
-        (|_| {}, Some(2)),
-        (|observed| observed.view.as_mut().unwrap().grants = vec![1], None),
-        (|observed| observed.view.as_mut().unwrap().brokers[2].state = RegisteredState::Unfenced, None),
-        (|observed| observed.view.as_mut().unwrap().brokers[2].state = RegisteredState::Other, None),
-        (|observed| observed.view_of = Some(BrokerId(1)), None),
-        (|observed| fall_silent(observed, BrokerId(1)), None),
-        (|observed| drop(observed.view.as_mut().unwrap().voters.remove(1)), None),
+        (|_| {}, Some(1)),
+        (|observed| observed.view.as_mut().unwrap().grants = vec![2], None),
+        (|observed| observed.view.as_mut().unwrap().brokers[1].state = RegisteredState::Unfenced, None),
+        (|observed| observed.view.as_mut().unwrap().brokers[1].state = RegisteredState::Other, None),
+        (|observed| observed.view_of = Some(BrokerId(2)), None),
+        (|observed| fall_silent(observed, BrokerId(2)), None),
+        (|observed| drop(observed.view.as_mut().unwrap().voters.remove(2)), None),
     ];
     for (index, (change, expected)) in cases.into_iter().enumerate() {
         let mut observed = changed();
-        answer(&mut observed, BrokerId(2), BrokerState::Registering);
-        observed.view.as_mut().unwrap().brokers[2].state = RegisteredState::Fenced;
+        answer(&mut observed, BrokerId(1), BrokerState::Registering);
+        observed.view.as_mut().unwrap().brokers[1].state = RegisteredState::Fenced;
         change(&mut observed);
         let plan = plan_of(&observed);
         assert_eq!(restart(&plan), expected.map(|id| (id, None)), "case {index}");
