@@ -11,6 +11,7 @@ mod groups;
 #[path = "../left_out/mod.rs"]
 mod left_out;
 mod manifests;
+mod operator;
 mod retention;
 mod survival;
 mod three_brokers;
@@ -26,7 +27,7 @@ use world::{Needs, World};
 /// A behaviour, what it needs, and the test that holds it.
 type Case = (&'static str, Needs, fn(&World) -> anyhow::Result<()>);
 
-const CASES: [Case; 13] = [
+const CASES: [Case; 14] = [
     ("chart_is_sound", Needs::AnyCluster, chart::is_sound),
     ("chart_renders_every_value", Needs::AnyCluster, chart::renders_every_value),
     ("who_edits_a_namespace_edits_its_clusters", Needs::AnyCluster, chart::who_edits_a_namespace_edits_its_clusters),
@@ -36,6 +37,7 @@ const CASES: [Case; 13] = [
     ("killed_broker_restarts_in_place_with_its_data", Needs::Nodes, survival::killed_broker_restarts_in_place),
     ("bad_manifest_names_the_field_and_changes_nothing", Needs::AnyCluster, manifests::bad_manifest_changes_nothing),
     ("volume_grows_under_a_running_broker", Needs::AnyCluster, survival::volume_grows_under_a_running_broker),
+    ("operator_is_upgraded_and_hands_over", Needs::NodesAlone, operator::is_upgraded_and_hands_over),
     ("three_brokers_come_from_eight_lines", Needs::Nodes, three_brokers::come_from_eight_lines),
     ("three_brokers_lose_no_record", Needs::NodesAlone, three_brokers::lose_no_record),
     ("groups_go_on_without_their_coordinator", Needs::NodesAlone, groups::go_on_without_their_coordinator),
