@@ -294,7 +294,8 @@ async fn a_hint_is_followed_when_its_time_is_over_however_long_sessions_last() {
     let epoch = running.register(&site).await;
     let mut view = running.quorum.view();
     let mut wait_for = async |is_fenced: bool| {
-        let seen = view.wait_for(|_| running.published.load().brokers[&BrokerId(1)].fenced == is_fenced);
+        let is_seen = |image: &Image| image.brokers.get(&BrokerId(1)).is_some_and(|broker| broker.fenced == is_fenced);
+        let seen = view.wait_for(|_| is_seen(&running.published.load()));
         tokio::time::timeout(FAR_OFF, seen).await.expect("it is heeded").unwrap();
     };
     // The first one may be heeded by what a new controller does soon anyway.
