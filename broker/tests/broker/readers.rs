@@ -58,8 +58,9 @@ fn a_consumer_is_sent_to_the_replica_in_its_rack_and_served_there() {
     create(&cluster, &[1, 2]);
     let [leader, follower, _] = cluster.nodes.as_slice() else { panic!("three nodes") };
     let records = batch(&[b"value"], Timestamp(1));
-    eventually("it is led", || {
-        (Wire::connect(leader.port).produce(9, TOPIC, Some(records.clone())).error_code == 0).then_some(())
+    eventually("it is committed", || {
+        let data = PartitionProduceData::default().with_records(Some(records.clone()));
+        (Wire::connect(leader.port).produce_data(9, name(TOPIC), -1, data).error_code == 0).then_some(())
     });
     for (rack, sent_to) in [("rack-2", 2), ("rack-1", -1), ("rack-3", -1), ("", -1)] {
         // A follower is only worth being sent to once the leader knows that it has the records.
