@@ -159,6 +159,12 @@ pub(crate) static LOG_SIZE: Metric = gauge("kafka_log_log_size", PARTITION, "Byt
 pub(crate) static LOG_START: Metric = gauge("kafka_log_log_start_offset", PARTITION, "First offset that can be read");
 pub(crate) static LOG_END: Metric = gauge("kafka_log_log_end_offset", PARTITION, "Offset of the next record");
 pub(crate) static LOG_SEGMENTS: Metric = gauge("kafka_log_log_segments", PARTITION, "Segments");
+pub(crate) static VOLUME_SIZE: Metric =
+    gauge("millrace_volume_size_bytes", &[], "Bytes of the volume that holds the data directory");
+pub(crate) static VOLUME_AVAILABLE: Metric =
+    gauge("millrace_volume_available_bytes", &[], "Bytes that can still be written to it");
+pub(crate) static VOLUME_IS_LOW: Metric =
+    gauge("millrace_volume_is_low", &[], "1 while producers are told to try again for want of space");
 pub(crate) static SERIES_LEFT_OUT: Metric = gauge(
     "millrace_metrics_series_left_out",
     &["kind"],
@@ -300,6 +306,9 @@ pub(crate) static CATALOGUE: &[&Metric] = &[
     &LOG_START,
     &LOG_END,
     &LOG_SEGMENTS,
+    &VOLUME_SIZE,
+    &VOLUME_AVAILABLE,
+    &VOLUME_IS_LOW,
     &SERIES_LEFT_OUT,
     &FLUSH_TIME,
     &CLEANER_DIRTY,

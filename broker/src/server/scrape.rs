@@ -23,7 +23,7 @@ use crate::coordinator::GroupCounts;
 use crate::handlers::Broker;
 use crate::metadata::Image;
 use crate::metrics::{Exposition, GroupNumbers, Number, Traffic, catalogue as m};
-use crate::replica::{CleanerMetrics, CleanerNumbers, IsrCounts, LoadProgress, Partition};
+use crate::replica::{CleanerMetrics, CleanerNumbers, DiskSpace, IsrCounts, LoadProgress, Partition};
 
 /// Topics and partitions beyond this many have no series of their own.
 const TOPIC_SERIES_MAX: usize = 5_000;
@@ -104,11 +104,18 @@ fn running(out: &mut Exposition<'_>, broker: &Broker) -> fmt::Result {
     out.number(&m::FETCH_SESSION_PARTITIONS, sessions.partitions)?;
     out.number(&m::FETCH_SESSION_EVICTIONS, sessions.evicted)?;
     logs(out, &partitions)?;
+    volume(out, broker.replicas.space())?;
     out.latencies(&m::FLUSH_TIME, &broker.replicas.flush_time.read())?;
     cleaner(out, &broker.replicas.cleaning)?;
     groups(out, broker)?;
     group_lag::tell(out, broker, &image)?;
     controller(out, &image, broker.is_active_controller())
+}
+
+fn volume(out: &mut Exposition<'_>, space: &DiskSpace) -> fmt::Result {
+    out.number(&m::VOLUME_SIZE, space.total_bytes())?;
+    out.number(&m::VOLUME_AVAILABLE, space.available_bytes())?;
+    out.number(&m::VOLUME_IS_LOW, u64::from(space.is_low()))
 }
 
 fn requests(out: &mut Exposition<'_>, broker: &Broker) -> fmt::Result {

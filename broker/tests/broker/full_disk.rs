@@ -139,6 +139,8 @@ fn a_full_volume_refuses_producers_loses_nothing_and_can_be_started_on() {
     assert!(100 < written, "{written} records of 100 kB in some 60 MiB");
     let status = get(site.management_port, "/v1/broker", Some("token")).json();
     assert_eq!(status["disk"]["isLow"], true, "{status}");
+    let metrics = get(site.management_port, "/metrics", None).body;
+    assert!(metrics.lines().any(|line| line == "millrace_volume_is_low 1"), "{metrics}");
 
     fill(&ballast[1], usize::MAX);
     assert_eq!(produce(&site, b"x"), retriable);
