@@ -69,10 +69,32 @@ fn labels(namespace: &str, cluster: &str, kind: &str) -> ConditionLabels {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use serde_json::json;
 
     use super::*;
     use crate::testing::{plan_of, running};
+
+    #[test]
+    fn alerts_ask_for_metrics_that_there_are() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let of_brokers = fs::read_to_string(root.join("broker/reference/metrics.md")).unwrap();
+        let metrics = Metrics::default();
+        metrics.tell("shop", "demo", &KafkaClusterStatus::default());
+        let own = metrics.encode().unwrap();
+        let alerts = fs::read_to_string(root.join("charts/millrace/files/alerts.yaml")).unwrap();
+        let expressions = alerts.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
+        let words = expressions.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
+        let asked: Vec<_> =
+            words.filter(|word| word.starts_with("millrace_op") || word.starts_with("kafka_")).collect();
+        assert!(8 < asked.len(), "{asked:?}");
+        for name in asked {
+            let is_own = own.contains(&format!("\n{name}{{")) || own.contains(&format!("\n{name} "));
+            assert!(is_own || of_brokers.contains(&format!("| `{name}` |")), "there is no metric {name}");
+        }
+    }
 
     #[test]
     fn conditions_are_told_as_long_as_the_cluster_is_there() {

@@ -13,7 +13,7 @@ use crate::world::World;
 const PLAIN: &str = "--set crds.install=false,rbac.userRoles=false";
 
 /// Values, and what the chart renders with them beyond what it renders with `PLAIN`.
-const VALUES: [(&str, &str); 22] = [
+const VALUES: [(&str, &str); 23] = [
     ("image.repository=example/operator", "image: \"example/operator:"),
     ("image.tag=9.9.9", "millrace-operator:9.9.9\""),
     ("image.pullPolicy=Always", "imagePullPolicy: Always"),
@@ -26,6 +26,7 @@ const VALUES: [(&str, &str); 22] = [
     ("replicas=2", "kind: PodDisruptionBudget"),
     ("crds.install=true", "kind: CustomResourceDefinition"),
     ("metrics.podMonitors=true", "kind: PodMonitor"),
+    ("metrics.alerts=true", "kind: PrometheusRule"),
     ("metrics.labels.team=streams,metrics.podMonitors=true", "team: streams"),
     ("log.format=json", "value: \"json\""),
     ("log.level=debug", "value: \"debug\""),
