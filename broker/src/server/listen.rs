@@ -53,7 +53,7 @@ pub(super) fn listen(listener: &Listener, socket: &Socket, config: &NetworkConfi
     socket.listen(config.backlog).map_err(|source| {
         let (listener, address) =
             (listener.to_string(), socket.local_addr().ok().and_then(|address| address.as_socket()));
-        let address = address.unwrap_or((Ipv6Addr::UNSPECIFIED, 0).into());
+        let address = address.unwrap_or_else(|| (Ipv6Addr::UNSPECIFIED, 0).into());
         match source.kind() {
             ErrorKind::AddrInUse => ListenError::InUse { listener, address },
             _ => ListenError::Io { listener, address, source },

@@ -27,6 +27,7 @@ pub enum Payload {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about a machine")]
 pub struct Node {
     pub id: BrokerId,
     pub volume: Volume,

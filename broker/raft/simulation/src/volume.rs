@@ -115,6 +115,7 @@ impl Volume {
     }
 
     /// What a copy of the disk has that is made now.
+    #[must_use]
     pub fn copy(&self) -> Self {
         Self {
             log: self.durable.clone(),

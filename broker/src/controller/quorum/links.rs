@@ -26,7 +26,7 @@ pub(in crate::controller) struct Reply {
 #[derive(Debug)]
 pub(in crate::controller) struct Links {
     caller: Arc<Caller>,
-    links: HashMap<(Address, Lane), Arc<Mutex<Link>>>,
+    lanes: HashMap<(Address, Lane), Arc<Mutex<Link>>>,
     replies: mpsc::Sender<Reply>,
     /// Requests without an answer that are no fetches.
     open: HashSet<RequestId>,
@@ -63,7 +63,7 @@ impl Links {
     ) -> (Self, mpsc::Receiver<Reply>) {
         let (replies, receiver) = mpsc::channel(ANSWERS_QUEUED_MAX);
         let caller = Arc::new(Caller { cluster, client_id, timeout });
-        (Self { caller, links: HashMap::new(), replies, open: HashSet::new() }, receiver)
+        (Self { caller, lanes: HashMap::new(), replies, open: HashSet::new() }, receiver)
     }
 
     /// One reply follows, in time.
@@ -75,7 +75,7 @@ impl Links {
         if lane == Lane::Others {
             self.open.insert(id);
         }
-        let link = self.links.entry((to.address.clone(), lane)).or_default().clone();
+        let link = self.lanes.entry((to.address.clone(), lane)).or_default().clone();
         let (caller, replies) = (self.caller.clone(), self.replies.clone());
         tokio::spawn(async move {
             let deadline = Instant::now() + caller.timeout;
