@@ -1,5 +1,5 @@
-//! Bugs that a simulation plants, each to prove that it would be found. Without the feature `planted-bugs` none can be
-//! planted and the questions cost nothing.
+//! Bugs that tests plant, those of this package or with the feature `planted-bugs` a simulation, each to prove that it
+//! would be found. Otherwise none can be planted and the questions cost nothing.
 
 /// One rule left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,25 +11,36 @@ pub enum Bug {
     LastBatchOnly,
     /// What recovery takes for synced is not.
     RecoveryPointBeforeSync,
+    /// What is not committed supersedes what is.
+    UncommittedCompacted,
+    /// Of a producer's last batch nothing is left when its records are superseded.
+    LastOfProducerCompacted,
+    /// A compacted segment takes the place of others before it is on disk.
+    CleanedNotSynced,
+    /// A start does not finish the swap that a crash has interrupted.
+    SwapNotFinished,
+    /// Only what one pass has seen is superseded, not what was there before.
+    OnlyNewSuperseded,
 }
 
-#[cfg(feature = "planted-bugs")]
+#[cfg(any(test, feature = "planted-bugs"))]
 thread_local! {
     static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
 }
 
 /// In this thread, until the next one takes its place.
-#[cfg(feature = "planted-bugs")]
+#[cfg_attr(not(feature = "planted-bugs"), expect(unreachable_pub, reason = "public only for the simulation"))]
+#[cfg(any(test, feature = "planted-bugs"))]
 pub fn plant(bug: Option<Bug>) {
     PLANTED.set(bug);
 }
 
-#[cfg(feature = "planted-bugs")]
+#[cfg(any(test, feature = "planted-bugs"))]
 pub(crate) fn is_planted(bug: Bug) -> bool {
     PLANTED.get() == Some(bug)
 }
 
-#[cfg(not(feature = "planted-bugs"))]
+#[cfg(not(any(test, feature = "planted-bugs")))]
 pub(crate) const fn is_planted(_: Bug) -> bool {
     false
 }

@@ -5,6 +5,7 @@ use protocol::records;
 
 use super::testing::*;
 use super::*;
+use crate::bugs::{self, Bug};
 use crate::testing::*;
 
 #[test]
@@ -75,6 +76,36 @@ fn a_deletion_stays_for_a_time_that_begins_with_the_first_pass() {
 }
 
 #[test]
+fn a_clock_that_is_late_ends_no_deletion_early() {
+    let bench = Bench::new(small_segments());
+    let (mut log, mut model) = (bench.create(), Model::default());
+    model.append(&mut log, &[(1, Some(1))]).unwrap();
+    model.append(&mut log, &[(1, None)]).unwrap();
+    for (time, is_there) in [(NOW.0 - 5000, true), (NOW.0 - 1000, true), (NOW.0 + 999, true), (NOW.0 + 1000, false)] {
+        for _ in 0..30 {
+            model.append(&mut log, &[(9, Some(9))]).unwrap();
+        }
+        settle(&mut log);
+        compact(&bench, &mut log, Timestamp(time)).unwrap();
+        assert_eq!(all_records(&log).contains_key(&Offset(1)), is_there, "{time}");
+    }
+}
+
+#[test]
+fn what_counts_as_compacted_is_in_the_log() {
+    let bench = Bench::new(small_segments());
+    let (mut log, mut model) = (bench.create(), Model::default());
+    for index in 0..80 {
+        model.append(&mut log, &[(index % 3, Some(index))]).unwrap();
+    }
+    settle(&mut log);
+    let end = compact(&bench, &mut log, NOW).unwrap().end;
+    assert_eq!(log.first_dirty(), end);
+    log.resume_compaction(log.log_end().offset.advance(1));
+    assert_eq!(log.first_dirty(), log.log_start());
+}
+
+#[test]
 fn what_a_header_tells_stays_and_segments_end_where_the_next_begin() {
     let bench = Bench::new(small_segments());
     let mut log = bench.create();
@@ -115,6 +146,13 @@ fn what_a_header_tells_stays_and_segments_end_where_the_next_begin() {
     assert_eq!((log.log_end().offset, log.active_producers().len()), (end, producers));
     let retry = log.append_as_leader(&produced(&keyed(b"same"), 3, 0, 18), EPOCH, NOW).unwrap();
     assert!(retry.duplicate);
+}
+
+#[test]
+fn a_header_that_goes_is_missed() {
+    bugs::plant(Some(Bug::LastOfProducerCompacted));
+    assert!(std::panic::catch_unwind(what_a_header_tells_stays_and_segments_end_where_the_next_begin).is_err());
+    bugs::plant(None);
 }
 
 #[test]

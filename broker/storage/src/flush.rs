@@ -200,7 +200,7 @@ impl Log {
 
     /// Covers everything appended so far. Jobs of one log are finished in the order they were started.
     pub fn start_flush(&mut self, now: Timestamp) -> FlushJob {
-        let snapshot = self.flushing.snapshot_is_due().then(|| self.take_snapshot(now)).flatten();
+        let snapshot = self.flushing.snapshot_is_due().then(|| self.take_snapshot()).flatten();
         let (snapshot, index_files) = snapshot.unzip();
         let active = match self.active.open_log() {
             Some(log) => ActiveFile::Open(log.clone()),
@@ -286,8 +286,7 @@ impl Log {
     }
 
     /// A snapshot counts only with the indexes up to it on disk. Without space there is none this time.
-    fn take_snapshot(&mut self, now: Timestamp) -> Option<(Vec<u8>, IndexFiles)> {
-        self.producers.expire(now, self.config.producer_id_expiration_ms);
+    fn take_snapshot(&mut self) -> Option<(Vec<u8>, IndexFiles)> {
         match self.active.write_indexes(&self.directory) {
             Ok(files) => Some((producer_snapshot::encode(&self.producers), files)),
             Err(error) => {

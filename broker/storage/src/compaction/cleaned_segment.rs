@@ -7,6 +7,7 @@ use std::sync::Arc;
 use protocol::batch::BatchHeader;
 use protocol::types::{Offset, Timestamp};
 
+use crate::bugs::{self, Bug};
 use crate::closed_segment::ClosedSegment;
 use crate::disk::{Disk, DiskFile, OpenMode, length_u64, read_file, remove_if_present, write_all_at};
 use crate::files::{CLEANED, FileKind, SWAP, segment_path, with_suffix};
@@ -57,8 +58,10 @@ impl CleanedSegment {
         self.indexes.finish();
         self.indexes.write_out(&self.index_files)?;
         let files = [&self.log, &self.index_files.offsets, &self.index_files.times];
-        // A failed sync is fatal, whatever its reason.
-        files.into_iter().try_for_each(|file| file.sync_data()).map_err(io::Error::other)?;
+        if !bugs::is_planted(Bug::CleanedNotSynced) {
+            // A failed sync is fatal, whatever its reason.
+            files.into_iter().try_for_each(|file| file.sync_data()).map_err(io::Error::other)?;
+        }
         Ok(self.indexes.largest().timestamp)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use protocol::types::{Offset, Timestamp};
 
 use super::{Compaction, CompactionRules};
+use crate::bugs::{self, Bug};
 use crate::closed_segment::ClosedSegment;
 use crate::log::Log;
 
@@ -41,9 +42,9 @@ impl Log {
         self.first_dirty.max(self.start_offset).min(self.end_offset)
     }
 
-    /// As the checkpoint says.
+    /// As the checkpoint says. One that is beyond the log's end is of a log that was truncated since.
     pub fn resume_compaction(&mut self, first_dirty: Offset) {
-        self.first_dirty = first_dirty;
+        self.first_dirty = if self.end_offset < first_dirty { self.start_offset } else { first_dirty };
     }
 
     pub fn dirt(&self, rules: &CompactionRules, now: Timestamp) -> Dirt {
@@ -76,7 +77,8 @@ impl Log {
     /// Of the closed segments: those that are committed, on disk, without an open transaction, and old enough.
     fn cleanable_count(&self, rules: &CompactionRules, now: Timestamp) -> usize {
         let stable = self.producers.first_open_offset().unwrap_or(self.end_offset);
-        let end = self.high_watermark.offset.min(self.recovery_point()).min(stable);
+        let committed = if bugs::is_planted(Bug::UncommittedCompacted) { stable } else { self.high_watermark.offset };
+        let end = committed.min(self.recovery_point()).min(stable);
         let first_dirty = self.first_dirty();
         let is_young = |segment: &ClosedSegment| {
             0 < rules.lag_ms_min

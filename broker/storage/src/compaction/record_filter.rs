@@ -4,7 +4,7 @@
 //! - of those before it the last one of its key. One without a key never;
 //! - and of these, one without a value only for a time. The first pass that keeps it marks its batch with a delete
 //!   horizon, and a pass after that drops it (KIP-534). So whoever reads the whole log within that time learns of the
-//!   deletion.
+//!   deletion. It is no earlier than if the deletion had been marked when it was written, however late the clock is.
 //!
 //! What a transaction wrote may have been aborted. It is not in the map, so it goes only where a record outside of any
 //! transaction follows under its key; without a value it stays for as long as that takes. The markers of its end stay.
@@ -21,6 +21,7 @@ use protocol::types::{Offset, ProducerId, Timestamp};
 
 use super::key_map::KeyMap;
 use super::last_offsets::LastOffsets;
+use crate::bugs::{self, Bug};
 use crate::scanner::BatchDefect;
 
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl RecordFilter<'_> {
             });
         }
         let horizon = (marks_deletion && header.delete_horizon().is_none())
-            .then(|| Timestamp(self.now.0.saturating_add(self.delete_retention_ms)));
+            .then(|| Timestamp(self.now.max(header.max_timestamp).0.saturating_add(self.delete_retention_ms)));
         if kept.len() == count && horizon.is_none() {
             return Ok(Outcome::Unchanged);
         }
@@ -86,12 +87,16 @@ impl RecordFilter<'_> {
         let Some(key) = key else { return false };
         let is_certain = !header.attributes.is_transactional();
         let known = if is_certain { self.lasts.contains(offset) } else { None };
+        if known.is_none() && bugs::is_planted(Bug::OnlyNewSuperseded) {
+            return true;
+        }
         let is_last = known.unwrap_or_else(|| self.map.offsets.get(key).is_none_or(|last| last <= offset));
         let is_expired = || is_certain && header.delete_horizon().is_some_and(|horizon| horizon <= self.now);
         is_last && (value.is_some() || !is_expired())
     }
 
     fn is_last_of_producer(&self, header: &BatchHeader) -> bool {
-        self.last_of_producers.get(&header.producer_id).is_some_and(|last| *last == header.last_offset())
+        let last = self.last_of_producers.get(&header.producer_id);
+        last.is_some_and(|last| *last == header.last_offset()) && !bugs::is_planted(Bug::LastOfProducerCompacted)
     }
 }

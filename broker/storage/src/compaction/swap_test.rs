@@ -5,6 +5,7 @@ use protocol::types::Timestamp;
 
 use super::super::testing::*;
 use super::*;
+use crate::bugs::{self, Bug};
 use crate::faulty::Operation;
 use crate::testing::*;
 use crate::{CompactionError, FilePool, LoadOptions, PoolLimits, ReadMode, ResolveError, Retention, UpTo};
@@ -115,28 +116,40 @@ fn consumers_read_up_to_a_high_watermark_that_ends_a_compacted_segment() {
 
 #[test]
 fn a_crash_or_a_failure_at_any_step_loses_nothing() {
-    for seed in 0..4 {
-        for operation in [
-            Operation::Open,
-            Operation::Write,
-            Operation::SetLength,
-            Operation::Sync,
-            Operation::SyncDirectory,
-            Operation::Rename,
-            Operation::Remove,
-            Operation::List,
-            Operation::Read,
-        ] {
-            for after in 0.. {
-                if !interrupted(seed, operation, after, ErrorKind::Other) {
-                    break;
-                }
-            }
-        }
+    (0..4).for_each(interrupt_everywhere);
+}
+
+#[test]
+fn each_planted_bug_is_found() {
+    for bug in [Bug::CleanedNotSynced, Bug::SwapNotFinished, Bug::OnlyNewSuperseded] {
+        bugs::plant(Some(bug));
+        let found = std::panic::catch_unwind(|| (0..4).for_each(interrupt_everywhere)).is_err();
+        bugs::plant(None);
+        assert!(found, "{bug:?}");
+    }
+}
+
+fn interrupt_everywhere(seed: u64) {
+    for operation in [
+        Operation::Open,
+        Operation::Write,
+        Operation::SetLength,
+        Operation::Sync,
+        Operation::SyncDirectory,
+        Operation::Rename,
+        Operation::Remove,
+        Operation::List,
+        Operation::Read,
+    ] {
         for after in 0.. {
-            if !interrupted(seed, Operation::Rename, after, ErrorKind::StorageFull) {
+            if !interrupted(seed, operation, after, ErrorKind::Other) {
                 break;
             }
+        }
+    }
+    for after in 0.. {
+        if !interrupted(seed, Operation::Rename, after, ErrorKind::StorageFull) {
+            break;
         }
     }
 }
