@@ -1,6 +1,7 @@
 //! A whole set of settings, checked, with the defaults filled in.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use super::{ConfigError, ConfigOption, Scope, Synonym, Value, lookup, options, validate, validate_dynamic};
 
@@ -18,6 +19,8 @@ pub enum Layer {
     Default,
 }
 
+const SCOPES: [Scope; 4] = [Scope::Broker, Scope::Topic, Scope::Group, Scope::ClientMetrics];
+
 /// The layers that a broker's value may come from, the strongest first.
 const BROKER_LAYERS: [Layer; 4] = [Layer::DynamicBroker, Layer::DynamicDefault, Layer::Static, Layer::Default];
 
@@ -25,7 +28,7 @@ const BROKER_LAYERS: [Layer; 4] = [Layer::DynamicBroker, Layer::DynamicDefault, 
 #[derive(Debug, Clone)]
 pub struct Values {
     scope: Scope,
-    /// Of each option that has a value, the strongest first.
+    /// What is set, of each option the strongest first. Defaults are the same for all.
     entries: BTreeMap<&'static str, Vec<Entry>>,
 }
 
@@ -57,8 +60,7 @@ pub struct Effective {
 impl Values {
     /// Nothing but defaults.
     pub fn defaults(scope: Scope) -> Self {
-        let default = |option: &'static ConfigOption| Some((option.name, vec![default_entry(option)?]));
-        Self { scope, entries: options(scope).filter_map(default).collect() }
+        Self { scope, entries: BTreeMap::new() }
     }
 
     /// Later settings win. Every fault is reported, and the option keeps its former value; which faults are fatal is
@@ -93,10 +95,14 @@ impl Values {
     }
 
     fn strongest(&self, name: &str) -> Option<&Entry> {
-        self.entries.get(name)?.first()
+        let set = self.entries.get(name).and_then(|entries| entries.first());
+        set.or_else(|| default_entry(self.scope, name))
     }
 
     fn at(&self, layer: Layer, name: &str) -> Option<&Entry> {
+        if layer == Layer::Default {
+            return default_entry(self.scope, name);
+        }
         self.entries.get(name)?.iter().find(|entry| entry.layer == layer)
     }
 
@@ -111,7 +117,7 @@ impl Values {
     }
 
     pub fn is_set(&self, name: &str) -> bool {
-        self.strongest(name).is_some_and(|entry| entry.layer != Layer::Default)
+        self.entries.contains_key(name)
     }
 
     /// The typed getters are for options that have a default of that type: `name` is the programmer's.
@@ -220,9 +226,16 @@ fn scaled(entry: &Entry, factor: i64) -> (Value, String) {
     }
 }
 
-fn default_entry(option: &ConfigOption) -> Option<Entry> {
-    let raw = option.default?.to_owned();
-    Some(Entry { value: option.parse(&raw).ok()?, raw, layer: Layer::Default })
+fn default_entry(scope: Scope, name: &str) -> Option<&'static Entry> {
+    static DEFAULTS: LazyLock<BTreeMap<Scope, BTreeMap<&str, Entry>>> = LazyLock::new(|| {
+        let entry = |option: &'static ConfigOption| {
+            let raw = option.default?.to_owned();
+            let value = option.parse(&raw).ok()?;
+            Some((option.name, Entry { raw, value, layer: Layer::Default }))
+        };
+        SCOPES.into_iter().map(|scope| (scope, options(scope).filter_map(entry).collect())).collect()
+    });
+    DEFAULTS.get(&scope)?.get(name)
 }
 
 /// One way to write each value.
