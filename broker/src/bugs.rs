@@ -32,6 +32,23 @@ pub(crate) enum Bug {
     NamesResolvedOnce,
     /// The partitions of a new topic are made before those of the topic that had its name are gone.
     CreationBeforeDeletion,
+    /// A follower goes back to before what its compaction has relied on.
+    CutIntoCompacted,
+    /// A coordinator answers as soon as it has written.
+    AnswerBeforeCommit,
+    /// A coordinator takes all that it has read for committed.
+    LoadedTakenForCommitted,
+    /// A coordinator reads what is committed, as far as it knows, not all that it leads with.
+    LoadedToHighWatermark,
+    /// Members of an earlier generation are told what they have in this one.
+    SyncOfEarlierGeneration,
+    GenerationNotCounted,
+    /// Two may be in a group under the name of one static member.
+    ReplacedMemberNotFenced,
+    SilenceUnnoticed,
+    /// A coordinator does nothing without being asked.
+    NoAlarm,
+    DepartureUnnoticed,
 }
 
 #[cfg(test)]

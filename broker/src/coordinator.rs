@@ -18,7 +18,6 @@
 
 mod alarm;
 mod answer;
-mod bugs;
 mod config;
 mod coordinators;
 mod counts;
@@ -53,6 +52,8 @@ mod limits_test;
 mod membership_test;
 #[cfg(test)]
 mod offsets_test;
+#[cfg(test)]
+pub(crate) mod simulated;
 #[cfg(test)]
 mod simulation_test;
 #[cfg(test)]

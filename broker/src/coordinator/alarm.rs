@@ -62,10 +62,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_up_during_a_look_or_before_the_next_one_is_told() {
-        let (early, late) = (Duration::from_secs(1), Duration::from_secs(2));
+        let [early, between, late] = [1, 2, 3].map(Duration::from_secs);
         let alarm = Alarm::default();
+        alarm.set(early);
         alarm.begin_look();
-        alarm.bring_forward(early);
+        alarm.bring_forward(between);
         alarm.set(late);
         assert!(rings(&alarm).await, "the thread may have passed that shard");
         assert!(!rings(&alarm).await, "once is enough");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use protocol::types::PartitionId;
+use protocol::types::{PartitionId, TopicId};
 use tokio::sync::oneshot;
 
 use super::alarm::Alarm;
@@ -99,7 +99,7 @@ impl Coordinators {
     }
 
     /// Offsets in a topic that is gone are gone with it. A shard that is being loaded is told later.
-    pub(super) fn topic_deleted(&self, topic: &str) {
+    pub(super) fn topic_deleted(&self, topic: (&str, TopicId)) {
         for place in self.places.load().values() {
             self.with_shard(place, |found, now, log| {
                 if let Ok(shard) = found {

@@ -39,6 +39,8 @@ pub(crate) enum GroupError {
     Subscribed(String),
     #[error("metadata of {bytes} bytes: offset.metadata.max.bytes is {bytes_max}")]
     MetadataTooLarge { bytes: usize, bytes_max: usize },
+    #[error("{bytes} bytes of records: the offsets of one request may take {bytes_max}")]
+    CommitTooLarge { bytes: usize, bytes_max: usize },
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

@@ -14,7 +14,7 @@ mod replay;
 mod session;
 mod sync;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,11 +23,11 @@ use protocol::coordinator_records::{
 };
 use protocol::types::{Offset, Timestamp};
 
-use super::bugs::{Bug, PlantedBug};
 use super::error::GroupError;
 use super::member::{GroupId, Member, MemberId};
 use super::offsets::Offsets;
 use super::request::{GroupDescription, MemberClaim, MemberDescription, Moment};
+use crate::bugs::{self, Bug};
 
 pub(super) use commit::deletion;
 
@@ -92,11 +92,10 @@ pub(super) struct Group {
     pub(super) alarm: Option<Duration>,
     /// Generations begun since the shard has last counted.
     pub(super) generations_begun: u64,
-    planted: PlantedBug,
 }
 
 impl Group {
-    pub(super) fn new(id: GroupId, planted: PlantedBug) -> Self {
+    pub(super) fn new(id: GroupId) -> Self {
         Self {
             id,
             phase: Phase::Empty,
@@ -115,7 +114,6 @@ impl Group {
             wake_at: None,
             alarm: None,
             generations_begun: 0,
-            planted,
         }
     }
 
@@ -180,11 +178,11 @@ impl Group {
     }
 
     /// Topics that its members read. `None`: they do not say so in a way that is understood.
-    fn subscriptions(&self) -> Option<Vec<String>> {
+    fn subscriptions(&self) -> Option<BTreeSet<String>> {
         if self.protocol_type() != CONSUMER {
             return None;
         }
-        let mut topics = Vec::new();
+        let mut topics = BTreeSet::new();
         for member in self.members.values() {
             for protocol in &member.protocols {
                 topics.extend(subscribed_topics(&protocol.metadata).ok()?);
@@ -198,12 +196,12 @@ impl Group {
         if let Some(instance) = &claim.instance {
             let current = self.instances.get(instance);
             let current = current.ok_or_else(|| GroupError::UnknownInstance(instance.clone()))?;
-            if *current != claim.id && !self.planted.is(Bug::ReplacedMemberNotFenced) {
+            if *current != claim.id && !bugs::is_planted(Bug::ReplacedMemberNotFenced) {
                 let (instance, claimed, current) = (instance.clone(), claim.id.clone(), current.clone());
                 return Err(GroupError::FencedInstance { instance, claimed, current });
             }
         }
-        let is_known = self.members.contains_key(&claim.id) || self.planted.is(Bug::ReplacedMemberNotFenced);
+        let is_known = self.members.contains_key(&claim.id) || bugs::is_planted(Bug::ReplacedMemberNotFenced);
         if is_known { Ok(()) } else { Err(GroupError::UnknownMember(claim.id.clone())) }
     }
 

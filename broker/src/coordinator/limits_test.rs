@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::coordinator_records::GenerationId;
 
+use super::config::GroupConfig;
 use super::error::GroupError;
 use super::group::GroupState;
 use super::log::LogError;
@@ -48,6 +49,23 @@ fn ids_that_nobody_uses_are_not_given_out_without_end() {
     assert_eq!(told(&mut bench.join("g", careful())), Err(GroupError::TooManyUnusedIds { count: IDS }));
     bench.pass(SESSION);
     assert!(matches!(told(&mut bench.join("g", careful())), Err(GroupError::MemberIdRequired(_))));
+    // Nor long ones.
+    let long = || JoinRequest { id_required: true, ..request(&"x".repeat(32_000)) };
+    let given =
+        (0..IDS).take_while(|_| matches!(told(&mut bench.join("h", long())), Err(GroupError::MemberIdRequired(_))));
+    let (given, room) = (given.count(), 4 * bench.log.batch_bytes_max);
+    assert!((room / 40_000..room / 32_000).contains(&given), "{given}");
+}
+
+#[test]
+fn nobody_waits_for_who_finds_the_group_full() {
+    let mut bench = Bench::new(GroupConfig { group_size_max: 1, ..config() });
+    let careful = JoinRequest { id_required: true, ..request("a") };
+    let Err(GroupError::MemberIdRequired(id)) = told(&mut bench.join("g", careful)) else { panic!("joined at once") };
+    let joined = bench.stable("g", 1);
+    assert_eq!(told(&mut bench.join("g", again(&id))), Err(GroupError::GroupFull { size_max: 1 }));
+    let rejoined = told(&mut bench.join("g", again(&joined[0].member))).unwrap();
+    assert_eq!(rejoined.generation, GenerationId(2));
 }
 
 #[test]

@@ -24,7 +24,10 @@ pub(super) fn load(
     shard: &mut Shard,
     metrics: &GroupMetrics,
 ) -> Result<Offset, LogError> {
-    let (start, end) = logs.range(term)?;
+    let (start, mut end) = logs.range(term)?;
+    if bugs::is_planted(Bug::LoadedToHighWatermark) {
+        end = logs.high_watermark(term)?;
+    }
     let mut next = Next { asked: start, first: start };
     while next.asked < end {
         let before = next.asked;

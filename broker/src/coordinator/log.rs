@@ -41,7 +41,7 @@ pub(crate) trait GroupLogs: Debug + Send + Sync {
     fn append(&self, term: Term, batch: &CheckedBatch, now: Timestamp) -> Result<Offset, LogError>;
 
     /// The largest batch that `append` takes.
-    fn batch_bytes_max(&self, term: Term) -> usize;
+    fn batch_bytes_max(&self, term: Term) -> Result<usize, LogError>;
 
     fn high_watermark(&self, term: Term) -> Result<Offset, LogError>;
 

@@ -97,6 +97,19 @@ impl Member {
         }
     }
 
+    /// What a later record says of it. Beside the group's protocol it may know others, of which the log does not tell.
+    pub(super) fn follow(&mut self, recorded: &RecordedMember, protocol: Option<&str>) {
+        let recorded = Self::recorded(recorded, protocol);
+        self.client = recorded.client;
+        self.session_timeout = recorded.session_timeout;
+        self.rebalance_timeout = recorded.rebalance_timeout;
+        self.assignment = recorded.assignment;
+        let is_known = |protocol: &Protocol| self.protocols.contains(protocol);
+        if !recorded.protocols.iter().all(is_known) {
+            self.protocols = recorded.protocols;
+        }
+    }
+
     pub(super) fn record(&self, id: &MemberId, protocol: &str, assignment: Bytes) -> RecordedMember {
         RecordedMember {
             member_id: id.0.clone(),
@@ -112,10 +125,6 @@ impl Member {
 
     pub(super) fn joined(&self, id: &MemberId, protocol: &str) -> JoinedMember {
         JoinedMember { id: id.clone(), instance: self.instance.clone(), metadata: self.metadata(protocol) }
-    }
-
-    pub(super) fn knows(&self, protocol: &str) -> bool {
-        self.protocols.iter().any(|known| known.name == protocol)
     }
 
     /// Empty where it does not know the protocol.

@@ -296,6 +296,24 @@ fn a_static_member_comes_back_without_a_rebalance() {
 }
 
 #[test]
+fn a_static_member_that_is_started_again_before_its_first_generation_waits_on() {
+    let mut bench = bench();
+    let joined = bench.stable("g", 1);
+    let mut first = bench.join("g", static_request("i"));
+    bench.pass(SESSION / 2);
+    let _alive = bench.heartbeat("g", claim(&joined[0].member), GenerationId(1));
+    let mut second = bench.join("g", static_request("i"));
+    assert!(matches!(told(&mut first), Err(GroupError::FencedInstance { .. })));
+    for _ in 0..5 {
+        bench.pass(SESSION / 2);
+        let _alive = bench.heartbeat("g", claim(&joined[0].member), GenerationId(1));
+    }
+    assert!(waits(&mut second), "the rebalance lasts longer than a session");
+    let _rejoined = bench.join("g", again(&joined[0].member));
+    assert_eq!(told(&mut second).unwrap().generation, GenerationId(2));
+}
+
+#[test]
 fn static_members_go_only_in_time_or_when_sent_away() {
     let mut bench = bench();
     let (leader, follower) = stable_static(&mut bench);

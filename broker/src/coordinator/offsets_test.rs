@@ -84,9 +84,11 @@ fn an_offset_of_an_earlier_topic_of_that_name_is_none() {
         assert_eq!(found, [expected, None], "topic id {id}");
     }
     let now = bench.now;
-    bench.shard.topic_deleted("t", now, &mut bench.log);
-    bench.settle();
-    assert_eq!(bench.offset("g", 0), None);
+    for (id, left) in [(2, Some(5)), (1, None)] {
+        bench.shard.topic_deleted(("t", TopicId(Uuid::from_u128(id))), now, &mut bench.log);
+        bench.settle();
+        assert_eq!(bench.offset("g", 0), left, "topic id {id} is gone");
+    }
     bench.fail_over();
     assert_eq!(bench.offset("g", 0), None);
 }
@@ -128,6 +130,19 @@ fn offsets_are_kept_as_long_as_somebody_could_use_them() {
     let asked = CommitRequest { retention: Some(CHECK), ..commit_of(vec![offset(0, 5)]) };
     assert!(told(&mut bench.commit("brief", asked)).is_ok());
     assert!(expired(&mut bench, "brief", 2 * CHECK), "a client asked for less");
+}
+
+#[test]
+fn a_deleted_group_leaves_no_age_to_who_uses_its_name() {
+    let mut bench = Bench::new(config());
+    let joined = bench.stable("g", 1);
+    assert_eq!(bench.leave("g", vec![claim(&joined[0].member)]), [Ok(())]);
+    assert_eq!(told(&mut bench.ask("g", GroupRequest::Delete)), Ok(()));
+    bench.pass(Duration::from_hours(2));
+    told(&mut bench.commit("g", commit_of(vec![offset(0, 5)]))).unwrap()[0].clone().unwrap();
+    bench.fail_over();
+    assert!(!expired(&mut bench, "g", Duration::from_mins(50)));
+    assert!(expired(&mut bench, "g", Duration::from_mins(20)));
 }
 
 #[test]

@@ -66,7 +66,7 @@ impl ShardLog for TermLog<'_> {
         self.logs.append(self.term, batch, now)
     }
 
-    fn batch_bytes_max(&self) -> usize {
+    fn batch_bytes_max(&self) -> Result<usize, LogError> {
         self.logs.batch_bytes_max(self.term)
     }
 }

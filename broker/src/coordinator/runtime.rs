@@ -55,19 +55,9 @@ impl CoordinatorThread {
             .max_blocking_threads(LOADING_THREADS)
             .thread_name("group-loader")
             .build()?;
-        let topics = image.load().topic_ids.clone();
-        let runtime = Runtime {
-            coordinators,
-            config: Arc::new(config),
-            metrics,
-            image,
-            topics,
-            loads: JoinSet::new(),
-            reloads: Vec::new(),
-            taking_up: TakingUp::default(),
-        };
+        let runtime = Runtime::new(coordinators, config, metrics, image);
         let thread = std::thread::Builder::new().name("groups".to_owned()).spawn(move || {
-            tokio.block_on(runtime.run(&stopped));
+            tokio.block_on(run(runtime, &stopped));
             tokio.shutdown_background();
         })?;
         Ok((handle, Self { stop, thread }))
@@ -80,14 +70,39 @@ impl CoordinatorThread {
     }
 }
 
-struct Runtime {
+async fn run(mut runtime: Runtime, stop: &CancellationToken) {
+    let mut loads = JoinSet::new();
+    runtime.follow_metadata();
+    loop {
+        let due = runtime.wake();
+        for load in runtime.take_loads() {
+            loads.spawn_blocking(|| load.run());
+        }
+        let (logs, alarm) = (&runtime.coordinators.logs, &runtime.coordinators.alarm);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = alarm.brought_forward() => {}
+            () = logs.committed() => {}
+            () = logs.metadata_changed() => runtime.follow_metadata(),
+            Some(loaded) = loads.join_next() => match loaded {
+                Ok(loaded) => runtime.loaded(loaded),
+                Err(error) => error!(%error, "the reading of groups has failed"),
+            },
+            () = sleep(due.saturating_sub(clock::monotonic())) => {}
+        }
+    }
+}
+
+/// What the thread knows, and what it does at each turn.
+pub(super) struct Runtime {
     coordinators: Arc<Coordinators>,
     config: Arc<GroupConfig>,
     metrics: Arc<GroupMetrics>,
     image: Arc<ArcSwap<Image>>,
     /// As of the last look at the metadata.
     topics: OrdMap<String, TopicId>,
-    loads: JoinSet<Loaded>,
+    /// What is to be read, on other threads.
+    loads: Vec<Load>,
     /// What could not be read, and when to try again.
     reloads: Vec<(Duration, Term)>,
     taking_up: TakingUp,
@@ -97,11 +112,22 @@ struct Runtime {
 #[derive(Default)]
 struct TakingUp {
     began: Duration,
+    /// That are being read.
+    under_way: usize,
     partitions: usize,
     found: GroupCounts,
 }
 
-struct Loaded {
+/// One partition, to be read for long.
+pub(super) struct Load {
+    logs: Arc<dyn GroupLogs>,
+    metrics: Arc<GroupMetrics>,
+    topics: OrdMap<String, TopicId>,
+    term: Term,
+    shard: Shard,
+}
+
+pub(super) struct Loaded {
     term: Term,
     /// When the reading began.
     topics: OrdMap<String, TopicId>,
@@ -110,28 +136,42 @@ struct Loaded {
     took: Duration,
 }
 
+impl Load {
+    pub(super) fn run(self) -> Loaded {
+        let Self { logs, metrics, topics, term, mut shard } = self;
+        let began = Instant::now();
+        let end = load(&*logs, term, &mut shard, &metrics);
+        Loaded { term, topics, shard, end, took: began.elapsed() }
+    }
+}
+
 impl Runtime {
-    async fn run(mut self, stop: &CancellationToken) {
-        self.follow_metadata();
-        loop {
-            let due = self.wake();
-            let (logs, alarm) = (&self.coordinators.logs, &self.coordinators.alarm);
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = alarm.brought_forward() => {}
-                () = logs.committed() => {}
-                () = logs.metadata_changed() => self.follow_metadata(),
-                Some(loaded) = self.loads.join_next() => match loaded {
-                    Ok(loaded) => self.loaded(loaded),
-                    Err(error) => error!(%error, "the reading of groups has failed"),
-                },
-                () = sleep(due.saturating_sub(clock::monotonic())) => {}
-            }
+    pub(super) fn new(
+        coordinators: Arc<Coordinators>,
+        config: GroupConfig,
+        metrics: Arc<GroupMetrics>,
+        image: Arc<ArcSwap<Image>>,
+    ) -> Self {
+        let topics = image.load().topic_ids.clone();
+        Self {
+            coordinators,
+            config: Arc::new(config),
+            metrics,
+            image,
+            topics,
+            loads: Vec::new(),
+            reloads: Vec::new(),
+            taking_up: TakingUp::default(),
         }
     }
 
+    /// Each is to be run, and [`Self::loaded`] called with what comes of it.
+    pub(super) fn take_loads(&mut self) -> Vec<Load> {
+        std::mem::take(&mut self.loads)
+    }
+
     /// Takes up what this broker has come to lead, and gives up the rest.
-    fn follow_metadata(&mut self) {
+    pub(super) fn follow_metadata(&mut self) {
         self.coordinators.logs.watch_metadata();
         let former = self.coordinators.places();
         let mut places = Places::new();
@@ -157,22 +197,20 @@ impl Runtime {
     }
 
     fn load(&mut self, term: Term) {
-        if self.loads.is_empty() {
+        if self.taking_up.under_way == 0 {
             self.taking_up = TakingUp { began: clock::monotonic(), ..TakingUp::default() };
         }
+        self.taking_up.under_way += 1;
         let (logs, metrics, topics) = (self.coordinators.logs.clone(), self.metrics.clone(), self.topics.clone());
-        let mut shard = Shard::new(self.config.clone(), self.metrics.clone());
-        self.loads.spawn_blocking(move || {
-            let began = Instant::now();
-            let end = load(&*logs, term, &mut shard, &metrics);
-            Loaded { term, topics, shard, end, took: began.elapsed() }
-        });
+        let shard = Shard::new(self.config.clone(), self.metrics.clone());
+        self.loads.push(Load { logs, metrics, topics, term, shard });
     }
 
-    fn loaded(&mut self, loaded: Loaded) {
+    pub(super) fn loaded(&mut self, loaded: Loaded) {
         self.take_up(loaded);
-        if self.loads.is_empty() && 0 < self.taking_up.partitions {
-            let TakingUp { began, partitions, found } = std::mem::take(&mut self.taking_up);
+        self.taking_up.under_way -= 1;
+        if self.taking_up.under_way == 0 && 0 < self.taking_up.partitions {
+            let TakingUp { began, partitions, found, .. } = std::mem::take(&mut self.taking_up);
             let (groups, took_ms) = (found.group_count(), clock::monotonic().saturating_sub(began).as_millis());
             info!(partitions, groups, offsets = found.offsets, took_ms, "coordinates groups");
         }
@@ -204,7 +242,7 @@ impl Runtime {
     }
 
     /// Does what is due. Returns when something is due next.
-    fn wake(&mut self) -> Duration {
+    pub(super) fn wake(&mut self) -> Duration {
         self.coordinators.alarm.begin_look();
         let now = clock::monotonic();
         let due: Vec<_> = self.reloads.extract_if(.., |(at, _)| *at <= now).collect();
@@ -225,14 +263,16 @@ impl Drop for Runtime {
     }
 }
 
-/// Names of topics that are not there any more, or are others by now.
+/// Topics that are not there any more, perhaps because others have their names by now.
 fn gone<'a>(
     former: &'a OrdMap<String, TopicId>,
     current: &'a OrdMap<String, TopicId>,
-) -> impl Iterator<Item = &'a str> {
+) -> impl Iterator<Item = (&'a str, TopicId)> {
     former.diff(current).filter_map(|change| match change {
-        DiffItem::Remove(name, _) => Some(name.as_str()),
-        DiffItem::Update { old: (name, former), new: (_, current) } => (former != current).then_some(name.as_str()),
+        DiffItem::Remove(name, id) => Some((name.as_str(), *id)),
+        DiffItem::Update { old: (name, former), new: (_, current) } => {
+            (former != current).then_some((name.as_str(), *former))
+        }
         DiffItem::Add(..) => None,
     })
 }

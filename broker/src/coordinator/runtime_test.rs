@@ -36,6 +36,8 @@ struct FakePartition {
     batches: Vec<Bytes>,
     end: i64,
     high_watermark: i64,
+    /// Somebody wants to hear of its high watermark.
+    watched: bool,
     /// The high watermark stays where it is.
     commits_late: bool,
     /// Where no batch can be made out.
@@ -65,9 +67,13 @@ impl FakeLogs {
     }
 
     fn change<T>(&self, partition: PartitionId, change: impl FnOnce(&mut FakePartition) -> T) -> T {
-        let changed = change(self.lock().entry(partition).or_default());
+        let mut partitions = self.lock();
+        let partition = partitions.entry(partition).or_default();
+        let changed = change(partition);
         self.changed.notify_one();
-        self.committed.notify_one();
+        if std::mem::take(&mut partition.watched) {
+            self.committed.notify_one();
+        }
         changed
     }
 
@@ -124,8 +130,8 @@ impl GroupLogs for FakeLogs {
         clock::wall()
     }
 
-    fn batch_bytes_max(&self, _term: Term) -> usize {
-        1 << 20
+    fn batch_bytes_max(&self, _term: Term) -> Result<usize, LogError> {
+        Ok(1 << 20)
     }
 
     fn high_watermark(&self, term: Term) -> Result<Offset, LogError> {
@@ -159,7 +165,9 @@ impl GroupLogs for FakeLogs {
         Box::pin(self.changed.notified())
     }
 
-    fn watch_commits(&self, _term: Term) {}
+    fn watch_commits(&self, term: Term) {
+        let _not_led = self.of(term, |partition| partition.watched = true);
+    }
 
     fn committed(&self) -> Notice<'_> {
         Box::pin(self.committed.notified())
@@ -336,6 +344,7 @@ async fn an_answer_waits_for_the_high_watermark() {
     let mut commit = pin!(handle.commit_offsets("g", commit_of(vec![offset(0, 4)])));
     let at_once = poll_fn(|context| Poll::Ready(commit.as_mut().poll(context))).await;
     assert!(at_once.is_pending());
+    logs.metadata_seen().await;
     logs.change(PartitionId(0), |partition| partition.high_watermark = partition.end);
     assert_eq!(timeout(PATIENCE, commit).await.unwrap(), Ok(vec![Ok(())]));
     assert!(thread.stop());

@@ -11,10 +11,9 @@ use protocol::batch_builder::BatchBuilder;
 use protocol::coordinator_records::{CommittedOffset, CoordinatorRecord};
 use protocol::metadata_records::StringTooLong;
 use protocol::produce::CheckedBatch;
-use protocol::types::{Offset, Timestamp};
+use protocol::types::{Offset, Timestamp, TopicId};
 
 use super::answer::{Answer, Decision, Reply, Turn, tell};
-use super::bugs::{Bug, PlantedBug};
 use super::config::GroupConfig;
 use super::counts::GroupCounts;
 use super::error::Unavailable;
@@ -22,6 +21,7 @@ use super::group::Group;
 use super::log::LogError;
 use super::member::GroupId;
 use super::request::{GroupRequest, ListedGroup, Moment, Position, Positions};
+use crate::bugs::{self, Bug};
 use crate::metrics::GroupMetrics;
 
 /// What a record takes in a batch besides key and value, at most.
@@ -31,7 +31,7 @@ const RECORD_OVERHEAD_BYTES: usize = 23;
 pub(super) trait ShardLog {
     /// Returns the log end after it.
     fn append(&mut self, batch: &CheckedBatch, now: Timestamp) -> Result<Offset, LogError>;
-    fn batch_bytes_max(&self) -> usize;
+    fn batch_bytes_max(&self) -> Result<usize, LogError>;
 }
 
 pub(super) struct Shard {
@@ -46,7 +46,6 @@ pub(super) struct Shard {
     written: Offset,
     committed: Offset,
     counts: GroupCounts,
-    planted: PlantedBug,
 }
 
 /// An answer that waits for the high watermark. In the order of their deadlines.
@@ -68,14 +67,7 @@ impl Shard {
             written: Offset(0),
             committed: Offset(0),
             counts: GroupCounts::default(),
-            planted: PlantedBug::default(),
         }
-    }
-
-    /// Before there is any group.
-    #[cfg(test)]
-    pub(super) fn plant(&mut self, bug: Option<Bug>) {
-        self.planted.bug = bug;
     }
 
     pub(super) fn counts(&self) -> GroupCounts {
@@ -88,9 +80,13 @@ impl Shard {
 
     pub(super) fn handle(&mut self, id: &GroupId, request: GroupRequest, now: Moment, log: &mut dyn ShardLog) {
         if let GroupRequest::Join(join, _) = &request {
-            let none = Group::new(id.clone(), self.planted);
+            let none = Group::new(id.clone());
             let group = self.groups.get(id).unwrap_or(&none);
-            if let Err(error) = group.check_size(join, log.batch_bytes_max()) {
+            let checked = match log.batch_bytes_max() {
+                Ok(bytes_max) => group.check_size(join, bytes_max),
+                Err(error) => Err(Unavailable::from(error).into()),
+            };
+            if let Err(error) = checked {
                 return request.refuse(error);
             }
         }
@@ -124,13 +120,15 @@ impl Shard {
         positions.left_out += self.counts.offsets.saturating_sub(positions.found.len() - before);
     }
 
-    /// Offsets in a topic that is gone are gone with it.
-    pub(super) fn topic_deleted(&mut self, topic: &str, now: Moment, log: &mut dyn ShardLog) {
+    /// Offsets in a topic that is gone are gone with it; not those in another one that has its name by now.
+    pub(super) fn topic_deleted(&mut self, (topic, gone): (&str, TopicId), now: Moment, log: &mut dyn ShardLog) {
         let concerned = self.groups.values().filter(|group| group.offsets.has_topic(topic));
         let concerned: Vec<_> = concerned.map(|group| group.id().clone()).collect();
+        let is_gone =
+            |of: &str, offset: &CommittedOffset| of == topic && [gone, TopicId::default()].contains(&offset.topic_id);
         for id in concerned {
             self.with_group(&id, now, log, |group, _, turn| {
-                turn.records = group.offsets.deletions(group.id(), |of, _| of == topic);
+                turn.records = group.offsets.deletions(group.id(), is_gone);
             });
         }
     }
@@ -139,7 +137,7 @@ impl Shard {
     pub(super) fn replay(&mut self, record: CoordinatorRecord) {
         let name = record.group();
         let id = self.groups.get_key_value(name).map_or_else(|| GroupId(name.into()), |(id, _)| id.clone());
-        let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id, self.planted));
+        let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id));
         match record {
             CoordinatorRecord::OffsetCommit { topic, partition, value, .. } => {
                 group.offsets.replay(topic, partition, value);
@@ -157,7 +155,7 @@ impl Shard {
         let ids: Vec<_> = self.groups.keys().cloned().collect();
         for id in ids {
             // What of it is uncommitted is not known: all of it may be.
-            let written = if self.planted.is(Bug::LoadedTakenForCommitted) { Offset(0) } else { end };
+            let written = if bugs::is_planted(Bug::LoadedTakenForCommitted) { Offset(0) } else { end };
             self.with_group(&id, now, log, |group, config, turn| {
                 group.written = written;
                 group.loaded(config, now, turn);
@@ -217,7 +215,7 @@ impl Shard {
     ) {
         let mut turn = Turn::default();
         let (config, metrics) = (self.config.clone(), self.metrics.clone());
-        let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id.clone(), self.planted));
+        let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id.clone()));
         let (former_alarm, former_counts) = (group.alarm, GroupCounts::of(group));
         decide(group, &config, &mut turn);
         metrics.rebalanced(std::mem::take(&mut group.generations_begun));
@@ -225,7 +223,7 @@ impl Shard {
         let written = self.write(id, records, now, log);
         let Some(group) = self.groups.get_mut(id) else { return };
         let (after, is_void) = (group.written, group.is_void());
-        let alarm = group.wake_at.filter(|_| !is_void && !self.planted.is(Bug::NoAlarm));
+        let alarm = group.wake_at.filter(|_| !is_void && !bugs::is_planted(Bug::NoAlarm));
         group.alarm = alarm;
         self.counts = self.counts.plus(GroupCounts::of(group)).minus(former_counts);
         if is_void {
@@ -258,7 +256,7 @@ impl Shard {
     ) -> Result<(), LogError> {
         let mut records = records.into_iter().peekable();
         while records.peek().is_some() {
-            let (batch, written) = next_batch(&mut records, log.batch_bytes_max(), now.wall)?;
+            let (batch, written) = next_batch(&mut records, log.batch_bytes_max()?, now.wall)?;
             self.written = log.append(&batch, now.wall)?;
             for record in written {
                 self.count_offset(&record);
@@ -282,7 +280,7 @@ impl Shard {
     fn hold(&mut self, answers: Vec<Answer>, after: Offset, now: Moment) {
         let deadline = now.elapsed + self.config.commit_timeout;
         for answer in answers {
-            if after <= self.committed || self.planted.is(Bug::AnswerBeforeCommit) {
+            if after <= self.committed || bugs::is_planted(Bug::AnswerBeforeCommit) {
                 answer(Ok(()));
             } else {
                 self.held.push(Held { after, deadline, answer });

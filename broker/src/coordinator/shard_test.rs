@@ -6,8 +6,10 @@ use super::super::error::{GroupError, Unavailable};
 use super::super::group::GroupState;
 use super::super::log::LogError;
 use super::super::member::MemberId;
-use super::super::request::{GroupRequest, LeaveRequest, Results};
-use super::super::testing::{Bench, again, claim, commit_of, config, offset, request, static_request, told, waits};
+use super::super::request::{GroupRequest, JoinRequest, LeaveRequest, Results};
+use super::super::testing::{
+    Bench, again, claim, commit_of, config, offset, protocols, request, static_request, told, waits,
+};
 use super::*;
 
 fn bench() -> Bench {
@@ -68,6 +70,10 @@ fn what_is_not_committed_in_time_is_told_as_such_and_stays() {
 #[test]
 fn what_the_log_refuses_changes_nothing() {
     let mut bench = bench();
+    bench.log.refusal = Some(LogError::NotLeader);
+    let refused = unavailable(LogError::NotLeader);
+    assert_eq!(told(&mut bench.commit("g", commit_of(vec![offset(0, 5)]))), Err(refused.clone()));
+    assert_eq!(told(&mut bench.join("g", request("c"))), Err(refused), "its limits are not known here");
     bench.log.refusal = Some(LogError::NotEnoughReplicas);
     let refused = unavailable(LogError::NotEnoughReplicas);
     assert_eq!(told(&mut bench.commit("g", commit_of(vec![offset(0, 5)]))), Err(refused.clone()));
@@ -131,6 +137,26 @@ fn another_coordinator_finds_generations_and_offsets_again() {
     assert_eq!(bench.heartbeat("g", claim(&joined[0].member), joined[0].generation), Ok(()));
     // Who is silent from then on is given up, a session after the failover.
     bench.pass(Duration::from_secs(11));
+    assert_eq!(told(&mut bench.ask("g", GroupRequest::Describe)).unwrap().state, GroupState::Empty);
+}
+
+#[test]
+fn another_coordinator_knows_of_members_what_they_said_last() {
+    let mut bench = bench();
+    let joined = bench.stable("g", 1).remove(0);
+    let join = |bench: &mut Bench, names: &[&str]| {
+        let said = JoinRequest { protocols: protocols(names), session_timeout_ms: 7000, ..again(&joined.member) };
+        let joined = told(&mut bench.join("g", said)).unwrap();
+        assert!(told(&mut bench.sync("g", &joined, &[(&joined.member, "x")])).is_ok());
+        joined.generation.0
+    };
+    assert_eq!(join(&mut bench, &["sticky", "range"]), 2);
+    bench.fail_over();
+    let described = told(&mut bench.ask("g", GroupRequest::Describe)).unwrap();
+    assert_eq!((described.protocol.as_str(), described.members[0].metadata.is_empty()), ("sticky", false));
+    assert_eq!(join(&mut bench, &["sticky"]), 3, "the group is not left with a protocol that nobody knows");
+    bench.fail_over();
+    bench.pass(Duration::from_secs(8));
     assert_eq!(told(&mut bench.ask("g", GroupRequest::Describe)).unwrap().state, GroupState::Empty);
 }
 

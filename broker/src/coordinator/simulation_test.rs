@@ -1,16 +1,11 @@
-//! Clients that join, commit, leave, crash, hang and come back, over a log that commits late, refuses now and then, and
-//! loses what is not committed when another broker takes over. What must hold is checked against what the clients were
-//! told:
-//!
-//! 1. an offset that was told is never followed by a smaller one
-//! 2. a partition has one owner in a generation
-//! 3. left in peace, all that are there come to one generation that owns every partition
+//! Members of a group over a log that commits late, refuses now and then, and loses what is not committed when another
+//! broker takes over. What must hold is in [`super::simulated::members`].
 
-mod client;
 mod world;
 
-use super::bugs::Bug;
-use world::{Violation, World};
+use super::simulated::Violation;
+use crate::bugs::{self, Bug};
+use world::World;
 
 const STEPS: usize = 400;
 const SEEDS: u64 = 150;
@@ -29,7 +24,8 @@ const BUGS: [Bug; 8] = [
 ];
 
 fn run(seed: u64, bug: Option<Bug>) -> Result<(), Violation> {
-    let mut world = World::new(seed, bug);
+    bugs::plant(bug);
+    let mut world = World::new(seed);
     (0..STEPS).try_for_each(|_| world.step())?;
     world.calm_down();
     (0..STEPS).try_for_each(|_| world.step())?;

@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use uuid::Uuid;
 
-use super::bugs::Bug;
 use super::config::GroupConfig;
 use super::error::GroupError;
 use super::log::LogError;
@@ -51,8 +50,11 @@ impl ShardLog for FakeLog {
         Ok(self.end())
     }
 
-    fn batch_bytes_max(&self) -> usize {
-        self.batch_bytes_max
+    fn batch_bytes_max(&self) -> Result<usize, LogError> {
+        match &self.refusal {
+            Some(LogError::NotLeader) => Err(LogError::NotLeader),
+            _ => Ok(self.batch_bytes_max),
+        }
     }
 }
 
@@ -75,7 +77,6 @@ pub(super) struct Bench {
     pub(super) config: Arc<GroupConfig>,
     /// All that is written is committed at once.
     pub(super) commits: bool,
-    planted: Option<Bug>,
     ids: u128,
 }
 
@@ -98,21 +99,14 @@ impl Bench {
         let log = FakeLog { records: Vec::new(), refusal: None, batch_bytes_max: 1 << 20, batches: 0 };
         let now = Moment { elapsed: Duration::ZERO, wall: Timestamp(1_000_000), age: Timestamp(1_000_000) };
         let shard = Shard::new(config.clone(), Arc::new(GroupMetrics::default()));
-        let mut bench = Self { shard, log, now, config, commits: true, planted: None, ids: 0 };
+        let mut bench = Self { shard, log, now, config, commits: true, ids: 0 };
         bench.shard.loaded(Offset(0), now, &mut bench.log);
         bench
-    }
-
-    /// From now on, and in whoever takes over.
-    pub(super) fn plant(&mut self, bug: Option<Bug>) {
-        self.planted = bug;
-        self.shard.plant(bug);
     }
 
     /// Another broker takes over, with what is in the log.
     pub(super) fn fail_over(&mut self) {
         self.shard = Shard::new(self.config.clone(), Arc::new(GroupMetrics::default()));
-        self.shard.plant(self.planted);
         self.log.records.iter().for_each(|record| self.shard.replay(record.clone()));
         self.shard.loaded(self.log.end(), self.now, &mut self.log);
         self.settle();
@@ -124,9 +118,13 @@ impl Bench {
         request: impl FnOnce(super::answer::Reply<T>) -> GroupRequest,
     ) -> Waiting<T> {
         let (reply, waiting) = oneshot::channel();
-        self.shard.handle(&GroupId(group.into()), request(reply), self.now, &mut self.log);
-        self.settle();
+        self.handle(group, request(reply));
         waiting
+    }
+
+    pub(super) fn handle(&mut self, group: &str, request: GroupRequest) {
+        self.shard.handle(&GroupId(group.into()), request, self.now, &mut self.log);
+        self.settle();
     }
 
     pub(super) fn settle(&mut self) {

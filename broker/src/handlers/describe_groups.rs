@@ -1,5 +1,7 @@
 //! DescribeGroups.
 
+use std::collections::HashSet;
+
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use kafka_protocol::protocol::StrBytes;
@@ -19,7 +21,10 @@ impl Broker {
         &self,
         request: &mut Request<'_>,
     ) -> Result<DescribeGroupsResponse, RequestError> {
-        let body: DescribeGroupsRequest = request.decode()?;
+        let mut body: DescribeGroupsRequest = request.decode()?;
+        // Each once, however often it is named: groups may be large.
+        let mut named = HashSet::new();
+        body.groups.retain(|id| named.insert(id.clone()));
         let mut groups = Vec::with_capacity(body.groups.len());
         for id in body.groups {
             let group = match request.answer_of(self.groups.describe(&id)).await {

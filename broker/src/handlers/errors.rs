@@ -378,6 +378,7 @@ impl KafkaError for GroupError {
             Self::NotEmpty => ResponseError::NonEmptyGroup,
             Self::Subscribed(_) => ResponseError::GroupSubscribedToTopic,
             Self::MetadataTooLarge { .. } => ResponseError::OffsetMetadataTooLarge,
+            Self::CommitTooLarge { .. } => ResponseError::InvalidCommitOffsetSize,
             Self::Unavailable(reason) => reason.kafka_error(),
         }
     }
@@ -402,6 +403,15 @@ pub(super) fn of_generation(error: &GroupError) -> ResponseError {
     match error {
         GroupError::Unavailable(Unavailable::Log(LogError::TooLarge { .. })) => ResponseError::UnknownServerError,
         error => error.kafka_error(),
+    }
+}
+
+/// Of an offset that somebody wants to know. Old clients give up at whatever does not say that the coordinator is
+/// another one, or still loading.
+pub(super) fn of_offset_fetch(error: &GroupError) -> ResponseError {
+    match error.kafka_error() {
+        ResponseError::CoordinatorNotAvailable => ResponseError::NotCoordinator,
+        other => other,
     }
 }
 

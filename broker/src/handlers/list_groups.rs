@@ -1,5 +1,7 @@
 //! ListGroups: those that this broker coordinates.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::{GroupId, ListGroupsRequest, ListGroupsResponse};
 use kafka_protocol::protocol::StrBytes;
@@ -17,12 +19,12 @@ impl Broker {
             Ok(listed) => listed,
             Err(error) => return Ok(ListGroupsResponse::default().with_error_code(error.code())),
         };
-        let passes = |filter: &[StrBytes], value: &str| {
-            filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
-        };
-        let groups = listed.into_iter().filter(|group| {
-            passes(&body.states_filter, state_name(group.state)) && passes(&body.types_filter, CLASSIC)
-        });
+        let filter = |wanted: &[StrBytes]| wanted.iter().map(|one| one.to_ascii_lowercase()).collect::<BTreeSet<_>>();
+        let (states, types) = (filter(&body.states_filter), filter(&body.types_filter));
+        let passes =
+            |filter: &BTreeSet<String>, value: &str| filter.is_empty() || filter.contains(&value.to_ascii_lowercase());
+        let groups =
+            listed.into_iter().filter(|group| passes(&states, state_name(group.state)) && passes(&types, CLASSIC));
         let groups = groups.map(|group| {
             ListedGroup::default()
                 .with_group_id(GroupId(text(group.id)))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use protocol::coordinator_records::GenerationId;
@@ -13,13 +13,22 @@ use super::errors::KafkaError as _;
 use super::groups::claim;
 use super::topics::known_epoch;
 use super::{Broker, Request, RequestError, errors};
-use crate::coordinator::{CommitRequest, OffsetToCommit};
+use crate::coordinator::{CommitRequest, GroupError, OffsetToCommit};
 use crate::metadata::{Image, TopicImage};
+
+/// What the records of one request may take together.
+const RECORDS_BYTES_MAX: usize = 64 << 20;
+/// Of a record, besides names and metadata.
+const RECORD_BYTES: usize = 80;
 
 impl Broker {
     /// Offsets in partitions that do not exist are refused one by one, the others are committed.
     pub(super) async fn offset_commit(&self, request: &mut Request<'_>) -> Result<OffsetCommitResponse, RequestError> {
         let body: OffsetCommitRequest = request.decode()?;
+        if let Err(error) = check_size(&body) {
+            let code = error.code();
+            return Ok(response(body, || code));
+        }
         let image = self.image.load_full();
         let (offsets, known) = offsets(&image, &body);
         let commit = CommitRequest {
@@ -33,22 +42,39 @@ impl Broker {
         let refused = committed.as_ref().err().map(|error| errors::of_commit(error, request.version).code());
         let mut results = committed.unwrap_or_default().into_iter();
         let mut known = known.into_iter();
-        let mut code = || match (known.next(), refused) {
+        Ok(response(body, || match (known.next(), refused) {
             (Some(true), Some(refused)) => refused,
             (Some(true), None) => results.next().and_then(Result::err).map_or(0, |error| error.code()),
             _ => ResponseError::UnknownTopicOrPartition.code(),
-        };
-        let topics = body.topics.into_iter().map(|topic| {
-            let partitions = topic.partitions.iter().map(|partition| {
-                OffsetCommitResponsePartition::default()
-                    .with_partition_index(partition.partition_index)
-                    .with_error_code(code())
-            });
-            let partitions = partitions.collect();
-            OffsetCommitResponseTopic::default().with_partitions(partitions).with_name(topic.name)
-        });
-        Ok(OffsetCommitResponse::default().with_topics(topics.collect()))
+        }))
     }
+}
+
+/// Before anything is made of it: every record repeats the name of the group, which may be long.
+fn check_size(body: &OffsetCommitRequest) -> Result<(), GroupError> {
+    let length = |partition: &OffsetCommitRequestPartition| {
+        let metadata = partition.committed_metadata.as_ref().map_or(0, |metadata| metadata.len());
+        body.group_id.len() + metadata + RECORD_BYTES
+    };
+    let of_topic = |topic: &OffsetCommitRequestTopic| {
+        topic.partitions.iter().map(|partition| topic.name.len() + length(partition)).sum::<usize>()
+    };
+    let (bytes, bytes_max) = (body.topics.iter().map(of_topic).sum::<usize>(), RECORDS_BYTES_MAX);
+    if bytes_max < bytes { Err(GroupError::CommitTooLarge { bytes, bytes_max }) } else { Ok(()) }
+}
+
+/// With a code for each partition, in their order.
+fn response(body: OffsetCommitRequest, mut code: impl FnMut() -> i16) -> OffsetCommitResponse {
+    let topics = body.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            OffsetCommitResponsePartition::default()
+                .with_partition_index(partition.partition_index)
+                .with_error_code(code())
+        });
+        let partitions = partitions.collect();
+        OffsetCommitResponseTopic::default().with_partitions(partitions).with_name(topic.name)
+    });
+    OffsetCommitResponse::default().with_topics(topics.collect())
 }
 
 /// What is to be committed, and for every partition of the request whether it exists.

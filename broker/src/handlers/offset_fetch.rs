@@ -1,5 +1,7 @@
 //! OffsetFetch: of one group, since version 8 of several.
 
+use std::collections::HashSet;
+
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
@@ -10,9 +12,8 @@ use kafka_protocol::protocol::StrBytes;
 use protocol::coordinator_records::CommittedOffset;
 use protocol::types::PartitionId;
 
-use super::errors::KafkaError as _;
 use super::groups::text;
-use super::{Broker, Request, RequestError};
+use super::{Broker, Request, RequestError, errors};
 use crate::coordinator::TopicOffsets;
 use crate::metadata::Image;
 
@@ -25,8 +26,10 @@ const NO_OFFSET: i64 = -1;
 
 impl Broker {
     pub(super) async fn offset_fetch(&self, request: &mut Request<'_>) -> Result<OffsetFetchResponse, RequestError> {
-        let body: OffsetFetchRequest = request.decode()?;
+        let mut body: OffsetFetchRequest = request.decode()?;
         if VERSION_WITH_GROUPS <= request.version {
+            let mut named = HashSet::new();
+            body.groups.retain(|group| named.insert(group.group_id.clone()));
             let mut groups = Vec::with_capacity(body.groups.len());
             for group in body.groups {
                 groups.push(self.offsets_of(group, request).await);
@@ -54,12 +57,14 @@ impl Broker {
 
     async fn offsets_of(&self, group: OffsetFetchRequestGroup, request: &Request<'_>) -> OffsetFetchResponseGroup {
         let image = self.image.load_full();
-        let wanted = group.topics.as_ref().map(|topics| topics.iter().map(|topic| wanted(&image, topic)).collect());
+        let mut named = HashSet::new();
+        let wanted =
+            group.topics.as_ref().map(|topics| topics.iter().map(|topic| wanted(&image, topic, &mut named)).collect());
         let response = OffsetFetchResponseGroup::default();
         let response = match request.answer_of(self.groups.fetch_offsets(&group.group_id, wanted)).await {
             Ok(fetched) => response.with_topics(fetched.into_iter().map(fetched_topic).collect()),
             Err(error) => {
-                let code = error.code();
+                let code = errors::of_offset_fetch(&error).code();
                 // Old clients look for it in each partition.
                 let told_in_each = request.version < VERSION_WITH_GROUP_ERROR;
                 let topics = group.topics.into_iter().flatten().filter(|_| told_in_each);
@@ -71,11 +76,19 @@ impl Broker {
     }
 }
 
-fn wanted(image: &Image, topic: &OffsetFetchRequestTopics) -> TopicOffsets<PartitionId> {
+/// A partition that is named again is told of once, as a group is: the answer would be many times as long as the
+/// question.
+fn wanted<'a>(
+    image: &Image,
+    topic: &'a OffsetFetchRequestTopics,
+    named: &mut HashSet<(&'a str, i32)>,
+) -> TopicOffsets<PartitionId> {
+    let name: &str = &topic.name;
+    let is_new = |index: &i32| named.insert((name, *index));
     TopicOffsets {
         topic: topic.name.to_string(),
         topic_id: image.topic(&topic.name).map(|topic| topic.id).unwrap_or_default(),
-        partitions: topic.partition_indexes.iter().copied().map(PartitionId).collect(),
+        partitions: topic.partition_indexes.iter().copied().filter(is_new).map(PartitionId).collect(),
     }
 }
 

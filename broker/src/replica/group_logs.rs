@@ -58,8 +58,8 @@ impl GroupLogs for OffsetsLogs {
         self.replicas.age_now()
     }
 
-    fn batch_bytes_max(&self, term: Term) -> usize {
-        self.partition(term).map_or(0, |partition| partition.settings().rules.message_bytes_max)
+    fn batch_bytes_max(&self, term: Term) -> Result<usize, LogError> {
+        Ok(self.partition(term)?.settings().rules.message_bytes_max)
     }
 
     fn high_watermark(&self, term: Term) -> Result<Offset, LogError> {

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use kafka_protocol::ResponseError::{
     self, FencedInstanceId, GroupIdNotFound, GroupMaxSizeReached, GroupSubscribedToTopic, IllegalGeneration,
-    InconsistentGroupProtocol, InvalidGroupId, InvalidSessionTimeout, MemberIdRequired, NonEmptyGroup,
-    OffsetMetadataTooLarge, UnknownMemberId, UnknownTopicOrPartition,
+    InconsistentGroupProtocol, InvalidCommitOffsetSize, InvalidGroupId, InvalidSessionTimeout, MemberIdRequired,
+    NonEmptyGroup, OffsetMetadataTooLarge, UnknownMemberId, UnknownTopicOrPartition,
 };
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
@@ -115,6 +115,14 @@ impl Group {
         self.wire.call(8, &request).topics[0].partitions[0].error_code
     }
 
+    /// The same offset so often in one request.
+    fn commit_repeated(&mut self, group_name: &str, times: usize) -> i16 {
+        let partitions = vec![OffsetCommitRequestPartition::default(); times];
+        let topic = OffsetCommitRequestTopic::default().with_name(name(TOPIC)).with_partitions(partitions);
+        let request = OffsetCommitRequest::default().with_group_id(group(group_name)).with_topics(vec![topic]);
+        self.wire.call(8, &request).topics[0].partitions[0].error_code
+    }
+
     fn delete_offset(&mut self, group_name: &str) -> i16 {
         let partition = OffsetDeleteRequestPartition::default().with_partition_index(0);
         let topic = OffsetDeleteRequestTopic::default().with_name(name(TOPIC)).with_partitions(vec![partition]);
@@ -199,6 +207,11 @@ fn who_is_stale_unknown_or_fenced_gets_kafkas_codes_and_changes_nothing() {
         ("commit to a group that is not there", g.commit("none", &nobody, 1, 0, ""), IllegalGeneration),
         ("commit in a partition that is not there", g.commit("g", &member, 1, 9, ""), UnknownTopicOrPartition),
         ("commit with long metadata", g.commit("g", &member, 1, 0, &"x".repeat(4097)), OffsetMetadataTooLarge),
+        (
+            "commit of what would be a hundred megabytes",
+            g.commit_repeated(&huge[..32_000], 3200),
+            InvalidCommitOffsetSize,
+        ),
         ("delete of offsets that are in use", g.delete_offset("g"), GroupSubscribedToTopic),
         ("delete of offsets of no group", g.delete_offset("none"), GroupIdNotFound),
         ("delete of a group with members", g.delete("g"), NonEmptyGroup),

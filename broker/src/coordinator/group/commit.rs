@@ -1,5 +1,7 @@
 //! Offsets of the group: committed, deleted, forgotten in time.
 
+use std::collections::BTreeSet;
+
 use protocol::coordinator_records::{CommittedOffset, CoordinatorRecord};
 use protocol::types::{PartitionId, Timestamp};
 
@@ -78,20 +80,22 @@ impl Group {
     pub(in super::super) fn delete_offsets(&self, wanted: &[(String, PartitionId)]) -> Decision<Results> {
         self.check_exists()?;
         let has_members = !matches!(self.phase, Phase::Empty);
-        let subscriptions = if has_members { self.subscriptions() } else { Some(Vec::new()) };
+        let subscriptions = if has_members { self.subscriptions() } else { Some(BTreeSet::new()) };
         if has_members && self.protocol_type() != super::CONSUMER {
             return Err(GroupError::NotEmpty);
         }
         let is_subscribed = |topic: &String| subscriptions.as_ref().is_none_or(|topics| topics.contains(topic));
-        let mut records = Vec::new();
+        // Each once, however often it is named.
+        let mut found = BTreeSet::new();
         let results = wanted.iter().map(|(topic, partition)| {
             if is_subscribed(topic) {
                 return Err(GroupError::Subscribed(topic.clone()));
             }
-            records.extend(self.offsets.get(topic, *partition).map(|_| deletion(&self.id.0, topic, *partition)));
+            found.extend(self.offsets.get(topic, *partition).map(|_| (topic, *partition)));
             Ok(())
         });
         let results = results.collect();
+        let records = found.into_iter().map(|(topic, partition)| deletion(&self.id.0, topic, partition)).collect();
         Ok((records, results))
     }
 
@@ -106,14 +110,14 @@ impl Group {
             _ => None,
         };
         let subscriptions = match (is_empty, self.subscriptions()) {
-            (true, _) => Vec::new(),
+            (true, _) => BTreeSet::new(),
             (false, Some(topics)) => topics,
             (false, None) => return Vec::new(),
         };
         let is_over = |topic: &str, offset: &CommittedOffset| {
             let retained = later(kept_since.unwrap_or(offset.commit_timestamp), config.offsets_retention);
             let until = offset.expire_timestamp.unwrap_or(retained);
-            until <= now && !subscriptions.iter().any(|subscribed| subscribed == topic)
+            until <= now && !subscriptions.contains(topic)
         };
         let mut records = self.offsets.deletions(&self.id, is_over);
         if is_empty && self.is_recorded && records.len() == self.offsets.len() && self.pending.is_empty() {

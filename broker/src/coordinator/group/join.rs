@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::super::answer::{Reply, Turn, tell};
 use super::super::config::GroupConfig;
 use super::super::error::GroupError;
-use super::super::member::{Member, MemberId, Protocol, milliseconds};
+use super::super::member::{Client, Member, MemberId, Protocol, milliseconds};
 use super::super::request::{JoinRequest, Joined, Moment};
 use super::{Group, Phase};
 
@@ -29,7 +29,13 @@ impl Group {
         turn: &mut Turn,
     ) {
         if let Err(error) = self.check_join(&request, config) {
-            return tell(reply, Err(error));
+            let is_full = matches!(error, GroupError::GroupFull { .. });
+            tell(reply, Err(error));
+            // Nobody is to wait for who finds no room.
+            if is_full && self.pending.remove(&request.member.id).is_some() {
+                self.complete_if_all_joined(now, turn);
+            }
+            return;
         }
         if request.member.id.is_none() {
             self.join_first(request, reply, config, now, turn);
@@ -38,15 +44,19 @@ impl Group {
         }
     }
 
-    /// With what the joining one would add, its members take no more room than a group has.
+    /// With what the joining one would add, members, and ids that are not used yet, take no more room than a group has.
     pub(in super::super) fn check_size(
         &self,
         request: &JoinRequest,
         record_bytes_max: usize,
     ) -> Result<(), GroupError> {
         let others = self.members.iter().filter(|(id, _)| **id != request.member.id);
-        let bytes_of_others: usize = others.map(|(_, member)| protocol_bytes(&member.protocols)).sum();
-        let bytes = bytes_of_others + protocol_bytes(&request.protocols);
+        let others = others.map(|(id, member)| {
+            id.0.len() + names_bytes(&member.client, member.instance.as_ref()) + protocol_bytes(&member.protocols)
+        });
+        let unused: usize = self.pending.keys().map(|id| id.0.len()).sum();
+        let names = names_bytes(&request.client, request.member.instance.as_ref());
+        let bytes = others.sum::<usize>() + unused + names + protocol_bytes(&request.protocols);
         let bytes_max = record_bytes_max.saturating_mul(RECORDS_KEPT);
         if bytes_max < bytes { Err(GroupError::GroupTooLarge { bytes, bytes_max }) } else { Ok(()) }
     }
@@ -81,7 +91,8 @@ impl Group {
         if self.members.is_empty() {
             return !request.protocol_type.is_empty() && !request.protocols.is_empty();
         }
-        let is_common = |protocol: &Protocol| self.members.values().all(|member| member.knows(&protocol.name));
+        let common = self.common_protocols();
+        let is_common = |protocol: &Protocol| common.contains(protocol.name.as_str());
         self.protocol_type() == request.protocol_type && request.protocols.iter().any(is_common)
     }
 
@@ -212,7 +223,8 @@ impl Group {
             return turn.answer(reply, joined);
         }
         self.rename(former, &id);
-        self.begin_session(&id, None, now);
+        let is_new = self.members.get(&id).is_some_and(|member| member.is_new);
+        self.begin_session(&id, is_new.then_some(NEW_MEMBER_SESSION), now);
         if let Some(member) = self.members.get_mut(&id) {
             member.wait_for_join(reply);
         }
@@ -252,6 +264,10 @@ impl Group {
         }
         joined
     }
+}
+
+fn names_bytes(client: &Client, instance: Option<&String>) -> usize {
+    client.id.len() + client.host.len() + instance.map_or(0, String::len)
 }
 
 fn protocol_bytes(protocols: &[Protocol]) -> usize {

@@ -1,14 +1,16 @@
 //! From one generation to the next.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::answer::{Reply, Turn, tell};
-use super::super::bugs::Bug;
 use super::super::config::GroupConfig;
 use super::super::error::GroupError;
-use super::super::member::{Member, MemberId, Protocol};
+use super::super::member::{Member, MemberId};
 use super::super::request::Moment;
 use super::{Group, Initial, Phase};
+use crate::bugs::{self, Bug};
 
 /// Where nobody is there who could lead, one is looked for again after this time at the earliest.
 const LEADER_WAIT_MIN: Duration = Duration::from_secs(1);
@@ -98,7 +100,7 @@ impl Group {
             self.phase = Phase::Preparing { until, initial: None };
             return self.wake_by(until);
         }
-        if !self.planted.is(Bug::GenerationNotCounted) {
+        if !bugs::is_planted(Bug::GenerationNotCounted) {
             self.generation.0 = self.generation.0.wrapping_add(1).max(1);
         }
         self.generations_begun += 1;
@@ -144,12 +146,32 @@ impl Group {
         true
     }
 
-    /// Every member votes for the first of its protocols that all know.
+    /// Every member votes for the first of its protocols that all know. Of those with most votes it is the one that
+    /// got the first.
     pub(super) fn choose_protocol(&self) -> Option<String> {
-        let is_common = |protocol: &&Protocol| self.members.values().all(|member| member.knows(&protocol.name));
-        let vote = |member: &Member| member.protocols.iter().find(is_common).map(|protocol| protocol.name.clone());
-        let votes: Vec<_> = self.members.values().filter_map(vote).collect();
-        votes.iter().rev().max_by_key(|name| votes.iter().filter(|other| other == name).count()).cloned()
+        let common = self.common_protocols();
+        let mut votes = BTreeMap::<&str, (usize, Reverse<usize>)>::new();
+        for (number, member) in self.members.values().enumerate() {
+            let mut names = member.protocols.iter().map(|protocol| protocol.name.as_str());
+            if let Some(name) = names.find(|name| common.contains(name)) {
+                votes.entry(name).or_insert((0, Reverse(number))).0 += 1;
+            }
+        }
+        votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(name, _)| name.to_owned())
+    }
+
+    /// Those that all members know. Members may be many, and say much: each name is looked at once.
+    pub(super) fn common_protocols(&self) -> BTreeSet<&str> {
+        let mut known_by = BTreeMap::<&str, (usize, usize)>::new();
+        for (number, member) in (1..).zip(self.members.values()) {
+            for protocol in &member.protocols {
+                let (count, last) = known_by.entry(&protocol.name).or_default();
+                *count += usize::from(*last != number);
+                *last = number;
+            }
+        }
+        let is_common = |(_, (count, _)): &(&str, (usize, usize))| *count == self.members.len();
+        known_by.into_iter().filter(is_common).map(|(name, _)| name).collect()
     }
 
     pub(super) fn rebalance_timeout(&self) -> Duration {

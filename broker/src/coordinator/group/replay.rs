@@ -13,22 +13,18 @@ use super::{Group, Phase};
 impl Group {
     /// The same live and at load. What is only in memory of a member stays with it.
     pub(in super::super) fn replay(&mut self, recorded: Option<GroupMetadata>) {
-        let Some(recorded) = recorded else {
-            self.is_recorded = false;
-            self.phase = Phase::Empty;
-            self.members.clear();
-            self.instances.clear();
-            return;
-        };
+        let Some(recorded) = recorded else { return self.forget_generations() };
         for member in &recorded.members {
             let id = MemberId(member.member_id.clone());
             let former = member.instance_id.as_ref().and_then(|instance| self.instances.get(instance)).cloned();
             if let Some(former) = former.filter(|former| *former != id) {
                 self.rename(&former, &id);
             }
+            let protocol = recorded.protocol.as_deref();
             let known = self.members.entry(id.clone());
-            let known = known.or_insert_with(|| Member::recorded(member, recorded.protocol.as_deref()));
-            known.assignment = member.assignment.clone();
+            known
+                .and_modify(|known| known.follow(member, protocol))
+                .or_insert_with(|| Member::recorded(member, protocol));
             if let Some(instance) = &member.instance_id {
                 self.instances.insert(instance.clone(), id);
             }
@@ -43,6 +39,19 @@ impl Group {
         self.leader = recorded.leader.map(MemberId).filter(|leader| self.members.contains_key(leader));
         self.phase = if self.members.is_empty() { Phase::Empty } else { Phase::Stable };
         self.phase_began = Some(recorded.state_timestamp).filter(|at| *at != Timestamp::NONE);
+    }
+
+    /// It is as one that never had members. What is left are offsets that somebody else may have committed since.
+    fn forget_generations(&mut self) {
+        *self = Self {
+            pending: std::mem::take(&mut self.pending),
+            offsets: std::mem::take(&mut self.offsets),
+            written: self.written,
+            wake_at: self.wake_at,
+            alarm: self.alarm,
+            generations_begun: self.generations_begun,
+            ..Self::new(self.id.clone())
+        };
     }
 
     /// A static member is known by another id from now on; who still uses the former one is fenced.

@@ -1,12 +1,12 @@
 //! Staying in, going, and being given up.
 
 use super::super::answer::Turn;
-use super::super::bugs::Bug;
 use super::super::config::GroupConfig;
 use super::super::error::GroupError;
 use super::super::member::{Member, MemberId};
 use super::super::request::{HeartbeatRequest, Leaving, Moment, Results};
 use super::{Group, Phase};
+use crate::bugs::{self, Bug};
 
 impl Group {
     pub(in super::super) fn heartbeat(&mut self, request: &HeartbeatRequest, now: Moment) -> Result<(), GroupError> {
@@ -56,7 +56,7 @@ impl Group {
     /// What there were before. An id that nobody has joined with is no member: without it the others may be complete,
     /// but nothing has changed for them.
     fn follow_departures(&mut self, member_count: usize, config: &GroupConfig, now: Moment, turn: &mut Turn) {
-        if self.planted.is(Bug::DepartureUnnoticed) {
+        if bugs::is_planted(Bug::DepartureUnnoticed) {
             return;
         }
         if self.members.len() < member_count && !matches!(self.phase, Phase::Empty) {
@@ -90,19 +90,14 @@ impl Group {
         }
         let is_unassigned = matches!(self.phase, Phase::Completing);
         let has_failed = |id: &MemberId, member: &Member| !member.has_synced || (is_unassigned && self.leads(id));
-        let is_silent = |member: &Member| self.silence_counts(member) && member.session_end <= now.elapsed;
+        let is_silent = |member: &Member| silence_counts(member) && member.session_end <= now.elapsed;
         let members = self.members.iter();
         let overdue = members.filter(|(id, member)| (syncs_are_due && has_failed(id, member)) || is_silent(member));
         overdue.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Whether silence ends its membership now.
-    fn silence_counts(&self, member: &Member) -> bool {
-        member.session_counts() && !self.planted.is(Bug::SilenceUnnoticed)
-    }
-
     fn next_deadline(&self) -> Option<std::time::Duration> {
-        let heard = self.members.values().filter(|member| self.silence_counts(member));
+        let heard = self.members.values().filter(|member| silence_counts(member));
         let sessions = heard.map(|member| member.session_end);
         let preparing = match self.phase {
             Phase::Preparing { until, .. } => Some(until),
@@ -110,4 +105,9 @@ impl Group {
         };
         sessions.chain(self.pending.values().copied()).chain(preparing).chain(self.sync_until).min()
     }
+}
+
+/// Whether silence ends its membership now.
+fn silence_counts(member: &Member) -> bool {
+    member.session_counts() && !bugs::is_planted(Bug::SilenceUnnoticed)
 }

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use std::collections::HashMap;
 
 use super::super::answer::{Reply, Turn, tell};
-use super::super::bugs::Bug;
 use super::super::error::GroupError;
 use super::super::member::MemberId;
 use super::super::request::{Moment, SyncRequest, Synced};
 use super::{Group, Phase};
+use crate::bugs::{self, Bug};
 
 impl Group {
     pub(in super::super) fn sync(&mut self, request: SyncRequest, reply: Reply<Synced>, now: Moment, turn: &mut Turn) {
@@ -40,7 +40,7 @@ impl Group {
 
     fn check_sync(&self, request: &SyncRequest) -> Result<(), GroupError> {
         self.check_member(&request.member)?;
-        if !self.planted.is(Bug::SyncOfEarlierGeneration) {
+        if !bugs::is_planted(Bug::SyncOfEarlierGeneration) {
             self.check_generation(request.generation)?;
         }
         let differs = |told: &Option<String>, ours: &Option<String>| told.is_some() && ours.is_some() && told != ours;

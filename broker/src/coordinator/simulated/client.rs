@@ -10,6 +10,9 @@ use super::super::member::MemberId;
 use super::super::request::{FetchedOffsets, Joined, MemberClaim, Results, Synced};
 use super::super::testing::{Waiting, claim};
 
+/// A commit that was sent, and its answer.
+type Committing = (BTreeMap<i32, i64>, Waiting<Results>);
+
 /// What a client is waiting for.
 pub(super) enum Doing {
     Nothing,
@@ -28,7 +31,8 @@ pub(super) struct Client {
     pub(super) generation: GenerationId,
     pub(super) owned: Vec<i32>,
     pub(super) positions: BTreeMap<i32, i64>,
-    pub(super) committing: Option<(BTreeMap<i32, i64>, Waiting<Results>)>,
+    pub(super) committing: Option<Committing>,
+    pub(super) beating: Option<Waiting<()>>,
     pub(super) doing: Doing,
     /// Steps for which it does nothing: the process is paused, and knows nothing of it.
     pub(super) asleep: usize,
@@ -43,6 +47,7 @@ impl Client {
             owned: Vec::new(),
             positions: BTreeMap::new(),
             committing: None,
+            beating: None,
             doing: Doing::Nothing,
             asleep: 0,
         }
@@ -61,15 +66,19 @@ impl Client {
         self.instance.clone().unwrap_or_else(|| self.member.0.clone())
     }
 
-    /// What a client makes of a refusal. Who is fenced has a successor, and ends.
+    /// What a client makes of a refusal. Who is fenced has a successor, and ends. Who only has to look for another
+    /// coordinator stays in its generation.
     pub(super) fn refused(&mut self, error: &GroupError) {
+        let is_in_generation = matches!(self.doing, Doing::Owning | Doing::Fetching(_));
         match error {
+            GroupError::Unavailable(_) if is_in_generation => return,
             GroupError::MemberIdRequired(id) => self.member = id.clone(),
             GroupError::UnknownMember(_) | GroupError::UnknownInstance(_) => self.member = MemberId::default(),
             _ => {}
         }
         self.generation = GenerationId(-1);
         self.owned.clear();
+        self.beating = None;
         self.doing = if matches!(error, GroupError::FencedInstance { .. }) { Doing::Gone } else { Doing::Nothing };
     }
 }
