@@ -68,5 +68,9 @@ fn shorten(replicas: &ReplicaManager, partition: &Partition, plan: &FetchPlan, s
         replicas.write_checkpoints().inspect_err(|error| replicas.checkpoints_not_written(error))?;
         partition.checkpointed()?;
     }
+    if matches!(step, Step::Restart(_)) {
+        // What the cleaner's says is of the log that was there before.
+        replicas.checkpoint_is_due();
+    }
     Ok(())
 }

@@ -81,7 +81,7 @@ impl<'a> Cleaning<'a> {
         true
     }
 
-    fn compact(&self, partition: &Arc<Partition>, now: Timestamp) -> Result<(), CompactionError> {
+    pub(super) fn compact(&self, partition: &Arc<Partition>, now: Timestamp) -> Result<(), CompactionError> {
         let rules = partition.settings().compaction;
         let started =
             rules.and_then(|rules| partition.with_log(|log| log.start_compaction(&rules, now)).ok().flatten());

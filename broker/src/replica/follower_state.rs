@@ -2,12 +2,15 @@
 //! comes back.
 //!
 //! A log is shortened only where its leader says that the two have parted (KIP-595): to the end of the last epoch they
-//! have in common. Never to the high watermark, which a follower learns late (KIP-101).
+//! have in common. Never to the high watermark, which a follower learns late (KIP-101). Where that would cut into what
+//! was compacted, which takes a loss of what was committed, it is fetched anew.
 
 use std::time::Duration;
 
 use protocol::types::{BrokerId, LeaderEpoch, Offset};
 use storage::LeaderEpochs;
+
+use crate::bugs::{self, Bug};
 
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
@@ -30,7 +33,10 @@ pub(crate) struct FollowerState {
 /// The log as the next fetch is to describe it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LocalLog<'a> {
+    pub(crate) start: Offset,
     pub(crate) end: Offset,
+    /// Up to here compaction has left out what later records supersede.
+    pub(crate) compacted: Offset,
     pub(crate) epochs: &'a LeaderEpochs,
 }
 
@@ -68,6 +74,10 @@ impl LeaderAnswer {
         match self {
             Self::Agreed => Step::Append,
             Self::Diverged { epoch, end } => match common_end(log, epoch, end) {
+                // What supersedes may lie behind the cut, and with it the last of what was said under some key.
+                common if common < log.compacted && !bugs::is_planted(Bug::CutIntoCompacted) => {
+                    Step::Restart(log.start)
+                }
                 common if common < log.end => Step::Truncate(common),
                 // All records are the leader's, but not an epoch in which this broker led and wrote nothing.
                 _ if log.epochs.latest().is_some_and(|latest| epoch < latest) => Step::Truncate(log.end),
@@ -135,6 +145,8 @@ mod tests {
             (vec![(1, 0)], 30, (1, 20), Step::Truncate(Offset(20))),
             (vec![(1, 0), (3, 20)], 30, (1, 25), Step::Truncate(Offset(20))),
             (vec![(1, 0), (3, 20)], 30, (1, 10), Step::Truncate(Offset(10))),
+            // Into what was compacted.
+            (vec![(1, 0), (3, 20)], 30, (1, 9), Step::Restart(Offset(5))),
             // The leader has an epoch that is not known here: further back, and ask again.
             (vec![(1, 0), (4, 20)], 30, (3, 25), Step::Truncate(Offset(20))),
             (vec![(4, 20)], 30, (3, 25), Step::Truncate(Offset(20))),
@@ -146,7 +158,8 @@ mod tests {
         for (epochs, end, (leader_epoch, leader_end), expected) in table {
             let (epochs, end) = log(&epochs, end);
             let answer = LeaderAnswer::Diverged { epoch: LeaderEpoch(leader_epoch), end: Offset(leader_end) };
-            assert_eq!(answer.step(&LocalLog { end, epochs: &epochs }), expected, "{epochs:?} {answer:?}");
+            let local = LocalLog { start: Offset(5), end, compacted: Offset(10), epochs: &epochs };
+            assert_eq!(answer.step(&local), expected, "{epochs:?} {answer:?}");
         }
     }
 
@@ -167,7 +180,7 @@ mod tests {
     #[test]
     fn what_the_leader_no_longer_has_is_not_missed_and_errors_pause() {
         let (epochs, end) = log(&[(1, 0)], 30);
-        let local = LocalLog { end, epochs: &epochs };
+        let local = LocalLog { start: Offset(0), end, compacted: Offset(0), epochs: &epochs };
         let step = |answer: LeaderAnswer| answer.step(&local);
         assert_eq!(step(LeaderAnswer::OutOfRange { leader_start: Offset(50) }), Step::Restart(Offset(50)));
         assert_eq!(step(LeaderAnswer::OutOfRange { leader_start: Offset(-1) }), Step::Pause);

@@ -128,7 +128,12 @@ impl Partition {
             return Ok(Next::Continue);
         }
         let State { log, role: Role::Follower(follower), .. } = &mut *state else { return Ok(Next::Continue) };
-        let local = LocalLog { end: plan.offset, epochs: log.leader_epochs() };
+        let local = LocalLog {
+            start: log.log_start(),
+            end: plan.offset,
+            compacted: log.first_dirty(),
+            epochs: log.leader_epochs(),
+        };
         match answered.answer.step(&local) {
             Step::Append => {
                 if let Some(base) = begins_within(log, &fetched, answered.log_start) {

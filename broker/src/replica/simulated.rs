@@ -1,10 +1,12 @@
 //! The replicas of a broker without its threads and sockets: a simulation of the cluster does by hand what the loader,
 //! the fetchers, the flusher and the way to the controller do. Everything it calls is what a broker runs.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use protocol::config::Values;
 use protocol::produce::CheckedBatch;
@@ -13,15 +15,19 @@ use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, Offset, P
 use storage::directory::{ExpectedOwner, Formatting, LogDirectory};
 use storage::faulty::FaultyDisk;
 use storage::{
-    Disk, FetchedBatches, FilePool, Located, Log, MetaProperties, OutOfRange, PoolLimits, ReadMode, Reserve, UpTo,
+    CompactionError, Disk, FetchedBatches, FilePool, Located, Log, MetaProperties, OutOfRange, PoolLimits, ReadMode,
+    Reserve, UpTo,
 };
 
 use super::access::{
     AccessError, FetchError, FetchPosition, FollowerRead, NewLogStart, ProduceError, RequiredAcks, ServedBy, Written,
 };
 use super::answers::follow_answer;
+use super::cleaner::Stop;
+use super::cleaning::Cleaning;
 use super::follower_state::LeaderAnswer;
 use super::following::{Answered, FetchPlan, Planned};
+use super::group_logs::OffsetsLogs;
 use super::leader_state::{FollowerFetch, IsrProposal, ProposalOutcome};
 use super::loader::{Checkpoints, LoadProgress};
 use super::manager::ReplicaManager;
@@ -33,8 +39,34 @@ use crate::metadata::Image;
 
 pub(crate) type Key = (TopicId, PartitionId);
 
-/// One record as a simulation writes them: where it is, in which epoch it was written, and what it is.
-pub(crate) type Entry = (Offset, LeaderEpoch, u64);
+/// One record: where it is, in which epoch it was written, and what it is.
+pub(crate) type Entry = (Offset, LeaderEpoch, Record);
+
+/// What a record says, in numbers by which it is told from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Record {
+    pub(crate) key: Option<u64>,
+    /// `None` deletes what was said under the key.
+    pub(crate) value: Option<u64>,
+}
+
+impl Record {
+    pub(crate) fn of(key: Option<&[u8]>, value: Option<&[u8]>) -> Self {
+        let number = |bytes: &[u8]| {
+            let mut hasher = DefaultHasher::new();
+            bytes.hash(&mut hasher);
+            hasher.finish()
+        };
+        Self { key: key.map(number), value: value.map(number) }
+    }
+}
+
+/// What a consumer got, and where it reads on.
+#[derive(Debug, Clone)]
+pub(crate) struct Portion {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) next: Offset,
+}
 
 const FETCH_BYTES: u32 = 600;
 const BACKOFF_MAX: Duration = Duration::from_millis(100);
@@ -42,7 +74,7 @@ const BACKOFF_MAX: Duration = Duration::from_millis(100);
 /// A broker's replicas, for as long as its process lives.
 #[derive(Debug)]
 pub(crate) struct SimulatedReplicas {
-    manager: ReplicaManager,
+    manager: Arc<ReplicaManager>,
     checkpoints: Checkpoints,
     /// What a clean stop has left.
     pub(crate) previous_epoch: Option<BrokerEpoch>,
@@ -86,8 +118,13 @@ impl SimulatedReplicas {
         let reserve = Arc::new(Reserve::open(disk.clone(), directory.path(), NO_LIMITS.file));
         let space = DiskSpace::new(NO_LIMITS, reserve, directory.space().unwrap());
         let pool = FilePool::new(disk, PoolLimits::default());
-        let manager = ReplicaManager::new(id, pool, Arc::new(directory), values, space);
+        let manager = Arc::new(ReplicaManager::new(id, pool, Arc::new(directory), values, space));
         Self { manager, checkpoints, previous_epoch }
+    }
+
+    /// `__consumer_offsets`, as its coordinators see it.
+    pub(crate) fn group_logs(&self, image: Arc<ArcSwap<Image>>) -> Arc<OffsetsLogs> {
+        Arc::new(OffsetsLogs::new(self.manager.clone(), image))
     }
 
     /// What was put aside goes at once: its name is not of the seed's making.
@@ -145,10 +182,12 @@ impl SimulatedReplicas {
         let (mut entries, mut next) = (Vec::new(), from);
         loop {
             let located = partition.with_log(|log| log.locate(next, UpTo::LogEnd, u32::MAX >> 1)).unwrap().unwrap();
-            let read = decode(read(&located));
-            let Some((last, ..)) = read.last() else { return entries };
-            next = last.advance(1);
-            entries.extend(read.into_iter().filter(|(offset, ..)| from <= *offset));
+            let portion = decode(read(&located), next);
+            if portion.next == next {
+                return entries;
+            }
+            next = portion.next;
+            entries.extend(portion.entries.into_iter().filter(|(offset, ..)| from <= *offset));
         }
     }
 
@@ -175,10 +214,23 @@ impl SimulatedReplicas {
         offset: Offset,
         leader_epoch: Option<LeaderEpoch>,
         served_by: ServedBy,
-    ) -> Result<Vec<Entry>, FetchError> {
+    ) -> Result<Portion, FetchError> {
         let position = FetchPosition { served_by, offset, leader_epoch, bytes_max: FETCH_BYTES };
         let readable = self.leading(key)?.locate(position)?;
-        Ok(decode(read(&readable.located)).into_iter().filter(|(at, ..)| offset <= *at).collect())
+        let mut portion = decode(read(&readable.located), offset);
+        portion.entries.retain(|(at, ..)| offset <= *at);
+        Ok(portion)
+    }
+
+    /// A pass of the cleaner over a partition. `false`: there was nothing to do.
+    pub(crate) fn compact(&self, key: Key) -> bool {
+        let Some(partition) = self.manager.partition(key.0, key.1) else { return false };
+        let (stop, now) = (Stop::default(), self.manager.age_now());
+        match Cleaning::new(&self.manager, &stop).compact(&partition, now) {
+            Ok(()) => true,
+            Err(CompactionError::Stopped) => false,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Up to the offset, where this broker leads.
@@ -317,19 +369,20 @@ fn read(located: &Located) -> Bytes {
     slice.map(|slice| slice.read().unwrap().into()).unwrap_or_default()
 }
 
-pub(crate) fn first_value(batch: &CheckedBatch) -> u64 {
-    decode(batch.bytes.clone())[0].2
+pub(crate) fn first_record(batch: &CheckedBatch) -> Record {
+    decode(batch.bytes.clone(), Offset(0)).entries[0].2
 }
 
-fn decode(bytes: Bytes) -> Vec<Entry> {
-    let batches = FetchedBatches::check(bytes).unwrap();
+/// What was read from an offset on.
+fn decode(bytes: Bytes, from: Offset) -> Portion {
+    let batches = FetchedBatches::check_compacted(bytes).unwrap();
     let mut entries = Vec::new();
     for (header, batch) in batches.batches() {
         for record in &records::walk(&batch, 0).unwrap() {
             let record = record.unwrap();
-            let value = u64::from_be_bytes(record.value.unwrap().try_into().unwrap());
-            entries.push((header.base_offset.advance(record.offset_delta.into()), header.leader_epoch, value));
+            let offset = header.base_offset.advance(record.offset_delta.into());
+            entries.push((offset, header.leader_epoch, Record::of(record.key, record.value)));
         }
     }
-    entries
+    Portion { entries, next: batches.headers().last().map_or(from, |last| last.next_offset()) }
 }

@@ -25,16 +25,16 @@ const BACKOFF: u64 = 10_000;
 pub(super) struct Clients {
     producers: Vec<Producer>,
     consumers: Vec<Consumer>,
-    last_value: u64,
+    last_number: u64,
     /// Nothing new is sent any more.
     pub(super) is_over: bool,
 }
 
 /// Where a client takes the leader to be.
 #[derive(Debug, Clone, Copy, Default)]
-struct Belief {
-    node: Option<usize>,
-    epoch: Option<LeaderEpoch>,
+pub(super) struct Belief {
+    pub(super) node: Option<usize>,
+    pub(super) epoch: Option<LeaderEpoch>,
 }
 
 struct Producer {
@@ -52,7 +52,7 @@ struct Producer {
 
 struct Batch {
     sequence: i32,
-    values: Vec<u64>,
+    numbers: Vec<u64>,
     /// The request that it is on its way with, until when, and whether everything before it was acknowledged then.
     request: Option<(u64, u64, bool)>,
     is_acknowledged: bool,
@@ -80,7 +80,11 @@ impl Clients {
         let consumer = |key| Consumer { key, position: Offset(0), belief: Belief::default(), request: None };
         let keys = topics::keys();
         let producers = keys.iter().copied().map(producer).collect();
-        Self { producers, consumers: keys.into_iter().map(consumer).collect(), last_value: 0, is_over: false }
+        Self { producers, consumers: keys.into_iter().map(consumer).collect(), last_number: 0, is_over: false }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.producers.len() + self.consumers.len()
     }
 
     pub(super) fn unacknowledged(&self, key: Key) -> usize {
@@ -102,9 +106,10 @@ impl Clients {
 impl Cluster {
     /// Producers have the first numbers, consumers those that follow.
     pub(super) fn start_clients(&mut self) {
-        for client in 0..self.clients.producers.len() + self.clients.consumers.len() {
+        for client in 0..self.clients.count() {
             self.after(0, Event::Client(client));
         }
+        self.after(0, Event::Members);
     }
 
     pub(super) fn go_on(&mut self, client: Client) {
@@ -122,12 +127,12 @@ impl Cluster {
     }
 
     /// In the network clients stand behind the machines.
-    fn place(&self, client: Client) -> usize {
+    pub(super) fn place(&self, client: Client) -> usize {
         self.machines.len() + client
     }
 
     /// Asks some node who leads.
-    fn look_up(&mut self, key: Key) -> Belief {
+    pub(super) fn look_up(&mut self, key: Key) -> Belief {
         let nodes = self.machines.len();
         let asked = self.random().index(nodes);
         let process = self.machines[asked].process.as_ref().filter(|process| process.serves);
@@ -146,11 +151,11 @@ impl Cluster {
         if clients.is_over || IN_FLIGHT_MAX <= producer.in_flight.len() {
             return;
         }
-        let first = clients.last_value + 1;
-        clients.last_value += count;
+        let first = clients.last_number + 1;
+        clients.last_number += count;
         let batch = Batch {
             sequence: producer.next_sequence,
-            values: (first..first + count).collect(),
+            numbers: (first..first + count).collect(),
             request: None,
             is_acknowledged: false,
         };
@@ -179,7 +184,7 @@ impl Cluster {
                 continue;
             }
             batch.request = Some((request, now + ANSWER_MAX, is_next));
-            let batch = sealed(client, epoch, batch, wall);
+            let batch = sealed(client, (key, epoch), batch, wall);
             producer.sent += 1;
             self.send(from, to, Event::Produce { to, client, connection, request, key, batch });
         }
@@ -245,9 +250,9 @@ impl Cluster {
         let generation = self.truths.of(key).map_or(0, |truth| truth.generation(epoch));
         let batch = &mut producer.in_flight[at];
         batch.is_acknowledged = true;
-        for (delta, value) in (0..).zip(&batch.values) {
-            let offset = base.advance(delta);
-            self.history.sends.push(Send { client, key, offset, value: *value, generation });
+        for (delta, number) in (0..).zip(&batch.numbers) {
+            let (offset, record) = (base.advance(delta), topics::record(key, *number, delta == 0));
+            self.history.sends.push(Send { client, key, offset, number: *number, record, generation });
         }
         while producer.in_flight.pop_front_if(|batch| batch.is_acknowledged).is_some() {}
     }
@@ -283,9 +288,9 @@ impl Cluster {
         let has_lost = self.truths.of(key).is_some_and(|truth| !truth.unclean.is_empty());
         match outcome {
             Polled::Read { is_of_leader: false, .. } if has_lost => {}
-            Polled::Read { entries, .. } => {
-                let records: Vec<_> = entries.iter().map(|(offset, _, value)| (*offset, *value)).collect();
-                consumer.position = records.last().map_or(from, |(last, _)| last.advance(1));
+            Polled::Read { portion, .. } => {
+                let records: Vec<_> = portion.entries.iter().map(|(offset, _, record)| (*offset, *record)).collect();
+                consumer.position = from.max(portion.next);
                 let epoch = epoch.unwrap_or_default();
                 let generation = self.truths.of(key).map_or(0, |truth| truth.generation(epoch));
                 if !records.is_empty() {
@@ -306,9 +311,11 @@ impl Cluster {
 }
 
 /// As a client would send it.
-fn sealed(client: Client, epoch: i16, batch: &Batch, now: Timestamp) -> CheckedBatch {
+fn sealed(client: Client, (key, epoch): (Key, i16), batch: &Batch, now: Timestamp) -> CheckedBatch {
     let mut builder = BatchBuilder::new(now);
-    batch.values.iter().for_each(|value| builder.push(None, Some(&value.to_be_bytes())));
+    for (at, number) in batch.numbers.iter().enumerate() {
+        topics::push(&mut builder, key, *number, at == 0);
+    }
     let built = builder.build().unwrap();
     let mut header = BatchHeader {
         producer_id: ProducerId(i64::try_from(client).unwrap()),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use protocol::types::{IncarnationId, Timestamp};
 use raft_simulation::node::Node;
 use raft_simulation::random::Random;
@@ -17,6 +18,7 @@ use super::clients::Clients;
 use super::contents::Contents;
 use super::controllers::{Controller, settings};
 use super::facts::{self, Fact, Scene};
+use super::groups::Group;
 use super::history::History;
 use super::machine::{Machine, Process, Session};
 use super::messages::{Event, Party};
@@ -24,6 +26,7 @@ use super::options::Options;
 use super::truth::Truths;
 use crate::clock;
 use crate::controller::testing::CLUSTER;
+use crate::coordinator::simulated::SimulatedCoordinators;
 use crate::metadata::Image;
 use crate::replica::simulated::{SimulatedReplicas, format};
 
@@ -38,6 +41,7 @@ pub(super) struct Cluster {
     pub(super) machines: Vec<Machine>,
     pub(super) contents: Contents,
     pub(super) clients: Clients,
+    pub(super) group: Group,
     pub(super) history: History,
     pub(super) truths: Truths,
     /// As far as anybody knows.
@@ -65,6 +69,7 @@ impl Cluster {
             machines,
             contents: Contents::new(),
             clients: Clients::new(),
+            group: Group::new(),
             history: History::default(),
             truths: Truths::default(),
             committed: Image::empty(),
@@ -210,6 +215,10 @@ impl Cluster {
             }
             Event::Polled { client, request, epoch, outcome } => self.polled(client, request, epoch, outcome),
             Event::Client(client) => self.go_on(client),
+            Event::AskGroup { to, asked } => self.ask_group(to, asked),
+            Event::Members => self.step_members(),
+            Event::Coordinate(party) => self.coordinate(party),
+            Event::Clean(party) => self.clean(party),
             Event::Disturb => self.disturb(),
             Event::LinksHeal => self.world.network.heal_links(),
         }
@@ -264,11 +273,15 @@ impl Cluster {
             disk
         });
         let replicas = SimulatedReplicas::open(disk, id, settings());
+        let published = Arc::new(ArcSwap::from_pointee(Image::empty()));
+        let coordinators = SimulatedCoordinators::new(replicas.group_logs(published.clone()), published.clone());
         let session = Session { previous_epoch: replicas.previous_epoch, ..Session::default() };
         self.machines[node].process = Some(Process {
             incarnation,
             replicas,
+            coordinators,
             image: Image::empty(),
+            published,
             is_loaded: false,
             serves: false,
             session,
@@ -284,6 +297,8 @@ impl Cluster {
         self.after(0, Event::Live(party));
         let wait = self.random().between(1000, 200_000);
         self.after(wait, Event::Flush(party));
+        self.after(wait, Event::Clean(party));
+        self.after(0, Event::Coordinate(party));
     }
 
     /// What is committed is followed as soon as the node knows of it.
@@ -304,13 +319,17 @@ impl Cluster {
         if process.is_loaded {
             let before = std::mem::replace(&mut process.image, image.clone());
             process.replicas.apply(&before, &image);
-            if let Some(reason) = process.replicas.failure() {
-                self.world.violation.get_or_insert_with(|| format!("node {node} gives its disk up: {reason}"));
-            }
         } else if has_heard && committed <= end {
             process.image = image.clone();
             process.replicas.load(&image);
             process.is_loaded = true;
+        }
+        if process.is_loaded {
+            process.published.store(Arc::new(image));
+            process.coordinators.follow_metadata();
+        }
+        if let Some(reason) = process.replicas.failure() {
+            self.world.violation.get_or_insert_with(|| format!("node {node} gives its disk up: {reason}"));
         }
         self.look(node);
         self.follow_leaders(node);

@@ -64,7 +64,7 @@ impl Cluster {
 
     /// To three brokers, or back.
     fn reassign(&mut self) {
-        let keys = topics::keys();
+        let keys = topics::all();
         let (topic, partition) = keys[self.random().index(keys.len())];
         let Some(name) = self.committed.topics.get(&topic).map(|topic| topic.name.clone()) else { return };
         let first = self.world.random.index(self.machines.len());
@@ -80,7 +80,8 @@ impl Cluster {
     }
 
     fn delete_records(&mut self) {
-        let keys = topics::keys();
+        let mut keys = topics::keys();
+        keys.retain(|key| !topics::is_compacted(*key));
         let key = keys[self.random().index(keys.len())];
         for node in (0..self.machines.len()).filter(|node| !self.is_paused(*node)).collect::<Vec<_>>() {
             let Some(process) = self.process(node).filter(|process| process.serves) else { continue };

@@ -4,9 +4,9 @@ use protocol::metadata_records::LeaderRecoveryState;
 use protocol::types::LeaderEpoch;
 
 use super::invariants::{
-    committed_prefix, in_sync_replicas, leader_completeness, on_disk, partition_state, taking_back, volumes,
+    committed_prefix, compaction, in_sync_replicas, leader_completeness, on_disk, partition_state, taking_back, volumes,
 };
-use super::machine::Machine;
+use super::machine::{Copied, Machine, Slot};
 use super::truth::Truths;
 use crate::metadata::Image;
 use crate::replica::simulated::{Key, Positions};
@@ -34,7 +34,12 @@ pub(super) enum Fact {
         key: Key,
         was: Positions,
         /// From the end of what is left.
-        behind: Vec<(LeaderEpoch, u64)>,
+        behind: Vec<Slot>,
+    },
+    Compacted {
+        node: usize,
+        key: Key,
+        before: Box<Copied>,
     },
 }
 
@@ -49,9 +54,10 @@ pub(super) struct Scene<'a> {
 type Check = fn(&Fact, Scene<'_>) -> Result<(), String>;
 
 /// What holds at every moment of every run.
-const INVARIANTS: [(&str, Check); 7] = [
+const INVARIANTS: [(&str, Check); 8] = [
     ("leader completeness", leader_completeness::check),
     ("committed prefix", committed_prefix::check),
+    ("compaction", compaction::check),
     ("in-sync replicas", in_sync_replicas::check),
     ("on disk", on_disk::check),
     ("partition state", partition_state::check),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use protocol::types::Offset;
 
 use super::messages::Client;
-use crate::replica::simulated::Key;
+use crate::replica::simulated::{Key, Record};
 
 #[derive(Debug, Default)]
 pub(super) struct History {
@@ -15,7 +15,7 @@ pub(super) struct History {
     /// Producers that a leader did not know as it should.
     pub(super) forgotten: Vec<Forgotten>,
     /// Everything that can be read in the end, and the offset where it begins.
-    pub(super) last: BTreeMap<Key, Vec<(Offset, u64)>>,
+    pub(super) last: BTreeMap<Key, Vec<(Offset, Record)>>,
 }
 
 /// A record that was acknowledged.
@@ -24,7 +24,9 @@ pub(super) struct Send {
     pub(super) client: Client,
     pub(super) key: Key,
     pub(super) offset: Offset,
-    pub(super) value: u64,
+    /// What a producer sends has growing numbers.
+    pub(super) number: u64,
+    pub(super) record: Record,
     /// How many losses the metadata had reported before.
     pub(super) generation: usize,
 }
@@ -35,7 +37,7 @@ pub(super) struct Poll {
     pub(super) key: Key,
     /// Where the consumer wanted to read on.
     pub(super) from: Offset,
-    pub(super) records: Vec<(Offset, u64)>,
+    pub(super) records: Vec<(Offset, Record)>,
     pub(super) generation: usize,
 }
 
@@ -47,13 +49,13 @@ pub(super) struct Forgotten {
 }
 
 impl History {
-    /// Offset and value of every record that somebody saw: by generation.
-    pub(super) fn seen(&self) -> impl Iterator<Item = (Key, usize, Offset, u64)> {
-        let sent = self.sends.iter().map(|send| (send.key, send.generation, send.offset, send.value));
+    /// Every record that somebody saw, and its offset: by generation.
+    pub(super) fn seen(&self) -> impl Iterator<Item = (Key, usize, Offset, Record)> {
+        let sent = self.sends.iter().map(|send| (send.key, send.generation, send.offset, send.record));
         let polled = self
             .polls
             .iter()
-            .flat_map(|poll| poll.records.iter().map(|(offset, value)| (poll.key, poll.generation, *offset, *value)));
+            .flat_map(|poll| poll.records.iter().map(|(offset, record)| (poll.key, poll.generation, *offset, *record)));
         sent.chain(polled)
     }
 }

@@ -1,5 +1,6 @@
 //! When all works again, the cluster does too: every broker serves, every partition that has not lost all of its
-//! replicas is led and in sync, what was sent is acknowledged, and everybody reads everything.
+//! replicas is led and in sync, members of the group are one generation, what was sent is acknowledged, and everybody
+//! reads everything.
 
 use std::collections::BTreeMap;
 
@@ -25,12 +26,15 @@ impl Cluster {
         self.world.heal();
         self.observe();
         let deadline = self.now() + HEALED_WITHIN;
+        self.group.calm_down();
         self.wait_until(deadline, "not everybody serves and is in sync", Self::is_whole);
+        self.wait_until(deadline, "the group is stuck", Self::is_group_calm);
         self.clients.is_over = true;
+        self.group.commit_no_more();
         self.wait_until(deadline, "not all is acknowledged and read", Self::is_quiet);
         self.read_everything();
         if self.world.violation.is_none() {
-            self.world.violation = self.judge().err();
+            self.world.violation = self.judge().and_then(|()| self.check_offsets()).err();
         }
         match self.world.violation.take() {
             Some(violation) => Err(format!("{violation}\n  at {} µs of {:?}", self.now(), self.options)),
@@ -53,6 +57,13 @@ impl Cluster {
         let is_active = |node: usize| self.committed.is_active(self.machines[node].id);
         let all_serve = (0..self.machines.len()).all(|node| serves(node) && is_active(node));
         all_serve && self.active_controller().is_some() && !self.committed.topics.is_empty() && self.is_in_sync()
+    }
+
+    /// Or it is gone with all its replicas.
+    fn is_group_calm(&self) -> bool {
+        let (topic, partition) = topics::of_groups();
+        let state = self.committed.topics.get(&topic).and_then(|topic| topic.partition(partition));
+        state.is_some_and(|state| self.is_lost(state)) || self.group.is_calm()
     }
 
     fn is_in_sync(&self) -> bool {
@@ -130,6 +141,7 @@ impl Cluster {
             lines.push(format!("{}-{id:?}: {state:?}", topic.name));
             lines.push(format!("  ends {:?}, unacknowledged {waiting}, read {read:?}", ends.collect::<Vec<_>>()));
         }
+        lines.push(self.group.state());
         lines.join("\n")
     }
 }

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, IncarnationId, LeaderEpoch, Offset};
 use storage::faulty::FaultyDisk;
 
 use super::controllers::Controller;
 use super::messages::Client;
+use crate::coordinator::simulated::SimulatedCoordinators;
 use crate::metadata::Image;
-use crate::replica::simulated::{Key, Positions, SimulatedReplicas};
+use crate::replica::simulated::{Entry, Key, Positions, Record, SimulatedReplicas};
 use crate::replica::{IsrProposal, Written};
 
 pub(super) struct Machine {
@@ -27,8 +29,11 @@ pub(super) struct Machine {
 pub(super) struct Process {
     pub(super) incarnation: IncarnationId,
     pub(super) replicas: SimulatedReplicas,
+    pub(super) coordinators: SimulatedCoordinators,
     /// Committed, and followed here.
     pub(super) image: Image,
+    /// The same, as coordinators see it.
+    pub(super) published: Arc<ArcSwap<Image>>,
     /// Whether it has been told what is committed, and opened its logs then.
     pub(super) is_loaded: bool,
     /// It takes connections of clients and followers since it was unfenced for the first time.
@@ -83,8 +88,11 @@ pub(super) struct Unsettled {
 pub(super) struct Copied {
     pub(super) positions: Positions,
     start: usize,
-    entries: Vec<(LeaderEpoch, u64)>,
+    entries: Vec<Slot>,
 }
+
+/// What is at an offset: nothing where the log was compacted.
+pub(super) type Slot = Option<(LeaderEpoch, Record)>;
 
 impl Process {
     /// Whether the controller's registration is of this very process.
@@ -116,16 +124,27 @@ impl Copied {
         self.start + self.entries.len()
     }
 
-    pub(super) fn get(&self, offset: usize) -> Option<(LeaderEpoch, u64)> {
-        self.entries.get(offset.checked_sub(self.start)?).copied()
+    pub(super) fn get(&self, offset: usize) -> Slot {
+        *self.entries.get(offset.checked_sub(self.start)?)?
     }
 
-    pub(super) fn has(&self, value: u64) -> bool {
-        self.entries.iter().any(|(_, held)| *held == value)
+    pub(super) fn has(&self, record: Record) -> bool {
+        self.entries.iter().flatten().any(|(_, held)| *held == record)
+    }
+
+    /// With their offsets.
+    pub(super) fn records(&self) -> impl Iterator<Item = (usize, Record)> {
+        let entries = (self.start..).zip(&self.entries);
+        entries.filter_map(|(at, slot)| slot.map(|(_, record)| (at, record)))
+    }
+
+    /// The last record of each key, and where it is.
+    pub(super) fn last_of_keys(&self) -> BTreeMap<Option<u64>, (usize, Record)> {
+        self.records().map(|(at, record)| (record.key, (at, record))).collect()
     }
 
     /// What lies before the log now, and behind its end, is gone. Returns what was behind.
-    pub(super) fn cut(&mut self, positions: &Positions) -> Vec<(LeaderEpoch, u64)> {
+    pub(super) fn cut(&mut self, positions: &Positions) -> Vec<Slot> {
         let kept = index(positions.log_end).saturating_sub(self.start).min(self.entries.len());
         let behind = self.entries.split_off(kept);
         let start = index(positions.log_start);
@@ -135,11 +154,28 @@ impl Copied {
         behind
     }
 
-    pub(super) fn extend(&mut self, entries: impl IntoIterator<Item = (Offset, LeaderEpoch, u64)>) {
-        for (offset, epoch, value) in entries {
-            assert_eq!(index(offset), self.end(), "a log has no gaps");
-            self.entries.push((epoch, value));
+    /// With all that follows, up to where the log ends.
+    pub(super) fn extend(&mut self, entries: Vec<Entry>, is_compacted: bool) {
+        let begin = self.end();
+        for (offset, epoch, record) in entries {
+            self.skip_to(offset);
+            self.entries.push(Some((epoch, record)));
         }
+        self.skip_to(self.positions.log_end);
+        let is_whole = self.entries.iter().skip(begin - self.start).all(Option::is_some);
+        assert!(is_whole || is_compacted, "a log has no gaps");
+    }
+
+    fn skip_to(&mut self, offset: Offset) {
+        let missing = index(offset).checked_sub(self.end()).expect("a log is read on where it ended");
+        self.entries.extend(std::iter::repeat_n(None, missing));
+    }
+
+    /// The same replica, after something in the midst of its log has changed.
+    pub(super) fn read_again(&self, entries: Vec<Entry>) -> Self {
+        let mut again = Self { positions: self.positions, start: self.start, entries: Vec::new() };
+        again.extend(entries, true);
+        again
     }
 }
 

@@ -8,7 +8,8 @@ use crate::controller::brokers::BrokerEpochError;
 use crate::controller::heartbeats::{Heartbeat, HeartbeatAnswer};
 use crate::controller::registration::{Registration, RegistrationError};
 use crate::controller::suspicion::ProbeOutcome;
-use crate::replica::simulated::{Asked, Entry, Key, Told};
+use crate::coordinator::simulated::Asked as AskedOfGroup;
+use crate::replica::simulated::{Asked, Key, Portion, Told};
 
 /// By its number.
 pub(super) type Client = usize;
@@ -103,6 +104,17 @@ pub(super) enum Event {
     },
     /// A client goes on.
     Client(Client),
+    /// A member of the group asks its coordinator.
+    AskGroup {
+        to: usize,
+        asked: AskedOfGroup,
+    },
+    /// All members of the group go on.
+    Members,
+    /// The coordinators of a broker have a turn.
+    Coordinate(Party),
+    /// The cleaner of a broker looks at one of its logs.
+    Clean(Party),
     /// Something that has to do with the cluster goes wrong, or is asked for.
     Disturb,
     /// Everybody reaches everybody again.
@@ -145,7 +157,7 @@ pub(super) enum Produced {
 pub(super) enum Polled {
     /// What a follower has may be from before a loss of which it has not heard.
     Read {
-        entries: Vec<Entry>,
+        portion: Portion,
         is_of_leader: bool,
     },
     OutOfRange {
@@ -163,17 +175,21 @@ impl Event {
             | Self::Tick(party, _)
             | Self::Flush(party)
             | Self::Sync(party, _)
+            | Self::Coordinate(party)
+            | Self::Clean(party)
             | Self::Probed { to: party, .. } => Some(party.node),
             Self::Answer { to, .. } | Self::Fetched { to, .. } => Some(to.party.node),
             Self::Command { to, .. }
             | Self::ConnectionLost { to, .. }
             | Self::Fetch { to, .. }
             | Self::Produce { to, .. }
+            | Self::AskGroup { to, .. }
             | Self::Poll { to, .. } => Some(*to),
             Self::Dial { .. }
             | Self::Produced { .. }
             | Self::Polled { .. }
             | Self::Client(_)
+            | Self::Members
             | Self::Disturb
             | Self::LinksHeal => None,
         }
@@ -186,6 +202,8 @@ impl Event {
             | Self::Tick(party, _)
             | Self::Flush(party)
             | Self::Sync(party, _)
+            | Self::Coordinate(party)
+            | Self::Clean(party)
             | Self::Probed { to: party, .. } => Some(*party),
             Self::Answer { to, .. } | Self::Fetched { to, .. } => Some(to.party),
             _ => None,

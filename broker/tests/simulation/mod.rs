@@ -1,13 +1,14 @@
 //! The whole cluster under a seeded scheduler. Below, the quorum with its own simulation: nodes, links, disks of the
-//! metadata, and everything that goes wrong with them. On each node a broker: the decisions of the controller, and the
-//! partitions with their real logs, on a disk that loses or tears what was not synced. Clients write with acks=all and
-//! read; what they see is judged in the end, when everything has healed.
+//! metadata, and everything that goes wrong with them. On each node a broker: the decisions of the controller, the
+//! partitions with their real logs, on a disk that loses or tears what was not synced, their cleaner, and the
+//! coordinator of groups. Clients write with acks=all and read, members of a group commit; what they see is judged in
+//! the end, when everything has healed.
 //!
 //! ```text
 //! cluster        the queue, and what becomes of machines
 //! controllers, sessions, replication, serving
 //!                the thin shell around what a broker decides: here without sockets, threads and clocks
-//! clients, history, truth, facts, invariants
+//! clients, groups, history, truth, facts, invariants
 //!                what is written, seen, and has to hold
 //! options, disturbances, liveness, planted_bugs
 //!                what goes wrong, that it works again, and what would be found
@@ -22,6 +23,7 @@ mod contents;
 mod controllers;
 mod disturbances;
 mod facts;
+mod groups;
 mod history;
 mod invariants;
 mod liveness;

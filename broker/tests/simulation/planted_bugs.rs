@@ -14,21 +14,25 @@ pub(super) enum Planted {
     Storage(storage::bugs::Bug),
 }
 
-const CAUGHT: [(Planted, u64); 14] = [
-    (Planted::Broker(Bug::NoMaximalIsr), 41),
-    (Planted::Broker(Bug::FormerLeadershipCounts), 5),
+const CAUGHT: [(Planted, u64); 18] = [
+    (Planted::Broker(Bug::NoMaximalIsr), 27),
+    (Planted::Broker(Bug::FormerLeadershipCounts), 3),
     (Planted::Broker(Bug::CommitBelowMinIsr), 2),
     (Planted::Broker(Bug::JoinBelowHighWatermark), 0),
-    (Planted::Broker(Bug::NoBrokerEpochInAlterPartition), 98),
-    (Planted::Broker(Bug::UncleanBrokerStaysInElr), 1),
+    (Planted::Broker(Bug::NoBrokerEpochInAlterPartition), 33),
+    (Planted::Broker(Bug::UncleanBrokerStaysInElr), 0),
     (Planted::Broker(Bug::ElrNotCleared), 0),
     (Planted::Broker(Bug::OtherVolumeIsTheSame), 4),
-    (Planted::Broker(Bug::TruncationToHighWatermark), 1),
-    (Planted::Broker(Bug::AcknowledgementBeforeSync), 1),
-    (Planted::Broker(Bug::CreationBeforeDeletion), 12),
-    (Planted::Storage(storage::bugs::Bug::CleanShutdownMarkKept), 10),
+    (Planted::Broker(Bug::TruncationToHighWatermark), 6),
+    (Planted::Broker(Bug::AcknowledgementBeforeSync), 0),
+    (Planted::Broker(Bug::CreationBeforeDeletion), 2),
+    (Planted::Storage(storage::bugs::Bug::CleanShutdownMarkKept), 20),
     (Planted::Storage(storage::bugs::Bug::LastBatchOnly), 0),
-    (Planted::Storage(storage::bugs::Bug::RecoveryPointBeforeSync), 1),
+    (Planted::Storage(storage::bugs::Bug::RecoveryPointBeforeSync), 0),
+    (Planted::Storage(storage::bugs::Bug::UncommittedCompacted), 2),
+    (Planted::Broker(Bug::CutIntoCompacted), 1),
+    (Planted::Broker(Bug::AnswerBeforeCommit), 3),
+    (Planted::Broker(Bug::LoadedToHighWatermark), 46),
 ];
 
 /// What gave it away, if anything did. An assertion does too.

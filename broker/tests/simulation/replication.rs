@@ -158,7 +158,7 @@ impl Cluster {
             if !behind.is_empty() {
                 facts.push(Fact::Shortened { node, key, was, behind });
             }
-            copy.extend(process.replicas.read_log(key, offset(copy.end())));
+            copy.extend(process.replicas.read_log(key, offset(copy.end())), topics::is_compacted(key));
             if let Some(epoch) = positions.leads {
                 let partition = process.image.topics.get(&key.0).and_then(|topic| topic.partition(key.1));
                 if was.leads != positions.leads {

@@ -7,7 +7,7 @@ use storage::{AppendError, ProducerError};
 use super::cluster::Cluster;
 use super::machine::Unsettled;
 use super::messages::{Client, Event, Polled, Produced};
-use crate::replica::simulated::{Key, first_value};
+use crate::replica::simulated::{Key, first_record};
 use crate::replica::{FetchError, ProduceError, ServedBy};
 
 /// How long a producer's batch may wait for the replicas.
@@ -48,9 +48,9 @@ impl Cluster {
                 Err(ProduceError::Append(AppendError::Producer(ProducerError::OutOfOrderSequence { .. }))),
                 Some(epoch),
             ) => {
-                let value = first_value(batch);
+                let first = first_record(batch);
                 let copy = self.machines[node].process.as_ref().and_then(|process| process.copies.get(&key));
-                let has_it = copy.is_some_and(|copy| copy.has(value));
+                let has_it = copy.is_some_and(|copy| copy.has(first));
                 self.tell_producer(node, client, request, Produced::OutOfOrder { epoch, has_it });
             }
             _ => self.tell_producer(node, client, request, Produced::Refused),
@@ -99,7 +99,7 @@ impl Cluster {
         }
         let is_of_leader = process.replicas.positions(key).is_some_and(|positions| positions.leads.is_some());
         let outcome = match process.replicas.poll(key, offset, epoch, ServedBy::AnyReplica) {
-            Ok(entries) => Polled::Read { entries, is_of_leader },
+            Ok(portion) => Polled::Read { portion, is_of_leader },
             Err(FetchError::OutOfRange(range)) => {
                 Polled::OutOfRange { log_start: range.log_start, log_end: range.log_end }
             }

@@ -1,4 +1,4 @@
-//! The partitions that clients write to, and a topic that comes and goes.
+//! The partitions that clients write to, that of the groups, and a topic that comes and goes.
 
 use protocol::batch_builder::BatchBuilder;
 use protocol::metadata_records::{ConfigResourceType, LeaderRecoveryState, MetadataRecord, PartitionRecord};
@@ -6,20 +6,47 @@ use protocol::produce::CheckedBatch;
 use protocol::types::{BrokerId, LeaderEpoch, PartitionEpoch, PartitionId, Timestamp, TopicId};
 use uuid::Uuid;
 
+use crate::coordinator::OFFSETS_TOPIC;
 use crate::metadata::Image;
-use crate::replica::simulated::Key;
+use crate::replica::simulated::{Key, Record};
 
-/// Each with its partitions, and whether its records are on disk before they are acknowledged.
-const TOPICS: [(&str, i32, bool); 2] = [("plain", 2, false), ("synced", 1, true)];
+type Options = &'static [(&'static str, &'static str)];
+
+const PLAIN: Options = &[("segment.ms", "700")];
+/// On disk before they are acknowledged.
+const SYNCED: Options = &[("segment.ms", "700"), ("flush.messages", "1")];
+/// Deletions stay for ever: a follower that is away for longer than they do may never hear of them.
+const COMPACTED: Options =
+    &[("segment.ms", "150"), ("cleanup.policy", "compact"), ("delete.retention.ms", "9223372036854775807")];
+/// Each with its partitions.
+const TOPICS: [(&str, i32, Options); 4] =
+    [("plain", 2, PLAIN), ("synced", 1, SYNCED), ("compacted", 1, COMPACTED), (OFFSETS_TOPIC, 1, COMPACTED)];
 const REPLICAS: usize = 3;
+/// Of the records of a compacted topic.
+const KEYS: u64 = 6;
+/// Of them one in so many is a deletion.
+const DELETIONS: u64 = 4;
 /// It is deleted now and then, and made again under its name. No client minds: who leads it writes to it.
 pub(super) const PASSING: &str = "passing";
 /// Beyond those of [`TOPICS`].
 const FIRST_PASSING_ID: u128 = 1000;
 
+/// Those that clients write to.
 pub(super) fn keys() -> Vec<Key> {
+    let mut keys = all();
+    keys.retain(|key| *key != of_groups());
+    keys
+}
+
+/// With that of the groups.
+pub(super) fn all() -> Vec<Key> {
     let topics = (1..).map(|number| TopicId(Uuid::from_u128(number))).zip(TOPICS);
     topics.flat_map(|(id, (_, partitions, _))| (0..partitions).map(move |number| (id, PartitionId(number)))).collect()
+}
+
+/// Where groups and their offsets are.
+pub(super) fn of_groups() -> Key {
+    (TopicId(Uuid::from_u128(TOPICS.len() as u128)), PartitionId(0))
 }
 
 pub(super) fn is_passing(key: Key) -> bool {
@@ -27,14 +54,42 @@ pub(super) fn is_passing(key: Key) -> bool {
 }
 
 pub(super) fn is_synced(key: Key) -> bool {
+    options(key) == SYNCED
+}
+
+pub(super) fn is_compacted(key: Key) -> bool {
+    options(key) == COMPACTED
+}
+
+fn options(key: Key) -> Options {
     let number = usize::try_from(key.0.0.as_u128()).unwrap();
-    !is_passing(key) && TOPICS[number - 1].2
+    if is_passing(key) { &[] } else { TOPICS[number - 1].2 }
 }
 
 pub(super) fn batch(value: u64) -> CheckedBatch {
     let mut batch = BatchBuilder::new(Timestamp(1));
     batch.push(None, Some(&value.to_be_bytes()));
     batch.build().unwrap()
+}
+
+/// A client's record, by its number: `first` in its batch, or not. By its first record a batch can be told from others.
+pub(super) fn push(batch: &mut BatchBuilder, key: Key, number: u64, first: bool) {
+    let (key, value) = said(key, number, first);
+    batch.push(key.as_ref().map(|key| &key[..]), value.as_ref().map(|value| &value[..]));
+}
+
+/// The same, as it is found in a log.
+pub(super) fn record(key: Key, number: u64, first: bool) -> Record {
+    let (key, value) = said(key, number, first);
+    Record::of(key.as_ref().map(|key| &key[..]), value.as_ref().map(|value| &value[..]))
+}
+
+fn said(key: Key, number: u64, first: bool) -> (Option<[u8; 8]>, Option<[u8; 8]>) {
+    if !is_compacted(key) {
+        return (None, Some(number.to_be_bytes()));
+    }
+    let is_deletion = !first && number.is_multiple_of(DELETIONS);
+    (Some((number % KEYS).to_be_bytes()), (!is_deletion).then(|| number.to_be_bytes()))
 }
 
 /// What makes those that are not there, as soon as there are brokers enough.
@@ -54,17 +109,15 @@ pub(super) fn records(image: &Image) -> Vec<MetadataRecord> {
     if image.topic(TOPICS[0].0).is_some() {
         return records;
     }
-    for ((id, (name, partitions, is_synced)), first) in
+    for ((id, (name, partitions, options)), first) in
         (1..).map(|number| TopicId(Uuid::from_u128(number))).zip(TOPICS).zip(0..)
     {
-        let mut options = vec![("segment.ms", "700")];
-        options.extend(is_synced.then_some(("flush.messages", "1")));
         records.push(MetadataRecord::Topic { name: name.to_owned(), topic_id: id });
-        records.extend(options.into_iter().map(|(option, value)| MetadataRecord::Config {
+        records.extend(options.iter().map(|(option, value)| MetadataRecord::Config {
             resource_type: ConfigResourceType::Topic,
             resource_name: name.to_owned(),
-            name: option.to_owned(),
-            value: Some(value.to_owned()),
+            name: (*option).to_owned(),
+            value: Some((*value).to_owned()),
         }));
         let made = |number: i32| {
             let from = first + usize::try_from(number).unwrap();

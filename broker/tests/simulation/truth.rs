@@ -2,20 +2,22 @@
 //! records may be lost, what that leader lacks is not part of it any more: that is a loss that was reported.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use protocol::metadata_records::LeaderRecoveryState;
 use protocol::types::LeaderEpoch;
 
 use super::facts::Fact;
-use super::machine::{Copied, Machine, index};
-use crate::replica::simulated::Key;
+use super::machine::{Copied, Machine, Slot, index};
+use crate::replica::simulated::{Key, Record};
 
 #[derive(Default)]
 pub(super) struct Truths(BTreeMap<Key, Truth>);
 
 #[derive(Debug, Default)]
 pub(super) struct Truth {
-    pub(super) records: Vec<(LeaderEpoch, u64)>,
+    /// Nothing where the first that showed it had already compacted it.
+    pub(super) records: Vec<Slot>,
     /// The leadership that committed each of them.
     committed_in: Vec<LeaderEpoch>,
     /// What lies before it was deleted on purpose.
@@ -51,8 +53,11 @@ impl Truths {
         let Some(copy) = copy_on(machines, *node, *key).filter(|_| truth.counts(*epoch)) else { return };
         truth.start = truth.start.max(copy.start());
         while truth.records.len() < index(copy.positions.high_watermark) {
-            let Some(record) = copy.get(truth.records.len()) else { break };
-            truth.records.push(record);
+            let at = truth.records.len();
+            if !(copy.start()..copy.end()).contains(&at) {
+                break;
+            }
+            truth.records.push(copy.get(at));
             truth.committed_in.push(*epoch);
         }
     }
@@ -69,11 +74,20 @@ impl Truth {
         self.unclean.iter().filter(|unclean| **unclean <= epoch).count()
     }
 
-    /// Up to where a log is what is committed. What was deleted from it counts as the same.
+    /// Up to where a log is what is committed. What was deleted from it counts as the same, and what later records of
+    /// it supersede.
     pub(super) fn common(&self, copy: &Copied) -> usize {
-        let mut known = copy.start()..self.records.len().min(copy.end());
-        let parts = known.find(|at| copy.get(*at) != Some(self.records[*at]));
-        parts.unwrap_or_else(|| self.records.len().min(copy.end()))
+        let end = self.records.len().min(copy.end());
+        let is_other = |at: &usize| match (self.records[*at], copy.get(*at)) {
+            (None, _) => false,
+            (Some((_, record)), None) => !self.is_superseded(record, *at + 1..end),
+            (expected, found) => expected != found,
+        };
+        (copy.start()..end).find(is_other).unwrap_or(end)
+    }
+
+    fn is_superseded(&self, record: Record, by: Range<usize>) -> bool {
+        record.key.is_some() && self.records[by].iter().flatten().any(|(_, later)| later.key == record.key)
     }
 
     /// What a leader of the epoch must begin with: what was committed before it.

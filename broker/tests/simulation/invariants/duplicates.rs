@@ -7,9 +7,10 @@ use super::super::history::History;
 pub(in super::super) fn check(history: &History) -> Result<(), String> {
     for (key, last) in &history.last {
         let mut offsets = BTreeMap::new();
-        for (offset, value) in last {
-            if let Some(earlier) = offsets.insert(*value, *offset) {
-                return Err(format!("record {value} of {key:?} is at {earlier} and at {offset}"));
+        // Deletions of one key are all the same.
+        for (offset, record) in last.iter().filter(|(_, record)| record.value.is_some()) {
+            if let Some(earlier) = offsets.insert(*record, *offset) {
+                return Err(format!("{record:?} of {key:?} is at {earlier} and at {offset}"));
             }
         }
     }

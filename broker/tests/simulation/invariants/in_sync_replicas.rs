@@ -21,7 +21,7 @@ pub(in super::super) fn check(fact: &Fact, scene: Scene<'_>) -> Result<(), Strin
             }
             Ok(())
         }
-        Fact::Committed { key, .. } | Fact::Shortened { key, .. } => {
+        Fact::Committed { key, .. } | Fact::Shortened { key, .. } | Fact::Compacted { key, .. } => {
             let state = scene.committed.topics.get(&key.0).and_then(|topic| topic.partition(key.1));
             state.map_or(Ok(()), |state| all_have_all(*key, state, scene))
         }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::super::history::History;
 
 pub(in super::super) fn check(history: &History) -> Result<(), String> {
-    let mut values = BTreeMap::new();
-    for (key, generation, offset, value) in history.seen() {
-        let known = *values.entry((key, generation, offset)).or_insert(value);
-        if known != value {
-            return Err(format!("at {offset} of {key:?} there was {known}, and {value}"));
+    let mut records = BTreeMap::new();
+    for (key, generation, offset, record) in history.seen() {
+        let known = *records.entry((key, generation, offset)).or_insert(record);
+        if known != record {
+            return Err(format!("at {offset} of {key:?} there was {known:?}, and {record:?}"));
         }
     }
     Ok(())

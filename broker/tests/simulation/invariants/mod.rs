@@ -1,6 +1,7 @@
 //! One file for each thing that holds: of the cluster at every moment, and of what clients saw in the end.
 
 pub(super) mod committed_prefix;
+pub(super) mod compaction;
 pub(super) mod in_sync_replicas;
 pub(super) mod leader_completeness;
 pub(super) mod on_disk;

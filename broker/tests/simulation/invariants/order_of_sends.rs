@@ -1,4 +1,4 @@
-//! `nonmonotonic-send`: what one producer sent later comes later. Its values only grow.
+//! `nonmonotonic-send`: what one producer sent later comes later. Its numbers only grow.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::super::history::History;
 pub(in super::super) fn check(history: &History) -> Result<(), String> {
     let mut by_producer: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for send in &history.sends {
-        let sent = (send.value, send.offset);
+        let sent = (send.number, send.offset);
         by_producer.entry((send.client, send.key, send.generation)).or_default().push(sent);
     }
     for ((client, key, _), mut sent) in by_producer {

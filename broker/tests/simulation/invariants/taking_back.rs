@@ -1,8 +1,10 @@
 //! No replica takes back what it knew to be committed. After a loss that was reported, what was lost is taken back, and
-//! with it what was deleted: a batch goes as a whole, also where a new leader's log begins within it.
+//! with it what was deleted: a batch goes as a whole, also where a new leader's log begins within it; and a compacted
+//! log is fetched anew.
 
 use super::super::facts::{Fact, Scene};
 use super::super::machine::index;
+use super::super::topics;
 use super::super::truth::copy_on;
 
 pub(in super::super) fn check(fact: &Fact, scene: Scene<'_>) -> Result<(), String> {
@@ -10,8 +12,11 @@ pub(in super::super) fn check(fact: &Fact, scene: Scene<'_>) -> Result<(), Strin
     let (Some(copy), Some(truth)) = (copy_on(scene.machines, *node, *key), scene.truths.of(*key)) else {
         return Ok(());
     };
-    let known = (copy.end()..index(was.high_watermark)).zip(behind);
-    match known.into_iter().find(|(at, record)| truth.start <= *at && truth.records.get(*at) == Some(*record)) {
+    if topics::is_compacted(*key) && !truth.unclean.is_empty() {
+        return Ok(());
+    }
+    let mut known = (copy.end()..index(was.high_watermark)).zip(behind).filter(|(_, slot)| slot.is_some());
+    match known.find(|(at, slot)| truth.start <= *at && truth.records.get(*at) == Some(*slot)) {
         Some((at, _)) => {
             Err(format!("node {node} takes back the record of {key:?} at {at}, which it knew to be committed"))
         }
