@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Affinity, LocalObjectReference, Toleration};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::Problem;
@@ -37,7 +38,7 @@ impl PodPlacement {
             annotations: spec.annotations,
             node_selector: spec.node_selector,
             tolerations: spec.tolerations.into_iter().map(toleration).collect(),
-            affinity: spec.affinity.map(affinity).transpose()?,
+            affinity: spec.affinity.as_ref().map(affinity).transpose()?,
             priority_class_name: spec.priority_class_name,
             image_pull_secrets: spec
                 .image_pull_secrets
@@ -49,12 +50,12 @@ impl PodPlacement {
 }
 
 /// The definition of the resource takes anything here, so a field that does not exist would be dropped without a word.
-fn affinity(given: Value) -> Result<Affinity, Problem> {
+fn affinity(given: &Value) -> Result<Affinity, Problem> {
     let problem = |message: String| Problem::new("spec.pod.affinity", message);
     let affinity: Affinity =
-        serde_json::from_value(given.clone()).map_err(|error| problem(format!("not an affinity: {error}")))?;
+        Affinity::deserialize(given).map_err(|error| problem(format!("not an affinity: {error}")))?;
     let understood = serde_json::to_value(&affinity).unwrap_or_default();
-    match unknown_field(&given, &understood) {
+    match unknown_field(given, &understood) {
         Some(path) => Err(problem(format!("there is no field {path}"))),
         None => Ok(affinity),
     }
