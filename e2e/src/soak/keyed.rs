@@ -34,15 +34,17 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// A record of a key: none where it was deleted.
 type Number = Option<u64>;
+/// The last record of each key, with its offset.
+type LastRecords = BTreeMap<u64, (i64, Number)>;
 
 /// What was acknowledged last, by key.
 #[derive(Debug, Default)]
 pub(super) struct Keyed {
-    acknowledged: Mutex<BTreeMap<u64, (i64, Number)>>,
+    acknowledged: Mutex<LastRecords>,
 }
 
 impl Keyed {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, (i64, Number)>> {
+    fn lock(&self) -> MutexGuard<'_, LastRecords> {
         self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -144,7 +146,7 @@ fn value(number: u64) -> Vec<u8> {
 }
 
 /// The last record of each key and where it is, how many records there are, and how many offsets.
-fn read_all(bootstrap: &str) -> Result<(BTreeMap<u64, (i64, Number)>, i64, i64)> {
+fn read_all(bootstrap: &str) -> Result<(LastRecords, i64, i64)> {
     let consumer = load::consumer(bootstrap)?;
     let (start, end) = consumer.fetch_watermarks(TOPIC, 0, PATIENCE)?;
     ensure!(start == 0, "{TOPIC} begins at {start}");
