@@ -285,7 +285,9 @@ fn fits(value: &Value, schema: &Value, path: &str) {
         Value::String(text) => within("maxLength", text.chars().count()),
         Value::Array(items) => {
             within("maxItems", items.len());
-            items.iter().for_each(|item| fits(item, &schema["items"], &format!("{path}[]")));
+            for item in items {
+                fits(item, &schema["items"], &format!("{path}[]"));
+            }
         }
         Value::Object(fields) => {
             fields.iter().for_each(|(name, field)| fits(field, &schema["properties"][name], &format!("{path}.{name}")));

@@ -27,8 +27,8 @@ impl GroupLogs for Compacted {
         Err(LogError::NotLeader)
     }
 
-    fn batch_bytes_max(&self, _: Term) -> usize {
-        0
+    fn batch_bytes_max(&self, _: Term) -> Result<usize, LogError> {
+        Ok(0)
     }
 
     fn high_watermark(&self, _: Term) -> Result<Offset, LogError> {

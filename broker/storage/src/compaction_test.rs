@@ -149,10 +149,17 @@ fn what_a_header_tells_stays_and_segments_end_where_the_next_begin() {
 }
 
 #[test]
-fn a_header_that_goes_is_missed() {
-    bugs::plant(Some(Bug::LastOfProducerCompacted));
-    assert!(std::panic::catch_unwind(what_a_header_tells_stays_and_segments_end_where_the_next_begin).is_err());
-    bugs::plant(None);
+fn each_planted_bug_is_found() {
+    let table: [(Bug, fn()); 2] = [
+        (Bug::LastOfProducerCompacted, what_a_header_tells_stays_and_segments_end_where_the_next_begin),
+        (Bug::OnlyNewSuperseded, a_full_map_ends_the_pass_there_and_the_next_one_goes_on),
+    ];
+    for (bug, test) in table {
+        bugs::plant(Some(bug));
+        let found = std::panic::catch_unwind(test).is_err();
+        bugs::plant(None);
+        assert!(found, "{bug:?}");
+    }
 }
 
 #[test]

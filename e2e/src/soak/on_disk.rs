@@ -271,7 +271,7 @@ mod tests {
         let [old, new, deletion] = [said(0, "a", Some("old")), said(1, "a", Some("new")), said(2, "b", None)];
         let replica = |batches: &[&Vec<u8>]| {
             let directory = tempfile::tempdir().unwrap();
-            let log = batches.iter().flat_map(|batch| batch.to_vec()).collect::<Vec<_>>();
+            let log = batches.iter().flat_map(|batch| batch.iter().copied()).collect::<Vec<_>>();
             fs::write(directory.path().join("00000000000000000000.log"), log).unwrap();
             directory
         };

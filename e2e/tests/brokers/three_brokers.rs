@@ -196,7 +196,7 @@ pub(crate) fn brokers_that_were_all_killed_wait_for_no_session() {
     }
     fleet.wait_until_serving().unwrap();
     fleet.wait_until_in_sync(&[TOPIC]).unwrap();
-    assert_eq!(read(&fleet, TOPIC), Vec::from_iter(0..10));
+    assert_eq!(read(&fleet, TOPIC), (0..10).collect::<Vec<_>>());
 }
 
 pub(crate) fn what_is_synced_outlives_the_power_of_all() {
