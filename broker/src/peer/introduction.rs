@@ -81,7 +81,9 @@ mod tests {
         let mut fields = BTreeMap::new();
         whole.write(&mut fields);
         assert_eq!(Introduction::read(&fields), whole);
-        fields.values_mut().for_each(|field| *field = Bytes::from_static(b"?"));
+        for field in fields.values_mut() {
+            *field = Bytes::from_static(b"?");
+        }
         assert_eq!(Introduction::read(&fields), Introduction::default());
     }
 

@@ -384,5 +384,5 @@ fn decode(bytes: Bytes, from: Offset) -> Portion {
             entries.push((offset, header.leader_epoch, Record::of(record.key, record.value)));
         }
     }
-    Portion { entries, next: batches.headers().last().map_or(from, |last| last.next_offset()) }
+    Portion { entries, next: batches.headers().last().map_or(from, BatchHeader::next_offset) }
 }
