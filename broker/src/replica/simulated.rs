@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use protocol::batch::BatchHeader;
 use protocol::config::Values;
 use protocol::produce::CheckedBatch;
 use protocol::records;
