@@ -1,6 +1,6 @@
 //! Lets the broker follow what is committed, on a thread of its own: thousands of logs that are made or removed hold up
-//! neither the quorum nor a heartbeat. What is committed meanwhile is followed in one go, and does not wait for the logs
-//! of new replicas either: those are made some at a time.
+//! neither the quorum nor a heartbeat. What is committed meanwhile is followed in one go, and does not wait for the
+//! logs of new replicas either: those are made some at a time.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;

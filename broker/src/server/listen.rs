@@ -27,8 +27,8 @@ pub(super) enum ListenError {
     Io { listener: String, address: SocketAddr, source: io::Error },
 }
 
-/// Bound, not listening yet: who connects is refused. An empty host is every address, of IPv4 and IPv6 in one socket. A name may have addresses that this machine lacks,
-/// as `localhost` has without IPv6: one that can be bound is enough.
+/// Bound, not listening yet: who connects is refused. An empty host is every address, of IPv4 and IPv6 in one socket. A
+/// name may have addresses that this machine lacks, as `localhost` has without IPv6: one that can be bound is enough.
 pub(super) fn bind(listener: &Listener, config: &NetworkConfig) -> Result<Vec<Socket>, ListenError> {
     let name = || listener.to_string();
     let mut sockets = Vec::new();

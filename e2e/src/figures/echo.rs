@@ -1,4 +1,4 @@
-//! The floor of a request that comes alone: a thread that reads so many bytes and writes so many, and does nothing else.
+//! The floor of a request that comes alone: a thread that reads so many bytes and writes so many, and nothing else.
 //! Where client and server have a core each, both cores fall idle between requests, and to wake one again is most of
 //! what a small request costs on a virtual machine.
 

@@ -123,8 +123,9 @@ impl World {
         self.local.as_ref().context("this is not the local cluster")
     }
 
-    /// A namespace of its own for each test, where Kubernetes takes only pods that ask for nothing special. When the test fails it stays for as long as the cluster does: one that
-    /// the tests started goes with them, unless `MILLRACE_E2E_KEEP=1`.
+    /// A namespace of its own for each test, where Kubernetes takes only pods that ask for nothing special. When the
+    /// test fails it stays for as long as the cluster does: one that the tests started goes with them, unless
+    /// `MILLRACE_E2E_KEEP=1`.
     pub(crate) fn in_namespace(&self, name: &str, test: impl FnOnce(&Kubernetes) -> Result<()>) -> Result<()> {
         self.kubernetes.kubectl(&format!("delete namespace {name} --ignore-not-found"))?;
         self.kubernetes.kubectl(&format!("create namespace {name}"))?;
