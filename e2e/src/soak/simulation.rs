@@ -37,7 +37,7 @@ pub(super) fn run(options: &Options, progress: &Progress, tally: &mut Tally) {
             arguments: &["--package", "broker", "--lib", "--", "cluster_simulation::nothing"],
             variable: "CLUSTER_SEEDS",
             runs: options.cluster_runs,
-            per_minute: 2500,
+            per_minute: 1200,
         },
     ];
     for simulation in simulations {
