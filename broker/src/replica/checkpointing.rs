@@ -111,6 +111,11 @@ impl ReplicaManager {
         Ok(())
     }
 
+    /// As [`Self::write_checkpoints`], where a log was compacted.
+    pub(super) fn write_cleaner_offsets(&self) -> Result<(), CheckpointError> {
+        self.write_compacted(&mut lock(&self.checkpointing.compacted))
+    }
+
     /// As [`Self::write_checkpoints`], where nothing else has changed.
     pub(super) fn write_log_starts(&self) -> Result<(), CheckpointError> {
         let _alone = lock(&self.checkpointing.compacted);

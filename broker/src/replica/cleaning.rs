@@ -126,7 +126,10 @@ impl<'a> Cleaning<'a> {
         owner.count();
         let compacted = outcome?;
         self.replicas.cleaning.cleaned(compacted.bytes_before, compacted.bytes_after);
-        self.replicas.checkpoint_is_due();
+        // At once: only by the file does a follower know after a crash what must not be cut into.
+        if let Err(error) = self.replicas.write_cleaner_offsets() {
+            self.replicas.checkpoints_not_written(&error);
+        }
         info!(
             partition = %partition.name,
             end = %compacted.end,

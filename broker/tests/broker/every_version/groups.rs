@@ -122,8 +122,9 @@ impl Client {
                     OffsetFetchRequestTopics::default().with_name(name(TOPIC)).with_partition_indexes(vec![0, 1]);
                 let all = OffsetFetchRequestGroup::default().with_group_id(group(9)).with_topics(None);
                 let one = all.clone().with_topics(Some(vec![topic]));
-                let response = self.wire.call(version, &OffsetFetchRequest::default().with_groups(vec![one, all]));
-                assert_eq!(response.groups[1].topics[0].partitions.len(), 1);
+                let [response, all] = [one, all]
+                    .map(|asked| self.wire.call(version, &OffsetFetchRequest::default().with_groups(vec![asked])));
+                assert_eq!(all.groups[0].topics[0].partitions.len(), 1);
                 let partitions = &response.groups[0].topics[0].partitions;
                 [0, 1].map(|index: usize| (partitions[index].committed_offset, partitions[index].error_code))
             };
