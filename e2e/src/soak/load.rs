@@ -207,7 +207,8 @@ fn watch(bootstrap: &str, world: &World, topic: usize) -> Result<()> {
             let before = world.with(topic, partition, |history| history.high_watermark())?;
             // While the broker is away there is no answer.
             if let Ok((_, now)) = consumer.fetch_watermarks(world.topic(topic), partition, CALL_AT_MOST) {
-                world.with(topic, partition, |history| history.see_high_watermark(before, now))??;
+                let seen = world.with(topic, partition, |history| history.see_high_watermark(before, now))?;
+                seen.with_context(|| format!("{}-{partition}", world.topic(topic)))?;
             }
         }
         thread::sleep(world.workload.rest);

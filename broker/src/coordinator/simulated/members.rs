@@ -147,6 +147,8 @@ impl Members {
             around.doubt_coordinator(index);
         }
         self.clients[index].refused(error);
+        // The last one may have been fenced by a process that is gone itself.
+        self.fill();
     }
 
     fn act(&mut self, index: usize, around: &mut impl Surroundings) -> Checked {
