@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use kafka_protocol::messages::create_topics_request::{
-    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
-};
+use kafka_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
@@ -145,22 +143,6 @@ impl Admin {
     /// A topic with so many partitions of so many replicas each. One that is there stays as it is.
     pub fn create_topic_of(&mut self, name: &str, partitions: i32, replicas: i16) -> Result<()> {
         self.create(name, CreatableTopic::default().with_num_partitions(partitions).with_replication_factor(replicas))
-    }
-
-    /// A topic of one partition with so many replicas, and options of its own. One that is there stays as it is.
-    pub fn create_topic_with(
-        &mut self,
-        name: &str,
-        replicas: i16,
-        options: &[(&'static str, &'static str)],
-    ) -> Result<()> {
-        let option = |(name, value): &(&'static str, &'static str)| {
-            CreatableTopicConfig::default()
-                .with_name(StrBytes::from_static_str(name))
-                .with_value(Some(StrBytes::from_static_str(value)))
-        };
-        let topic = CreatableTopic::default().with_num_partitions(1).with_replication_factor(replicas);
-        self.create(name, topic.with_configs(options.iter().map(option).collect()))
     }
 
     fn create(&mut self, name: &str, topic: CreatableTopic) -> Result<()> {
