@@ -33,8 +33,8 @@ impl<'a> Bench<'a> {
     /// Work of clients on one core with a broker on the other.
     pub(super) fn with_pinned<T>(&self, settings: &[&str], work: impl FnOnce(&mut Broker) -> Result<T>) -> Result<T> {
         let spawn = || Broker::spawn(&self.program, &self.directory, settings);
-        let work = |broker: &mut Broker| on_cores(&self.cores.client, || work(broker));
-        on_cores(&self.cores.broker, spawn)?.explained(work)
+        let work = |broker: &mut Broker| self.on_client_core(|| work(broker));
+        self.on_broker_core(spawn)?.explained(work)
     }
 
     /// Work of clients on the broker's own core. None of them ever wakes an idle core, which on a virtual machine costs
@@ -54,6 +54,6 @@ impl<'a> Bench<'a> {
 
     /// The broker comes back to its core.
     pub(super) fn restart(&self, broker: &mut Broker) -> Result<()> {
-        on_cores(&self.cores.broker, || broker.restart())
+        self.on_broker_core(|| broker.restart())
     }
 }
