@@ -13,8 +13,8 @@ pub enum Bug {
     RecoveryPointBeforeSync,
     /// What is not committed supersedes what is.
     UncommittedCompacted,
-    /// Of a producer's last batch nothing is left when its records are superseded.
-    LastOfProducerCompacted,
+    /// Of a producer's last batches nothing is left when their records are superseded.
+    RememberedBatchCompacted,
     /// A compacted segment takes the place of others before it is on disk.
     CleanedNotSynced,
     /// A start does not finish the swap that a crash has interrupted.

@@ -88,8 +88,8 @@ pub struct Compaction {
     now: Timestamp,
     first_dirty: Offset,
     segments: Vec<Arc<ClosedSegment>>,
-    /// Where each producer's last batch ends.
-    last_of_producers: HashMap<ProducerId, Offset>,
+    /// Where the oldest batch of each producer ends that is remembered.
+    remembered_from: HashMap<ProducerId, Offset>,
 }
 
 /// What a pass has done.

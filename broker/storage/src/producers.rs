@@ -151,10 +151,10 @@ impl Producers {
         });
     }
 
-    /// Of the last batch of each.
-    pub(crate) fn last_offsets(&self) -> HashMap<ProducerId, Offset> {
-        let last = |producer: &Producer| producer.batches.back().map(|batch| batch.last_offset);
-        self.by_id.iter().filter_map(|(id, producer)| Some((*id, last(producer)?))).collect()
+    /// Where the oldest batch of each ends that is remembered.
+    pub(crate) fn remembered_from(&self) -> HashMap<ProducerId, Offset> {
+        let oldest = |producer: &Producer| producer.batches.front().map(|batch| batch.last_offset);
+        self.by_id.iter().filter_map(|(id, producer)| Some((*id, oldest(producer)?))).collect()
     }
 
     /// Where the oldest open transaction begins.

@@ -31,6 +31,8 @@ pub(super) struct Client {
     pub(super) generation: GenerationId,
     pub(super) owned: Vec<i32>,
     pub(super) positions: BTreeMap<i32, i64>,
+    /// Which of all requests to join was its last.
+    pub(super) joined: u128,
     pub(super) committing: Option<Committing>,
     pub(super) beating: Option<Waiting<()>>,
     pub(super) doing: Doing,
@@ -46,6 +48,7 @@ impl Client {
             generation: GenerationId(-1),
             owned: Vec::new(),
             positions: BTreeMap::new(),
+            joined: 0,
             committing: None,
             beating: None,
             doing: Doing::Nothing,

@@ -194,6 +194,7 @@ impl Members {
             ..request("sim")
         };
         let waiting = Self::ask(index, around, |reply| GroupRequest::Join(request, reply));
+        self.clients[index].joined = self.last_id;
         self.clients[index].doing = Doing::Joining(waiting);
     }
 
@@ -255,10 +256,10 @@ impl Members {
         Ok(())
     }
 
-    /// By a process that was started later under the same name.
+    /// By a process that has joined later under the same name.
     fn is_replaced(&self, index: usize) -> bool {
-        let instance = &self.clients[index].instance;
-        instance.is_some() && self.clients.iter().skip(index + 1).any(|later| later.instance == *instance)
+        let Client { instance, joined, .. } = &self.clients[index];
+        instance.is_some() && self.clients.iter().any(|other| other.instance == *instance && *joined < other.joined)
     }
 
     /// They are told to somebody: those of these partitions that were told before are not smaller.

@@ -70,7 +70,7 @@ impl Log {
             now,
             first_dirty,
             segments: segments.to_vec(),
-            last_of_producers: self.producers.last_offsets(),
+            remembered_from: self.producers.remembered_from(),
         })
     }
 

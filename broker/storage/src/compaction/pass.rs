@@ -39,7 +39,7 @@ impl Compaction {
         let filter = RecordFilter {
             map: &map,
             lasts: LastOffsets::of(&map, self.first_dirty),
-            last_of_producers: &self.last_of_producers,
+            remembered_from: &self.remembered_from,
             delete_retention_ms: self.rules.delete_retention_ms,
             now: self.now,
         };

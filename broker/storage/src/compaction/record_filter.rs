@@ -9,8 +9,9 @@
 //! What a transaction wrote may have been aborted. It is not in the map, so it goes only where a record outside of any
 //! transaction follows under its key; without a value it stays for as long as that takes. The markers of its end stay.
 //!
-//! A batch that nothing is left of goes, unless its header is still needed: it may be the last of its producer, whose
-//! sequence it tells, or the last of the segment, which has to end where the next one begins.
+//! A batch that nothing is left of goes, unless its header is still needed: it may be one of the last of its producer,
+//! which a follower that reads the log only now has to know like the leader, or the last of the segment, which has to
+//! end where the next one begins.
 
 use std::collections::HashMap;
 
@@ -28,8 +29,8 @@ use crate::scanner::BatchDefect;
 pub(super) struct RecordFilter<'a> {
     pub(super) map: &'a KeyMap,
     pub(super) lasts: LastOffsets,
-    /// Where each producer's last batch ends.
-    pub(super) last_of_producers: &'a HashMap<ProducerId, Offset>,
+    /// Where the oldest batch of each producer ends that is remembered.
+    pub(super) remembered_from: &'a HashMap<ProducerId, Offset>,
     /// `delete.retention.ms`
     pub(super) delete_retention_ms: i64,
     pub(super) now: Timestamp,
@@ -65,7 +66,7 @@ impl RecordFilter<'_> {
             }
         }
         if kept.is_empty() {
-            let is_needed = is_last || self.is_last_of_producer(header);
+            let is_needed = is_last || self.is_remembered(header);
             return Ok(match (is_needed, count) {
                 (false, _) => Outcome::Gone,
                 (true, 0) => Outcome::Unchanged,
@@ -95,8 +96,8 @@ impl RecordFilter<'_> {
         is_last && (value.is_some() || !is_expired())
     }
 
-    fn is_last_of_producer(&self, header: &BatchHeader) -> bool {
-        let last = self.last_of_producers.get(&header.producer_id);
-        last.is_some_and(|last| *last == header.last_offset()) && !bugs::is_planted(Bug::LastOfProducerCompacted)
+    fn is_remembered(&self, header: &BatchHeader) -> bool {
+        let oldest = self.remembered_from.get(&header.producer_id);
+        oldest.is_some_and(|oldest| *oldest <= header.last_offset()) && !bugs::is_planted(Bug::RememberedBatchCompacted)
     }
 }
