@@ -113,6 +113,8 @@ pub(crate) struct Broker {
     pub(crate) contact: Arc<Pulse>,
     /// For requests of clients that the active controller decides.
     pub(crate) forwarding: ControllerChannel,
+    /// For voters that are to be added, which are waited for until they have caught up.
+    pub(crate) voter_forwarding: ControllerChannel,
     pub(crate) producer_ids: ProducerIdAllocator,
     pub(crate) groups: CoordinatorHandle,
     pub(crate) fetch_sessions: FetchSessions,

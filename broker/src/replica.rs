@@ -9,6 +9,7 @@ mod cleaning;
 mod creation;
 mod deleter;
 mod deletion;
+mod departed;
 mod fetcher;
 mod fetcher_session;
 mod flush_queue;

@@ -5,13 +5,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use kafka_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
+use kafka_protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    AddRaftVoterRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest, DescribeQuorumRequest,
-    FindCoordinatorRequest, MetadataRequest, MetadataResponse, RemoveRaftVoterRequest, TopicName,
-    add_raft_voter_request,
+    AddRaftVoterRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeQuorumRequest, FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse,
+    RemoveRaftVoterRequest, TopicName, add_raft_voter_request,
 };
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
@@ -20,8 +23,11 @@ use crate::connection::Connection;
 
 const CREATE_TOPICS_VERSION: i16 = 4;
 const DELETE_TOPICS_VERSION: i16 = 4;
+const DESCRIBE_CLUSTER_VERSION: i16 = 0;
 const DESCRIBE_QUORUM_VERSION: i16 = 2;
 const FIND_COORDINATOR_VERSION: i16 = 2;
+const LATEST: i64 = -1;
+const LIST_OFFSETS_VERSION: i16 = 5;
 const METADATA_VERSION: i16 = 8;
 const RAFT_VOTER_VERSION: i16 = 0;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
@@ -71,7 +77,9 @@ impl Admin {
 
     /// Those that are not fenced.
     pub fn brokers(&mut self) -> Result<BTreeSet<i32>> {
-        Ok(self.metadata(&[])?.brokers.iter().map(|broker| broker.node_id.0).collect())
+        let answer = self.connection.call(DESCRIBE_CLUSTER_VERSION, &DescribeClusterRequest::default())?;
+        refused("DescribeCluster", answer.error_code, answer.error_message.as_ref())?;
+        Ok(answer.brokers.iter().map(|broker| broker.broker_id.0).collect())
     }
 
     /// What is told of where the brokers are.
@@ -102,6 +110,18 @@ impl Admin {
             .collect();
         partitions.sort_by_key(|partition| partition.index);
         Ok(partitions)
+    }
+
+    /// Where partition 0 ends, as this broker knows that leads it.
+    pub fn end(&mut self, topic: &str) -> Result<i64> {
+        let latest = ListOffsetsPartition::default().with_partition_index(0).with_timestamp(LATEST);
+        let topic = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![latest]);
+        let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+        let answer = self.connection.call(LIST_OFFSETS_VERSION, &request)?;
+        let found = answer.topics.into_iter().flat_map(|topic| topic.partitions).next();
+        let found = found.context("a ListOffsets response without a partition")?;
+        ensure!(found.error_code == 0, "ListOffsets failed with error {}", found.error_code);
+        Ok(found.offset)
     }
 
     pub fn quorum(&mut self) -> Result<Quorum> {
@@ -143,6 +163,22 @@ impl Admin {
     /// A topic with so many partitions of so many replicas each. One that is there stays as it is.
     pub fn create_topic_of(&mut self, name: &str, partitions: i32, replicas: i16) -> Result<()> {
         self.create(name, CreatableTopic::default().with_num_partitions(partitions).with_replication_factor(replicas))
+    }
+
+    /// A topic of one partition with so many replicas, and options of its own. One that is there stays as it is.
+    pub fn create_topic_with(
+        &mut self,
+        name: &str,
+        replicas: i16,
+        options: &[(&'static str, &'static str)],
+    ) -> Result<()> {
+        let option = |(name, value): &(&'static str, &'static str)| {
+            CreatableTopicConfig::default()
+                .with_name(StrBytes::from_static_str(name))
+                .with_value(Some(StrBytes::from_static_str(value)))
+        };
+        let topic = CreatableTopic::default().with_num_partitions(1).with_replication_factor(replicas);
+        self.create(name, topic.with_configs(options.iter().map(option).collect()))
     }
 
     fn create(&mut self, name: &str, topic: CreatableTopic) -> Result<()> {

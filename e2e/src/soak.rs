@@ -8,6 +8,7 @@ pub mod fuzzing;
 mod groups;
 pub mod history;
 mod journal;
+mod keyed;
 pub mod kills;
 mod load;
 mod on_disk;

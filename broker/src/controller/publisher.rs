@@ -178,6 +178,7 @@ impl Follower {
             // One that is deleted again is not there anyway.
             let _unknown = replay(&mut seen, &MetadataRecord::RemoveTopic { topic_id });
         }
+        self.replicas.note_departed(&before, &seen);
         self.published.store(Arc::new(seen));
         self.replicas.published();
         self.ends.send_modify(|end| {

@@ -9,7 +9,7 @@ use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
-use kafka_protocol::messages::{BrokerId as WireBrokerId, CreateTopicsRequest, TopicName};
+use kafka_protocol::messages::{ApiKey, BrokerId as WireBrokerId, CreateTopicsRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use protocol::frame::LENGTH_BYTES;
 use protocol::types::{BrokerId, PartitionId};
@@ -38,7 +38,9 @@ impl Broker {
 
     /// The controller's answer. `None`: no controller was reached, and nobody has carried it out.
     pub(super) async fn forward(&self, request: &Request<'_>, frame: Bytes) -> Result<Option<Outcome>, RequestError> {
-        let forwarding = self.forwarding.forward(frame, request.context.client, self.forwarding_deadline());
+        let waits = request.api.key() == ApiKey::AddRaftVoter;
+        let channel = if waits { &self.voter_forwarding } else { &self.forwarding };
+        let forwarding = channel.forward(frame, request.context.client, self.forwarding_deadline());
         let forwarded = tokio::select! {
             forwarded = forwarding => forwarded,
             () = request.context.hurry.notified() => return Err(RequestError::Abandoned(request.api.name)),

@@ -9,11 +9,13 @@ use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionRespon
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use protocol::types::{LeaderEpoch, Offset, Timestamp};
 use storage::{BatchDefect, Log, ResolveError, TimestampLookup, TimestampOffset, UpTo};
+use uuid::Uuid;
 
 use super::errors::KafkaError as _;
 use super::large_batches::{LARGE_BYTES_MAX, OPENED_BYTES_MAX};
-use super::topics::known_epoch;
+use super::topics::{find, known_epoch};
 use super::{Broker, Request, RequestError};
+use crate::replica::Partition;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -64,15 +66,14 @@ impl Broker {
         version: i16,
     ) -> Result<Found, i16> {
         let special = Special::of(wanted.timestamp, version).map_err(|error| error.code())?;
-        let partition = self.named_partition(topic, wanted.partition_index).map_err(|error| error.code())?;
+        let (partition, superseded) = self.leader_of(topic, wanted.partition_index).map_err(|error| error.code())?;
         let claimed = known_epoch(wanted.current_leader_epoch);
         let found = partition.with_leading_log(claimed, |log, leader| position(log, leader, special, up_to));
         let (search, end) = match found.map_err(|error| error.code())? {
+            Position::Known(found) if special == Special::Earliest => return Ok(found),
+            _ if superseded => return Err(not_available(version).code()),
             Position::Known(found) => return Ok(found),
-            Position::NotYetKnown if version < VERSION_WITH_OFFSET_NOT_AVAILABLE => {
-                return Err(ResponseError::LeaderNotAvailable.code());
-            }
-            Position::NotYetKnown => return Err(ResponseError::OffsetNotAvailable.code()),
+            Position::NotYetKnown => return Err(not_available(version).code()),
             Position::Search(search, end) => (search, end),
         };
         let searched = self.search(search).await;
@@ -84,6 +85,13 @@ impl Broker {
         // What is not committed is not there yet.
         let found = found.filter(|found| found.offset < end);
         Ok(found.map(|found| (found.timestamp, found.offset, Some(found.leader_epoch))))
+    }
+
+    /// And whether another one may lead by now.
+    fn leader_of(&self, topic: &str, index: i32) -> Result<(Arc<Partition>, bool), ResponseError> {
+        let image = self.image.load();
+        let topic = find(&image, topic, Uuid::nil(), false)?;
+        Ok((self.hosted(topic, index)?, self.may_be_superseded(topic, index)))
     }
 
     /// Looks into batches, so it is not done on the network thread.
@@ -149,6 +157,14 @@ fn position(log: &Log, leader: LeaderEpoch, special: Special, up_to: UpTo) -> Po
         Special::MaxTimestamp => Position::Search(log.locate_max_timestamp(), end),
         Special::LatestTiered => Position::Known(None),
         Special::None(timestamp) => Position::Search(log.locate_timestamp(timestamp), end),
+    }
+}
+
+fn not_available(version: i16) -> ResponseError {
+    if version < VERSION_WITH_OFFSET_NOT_AVAILABLE {
+        ResponseError::LeaderNotAvailable
+    } else {
+        ResponseError::OffsetNotAvailable
     }
 }
 

@@ -53,7 +53,10 @@ impl Broker {
                 })
                 .collect(),
         };
-        let brokers = image.active_brokers().filter_map(|(id, broker)| describe_broker(id, broker, listener));
+        let departed = self.replicas.departed_brokers();
+        let departed = departed.iter().filter(|(id, _)| image.brokers.get(id).is_none_or(|broker| broker.fenced));
+        let listed = image.active_brokers().chain(departed.map(|(id, broker)| (*id, broker)));
+        let brokers = listed.filter_map(|(id, broker)| describe_broker(id, broker, listener));
         let response = MetadataResponse::default()
             .with_brokers(brokers.collect())
             .with_cluster_id(Some(StrBytes::from_string(self.identity.cluster_id.to_string())))

@@ -38,9 +38,8 @@ pub(super) fn offline_replicas(
     partition.replicas.iter().filter(move |replica| !is_online(replica)).map(|replica| replica.broker)
 }
 
-/// A leader that has long heard no controller may have a successor among the others of its ISR. What waits for them is
-/// safe; what does not would be lost.
-fn may_be_superseded(partition: &PartitionImage, own: BrokerId) -> bool {
+/// Whom the controller could elect.
+fn has_successor(partition: &PartitionImage, own: BrokerId) -> bool {
     partition.isr.iter().any(|member| *member != own)
 }
 
@@ -54,13 +53,18 @@ impl Broker {
     ) -> Result<Arc<Partition>, ResponseError> {
         let hosted = self.hosted(topic, index)?;
         let waits = acks == RequiredAcks::All;
-        let state = topic.partition(PartitionId(index));
-        let superseded = state.is_some_and(|state| may_be_superseded(state, self.config.broker_id));
-        if !waits && superseded && !self.contact.is_alive() {
+        if !waits && self.may_be_superseded(topic, index) {
             Err(ResponseError::NotLeaderOrFollower)
         } else {
             Ok(hosted)
         }
+    }
+
+    /// A leader that has heard no controller for a session may have a successor among the others of its ISR. What waits
+    /// for them is safe. What does not would be lost, and where the log ends only the successor knows.
+    pub(super) fn may_be_superseded(&self, topic: &TopicImage, index: i32) -> bool {
+        let state = topic.partition(PartitionId(index));
+        !self.contact.is_alive() && state.is_some_and(|state| has_successor(state, self.config.broker_id))
     }
 
     /// A partition that this broker hosts. One that only others host has its leader elsewhere.
@@ -82,12 +86,12 @@ mod tests {
     use crate::metadata::testing::{add_topic, cluster};
 
     #[test]
-    fn only_a_leader_with_others_in_its_isr_may_be_superseded() {
+    fn only_a_leader_with_others_in_its_isr_has_a_successor() {
         let mut image = cluster(3);
         for (replicas, own, expected) in [(&[0, 1, 2][..], 0, true), (&[0], 0, false), (&[1], 0, true)] {
             let id = add_topic(&mut image, &format!("t{replicas:?}"), replicas);
             let partition = image.topics[&id].partition(PartitionId(0)).unwrap();
-            assert_eq!(may_be_superseded(partition, BrokerId(own)), expected, "{replicas:?}");
+            assert_eq!(has_successor(partition, BrokerId(own)), expected, "{replicas:?}");
         }
     }
 }

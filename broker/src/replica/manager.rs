@@ -26,7 +26,7 @@ use super::throttle::Throttle;
 use super::topic_registry::TopicRegistry;
 use super::waiters::Waiters;
 use crate::clock::{self, AgeClock};
-use crate::metadata::{ConfigResource, Image};
+use crate::metadata::{BrokerImage, ConfigResource, Image};
 use crate::metrics::LatencyHistogram;
 
 /// Logs that are closed at the same time: most of it is waiting for the disk.
@@ -131,6 +131,11 @@ impl ReplicaManager {
     /// Those whose connections broke just now.
     pub(crate) fn lost_leaders(&self) -> BTreeSet<BrokerId> {
         self.shared.lost_leaders.at(clock::monotonic())
+    }
+
+    /// Those that were fenced or unregistered a short while ago, as they were.
+    pub(crate) fn departed_brokers(&self) -> Vec<(BrokerId, BrokerImage)> {
+        self.shared.departed.at(clock::monotonic())
     }
 
     pub(crate) fn leader_count(&self) -> usize {

@@ -14,6 +14,7 @@ use super::manager::{NO_EPOCH, Partitions, ReplicaManager};
 use super::partition::{Partition, lock};
 use super::settings::TopicSettings;
 use crate::bugs::{self, Bug};
+use crate::clock;
 use crate::metadata::{BrokerImage, Image, PartitionImage, TopicImage};
 
 /// Some milliseconds' worth.
@@ -75,6 +76,11 @@ impl ReplicaManager {
         if unmade.is_empty() {
             leadership::tell(&std::mem::take(&mut unmade.begun));
         }
+    }
+
+    /// Before the one image is published over the other.
+    pub(crate) fn note_departed(&self, before: &Image, after: &Image) {
+        self.shared.departed.note(before, after, clock::monotonic());
     }
 
     /// What was followed is published: whoever waits for it, or for a partition that is gone, looks again.

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tracing::error;
 
+use super::departed::Departed;
 use super::flush_queue::FlushQueue;
 use super::followed::Followed;
 use super::leader_state::RegisteredBrokers;
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(super) followed: Followed,
     pub(super) throttles: Throttles,
     pub(super) lost_leaders: LostLeaders,
+    pub(super) departed: Departed,
     /// Why the data directory can no longer be used.
     pub(super) failure: watch::Sender<Option<String>>,
 }
@@ -42,6 +44,7 @@ impl Shared {
             followed: Followed::default(),
             throttles: Throttles::default(),
             lost_leaders: LostLeaders::default(),
+            departed: Departed::default(),
             failure: watch::Sender::new(None),
         })
     }

@@ -24,9 +24,6 @@ use crate::metrics::Metrics;
 use crate::peer::{ControllerChannel, ControllerRoute, NodeDescription, ProducerIdAllocator};
 use crate::replica::{Checkpoints, DiskSpace, LoadProgress, LoaderError, OffsetsLogs, ReplicaManager, SpaceLimits};
 
-/// After that many sessions without a word of the controller, a leader may have been replaced.
-const SESSIONS_WITHOUT_CONTACT: u32 = 2;
-
 /// A node whose quorum runs. It does not know yet what is committed, and so not what it hosts.
 pub(super) struct Opened {
     pub(super) broker: Arc<Broker>,
@@ -119,7 +116,7 @@ fn assemble(
     };
     let channel = || ControllerChannel::new(route.clone());
     let membership = &config.membership;
-    let contact = Arc::new(Pulse::new(membership.session_timeout * SESSIONS_WITHOUT_CONTACT));
+    let contact = Arc::new(Pulse::new(membership.session_timeout));
     let session = membership.roles.has_broker().then(|| Session {
         node: describe(&config, &identity, |kind| kind != ListenerKind::Controller),
         channel: channel(),
@@ -153,6 +150,7 @@ fn assemble(
         metrics,
         contact,
         forwarding: channel(),
+        voter_forwarding: channel(),
         producer_ids: ProducerIdAllocator::new(config.broker_id, image.clone(), channel()),
         image,
         replicas,

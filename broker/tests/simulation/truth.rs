@@ -42,6 +42,10 @@ impl Truths {
                 truth.records.truncate(common);
                 truth.committed_in.truncate(common);
                 truth.start = copy.start();
+                // A follower that read a compacted log has not what was superseded by what is lost now.
+                for at in (copy.start()..common).filter(|at| copy.get(*at).is_none()) {
+                    truth.records[at] = None;
+                }
             }
         }
     }

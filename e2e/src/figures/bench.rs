@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use rustix::thread::CpuSet;
 
 use super::machine::{Cores, on_cores};
 use super::process::Broker;
 use crate::progress::Progress;
 
 /// A program, the place for its data directories, and a core for it and one for its clients.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Bench<'a> {
     program: PathBuf,
     pub(super) directory: PathBuf,
@@ -32,16 +33,23 @@ impl<'a> Bench<'a> {
 
     /// Work of clients on one core with a broker on the other.
     pub(super) fn with_pinned<T>(&self, settings: &[&str], work: impl FnOnce(&mut Broker) -> Result<T>) -> Result<T> {
-        let spawn = || Broker::spawn(&self.program, &self.directory, settings);
-        let work = |broker: &mut Broker| self.on_client_core(|| work(broker));
-        self.on_broker_core(spawn)?.explained(work)
+        self.with_clients_on(&self.cores.client, settings, work)
     }
 
     /// Work of clients on the broker's own core. None of them ever wakes an idle core, which on a virtual machine costs
     /// both sides more than a small request does: see [`super::echo`].
     pub(super) fn with_one_core<T>(&self, settings: &[&str], work: impl FnOnce(&mut Broker) -> Result<T>) -> Result<T> {
-        let same = Self { cores: Cores { client: self.cores.broker, ..self.cores }, ..self.clone() };
-        same.with_pinned(settings, work)
+        self.with_clients_on(&self.cores.broker, settings, work)
+    }
+
+    fn with_clients_on<T>(
+        &self,
+        core: &CpuSet,
+        settings: &[&str],
+        work: impl FnOnce(&mut Broker) -> Result<T>,
+    ) -> Result<T> {
+        let spawn = || Broker::spawn(&self.program, &self.directory, settings);
+        self.on_broker_core(spawn)?.explained(|broker| on_cores(core, || work(broker)))
     }
 
     pub(super) fn on_broker_core<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {

@@ -1,7 +1,8 @@
 //! Three brokers with replicated topics, idempotent and plain producers with acks=all, readers and a group that read
 //! all the time, and what happens to machines: processes die and hang, links are cut in either direction, volumes run
 //! full, lose their power, and come back empty. At the end everything must have been acknowledged, read, and committed
-//! by the group, every history must hold, and the replicas must be the same byte for byte.
+//! by the group, every history must hold, and the replicas must be the same byte for byte; those of compacted logs must
+//! have the same last record of each key.
 //!
 //! A power cut takes what was not synced. Cut from one broker at a time nothing acknowledged may be gone; cut from all
 //! of them at once neither, where records are synced before they are acknowledged (`flush.messages=1`).
@@ -22,9 +23,16 @@ use run::{Run, Until};
 
 /// Of those runs that have them apart from the brokers.
 const CONTROLLERS: u8 = 3;
-/// The smallest segments, and snapshots of the metadata after a few records, so that many faults meet both.
-const SETTINGS: &[&str] =
-    &["num.partitions=3", "log.segment.bytes=1048576", "metadata.log.max.record.bytes.between.snapshots=20000"];
+/// The smallest segments, compacted as soon as there is something to compact, and snapshots of the metadata after a few
+/// records, so that many faults meet all of that.
+const SETTINGS: &[&str] = &[
+    "num.partitions=3",
+    "log.segment.bytes=1048576",
+    "offsets.topic.segment.bytes=1048576",
+    "log.cleaner.min.cleanable.ratio=0.01",
+    "log.cleaner.backoff.ms=200",
+    "metadata.log.max.record.bytes.between.snapshots=20000",
+];
 const SYNCED: &str = "log.flush.interval.messages=1";
 const CUTS_PER_RUN: u32 = 10;
 const CUT_EXPECTED: Duration = Duration::from_secs(8);

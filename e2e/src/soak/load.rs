@@ -27,7 +27,7 @@ const QUEUE_PAUSE: Duration = Duration::from_millis(8);
 /// How many records a wandering reader reads before it goes elsewhere.
 const WANDERING_READS: usize = 300;
 
-fn config(bootstrap: &str) -> ClientConfig {
+pub(super) fn config(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", bootstrap)
@@ -43,7 +43,7 @@ fn config(bootstrap: &str) -> ClientConfig {
     config
 }
 
-fn consumer(bootstrap: &str) -> Result<BaseConsumer> {
+pub(super) fn consumer(bootstrap: &str) -> Result<BaseConsumer> {
     let mut config = config(bootstrap);
     config.set("group.id", "librdkafka wants one").set("enable.auto.commit", "false").set("check.crcs", "true");
     config.set("auto.offset.reset", "error").set("fetch.wait.max.ms", "50");
@@ -239,7 +239,7 @@ impl Reader {
         let message = match self.consumer.poll(POLL) {
             None => return Ok(false),
             Some(Ok(message)) => message,
-            Some(Err(KafkaError::MessageConsumption(code))) if is_away(code) => return Ok(false),
+            Some(Err(error)) if is_transient(&error) => return Ok(false),
             Some(Err(error)) => return Err(error).with_context(|| format!("cannot read {}", world.topic(self.topic))),
         };
         let (partition, offset) = (message.partition(), message.offset());
@@ -254,7 +254,8 @@ impl Reader {
 }
 
 /// What a client says of a broker that was killed, or has not loaded everything yet.
-fn is_away(code: RDKafkaErrorCode) -> bool {
+pub(super) fn is_transient(error: &KafkaError) -> bool {
+    let KafkaError::MessageConsumption(code) = error else { return false };
     matches!(
         code,
         RDKafkaErrorCode::BrokerTransportFailure

@@ -1,13 +1,18 @@
 //! What lies in a partition's directory while no broker runs.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use protocol::batch::{BatchHeader, HEADER_LENGTH};
+use protocol::records;
 
 use super::random::Random;
+
+/// What a compressed batch may hold.
+const OPENED_BYTES_MAX: usize = 1 << 20;
 
 /// An epoch, and the offset of its first record.
 type Epochs = Vec<(i32, i64)>;
@@ -72,6 +77,55 @@ pub(super) fn compare(replicas: &[PathBuf], end: i64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What is left of a compacted log: the last record of each key, and its end.
+#[derive(Debug, Default)]
+struct Compacted {
+    last: BTreeMap<Vec<u8>, (i64, Option<Vec<u8>>)>,
+    end: i64,
+}
+
+/// Replicas of a compacted log have the same last record of each key, but for what some of them have not got yet.
+pub(super) fn compare_last_of_keys(replicas: &[PathBuf]) -> Result<()> {
+    let logs = replicas.iter().map(|replica| Ok((replica, last_of_keys(replica)?))).collect::<Result<Vec<_>>>()?;
+    for ((one, here), (other, there)) in logs.iter().zip(logs.iter().skip(1)) {
+        let common = here.end.min(there.end);
+        for key in here.last.keys().chain(there.last.keys()) {
+            let (mine, theirs) = (here.last.get(key), there.last.get(key));
+            let latest = [mine, theirs].into_iter().flatten().map(|(offset, _)| *offset).max();
+            let agree = mine == theirs || latest.is_some_and(|latest| common <= latest);
+            ensure!(
+                agree,
+                "{} and {} differ in the last record of a key: at {:?} and at {:?}",
+                one.display(),
+                other.display(),
+                mine.map(|(offset, _)| offset),
+                theirs.map(|(offset, _)| offset),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn last_of_keys(directory: &Path) -> Result<Compacted> {
+    let (bytes, mut found) = (read(directory)?, Compacted::default());
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        let torn = || format!("{}: a torn end", directory.display());
+        let (header, batch) = first_batch(rest).with_context(torn)?;
+        let (base, end) = (header.base_offset.0, found.end);
+        ensure!(end <= base, "{}: offset {base} follows {end}", directory.display());
+        for record in &records::walk(batch, OPENED_BYTES_MAX)? {
+            let record = record?;
+            let offset = base + i64::from(record.offset_delta);
+            let key = record.key.with_context(|| format!("{}: no key at {offset}", directory.display()))?;
+            found.last.insert(key.to_vec(), (offset, record.value.map(<[u8]>::to_vec)));
+        }
+        found.end = header.next_offset().0;
+        rest = &rest[batch.len()..];
+    }
+    Ok(found)
 }
 
 fn read(directory: &Path) -> Result<Vec<u8>> {
@@ -202,6 +256,37 @@ mod tests {
             let (one, two) = (replica(&[&[a], &[b, c]]), replica(segments));
             let compared = compare(&[one.path().to_owned(), two.path().to_owned()], end);
             assert_eq!(compared.is_ok(), same, "{segments:?} below {end}: {compared:?}");
+        }
+    }
+
+    #[test]
+    fn replicas_that_differ_in_the_last_record_of_a_key_are_found() {
+        let said = |base: i64, key: &str, value: Option<&str>| {
+            let mut builder = BatchBuilder::new(Timestamp(1));
+            builder.push(Some(key.as_bytes()), value.map(str::as_bytes));
+            let batch = builder.build().unwrap();
+            let header = BatchHeader { base_offset: Offset(base), ..batch.header };
+            [&header.encode(), &batch.bytes[HEADER_LENGTH..]].concat()
+        };
+        let [old, new, deletion] = [said(0, "a", Some("old")), said(1, "a", Some("new")), said(2, "b", None)];
+        let replica = |batches: &[&Vec<u8>]| {
+            let directory = tempfile::tempdir().unwrap();
+            let log = batches.iter().flat_map(|batch| batch.iter().copied()).collect::<Vec<_>>();
+            fs::write(directory.path().join("00000000000000000000.log"), log).unwrap();
+            directory
+        };
+        let other = said(1, "a", Some("other"));
+        for (batches, same) in [
+            (&[&new, &deletion][..], true),
+            (&[&old, &new], true), // behind
+            (&[&old], true),
+            (&[&old, &deletion], false),
+            (&[&other, &deletion], false),
+            (&[&deletion], false),
+        ] {
+            let (one, two) = (replica(&[&old, &new, &deletion]), replica(batches));
+            let compared = compare_last_of_keys(&[one.path().to_owned(), two.path().to_owned()]);
+            assert_eq!(compared.is_ok(), same, "{batches:?}: {compared:?}");
         }
     }
 

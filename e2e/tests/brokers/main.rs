@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         ("a_node_that_loses_its_power_has_what_was_synced", machines::a_node_that_loses_its_power_has_what_was_synced),
         ("a_full_volume_takes_nothing_until_it_is_freed", machines::a_full_volume_takes_nothing_until_it_is_freed),
         (
-            "a_leader_that_hears_no_controller_takes_nothing",
+            "a_leader_that_hears_no_controller_takes_nothing_and_tells_no_end",
             three_brokers::a_leader_that_hears_no_controller_takes_nothing,
         ),
         ("what_is_synced_outlives_the_power_of_all_brokers", three_brokers::what_is_synced_outlives_the_power_of_all),

@@ -165,9 +165,13 @@ pub(crate) fn a_leader_that_hears_no_controller_takes_nothing() {
     let append = || append_once(address, TOPIC, &0_u32.to_be_bytes(), ANSWER_AT_MOST);
     command::retry(DEADLINE, append).unwrap();
     produce(&fleet, TOPIC, 1..100);
+    let end = || Admin::open(address, ANSWER_AT_MOST)?.end(TOPIC);
+    assert_eq!(end().unwrap(), 100);
 
     fleet.cut(Cut::FromNodes(u8::try_from(leader).unwrap())).unwrap();
     command::wait_for("the leader takes nothing", DEADLINE, || Ok(append().is_err().then_some(()))).unwrap();
+    let told = end();
+    assert!(told.is_err(), "it told {told:?}, and cannot know what its successor has");
     let survivor = fleet.node(survivor).unwrap().address();
     command::wait_for("another leads", DEADLINE, || {
         let partition = Admin::open(survivor, ANSWER_AT_MOST)?.partitions(TOPIC)?.remove(0);

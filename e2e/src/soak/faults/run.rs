@@ -13,6 +13,7 @@ use crate::fleet::{Fleet, Node, Place, Plan, Program, Volumes};
 use crate::programs::WORKSPACE;
 use crate::progress::Progress;
 use crate::soak::groups::{self, Group};
+use crate::soak::keyed::{self, Keyed};
 use crate::soak::random::Random;
 use crate::soak::world::{EndAll, Workload, World};
 use crate::soak::{load, on_disk};
@@ -24,6 +25,9 @@ const VOLUME: Volumes = Volumes::FileSystems { mebibytes: 4096 };
 /// Of a process that was killed, how often the ends of its logs are torn: one in so many times.
 const TORN_ONE_IN: u64 = 2;
 const METADATA: &str = "__cluster_metadata-0";
+const COMPACTED: [&str; 2] = [keyed::TOPIC, groups::OFFSETS_TOPIC];
+/// Of the groups' topic.
+const GROUP_PARTITIONS: i32 = 50;
 const VOTER_PATIENCE: Duration = Duration::from_mins(1);
 
 const WORKLOAD: Workload = Workload::REPLICATED;
@@ -65,6 +69,7 @@ impl<'a> Run<'a> {
         host::install(host::FLEET_TOOLS, progress)?;
         let (fleet, world) = (Fleet::start(plan)?, Arc::new(World::new(WORKLOAD)));
         load::create_topics(&fleet.bootstrap(), &world)?;
+        fleet.ask(|admin| admin.create_topic_with(keyed::TOPIC, BROKERS.into(), keyed::OPTIONS))?;
         let nodes = u8::try_from(fleet.nodes().len())?;
         let deck = Deck::new(scenario.kinds, scenario.pace, nodes, Random(random.next()));
         let logs = Path::new(WORKSPACE).join("target/soak").join(format!("{}-{seed}", scenario.name));
@@ -91,9 +96,11 @@ impl<'a> Run<'a> {
 
     fn under_load(&mut self, until: Until) -> Result<()> {
         let (bootstrap, world, group) = (self.fleet.bootstrap(), self.world.clone(), Arc::new(Group::default()));
+        let keyed = Arc::new(Keyed::default());
         thread::scope(|scope| {
             let _end_all = EndAll(&world);
-            let producers = load::start_producers(scope, &bootstrap, &world, &mut self.random);
+            let mut producers = load::start_producers(scope, &bootstrap, &world, &mut self.random);
+            producers.push(keyed::start_producer(scope, &bootstrap, &world, &keyed, &mut self.random));
             load::start_readers(scope, &bootstrap, &world, &mut self.random);
             groups::start_members(scope, &bootstrap, &world, &group, &mut self.random);
             let began = Instant::now();
@@ -111,6 +118,7 @@ impl<'a> Run<'a> {
             world.check()?;
             self.wait_until_in_sync()?;
             load::read_to_the_end(&bootstrap, &world)?;
+            keyed.check(&bootstrap)?;
             groups::wait_until_caught_up(&bootstrap, &world)
         })?;
         self.world.check()
@@ -250,7 +258,7 @@ impl<'a> Run<'a> {
     }
 
     fn wait_until_in_sync(&mut self) -> Result<()> {
-        let topics: Vec<_> = WORKLOAD.topics.iter().map(|topic| topic.name).chain([groups::OFFSETS_TOPIC]).collect();
+        let topics: Vec<_> = WORKLOAD.topics.iter().map(|topic| topic.name).chain(COMPACTED).collect();
         self.fleet.wait_until_in_sync(&topics)
     }
 
@@ -272,7 +280,11 @@ impl<'a> Run<'a> {
             let end = self.world.with(topic, partition, |history| history.high_watermark())?;
             on_disk::compare(&replicas, end)?;
         }
-        Ok(())
+        on_disk::compare_last_of_keys(&replicas(brokers.iter().copied(), &format!("{}-0", keyed::TOPIC)))?;
+        (0..GROUP_PARTITIONS).try_for_each(|partition| {
+            let name = format!("{}-{partition}", groups::OFFSETS_TOPIC);
+            on_disk::compare_last_of_keys(&replicas(brokers.iter().copied(), &name))
+        })
     }
 }
 
