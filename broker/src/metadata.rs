@@ -9,6 +9,8 @@ pub(crate) mod testing;
 
 /// Name of the metadata log where it looks like a topic.
 pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
+/// Longest name of a topic: those of directories add a partition number and suffixes to it.
+pub(crate) const TOPIC_NAME_LENGTH_MAX: usize = 249;
 
 /// Name of the metadata log's directory below `log.dirs`.
 pub(crate) const METADATA_DIRECTORY: &str = "__cluster_metadata-0";

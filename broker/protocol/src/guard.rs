@@ -3,7 +3,7 @@
 //!
 //! Three things hold for a body that passes:
 //!
-//! 1. every count and length fits in the bytes that were left;
+//! 1. every count and length fits in the bytes that were left, and a text has no more than 32,767, as in Kafka;
 //! 2. what the decoder will reserve (elements of arrays, nodes of the maps of unknown tagged fields) stays within
 //!    [`budget`];
 //! 3. the decoder accepts it, unless some text is not UTF-8.
@@ -26,6 +26,11 @@ const BUDGET_FACTOR: usize = 8;
 /// But of a request never more than this, which is some 100,000 names or 70,000 partitions: handlers hold several times
 /// as much for each.
 const BUDGET_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// What an element counts at least, because handlers hold more for a number than its four bytes. Not more than
+/// [`BUDGET_FACTOR`] allows an array of numbers.
+const ELEMENT_BYTES_MIN: usize = 32;
+/// In bytes.
+const TEXT_LENGTH_MAX: usize = 32_767;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{field} at byte {position}: {fault}")]
@@ -42,6 +47,8 @@ pub enum Fault {
     TooShort { needed: usize, remaining: usize },
     #[error("claims {claimed} elements, {remaining} bytes are left")]
     TooMany { claimed: usize, remaining: usize },
+    #[error("is a text of {0} bytes, more than {TEXT_LENGTH_MAX}")]
+    TextTooLong(usize),
     #[error("is null, which version {version} does not allow")]
     Null { version: i16 },
     #[error("has length {0}, less than -1")]

@@ -43,6 +43,25 @@ fn lengths_that_cannot_be_there_are_refused() {
 }
 
 #[test]
+fn texts_longer_than_kafkas_and_numbers_beyond_count_are_refused() {
+    let name = |length: u32| {
+        let varint = [(length + 1) & 0x7F | 0x80, (length + 1) >> 7 & 0x7F | 0x80, (length + 1) >> 14];
+        let varint = varint.map(|byte| u8::try_from(byte).unwrap());
+        [&[2][..], &varint, &vec![b't'; length as usize], &[0, 0, 0, 0, 0]].concat()
+    };
+    assert_eq!(check(&schema::METADATA, 9, &name(32_767)), Ok(()));
+    check_refused(&schema::METADATA, 9, &name(32_768), "Name", 1, Fault::TextTooLong(32_768));
+
+    let numbers = |count: u32| {
+        let partitions = [&count.to_be_bytes()[..], &vec![0; 4 * count as usize]].concat();
+        [&[0, 0, 0, 1, 0, 1, b't'][..], &partitions, &[0; 4]].concat()
+    };
+    assert_eq!(check(&schema::ELECT_LEADERS, 0, &numbers(200_000)), Ok(()));
+    let fault = error(&schema::ELECT_LEADERS, 0, &numbers(300_000)).fault;
+    assert!(matches!(fault, Fault::OverBudget { .. }), "{fault}");
+}
+
+#[test]
 fn bodies_that_end_early_are_refused() {
     for (version, body) in [(0, &[][..]), (0, &[0, 0]), (9, &[]), (1, &[0, 0, 0, 1, 0])] {
         let fault = error(&schema::METADATA, version, body).fault;

@@ -193,7 +193,8 @@ impl Raft {
             self.actions.push(Action::AppendFetched { base_offset, end_offset });
         }
         if let Some(committed) = high_watermark {
-            self.has_heard_commits = true;
+            // As long as the leader has more, nothing says what of it was committed before.
+            self.has_heard_commits |= committed <= end_offset;
             self.advance_high_watermark(committed.min(end_offset));
         }
     }

@@ -124,9 +124,13 @@ impl Node {
     }
 
     fn answer_fetch(&mut self, content: FetchContent, batches: Vec<BatchSummary>) {
+        self.answer_fetch_with(content, None, batches);
+    }
+
+    fn answer_fetch_with(&mut self, content: FetchContent, high_watermark: Option<Offset>, batches: Vec<BatchSummary>) {
         let id = self.fetch.take().unwrap();
         let leader = LeaderInfo { epoch: LeaderEpoch(5), leader: Some(BrokerId(1)), address: None };
-        let response = FetchResponse { error: None, leader, high_watermark: None, log_start: Offset(0), content };
+        let response = FetchResponse { error: None, leader, high_watermark, log_start: Offset(0), content };
         self.step(Event::Response { id, response: Response::Fetch { response, batches } });
     }
 
@@ -315,6 +319,18 @@ fn who_is_told_that_its_volume_went_back_gives_up() {
     node.step(Event::Response { id, response: Response::Fetch { response, batches: Vec::new() } });
     let failure = Failure::VolumeWentBack { epoch: LeaderEpoch(5), log_end: Offset(10) };
     assert_eq!(node.actions.first(), Some(&Action::Fail(failure)));
+}
+
+#[test]
+fn what_is_committed_is_known_once_the_log_has_all_of_it() {
+    let mut node = start(3);
+    node.ask(begin(1, 5));
+    for (base_offset, is_known) in [(0, false), (10, true), (20, true)] {
+        let committed = Some(Offset(if base_offset < 20 { 20 } else { 90 }));
+        node.answer_fetch_with(FetchContent::Records, committed, vec![batch(base_offset, 5, 10)]);
+        assert_eq!(node.raft.has_heard_commits(), is_known, "{base_offset}");
+        node.step(Event::Persisted { end_offset: Offset(base_offset + 10), generation: LogGeneration(0) });
+    }
 }
 
 #[test]

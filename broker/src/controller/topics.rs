@@ -9,10 +9,8 @@ use protocol::types::{BrokerId, LeaderEpoch, PartitionEpoch, PartitionId, TopicI
 
 use super::configs;
 use super::placement::{Limits, NoRoom, Room, candidates, check_new_replicas, place};
-use crate::metadata::{ConfigResource, Image, METADATA_TOPIC};
+use crate::metadata::{ConfigResource, Image, METADATA_TOPIC, TOPIC_NAME_LENGTH_MAX};
 
-/// Longest topic name: directory names add a partition number and suffixes to it.
-const NAME_LENGTH_MAX: usize = 249;
 /// Kafka's bound of records per request, whatever number of topics they are for.
 pub(super) const PARTITIONS_MAX: usize = 10_000;
 const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
@@ -56,7 +54,7 @@ pub(crate) enum CreateTopicError {
     #[error("topic {name:?} is the metadata log: it cannot be created")]
     Reserved { name: String },
     #[error(
-        "topic name {name:?} is not legal: 1 to {NAME_LENGTH_MAX} of the characters a-z A-Z 0-9 . _ -, and not . or .."
+        "topic name {name:?} is not legal: 1 to {TOPIC_NAME_LENGTH_MAX} of the characters a-z A-Z 0-9 . _ -, and not . or .."
     )]
     InvalidName { name: String },
     #[error("topic {name:?} collides with {existing:?}: '.' and '_' are the same in metric names")]
@@ -87,7 +85,7 @@ pub(crate) fn is_internal_topic(name: &str) -> bool {
 
 pub(crate) fn is_legal_topic_name(name: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    (1..=NAME_LENGTH_MAX).contains(&name.len()) && name.chars().all(legal) && name != "." && name != ".."
+    (1..=TOPIC_NAME_LENGTH_MAX).contains(&name.len()) && name.chars().all(legal) && name != "." && name != ".."
 }
 
 /// The records that create the topic under `id`. `start` (any number) spreads the first leaders. `partitions_max` is

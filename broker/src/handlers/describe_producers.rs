@@ -7,7 +7,7 @@ use kafka_protocol::protocol::StrBytes;
 use storage::{ActiveProducer, Log};
 
 use super::errors::KafkaError as _;
-use super::{Broker, Request, RequestError};
+use super::{Broker, Request, RequestError, topics};
 use crate::controller::is_legal_topic_name;
 
 impl Broker {
@@ -16,28 +16,43 @@ impl Broker {
         request: &mut Request<'_>,
     ) -> Result<DescribeProducersResponse, RequestError> {
         let body: DescribeProducersRequest = request.decode()?;
-        let topics = body.topics.into_iter().map(|topic| {
+        let named = body.topics.iter().flat_map(|topic| {
+            let name = topic.name.as_str();
+            topic.partition_indexes.iter().map(move |index| (name, *index))
+        });
+        let repeated = topics::repeated(named);
+        let topics = body.topics.iter().map(|topic| {
             let partitions =
-                topic.partition_indexes.iter().map(|index| self.producers_of(&topic.name, *index)).collect();
-            TopicResponse::default().with_name(topic.name).with_partitions(partitions)
+                topic.partition_indexes.iter().map(|index| match repeated.get(&(topic.name.as_str(), *index)) {
+                    Some(_) => {
+                        refused(*index, ResponseError::InvalidRequest, "the partition is in the request more than once")
+                    }
+                    None => self.producers_of(&topic.name, *index),
+                });
+            TopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
         });
         Ok(DescribeProducersResponse::default().with_topics(topics.collect()))
     }
 
     fn producers_of(&self, topic: &str, index: i32) -> PartitionResponse {
-        let answer = PartitionResponse::default().with_partition_index(index);
-        let refused = |error: ResponseError, message: String| {
-            answer.clone().with_error_code(error.code()).with_error_message(Some(StrBytes::from_string(message)))
-        };
         if !is_legal_topic_name(topic) {
-            return refused(ResponseError::InvalidTopicException, format!("{topic:?} cannot be the name of a topic"));
+            return refused(index, ResponseError::InvalidTopicException, "no topic can have this name");
         }
         match self.named_partition(topic, index).map(|partition| partition.with_log(Log::active_producers)) {
-            Ok(Ok(producers)) => answer.with_active_producers(producers.iter().map(state).collect()),
-            Ok(Err(error)) => refused(error.kafka_error(), error.to_string()),
-            Err(error) => refused(error, error.to_string()),
+            Ok(Ok(producers)) => PartitionResponse::default()
+                .with_partition_index(index)
+                .with_active_producers(producers.iter().map(state).collect()),
+            Ok(Err(error)) => refused(index, error.kafka_error(), &error.to_string()),
+            Err(error) => refused(index, error, &error.to_string()),
         }
     }
+}
+
+fn refused(index: i32, error: ResponseError, message: &str) -> PartitionResponse {
+    PartitionResponse::default()
+        .with_partition_index(index)
+        .with_error_code(error.code())
+        .with_error_message(Some(StrBytes::from_string(message.to_owned())))
 }
 
 fn state(producer: &ActiveProducer) -> ProducerState {

@@ -94,7 +94,10 @@ impl Broker {
         if 0 < body.session_epoch {
             let (place, mut session) = self.fetch_sessions.take((id, body.session_epoch), kind, now)?;
             session.update(named, &body.forgotten_topics_data, is_follower);
-            session.refresh(now, reader.epoch(), self.replicas.lag_max() / LOOKS_PER_LAG);
+            // Without a controller nothing is told of a successor.
+            let is_alone = !self.contact.is_alive();
+            let interval = if is_alone { Duration::ZERO } else { self.replicas.lag_max() / LOOKS_PER_LAG };
+            session.refresh(now, reader.epoch(), interval);
             return Ok(Visit { reader, by_id, session, place: Some(place), is_incremental: true });
         }
         if id != SessionId::NONE {
@@ -110,7 +113,9 @@ impl Broker {
 
     fn keep(&self, visit: Visit<'_>) -> SessionId {
         match visit.place {
-            Some(place) if !visit.session.is_empty() => self.fetch_sessions.keep(place, visit.session),
+            Some(place) if !visit.session.is_empty() && visit.session.is_worth_keeping => {
+                self.fetch_sessions.keep(place, visit.session)
+            }
             _ => SessionId::NONE,
         }
     }

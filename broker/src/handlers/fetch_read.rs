@@ -126,6 +126,14 @@ impl Broker {
                 }
                 Err(error) => return unresolved(&partition, offset, &error),
             };
+            // A successor may have more: the client is to look for it rather than to wait here.
+            if records.is_none()
+                && !reader.is_follower()
+                && partition.leads()
+                && topic.is_ok_and(|topic| self.may_be_superseded(topic, index))
+            {
+                return FetchedPartition::failed(index, ResponseError::NotLeaderOrFollower.code());
+            }
             if let Some(slice) = records.as_ref().filter(|_| is_throttled) {
                 throttle.taken(slice.length.into(), clock::monotonic());
             }

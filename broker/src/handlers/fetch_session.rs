@@ -14,6 +14,7 @@ use protocol::types::{BrokerEpoch, Offset};
 use uuid::Uuid;
 
 use super::fetch_response::FetchedPartition;
+use crate::metadata::TOPIC_NAME_LENGTH_MAX;
 use crate::replica::Waiter;
 
 /// By name, or in newer versions by id, with an empty name.
@@ -55,6 +56,8 @@ pub(super) struct Session {
     pub(super) waiter: Arc<Waiter>,
     /// When all were due, and who asked then.
     all_due: (Duration, BrokerEpoch),
+    /// It has no topic of a name that none can have, and that may be as long as a request.
+    pub(super) is_worth_keeping: bool,
 }
 
 impl Session {
@@ -66,6 +69,7 @@ impl Session {
             due: Vec::new(),
             waiter: Arc::default(),
             all_due: (now, reader),
+            is_worth_keeping: true,
         }
     }
 
@@ -88,6 +92,7 @@ impl Session {
             topic.partitions.iter().for_each(|index| self.forget(&key, *index));
         }
         for topic in named {
+            self.is_worth_keeping &= topic.topic.len() <= TOPIC_NAME_LENGTH_MAX;
             let key = TopicKey { name: topic.topic.as_str().into(), id: topic.topic_id };
             for wanted in topic.partitions {
                 self.name(&key, wanted, is_follower);

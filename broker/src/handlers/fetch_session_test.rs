@@ -50,6 +50,16 @@ fn look(session: &mut Session, settled: &[i32]) -> Vec<i32> {
 }
 
 #[test]
+fn names_that_no_topic_can_have_are_not_kept() {
+    let mut session = session(&[(1, 0)]);
+    for (length, is_worth_keeping) in [(249, true), (250, false), (1, false)] {
+        let name = TopicName(StrBytes::from_string("t".repeat(length)));
+        session.update(vec![FetchTopic::default().with_topic(name)], &[], false);
+        assert_eq!(session.is_worth_keeping, is_worth_keeping, "{length}");
+    }
+}
+
+#[test]
 fn only_what_something_has_happened_to_is_looked_at() {
     let mut session = session(&[(1, 0), (2, 0), (3, 0)]);
     assert_eq!(look(&mut session, &[1, 2]), [1, 2, 3]);

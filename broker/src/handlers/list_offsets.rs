@@ -1,10 +1,9 @@
 //! ListOffsets: positions by time, and the special positions that negative timestamps name.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use protocol::types::{LeaderEpoch, Offset, Timestamp};
@@ -13,7 +12,7 @@ use uuid::Uuid;
 
 use super::errors::KafkaError as _;
 use super::large_batches::{LARGE_BYTES_MAX, OPENED_BYTES_MAX};
-use super::topics::{find, known_epoch};
+use super::topics::{find, known_epoch, repeated};
 use super::{Broker, Request, RequestError};
 use crate::replica::Partition;
 
@@ -40,20 +39,24 @@ type Found = Option<(Timestamp, Offset, Option<LeaderEpoch>)>;
 impl Broker {
     pub(super) async fn list_offsets(&self, request: &mut Request<'_>) -> Result<ListOffsetsResponse, RequestError> {
         let body: ListOffsetsRequest = request.decode()?;
-        let repeated = repeated(&body.topics);
+        let repeated = repeated(body.topics.iter().flat_map(|topic| {
+            let name = topic.name.as_str();
+            topic.partitions.iter().map(move |wanted| (name, wanted.partition_index))
+        }));
         let up_to = if body.replica_id.0 == CONSUMER { UpTo::HighWatermark } else { UpTo::LogEnd };
         let mut responses = Vec::with_capacity(body.topics.len());
-        for topic in body.topics {
+        for topic in &body.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
-            for wanted in topic.partitions {
-                let answer = if repeated.contains(&(topic.name.to_string(), wanted.partition_index)) {
+            for wanted in &topic.partitions {
+                let answer = if repeated.contains(&(topic.name.as_str(), wanted.partition_index)) {
                     Err(ResponseError::InvalidRequest.code())
                 } else {
-                    self.list_offset(&topic.name, &wanted, up_to, request.version).await
+                    self.list_offset(&topic.name, wanted, up_to, request.version).await
                 };
-                partitions.push(partition_response(&wanted, answer, request.version));
+                partitions.push(partition_response(wanted, answer, request.version));
             }
-            responses.push(ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions));
+            let name = topic.name.clone();
+            responses.push(ListOffsetsTopicResponse::default().with_name(name).with_partitions(partitions));
         }
         Ok(ListOffsetsResponse::default().with_topics(responses))
     }
@@ -68,13 +71,15 @@ impl Broker {
         let special = Special::of(wanted.timestamp, version).map_err(|error| error.code())?;
         let (partition, superseded) = self.leader_of(topic, wanted.partition_index).map_err(|error| error.code())?;
         let claimed = known_epoch(wanted.current_leader_epoch);
-        let found = partition.with_leading_log(claimed, |log, leader| position(log, leader, special, up_to));
-        let (search, end) = match found.map_err(|error| error.code())? {
-            Position::Known(found) if special == Special::Earliest => return Ok(found),
-            _ if superseded => return Err(not_available(version).code()),
+        let found = partition.with_leading_log(claimed, |log, leader| {
+            (position(log, leader, special), End::of(log, leader, up_to, superseded))
+        });
+        let (position, end) = found.map_err(|error| error.code())?;
+        let search = match position {
             Position::Known(found) => return Ok(found),
-            Position::NotYetKnown => return Err(not_available(version).code()),
-            Position::Search(search, end) => (search, end),
+            Position::End(leader) if end.is_certain => return Ok(Some((Timestamp::NONE, end.offset, Some(leader)))),
+            Position::End(_) => return Err(not_available(version).code()),
+            Position::Search(search) => search,
         };
         let searched = self.search(search).await;
         partition.check_in_service().map_err(|error| error.code())?;
@@ -83,7 +88,10 @@ impl Broker {
             error.code()
         })?;
         // What is not committed is not there yet.
-        let found = found.filter(|found| found.offset < end);
+        let found = found.filter(|found| found.offset < end.offset);
+        if found.is_none() && !end.is_certain {
+            return Err(not_available(version).code());
+        }
         Ok(found.map(|found| (found.timestamp, found.offset, Some(found.leader_epoch))))
     }
 
@@ -135,28 +143,41 @@ impl Special {
 
 enum Position {
     Known(Found),
-    /// The leader is new, and has not heard how much of what it took over is committed.
-    NotYetKnown,
-    /// Only what lies before the offset counts.
-    Search(TimestampLookup, Offset),
+    /// The end of what the client may see, in the current leader epoch.
+    End(LeaderEpoch),
+    /// Only what lies before the end counts.
+    Search(TimestampLookup),
 }
 
-fn position(log: &Log, leader: LeaderEpoch, special: Special, up_to: UpTo) -> Position {
-    let end = match up_to {
-        // An end below the beginning of the epoch may lie below what the former leader told (KIP-207).
-        UpTo::HighWatermark if special != Special::Earliest && is_before_epoch(log, leader) => {
-            return Position::NotYetKnown;
+/// The end of what the client may see.
+struct End {
+    offset: Offset,
+    /// No other leader can have told a later one, before this one or by now.
+    is_certain: bool,
+}
+
+impl End {
+    fn of(log: &Log, leader: LeaderEpoch, up_to: UpTo, superseded: bool) -> Self {
+        match up_to {
+            // Below the beginning of the epoch it may lie below what the former leader told (KIP-207).
+            UpTo::HighWatermark => {
+                Self { offset: log.high_watermark().offset, is_certain: !superseded && !is_before_epoch(log, leader) }
+            }
+            UpTo::LogEnd => Self { offset: log.log_end().offset, is_certain: true },
         }
-        UpTo::HighWatermark => log.high_watermark().offset,
-        UpTo::LogEnd => log.log_end().offset,
-    };
-    let at = |offset, epoch| Position::Known(Some((Timestamp::NONE, offset, epoch)));
+    }
+}
+
+fn position(log: &Log, leader: LeaderEpoch, special: Special) -> Position {
     match special {
-        Special::Latest => at(end, Some(leader)),
-        Special::Earliest => at(log.log_start(), log.leader_epochs().epoch_for_offset(log.log_start())),
-        Special::MaxTimestamp => Position::Search(log.locate_max_timestamp(), end),
+        Special::Latest => Position::End(leader),
+        Special::Earliest => {
+            let epoch = log.leader_epochs().epoch_for_offset(log.log_start());
+            Position::Known(Some((Timestamp::NONE, log.log_start(), epoch)))
+        }
+        Special::MaxTimestamp => Position::Search(log.locate_max_timestamp()),
         Special::LatestTiered => Position::Known(None),
-        Special::None(timestamp) => Position::Search(log.locate_timestamp(timestamp), end),
+        Special::None(timestamp) => Position::Search(log.locate_timestamp(timestamp)),
     }
 }
 
@@ -171,15 +192,6 @@ fn not_available(version: i16) -> ResponseError {
 fn is_before_epoch(log: &Log, leader: LeaderEpoch) -> bool {
     let latest = log.leader_epochs().entries().last();
     latest.is_some_and(|latest| latest.epoch == leader && log.high_watermark().offset < latest.start_offset)
-}
-
-/// Partitions that the request names more than once.
-fn repeated(topics: &[ListOffsetsTopic]) -> HashSet<(String, i32)> {
-    let mut seen = HashSet::new();
-    let named = topics
-        .iter()
-        .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.name.to_string(), partition.partition_index)));
-    named.filter(|name| !seen.insert(name.clone())).collect()
 }
 
 fn partition_response(

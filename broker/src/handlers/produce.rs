@@ -9,7 +9,7 @@ use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProdu
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
-use kafka_protocol::messages::{BrokerId as WireBrokerId, ProduceRequest, ProduceResponse};
+use kafka_protocol::messages::{BrokerId as WireBrokerId, ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use protocol::produce::{self, BatchError, BatchRules, CheckedBatch, RefusedRecord};
 use protocol::records::RecordError;
@@ -106,6 +106,13 @@ impl Broker {
         let (mut responses, unsettled): (Vec<_>, Vec<_>) = written.into_iter().unzip();
         let deadline = Instant::now() + wait;
         if is_answered {
+            if unsettled.iter().any(|topic| !topic.is_empty()) {
+                // A name that was decoded is a part of the frame.
+                for response in &mut responses {
+                    response.name = TopicName(StrBytes::from_string(response.name.to_string()));
+                }
+                request.give_frame_back();
+            }
             for (response, unsettled) in responses.iter_mut().zip(unsettled) {
                 wait_until_settled(response, unsettled, deadline).await;
             }
@@ -131,6 +138,7 @@ impl Broker {
         request: &Request<'_>,
     ) -> (TopicProduceResponse, Vec<Unsettled>) {
         let found = topics::find(image, &topic.name, topic.topic_id, VERSION_WITH_TOPIC_IDS <= request.version);
+        let waits_for_nobody = acks != Ok(RequiredAcks::All);
         let mut responses = Vec::with_capacity(topic.partition_data.len());
         let mut unsettled = Vec::new();
         for data in topic.partition_data {
@@ -142,6 +150,9 @@ impl Broker {
                 Err(error) => Err(Refusal::Kafka(*error)),
             };
             let response = match written {
+                Ok(_) if waits_for_nobody && found.is_ok_and(|topic| self.may_be_superseded(topic, index)) => {
+                    refused(&Refusal::Kafka(ResponseError::NotLeaderOrFollower))
+                }
                 Ok((response, Written { commit_due, sync_due, .. })) => {
                     if let Ok((partition, _)) = partition
                         && (commit_due.is_some() || sync_due.is_some())

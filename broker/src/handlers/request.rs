@@ -1,6 +1,7 @@
 //! A request on its way to its handler and back: what is known of it, how its body is decoded and its answer encoded.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -27,13 +28,21 @@ pub(crate) struct RequestContext {
     pub(crate) hurry: Notify,
     /// Of the reactor that serves it.
     pub(crate) requests: Arc<RequestMetrics>,
+    /// Nothing of the request's frame is needed any more, though the request goes on.
+    frame_is_free: AtomicBool,
     /// The broker whose heartbeats come over it.
     session: Mutex<Option<(BrokerId, BrokerEpoch)>>,
 }
 
 impl RequestContext {
     pub(crate) fn new(listener: Arc<Listener>, client: IpAddr, requests: Arc<RequestMetrics>) -> Self {
-        Self { listener, client, hurry: Notify::new(), requests, session: Mutex::new(None) }
+        let frame_is_free = AtomicBool::new(false);
+        Self { listener, client, hurry: Notify::new(), requests, frame_is_free, session: Mutex::new(None) }
+    }
+
+    /// Whether the request that is at work has given its frame back since the last call.
+    pub(crate) fn take_frame_is_free(&self) -> bool {
+        self.frame_is_free.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn carries_session(&self, broker: BrokerId, epoch: BrokerEpoch) {
@@ -117,6 +126,12 @@ impl<'a> Request<'a> {
 }
 
 impl Request<'_> {
+    /// Before a long wait. Whatever was decoded from the body is gone by then, or copied.
+    pub(super) fn give_frame_back(&mut self) {
+        self.body = Bytes::new();
+        self.context.frame_is_free.store(true, Ordering::Relaxed);
+    }
+
     pub(super) async fn answer<T: Encodable>(
         mut self,
         broker: &Broker,

@@ -1,5 +1,6 @@
 //! What several APIs need of topics. Requests name one, or since KIP-516 carry its id.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
@@ -15,6 +16,12 @@ pub(super) fn find<'a>(image: &'a Image, name: &str, id: Uuid, by_id: bool) -> R
     let found = if by_id { image.topics.get(&TopicId(id)) } else { image.topic(name) };
     let unknown = if by_id { ResponseError::UnknownTopicId } else { ResponseError::UnknownTopicOrPartition };
     found.map(AsRef::as_ref).ok_or(unknown)
+}
+
+/// Partitions, each with the name of its topic, that a request names more than once.
+pub(super) fn repeated<'a>(named: impl Iterator<Item = (&'a str, i32)>) -> HashSet<(&'a str, i32)> {
+    let mut seen = HashSet::new();
+    named.filter(|name| !seen.insert(*name)).collect()
 }
 
 /// −1 stands for an epoch that the client does not know.

@@ -12,6 +12,8 @@ use protocol::types::{
     TopicId,
 };
 
+use super::TOPIC_NAME_LENGTH_MAX;
+
 #[derive(Debug, Clone)]
 pub(crate) struct Image {
     /// Offset after the last record that is in it.
@@ -141,7 +143,8 @@ impl Image {
         topic: &str,
         partition: PartitionId,
     ) -> Result<(&Arc<TopicImage>, &PartitionImage), UnknownPartition> {
-        let unknown_topic = || UnknownPartition::Topic { topic: topic.to_owned() };
+        // Of a name that no topic can have, no more is told than a topic's can be long: one is told for each partition.
+        let unknown_topic = || UnknownPartition::Topic { topic: topic.chars().take(TOPIC_NAME_LENGTH_MAX).collect() };
         let unknown = || UnknownPartition::Partition { topic: topic.to_owned(), partition };
         let found = self.topic(topic).ok_or_else(unknown_topic)?;
         Ok((found, found.partition(partition).ok_or_else(unknown)?))

@@ -156,6 +156,10 @@ impl Connection {
         let (handled, waited) = match at_once(handling.as_mut()).await {
             Poll::Ready(handled) => (handled, None),
             Poll::Pending => {
+                if context.take_frame_is_free() {
+                    self.share.holds(self.received.len());
+                    self.share.end_turn();
+                }
                 let waits_since = Instant::now();
                 self.flush(SendFlags::empty()).await?;
                 self.activity.turn_to(Phase::Handling);
@@ -171,7 +175,7 @@ impl Connection {
                 (handled, Some(waits_since.elapsed()))
             }
         };
-        if is_counted {
+        if context.take_frame_is_free() || is_counted {
             self.share.holds(self.received.len());
         }
         let Handled { api, outcome } = handled;

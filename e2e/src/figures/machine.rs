@@ -11,6 +11,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Left free on the file system, whatever is written.
 const FREE_BYTES_MIN: u64 = 4 << 30;
+const DESCRIPTORS: u64 = 65_536;
 const BLOCK_BYTES: u32 = 1 << 20;
 const STOLEN_SHARE_MAX: f64 = 0.04;
 const FOREIGN_SHARE_MAX: f64 = 0.05;
@@ -48,11 +49,11 @@ pub(super) fn on_cores<T>(cores: &CpuSet, work: impl FnOnce() -> Result<T>) -> R
     outcome
 }
 
-/// For many connections.
+/// For many connections, of which a broker takes no more than half of its descriptors allow.
 pub(super) fn raise_descriptor_limit() -> Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
-        .context("the limit of open files cannot be raised")
+    let maximum = getrlimit(Resource::Nofile).maximum.map(|maximum| maximum.max(DESCRIPTORS));
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        .with_context(|| format!("the limit of open files cannot be raised to {DESCRIPTORS}: root is needed"))
 }
 
 /// Writes and deletes that much: on a virtual machine the first use of a page costs several times what later ones do.

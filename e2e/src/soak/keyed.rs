@@ -17,6 +17,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::load;
 use super::random::Random;
 use super::world::World;
+use crate::command::wait_for;
 
 pub(super) const TOPIC: &str = "keyed";
 /// Segments are closed soon, and compacted at once.
@@ -155,7 +156,7 @@ struct Readable {
 
 fn read_all(bootstrap: &str) -> Result<Readable> {
     let consumer = load::consumer(bootstrap)?;
-    let (start, end) = consumer.fetch_watermarks(TOPIC, 0, PATIENCE)?;
+    let (start, end) = wait_for("its end is told", PATIENCE, || load::watermarks(&consumer, TOPIC, 0, PATIENCE))?;
     ensure!(start == 0, "{TOPIC} begins at {start}");
     let mut assignment = TopicPartitionList::new();
     assignment.add_partition_offset(TOPIC, 0, Offset::Offset(0))?;

@@ -200,13 +200,25 @@ fn wander(bootstrap: &str, world: &World, topic: usize, mut random: Random) -> R
     Ok(())
 }
 
+/// Where a partition begins and ends. None, if it is empty, or only its beginning was told: librdkafka asks for both
+/// apart and keeps the error of the later answer alone.
+pub(super) fn watermarks(
+    consumer: &BaseConsumer,
+    topic: &str,
+    partition: i32,
+    at_most: Duration,
+) -> Result<Option<(i64, i64)>> {
+    let (low, high) = consumer.fetch_watermarks(topic, partition, at_most)?;
+    Ok((low < high).then_some((low, high)))
+}
+
 fn watch(bootstrap: &str, world: &World, topic: usize) -> Result<()> {
     let consumer = consumer(bootstrap)?;
     while !world.is_over() {
         for partition in 0..i32::try_from(PARTITIONS)? {
             let before = world.with(topic, partition, |history| history.high_watermark())?;
             // While the broker is away there is no answer.
-            if let Ok((_, now)) = consumer.fetch_watermarks(world.topic(topic), partition, CALL_AT_MOST) {
+            if let Ok(Some((_, now))) = watermarks(&consumer, world.topic(topic), partition, CALL_AT_MOST) {
                 let seen = world.with(topic, partition, |history| history.see_high_watermark(before, now))?;
                 seen.with_context(|| format!("{}-{partition}", world.topic(topic)))?;
             }
@@ -275,7 +287,8 @@ pub(super) fn read_to_the_end(bootstrap: &str, world: &World) -> Result<()> {
         let mut left = 0;
         for partition in 0..i32::try_from(PARTITIONS)? {
             let before = world.with(topic, partition, |history| history.high_watermark())?;
-            let (low, high) = consumer.fetch_watermarks(name, partition, PATIENCE)?;
+            let asked = || watermarks(&consumer, name, partition, PATIENCE);
+            let (low, high) = wait_for("its end is told", PATIENCE, asked)?;
             ensure!(low == 0, "{name}-{partition} begins at {low}");
             world.with(topic, partition, |history| history.see_high_watermark(before, high))??;
             left += high;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::reader::Reader;
-use super::{Fault, GuardError};
+use super::{ELEMENT_BYTES_MIN, Fault, GuardError, TEXT_LENGTH_MAX};
 use crate::schema::{Field, Kind};
 
 /// Entries of a node of the standard library's B-tree: at most, and at least where it is not the root.
@@ -86,7 +86,7 @@ impl<'a> Walk<'a> {
         if remaining < claimed {
             return Err(Fault::TooMany { claimed, remaining });
         }
-        self.reserve(claimed.saturating_mul(element_bytes))?;
+        self.reserve(claimed.saturating_mul(element_bytes.max(ELEMENT_BYTES_MIN)))?;
         Ok(Some(claimed))
     }
 
@@ -125,6 +125,9 @@ impl<'a> Walk<'a> {
             None => self.reader.int32_length()?,
         };
         let Some(length) = length else { return Ok(false) };
+        if matches!(kind, Kind::String) && TEXT_LENGTH_MAX < length {
+            return Err(Fault::TextTooLong(length));
+        }
         self.reader.bytes(length).map(|_| true)
     }
 
