@@ -1,7 +1,7 @@
 //! What each partition has committed, as leaders tell it. Where the metadata says that a leader was elected although
 //! records may be lost, what that leader lacks is not part of it any more: that is a loss that was reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use protocol::metadata_records::LeaderRecoveryState;
@@ -39,13 +39,10 @@ impl Truths {
             truth.unclean.push(*epoch);
             if let Some(copy) = copy_on(machines, *node, *key) {
                 let common = truth.common(copy);
-                truth.records.truncate(common);
+                let lost = truth.records.split_off(common);
                 truth.committed_in.truncate(common);
                 truth.start = copy.start();
-                // A follower that read a compacted log has not what was superseded by what is lost now.
-                for at in (copy.start()..common).filter(|at| copy.get(*at).is_none()) {
-                    truth.records[at] = None;
-                }
+                truth.forget_keys_of(&lost);
             }
         }
     }
@@ -88,6 +85,15 @@ impl Truth {
             (expected, found) => expected != found,
         };
         (copy.start()..end).find(is_other).unwrap_or(end)
+    }
+
+    /// Each replica may have compacted away what these have superseded, or have been sent a log without it: what is left
+    /// of their keys is not known any more.
+    fn forget_keys_of(&mut self, lost: &[Slot]) {
+        let keys: BTreeSet<_> = lost.iter().flatten().filter_map(|(_, record)| record.key).collect();
+        let is_forgotten =
+            |slot: &&mut Slot| slot.is_some_and(|(_, record)| record.key.is_some_and(|key| keys.contains(&key)));
+        self.records.iter_mut().filter(is_forgotten).for_each(|slot| *slot = None);
     }
 
     fn is_superseded(&self, record: Record, by: Range<usize>) -> bool {
