@@ -1,52 +1,52 @@
-//! Bugs that simulations plant, each to prove that it would be found. Where nothing is tested none can be planted, and
-//! the question costs nothing.
+//! Bugs that simulations plant, each to prove that it would be found. Outside of tests none can be planted, and the
+//! check costs nothing.
 
-/// One rule left out.
+/// A safety rule that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bug {
-    /// A leader commits without those whom it has just proposed for the ISR.
+    /// A leader commits without the replicas that it has just proposed for the ISR.
     NoMaximalIsr,
-    /// A new leader takes it that its followers have what they had under the last one.
+    /// A new leader assumes that its followers still have what they had under the last leader.
     FormerLeadershipCounts,
     /// The high watermark moves with fewer than `min.insync.replicas` in sync.
     CommitBelowMinIsr,
     /// Followers join the ISR before they have all that is committed.
     JoinBelowHighWatermark,
-    /// Who was in sync counts, whichever of its processes it is now (KIP-903).
+    /// A replica counts as in sync whichever process of its broker it belongs to (against KIP-903).
     NoBrokerEpochInAlterPartition,
-    /// Whose process broke off keeps its place among those that may lead.
+    /// A broker whose process crashed stays in the ELR.
     UncleanBrokerStaysInElr,
-    /// With enough in sync again, those eligible before stay so.
+    /// The ELR is not cleared when enough replicas are in sync again.
     ElrNotCleared,
-    /// Another volume under an old number counts as the one that it replaces (KIP-858).
+    /// Another volume under the same broker id counts as the one that it replaces (against KIP-858).
     OtherVolumeIsTheSame,
-    /// A follower goes back to its high watermark, not to where the logs part (KIP-101).
+    /// A follower truncates to its high watermark, not to where the logs diverge (against KIP-101).
     TruncationToHighWatermark,
-    /// A follower acknowledges what is to be on disk before it is.
+    /// A follower acknowledges records that must be on disk before they are.
     AcknowledgementBeforeSync,
-    /// Groups are loaded up to where compaction has left a gap.
+    /// Loading of groups stops at a gap that compaction has left.
     LoadEndsAtGap,
-    /// Records grow old by the wall clock, however it is set.
+    /// Records age by the wall clock, however it is set.
     AgesByWallClock,
-    /// Nodes are looked for where they were at first.
+    /// Node addresses are resolved only once.
     NamesResolvedOnce,
-    /// The partitions of a new topic are made before those of the topic that had its name are gone.
+    /// The partitions of a new topic are created before those of the deleted topic of the same name are gone.
     CreationBeforeDeletion,
-    /// A follower goes back to before what its compaction has relied on.
+    /// A follower truncates below the offset that its compaction has relied on.
     CutIntoCompacted,
-    /// A coordinator answers as soon as it has written.
+    /// A coordinator answers as soon as it has appended.
     AnswerBeforeCommit,
-    /// A coordinator takes all that it has read for committed.
+    /// A coordinator treats everything that it has loaded as committed.
     LoadedTakenForCommitted,
-    /// A coordinator reads what is committed, as far as it knows, not all that it leads with.
+    /// A coordinator loads up to the high watermark it knows, not up to the log end that it leads with.
     LoadedToHighWatermark,
-    /// Members of an earlier generation are told what they have in this one.
+    /// SyncGroup of an earlier generation gets the assignment of this one.
     SyncOfEarlierGeneration,
     GenerationNotCounted,
-    /// Two may be in a group under the name of one static member.
+    /// Two members may join a group under the same static member id (`group.instance.id`).
     ReplacedMemberNotFenced,
     SilenceUnnoticed,
-    /// A coordinator does nothing without being asked.
+    /// A coordinator's timers never fire: it acts on requests only.
     NoAlarm,
     DepartureUnnoticed,
 }
@@ -56,7 +56,7 @@ thread_local! {
     static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
 }
 
-/// In this thread, until the next one takes its place.
+/// Plants the bug in this thread, until the next call replaces it.
 #[cfg(test)]
 pub(crate) fn plant(bug: Option<Bug>) {
     PLANTED.set(bug);

@@ -1,4 +1,4 @@
-//! Time. Pure code takes it as an argument; this is where it comes from.
+//! Clocks. Pure code takes the time as an argument; this is where it comes from.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ pub(crate) fn wall() -> Timestamp {
     Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Since some moment of this process. Never goes back, whatever becomes of the wall clock.
+/// Time since some moment of this process. Never goes back, whatever happens to the wall clock.
 pub(crate) fn monotonic() -> Duration {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     #[cfg(test)]
@@ -27,23 +27,23 @@ pub(crate) fn monotonic() -> Duration {
     ORIGIN.elapsed()
 }
 
-/// By which records grow old: the wall clock, but never faster than time goes by since the start of the process. So
-/// nothing is deleted because somebody set the clock. One that was wrong at the start and is put right stays behind
-/// until the next start, and deletes too late rather than too early. The same holds for one that starts long after the
-/// process before was alive: it may be right, which is for somebody to say.
+/// The clock by which records age: the wall clock, but never faster than time has passed since the process started,
+/// so that setting the clock forward deletes nothing. If the clock was behind at the start and is then corrected,
+/// this one stays behind until the next start: deletion is late rather than early. If the previous process was last
+/// alive longer ago than [`DOWN_MAX`], this clock goes on from then, until a restart.
 #[derive(Debug)]
 pub(crate) struct AgeClock {
     started: (Timestamp, Duration),
-    /// By how much the wall clock was ahead when that was told last.
+    /// By how much the wall clock was ahead when that was last reported.
     told_s: AtomicU64,
 }
 
-/// Less than this is no jump: virtual machines pause, and leap seconds are inserted.
+/// Smaller jumps are ignored: virtual machines pause, and leap seconds are inserted.
 const JUMP_MIN_S: u64 = 60;
-/// For longer nobody stops a broker without knowing of it: as long as topics keep their records by default.
+/// A longer downtime is taken for a wrong clock. As long as topics keep their records by default.
 const DOWN_MAX: Duration = Duration::from_hours(7 * 24);
 
-/// What an [`AgeClock`] shows.
+/// A reading of an [`AgeClock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Age {
     pub(crate) now: Timestamp,
@@ -58,14 +58,14 @@ impl Age {
 }
 
 impl AgeClock {
-    /// `last_alive`: when the process before told last that it was, if it did.
+    /// `last_alive`: when the previous process last recorded that it was alive, if it did.
     pub(crate) fn start(wall: Timestamp, monotonic: Duration, last_alive: Option<Timestamp>) -> Self {
         let was_down = |last: &Timestamp| u128::try_from(wall.0.saturating_sub(last.0)).unwrap_or(0);
         let begins = last_alive.filter(|last| DOWN_MAX.as_millis() < was_down(last)).unwrap_or(wall);
         Self { started: (begins, monotonic), told_s: AtomicU64::new(0) }
     }
 
-    /// Whether that the wall clock is ahead by so much is to be told, or that it no longer is.
+    /// Whether to report that the wall clock is ahead by this much, or that it no longer is.
     pub(crate) fn is_news(&self, ahead: Duration) -> bool {
         let ahead_s = if ahead.as_secs() < JUMP_MIN_S { 0 } else { ahead.as_secs() };
         let is_news = JUMP_MIN_S <= ahead_s.abs_diff(self.told_s.load(Ordering::Relaxed));
@@ -87,7 +87,7 @@ impl AgeClock {
     }
 }
 
-/// What a simulation says that the time is, in its own thread: on the machine that it lets go on at the moment.
+/// The time that a simulation gives to its own thread: that of the simulated machine that is running.
 #[cfg(test)]
 pub(crate) mod simulated {
     use std::cell::Cell;
@@ -108,7 +108,7 @@ pub(crate) mod simulated {
     }
 }
 
-/// Tells whether a loop still turns: the loop beats, the liveness probe looks.
+/// Tells whether a loop still turns: the loop beats, the liveness probe reads.
 #[derive(Debug)]
 pub(crate) struct Pulse {
     started: Instant,
@@ -125,7 +125,7 @@ impl Pulse {
         self.beat_at(Instant::now());
     }
 
-    /// It is known now that it turned then.
+    /// Records that the loop turned at that time.
     pub(crate) fn beat_at(&self, at: Instant) {
         self.last_beat_ms.fetch_max(self.ms_at(at), Ordering::Relaxed);
     }
@@ -148,7 +148,7 @@ mod tests {
     fn records_do_not_grow_old_because_the_clock_is_set() {
         let clock = AgeClock::start(Timestamp(10_000), Duration::from_secs(5), Some(Timestamp(9_000)));
         let ten_years = 10_i64 * 365 * 86_400_000;
-        // Wall clock, seconds since the start; what counts, and by how much the wall clock is ahead.
+        // Wall clock, seconds since the start; the age clock's time, and by how much the wall clock is ahead.
         let table = [
             (10_000, 0, 10_000, 0),
             (13_000, 3, 13_000, 0),

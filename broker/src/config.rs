@@ -26,9 +26,9 @@ pub(crate) struct BrokerConfig {
     pub(crate) log_directory: PathBuf,
     pub(crate) listeners: Vec<Arc<Listener>>,
     pub(crate) rack: Option<String>,
-    /// Where the rack is written after this process has begun, if it is not set.
+    /// The file from which the rack is read if it is not set; it may be written after this process has started.
     rack_file: Option<PathBuf>,
-    /// Where other brokers are reached.
+    /// The name of the listener at which other brokers reach this one.
     pub(crate) inter_broker_listener: String,
     pub(crate) network_threads: usize,
     pub(crate) request_bytes_max: usize,
@@ -38,7 +38,7 @@ pub(crate) struct BrokerConfig {
     pub(crate) auto_create_topics: bool,
     pub(crate) topic_partitions_default: i32,
     pub(crate) replication_factor_default: i16,
-    /// Of the cluster's brokers, each.
+    /// Most partitions that each broker of the cluster may have.
     pub(crate) broker_partitions_max: usize,
     /// `host:port` of the management API; `None`: closed.
     pub(crate) management_address: Option<String>,
@@ -47,7 +47,7 @@ pub(crate) struct BrokerConfig {
     pub(crate) disk_reserves: DiskReserves,
     /// Wait to be formatted through the management API.
     pub(crate) format_awaited: bool,
-    /// Every option as it was at the start. What was changed since is in the metadata.
+    /// Every option as it was at the start. Later changes are in the metadata.
     pub(crate) values: Values,
 }
 
@@ -75,7 +75,7 @@ pub(crate) enum ConfigurationError {
 }
 
 impl BrokerConfig {
-    /// Checks what concerns several options. `hostname` is what a listener without a host advertises.
+    /// Validates options against each other. `hostname` is what a listener without a host advertises.
     pub(crate) fn from_values(values: Values, hostname: &str) -> Result<Self, ConfigurationError> {
         let roles = Roles::from_values(&values).ok_or(ConfigurationError::NoRoles)?;
         let controllers = ["controller.quorum.bootstrap.servers", "controller.quorum.voters"];
@@ -113,7 +113,7 @@ impl BrokerConfig {
         })
     }
 
-    /// Waits for the rack, where it comes from a file.
+    /// Waits for the rack if it comes from a file.
     pub(crate) fn settle_rack(&mut self) {
         if let (None, Some(file)) = (&self.rack, &self.rack_file) {
             self.rack = rack::awaited(file);
@@ -122,18 +122,18 @@ impl BrokerConfig {
 }
 
 impl BrokerConfig {
-    /// For the listeners of clients and brokers.
+    /// The number of reactors for the listeners of clients and brokers.
     pub(crate) fn client_reactors(&self) -> usize {
         if self.membership.roles.has_broker() { self.network_threads } else { 0 }
     }
 
-    /// For the listeners of controllers.
+    /// The number of reactors for the controller listeners.
     pub(crate) fn controller_reactors(&self) -> usize {
         usize::from(self.membership.roles.has_controller())
     }
 }
 
-/// Bytes of the volume that are kept back. `None`: a share of it.
+/// Bytes of the volume that are kept in reserve. `None`: a share of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DiskReserves {
     pub(crate) soft: Option<u64>,
@@ -152,7 +152,7 @@ impl DiskReserves {
     }
 }
 
-/// `None` also for an empty value.
+/// Also `None` for an empty value.
 fn text<'a>(values: &'a Values, name: &'static str) -> Option<&'a str> {
     values.get_string(name).filter(|text| !text.is_empty())
 }
@@ -163,28 +163,28 @@ fn node_id(values: &Values) -> Result<BrokerId, ConfigurationError> {
     if id < 0 { Err(ConfigurationError::NoNodeId) } else { Ok(BrokerId(id)) }
 }
 
-/// `log.dirs`, or where it is unset `log.dir`. That there is one entry is checked with the table.
+/// `log.dirs`, or `log.dir` if it is unset. The table has checked that it has one entry.
 fn log_directory(values: &Values) -> Result<PathBuf, ConfigurationError> {
     let listed = values.get_list("log.dirs").first().map(String::as_str);
     let directory = listed.or_else(|| text(values, "log.dir")).ok_or(ConfigurationError::NoLogDirectory)?;
     Ok(std::path::absolute(directory).unwrap_or_else(|_| PathBuf::from(directory)))
 }
 
-/// As set, else the first that is not the controllers'.
+/// As set, otherwise the first listener that is not a controller's.
 fn inter_broker_listener(values: &Values, listeners: &[Arc<Listener>]) -> String {
     let first = || listeners.iter().find(|listener| listener.kind != ListenerKind::Controller);
     let set = text(values, "inter.broker.listener.name").map(str::to_owned);
     set.or_else(|| first().map(|listener| listener.name.clone())).unwrap_or_default()
 }
 
-/// As many as set, else one per core that this process may use.
+/// As many as set, otherwise one for each core that this process may use.
 fn network_threads(values: &Values) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let set = values.is_set("num.network.threads").then(|| values.get_int("num.network.threads"));
     set.and_then(|count| usize::try_from(count).ok()).unwrap_or(cores).clamp(1, cores)
 }
 
-/// `connections.max.idle.ms`; negative: for ever, which a hundred years are.
+/// `connections.max.idle.ms`; a negative value means never, for which a hundred years stand in.
 fn idle(values: &Values) -> Duration {
     const FOREVER: Duration = Duration::from_hours(24 * 365 * 100);
     u64::try_from(values.get_long("connections.max.idle.ms")).map_or(FOREVER, Duration::from_millis)

@@ -1,11 +1,11 @@
-//! The metadata on this node: the quorum that agrees on it, and the controller that decides on changes of the cluster
-//! where this node leads.
+//! The metadata on this node: the quorum that agrees on it, and the controller that decides changes while this node
+//! is the leader.
 
 mod active;
 mod alter_partition;
 mod batches;
 mod brokers;
-// Here, because it looks inside of the controller; it is a test of the whole broker.
+// Here because it looks inside the controller; it is a test of the whole broker.
 #[cfg(test)]
 #[path = "../tests/simulation/mod.rs"]
 mod cluster_simulation;

@@ -1,5 +1,5 @@
-//! Requests in, responses out: one file per API. The only place, with [`crate::server`]'s frames, that knows Kafka's
-//! message types.
+//! Requests in, responses out: one file per API. With [`crate::peer`], which sends requests to other nodes, the only
+//! code that uses Kafka's message types.
 
 mod add_raft_voter;
 mod allocate_producer_ids;
@@ -90,7 +90,7 @@ pub(crate) use fetch_sessions::FetchSessions;
 pub(crate) use large_batches::LargeBatches;
 pub(crate) use request::{Request, RequestContext, RequestError, admit};
 
-/// Which process this is.
+/// Identifies this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_field_names, reason = "they are ids, under the names they have everywhere")]
 pub(crate) struct Identity {
@@ -109,11 +109,11 @@ pub(crate) struct Broker {
     pub(crate) replicas: Arc<ReplicaManager>,
     pub(crate) controller: ControllerHandle,
     pub(crate) raft: QuorumHandle,
-    /// Beats when the controller answers this broker; a leader without it may have a successor.
+    /// Beats when the controller answers this broker. A leader that hears nothing may have been replaced.
     pub(crate) contact: Arc<Pulse>,
-    /// For requests of clients that the active controller decides.
+    /// Forwards client requests that the active controller decides.
     pub(crate) forwarding: ControllerChannel,
-    /// For voters that are to be added, which are waited for until they have caught up.
+    /// Forwards AddRaftVoter, which waits until the voter has caught up.
     pub(crate) voter_forwarding: ControllerChannel,
     pub(crate) producer_ids: ProducerIdAllocator,
     pub(crate) groups: CoordinatorHandle,
@@ -133,11 +133,11 @@ pub(crate) enum Outcome {
     Respond(Vec<Part>),
     /// The client expects no answer (`acks=0`).
     Silent,
-    /// Nothing the client could understand can be answered.
+    /// No answer that the client could understand can be given.
     Close(String),
 }
 
-/// What came of a request. `api` is known unless it could not be answered.
+/// The outcome of a request. `api` is known unless it could not be answered.
 #[derive(Debug)]
 pub(crate) struct Handled {
     pub(crate) api: Option<&'static Api>,
@@ -157,7 +157,7 @@ impl Outcome {
 }
 
 impl Broker {
-    /// `frame` is the one that [`admit`] has looked at.
+    /// `frame` is the one that [`admit`] has checked.
     pub(crate) async fn handle(&self, admitted: Result<Request<'_>, RequestError>, frame: Bytes) -> Handled {
         let answered = match admitted {
             Ok(request) => self.answer(request, frame).await,
@@ -172,7 +172,7 @@ impl Broker {
         }
     }
 
-    /// The other side has closed a connection: if it was a broker's session, the broker may be gone.
+    /// The peer has closed a connection: if it carried a broker's session, the broker may be gone.
     pub(crate) async fn disconnected(&self, context: &RequestContext) {
         let Some((broker, epoch)) = context.session() else { return };
         if let Err(error) = self.controller.connection_lost(broker, epoch).await {
@@ -180,12 +180,12 @@ impl Broker {
         }
     }
 
-    /// The metadata that this broker has replayed knows this start of it.
+    /// Whether the metadata replayed here has this process's registration.
     pub(crate) fn is_registered(&self) -> bool {
         self.is_known(|_| true)
     }
 
-    /// As [`Self::is_registered`], and it is unfenced. Losing the controller changes nothing of it.
+    /// As [`Self::is_registered`], and unfenced. Losing the controller does not change it.
     pub(crate) fn is_unfenced(&self) -> bool {
         self.is_known(|broker| !broker.fenced)
     }
@@ -201,7 +201,7 @@ impl Broker {
         if !api.serves(request.version) {
             return Ok((api, api_versions::unsupported_version(request)?));
         }
-        // In boxes, so that an idle connection is not as large as the largest of the requests.
+        // Boxed, so that an idle connection is not as large as the largest request.
         if self.is_for_controller(&request) {
             if let Some(outcome) = Box::pin(self.forward(&request, frame)).await? {
                 return Ok((api, outcome));

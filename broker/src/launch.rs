@@ -17,11 +17,11 @@ use crate::server::{self, ServerError};
 /// Where the configuration comes from.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Begin with the settings of one broker on this machine, and format its directory on first start.
+    /// Start from the settings of a single broker on this machine, and format its directory on first start.
     pub dev: bool,
     /// A properties file.
     pub file: Option<PathBuf>,
-    /// `name=value`, over the file's.
+    /// `name=value`, overrides the file.
     pub assignments: Vec<String>,
 }
 
@@ -113,7 +113,7 @@ impl Launch {
         Ok(Self { config, warnings: loaded.warnings, dev: settings.dev })
     }
 
-    /// What a start only warns of is wrong here: who checks a file wants to hear of a name that is mistyped.
+    /// Unlike a start, which only warns of unknown names, this refuses them: they are probably mistyped.
     pub fn check(self) -> Result<(), BrokerError> {
         if self.warnings.is_empty() { Ok(()) } else { Err(SettingsError::Invalid(self.warnings).into()) }
     }
@@ -173,7 +173,7 @@ pub fn random_cluster_id() -> String {
     ClusterId::from_uuid(undashed(Uuid::new_v4())).to_string()
 }
 
-/// Writes a page of each reference to the directory, which is made if need be.
+/// Writes one page per reference to the directory, which is created if needed.
 pub fn write_reference(directory: &Path) -> Result<(), BrokerError> {
     let pages = [
         ("apis.md", protocol::api::reference::reference_page()),
@@ -185,7 +185,7 @@ pub fn write_reference(directory: &Path) -> Result<(), BrokerError> {
     pages.iter().try_for_each(|(name, page)| std::fs::write(directory.join(name), page)).map_err(failed)
 }
 
-/// None on a node that joins a cluster.
+/// Empty on a node that joins a cluster.
 fn initial_voters(
     config: &BrokerConfig,
     options: &FormatOptions,
@@ -207,7 +207,7 @@ fn initial_voters(
     Err(FormatError::Voters(reason.to_owned()).into())
 }
 
-/// This node, at its controller listener or, where it has none, at the first.
+/// This node, at its controller listener or, if it has none, at its first listener.
 fn own_voter(config: &BrokerConfig, directory_id: DirectoryId) -> Voter {
     let controller = config.listeners.iter().find(|listener| listener.kind == ListenerKind::Controller);
     let endpoint = controller.or_else(|| config.listeners.first()).map(|listener| &listener.advertised);

@@ -25,13 +25,13 @@ struct Cli {
 struct RunArgs {
     #[command(flatten)]
     settings: SettingsArgs,
-    /// Check the configuration and exit: also for names that no option has, which a start only warns of.
+    /// Check the configuration and exit. Also refuses unknown options, of which a start only warns
     #[arg(long)]
     check_config: bool,
-    /// Print every option with the value that holds, and exit.
+    /// Print every option with its effective value, and exit
     #[arg(long)]
     print_config: bool,
-    /// How log lines look. RUST_LOG selects them.
+    /// Format of log lines. RUST_LOG filters them
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
@@ -39,13 +39,13 @@ struct RunArgs {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("source").required(true).multiple(true)))]
 struct SettingsArgs {
-    /// One broker on this machine, formatted on first start in ./millrace-data.
+    /// Run a single broker on this machine, formatted on first start in ./millrace-data
     #[arg(long, group = "source")]
     dev: bool,
-    /// A properties file, as Kafka's config/server.properties.
+    /// A properties file, like Kafka's config/server.properties
     #[arg(long, value_name = "FILE", group = "source")]
     config: Option<PathBuf>,
-    /// An option that overrides the file; may be repeated.
+    /// An option that overrides the file; may be repeated
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
 }
@@ -58,13 +58,13 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Prepare an empty data directory for a node of a cluster.
+    /// Prepare an empty data directory for a node of a cluster
     Format(FormatArgs),
-    /// Print a new cluster id.
+    /// Print a new cluster id
     RandomUuid,
-    /// Write the reference pages as Markdown: APIs, configuration and metrics.
+    /// Write the reference pages as Markdown: APIs, configuration and metrics
     Reference {
-        /// The directory that they go to.
+        /// The directory to write to
         #[arg(long, value_name = "DIR")]
         output: PathBuf,
     },
@@ -74,19 +74,19 @@ enum Command {
 struct FormatArgs {
     #[command(flatten)]
     settings: SettingsArgs,
-    /// The cluster that the node belongs to.
+    /// The cluster that the node belongs to
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     cluster_id: String,
-    /// This node is the only controller of a new cluster.
+    /// This node is the only controller of a new cluster
     #[arg(long, conflicts_with = "initial_controllers")]
     standalone: bool,
-    /// The controllers of a new cluster: ID@HOST:PORT:DIRECTORY-ID, separated by commas.
+    /// The controllers of a new cluster: ID@HOST:PORT:DIRECTORY-ID, separated by commas
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     initial_controllers: Vec<String>,
-    /// The node joins a cluster, and learns of its controllers there.
+    /// The node joins an existing cluster and learns its controllers there
     #[arg(long, conflicts_with_all = ["standalone", "initial_controllers"])]
     no_initial_controllers: bool,
-    /// Leave a directory that is formatted already as it is.
+    /// Leave a directory that is already formatted as it is
     #[arg(long)]
     ignore_formatted: bool,
 }

@@ -1,4 +1,4 @@
-//! The cluster's metadata: what the metadata log's records add up to. Pure.
+//! The cluster's metadata: the state that the metadata log's records add up to. Pure.
 
 mod image;
 mod quorum_view;
@@ -7,12 +7,12 @@ mod replay;
 #[cfg(test)]
 pub(crate) mod testing;
 
-/// Name of the metadata log where it looks like a topic.
+/// The metadata log's name where it appears as a topic.
 pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
 /// Longest name of a topic: those of directories add a partition number and suffixes to it.
 pub(crate) const TOPIC_NAME_LENGTH_MAX: usize = 249;
 
-/// Name of the metadata log's directory below `log.dirs`.
+/// The metadata log's directory below `log.dirs`.
 pub(crate) const METADATA_DIRECTORY: &str = "__cluster_metadata-0";
 
 pub(crate) use image::{BrokerImage, ConfigResource, Image, PartitionImage, Replica, TopicImage, UnknownPartition};

@@ -1,9 +1,9 @@
-//! What is counted, in OpenMetrics form. Names follow Kafka's MBeans: `kafka.server:type=BrokerTopicMetrics` becomes
+//! Metrics in OpenMetrics form. Names follow Kafka's MBeans: `kafka.server:type=BrokerTopicMetrics` becomes
 //! `kafka_server_brokertopicmetrics_…`.
 //!
-//! Counting costs a request a few additions to memory that no other core touches: every reactor has counters of its
-//! own, in an array by API key, and a scrape adds them up. What the state of the broker says anyway, as the size of a
-//! log, is not kept here but read at the scrape.
+//! Counting costs a request a few additions to memory that no other core touches: every reactor has its own counters,
+//! in an array by API key, and a scrape adds them up. What the state of the broker shows anyway, such as the size of
+//! a log, is not counted but read at the scrape.
 
 pub(crate) mod catalogue;
 mod exposition;
@@ -35,13 +35,13 @@ pub(crate) struct RequestMetrics {
 #[derive(Debug, Default)]
 struct ApiMetrics {
     total: LatencyHistogram,
-    /// Of requests that had to wait for something else than this thread.
+    /// The latency of requests that had to wait for something other than this thread.
     waited: LatencyHistogram,
     request_bytes: AtomicU64,
     response_bytes: AtomicU64,
 }
 
-/// What one API has done, on all reactors.
+/// Counts for one API, on all reactors.
 #[derive(Debug, Default)]
 pub(crate) struct ApiCounts {
     pub(crate) total: Latencies,
@@ -50,7 +50,7 @@ pub(crate) struct ApiCounts {
     pub(crate) response_bytes: u64,
 }
 
-/// What went through this broker's partitions of one topic, or of all.
+/// Traffic of this broker's partitions of one topic, or of all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Traffic {
     pub(crate) messages_in: u64,
@@ -58,7 +58,7 @@ pub(crate) struct Traffic {
     pub(crate) bytes_out: u64,
 }
 
-/// The counters of one topic. They are shared by its partitions on this broker, and go with the last of them.
+/// The counters of one topic, shared by its partitions on this broker and dropped with the last of them.
 #[derive(Debug, Default)]
 pub(crate) struct TopicMetrics {
     messages_in: AtomicU64,
@@ -87,23 +87,23 @@ impl Metrics {
         }
     }
 
-    /// The counters of that reactor; of one that was not announced they are its own alone.
+    /// The counters of that reactor; counters that nobody reads if the index is unknown.
     pub(crate) fn of_reactor(&self, index: usize) -> Arc<RequestMetrics> {
         self.reactors.get(index).cloned().unwrap_or_else(|| Arc::new(RequestMetrics::new()))
     }
 
-    /// A request, or one item of it, was answered with that code of Kafka's.
+    /// Counts a request, or one item of it, that was answered with this Kafka error code.
     pub(crate) fn error(&self, api: &Api, code: i16) {
         let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         *errors.entry((api.name, code)).or_default() += 1;
     }
 
-    /// A request that closed its connection.
+    /// Counts a request that closed its connection.
     pub(crate) fn unanswered(&self) {
         add(&self.unanswered, 1);
     }
 
-    /// Records of a partition that were not in the page cache.
+    /// Counts a fetch whose records were not in the page cache.
     pub(crate) fn cold_fetch(&self) {
         add(&self.cold_fetches, 1);
     }
@@ -120,7 +120,7 @@ impl Metrics {
         get(&self.unanswered)
     }
 
-    /// Of the APIs that were asked for.
+    /// The APIs that were requested at least once.
     pub(crate) fn apis(&self) -> Vec<(&'static str, ApiCounts)> {
         let counts = APIS.iter().map(|api| {
             let mut counts = ApiCounts::default();
@@ -135,7 +135,7 @@ impl Metrics {
         counts.filter(|(_, counts)| 0 < counts.total.count()).collect()
     }
 
-    /// Of all topics, those that are gone included.
+    /// The traffic of all topics, including deleted ones.
     pub(crate) fn traffic(&self) -> Traffic {
         self.reactors.iter().fold(Traffic::default(), |sum, reactor| Traffic {
             messages_in: sum.messages_in + get(&reactor.messages_in),

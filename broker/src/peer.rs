@@ -1,4 +1,4 @@
-//! Calls to other nodes of the cluster. With the handlers the only place that knows Kafka's message types.
+//! Requests to other nodes of the cluster. With the handlers the only code that uses Kafka's message types.
 
 mod alter_partition;
 mod connection;

@@ -1,4 +1,4 @@
-//! Partitions that this broker hosts: their logs, who leads them, and who waits for them.
+//! Partitions that this broker hosts: their logs, their leaders, and the requests that wait for them.
 
 mod access;
 mod answers;

@@ -1,4 +1,4 @@
-//! `listeners` and `advertised.listeners`: where the broker listens, and what it tells others.
+//! `listeners` and `advertised.listeners`: where the broker listens, and the addresses that it advertises.
 
 use std::fmt;
 
@@ -8,17 +8,18 @@ use protocol::metadata_records::Endpoint;
 
 use super::Roles;
 
-/// Kafka's number of the security protocol.
+/// Kafka's id of the PLAINTEXT security protocol.
 const PLAINTEXT: i16 = 0;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listener {
     pub(crate) name: String,
     pub(crate) kind: ListenerKind,
-    /// Empty: all addresses of the machine, of IPv4 and IPv6.
+    /// Empty: all addresses of the machine, IPv4 and IPv6.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// What clients and brokers are told. Controllers are not told of: their addresses are the voters'.
+    /// The address given to clients and brokers. Controller listeners are not advertised: the voters have their
+    /// addresses.
     pub(crate) advertised: Endpoint,
 }
 
@@ -57,7 +58,7 @@ struct Address {
 }
 
 impl Listener {
-    /// Reads the options of the table; `hostname` stands in for an empty host in what is advertised.
+    /// Reads the listener options; `hostname` replaces an empty host in what is advertised.
     pub(crate) fn from_values(values: &Values, roles: Roles, hostname: &str) -> Result<Vec<Self>, ListenerError> {
         let bound = addresses("listeners", values.get_list("listeners"))?;
         let advertised = addresses("advertised.listeners", values.get_list("advertised.listeners"))?;
@@ -128,7 +129,7 @@ impl fmt::Display for Listener {
     }
 }
 
-/// Every node names the controllers' listeners; which of them it has itself depends on what it is.
+/// Every node names the controllers' listeners; its roles decide which of them it binds itself.
 fn check_roles(bound: &[Address], controllers: &[String], roles: Roles) -> Result<(), ListenerError> {
     let is_controllers = |address: &&Address| controllers.contains(&address.name);
     if controllers.is_empty() {
@@ -187,7 +188,7 @@ mod tests {
         Listener::from_values(&values, roles, "machine")
     }
 
-    /// Of a node with both roles, whose controller listener is `C://:9`.
+    /// Listeners of a node with both roles, whose controller listener is `C://:9`.
     fn listeners(settings: &[(&'static str, &str)]) -> Result<Vec<Listener>, ListenerError> {
         let with_controller = |(name, value): &(&'static str, &str)| match *name {
             "listeners" => (*name, format!("{value},C://:9")),

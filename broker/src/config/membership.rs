@@ -1,16 +1,16 @@
-//! The node's part in the cluster: its roles, and how it keeps in touch with the controller.
+//! The node's membership in the cluster: its roles, and how it keeps in touch with the controller.
 
 use std::time::Duration;
 
 use protocol::config::Values;
 
-/// What a process does.
+/// The roles of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Roles {
     Both,
-    /// Partitions, and no part in the quorum's decisions.
+    /// Hosts partitions, does not vote in the quorum.
     Broker,
-    /// No partitions, and no listener for clients.
+    /// Votes in the quorum; has no partitions and no listener for clients.
     Controller,
 }
 
@@ -18,15 +18,15 @@ pub(crate) enum Roles {
 pub(crate) struct MembershipConfig {
     pub(crate) roles: Roles,
     pub(crate) heartbeat_interval: Duration,
-    /// After this silence the controller takes a broker for dead.
+    /// The controller fences a broker that has been silent for this long.
     pub(crate) session_timeout: Duration,
     pub(crate) registration_max: Duration,
-    /// For a request to another node.
+    /// Timeout of a request to another node.
     pub(crate) request_timeout: Duration,
 }
 
 impl Roles {
-    /// `None`: the node is to do nothing.
+    /// `None`: no role is set.
     pub(super) fn from_values(values: &Values) -> Option<Self> {
         let roles = values.get_list("process.roles");
         let has = |role: &str| roles.iter().any(|listed| listed == role);

@@ -2,16 +2,16 @@
 
 use protocol::config::Values;
 
-/// Kafka's way to say that there is no limit.
+/// Kafka's value for "no limit".
 const UNLIMITED: i32 = i32::MAX;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NetworkConfig {
     pub(crate) connections: ConnectionConfig,
-    /// `None`: the system's own.
+    /// `None`: the kernel's default.
     pub(crate) send_buffer_bytes: Option<usize>,
     pub(crate) receive_buffer_bytes: Option<usize>,
-    /// Connections that the kernel keeps until they are accepted.
+    /// Connections that the kernel queues until they are accepted.
     pub(crate) backlog: i32,
     /// `None`: a share of the memory limit.
     pub(crate) in_flight_bytes_max: Option<usize>,

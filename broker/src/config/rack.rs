@@ -1,15 +1,15 @@
-//! The rack, where somebody else writes it to a file: in Kubernetes the zone is known only once the pod is on its node,
-//! which may be a moment after this process began.
+//! The rack, when it is read from a file that something else writes: in Kubernetes the zone is known only once the
+//! pod is on its node, which may be a moment after this process has started.
 
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Whoever writes the file may itself be restarting. A broker without a rack serves all the same.
+/// The writer of the file may itself be restarting. A broker without a rack still serves.
 const AWAITED_MAX: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// The first line of the file, once it is whole. `None`: it is empty, or did not come in time.
+/// The first line of the file, once it is complete. `None`: it is empty, or did not appear in time.
 pub(super) fn awaited(file: &Path) -> Option<String> {
     let deadline = Instant::now() + AWAITED_MAX;
     loop {

@@ -1,4 +1,4 @@
-//! Where settings come from: `--dev`, a properties file, `--set`. Later wins.
+//! Where settings come from: `--dev`, a properties file, `--set`. Later ones win.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use protocol::config::properties::{self, InterpolationError, PropertiesError};
 use protocol::config::{self, ConfigError, Scope, Values};
 
-/// One broker for this machine alone, without a file.
+/// A single broker on this machine, without a file.
 const DEV: [(&str, &str); 16] = [
     ("process.roles", "broker,controller"),
     ("node.id", "1"),
@@ -29,7 +29,7 @@ const DEV: [(&str, &str); 16] = [
 #[derive(Debug)]
 pub(crate) struct LoadedSettings {
     pub(crate) values: Values,
-    /// Unknown names in the file: Kafka starts with them, too.
+    /// Unknown names in the file: a start only warns of them, as Kafka does.
     pub(crate) warnings: Vec<ConfigError>,
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn load(
     check(settings, from_file, |name| environment.get(name).cloned())
 }
 
-/// The first `lenient` settings may have unknown names.
+/// Unknown names are allowed among the first `lenient` settings.
 fn check(
     settings: Vec<(String, String)>,
     lenient: usize,

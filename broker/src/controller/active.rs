@@ -1,5 +1,5 @@
-//! What the active controller has decided on, but the quorum not committed yet. Dropped when it resigns: whoever leads
-//! next knows what became of it.
+//! What the active controller has decided but the quorum has not committed yet. Dropped on resignation: the next
+//! leader knows what became of it.
 
 use std::collections::VecDeque;
 
@@ -13,25 +13,25 @@ use super::handle::ControllerError;
 use super::replayer::{Delta, Replayer};
 use crate::metadata::Image;
 
-/// Batches that wait to be committed; more commands wait until there are fewer.
+/// Most batches that wait to be committed; further commands wait.
 const BATCHES_WAITING_MAX: usize = 1024;
 
 pub(super) struct Active {
     pub(super) epoch: LeaderEpoch,
-    /// As it will be when all is committed.
+    /// The image once everything decided is committed.
     image: Image,
     written: VecDeque<Written>,
     committing: Answers,
     publishing: Answers,
 }
 
-/// In order, each with the end of what it relies on.
+/// Pending answers in order, each with the end offset of the batches that it relies on.
 #[derive(Default)]
 struct Answers(VecDeque<(Offset, Answer)>);
 
-/// A batch in the log.
+/// A batch in the log that is not committed yet.
 struct Written {
-    /// That follows it.
+    /// The image after this batch.
     image: Image,
     delta: Delta,
     bytes: u64,
@@ -54,7 +54,7 @@ impl Active {
         self.written.len() < BATCHES_WAITING_MAX
     }
 
-    /// The group is in the log.
+    /// Takes over a group that was appended to the log.
     pub(super) fn appended(&mut self, group: Group) {
         let Group { image, batches, answers, .. } = group;
         let first = self.image.end_offset;
@@ -70,7 +70,7 @@ impl Active {
         self.image = image;
     }
 
-    /// The quorum has appended records of its own.
+    /// Takes over records that the quorum itself has appended.
     pub(super) fn control_appended(&mut self, records: &[ControlRecord], end_offset: Offset, timestamp: Timestamp) {
         for record in records {
             replay_control(&mut self.image, record);
@@ -87,7 +87,7 @@ impl Active {
         }
     }
 
-    /// What is committed, or published, up to the offset: tells those that rely on nothing beyond it.
+    /// Sends the answers that rely on nothing beyond `end_offset`, up to which all is committed, or published.
     pub(super) fn answer(&mut self, awaits: Awaits, end_offset: Offset) {
         let Answers(waiting) = self.waiting_for(awaits);
         while let Some((_, answer)) = waiting.pop_front_if(|(relies_on, _)| *relies_on <= end_offset) {
@@ -95,7 +95,8 @@ impl Active {
         }
     }
 
-    /// Nobody knows when what is written can be committed. It stays, and may be in the end.
+    /// Answers with an error because it is unknown when the records will be committed. They stay in the log and may
+    /// still be.
     pub(super) fn give_up_waiting(&mut self, error: &ControllerError) {
         let waiting = self.committing.0.drain(..).chain(self.publishing.0.drain(..));
         waiting.for_each(|(_, answer)| answer(Err(error.clone())));

@@ -1,6 +1,6 @@
-//! What a leader says about its in-sync set (KIP-497, KIP-841, KIP-903), and what comes of it. Pure.
+//! AlterPartition: a leader proposes its ISR (KIP-497, KIP-841, KIP-903), the controller decides. Pure.
 //!
-//! The order of the checks is Kafka's: it decides what a leader learns that is wrong about several things at once.
+//! The order of the checks is Kafka's: it decides which error a leader gets when several things are wrong.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::policy::Policy;
 use crate::bugs::{self, Bug};
 use crate::metadata::{Image, PartitionImage, TopicImage};
 
-/// From the broker that leads.
+/// A request of the leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AlterPartition {
     pub(crate) broker: BrokerId,
@@ -26,7 +26,7 @@ pub(crate) struct ProposedIsr {
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) partition_epoch: PartitionEpoch,
     pub(crate) recovery_state: LeaderRecoveryState,
-    /// Each with the epoch in which it has last fetched: a process that has come since may lack what this one had.
+    /// Each with the epoch in which it last fetched: a later process of the broker may lack what this one had.
     pub(crate) isr: Vec<(BrokerId, BrokerEpoch)>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) enum Ineligibility {
     OtherVolume,
 }
 
-/// What the leader goes on with.
+/// The state with which the leader goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AlteredPartition {
     pub(crate) leader: BrokerId,
@@ -78,8 +78,8 @@ pub(crate) struct AlteredPartition {
 
 pub(crate) type AlteredPartitions = Vec<(TopicId, Vec<(PartitionId, Result<AlteredPartition, AlterPartitionError>)>)>;
 
-/// The records and what is refused; for the rest the answers are those of [`answers`]. Of a partition that is in the
-/// request twice the first counts.
+/// The records, and the refusals; the answers for the other partitions are those of [`answers`]. If a partition is in
+/// the request twice the first counts.
 pub(super) fn alter_partitions(
     policy: &Policy<'_>,
     request: &AlterPartition,
@@ -119,8 +119,8 @@ pub(super) fn answers(image: &Image, request: &AlterPartition, refusals: &[Refus
 
 fn altered(image: &Image, topic: TopicId, proposed: &ProposedIsr) -> Result<AlteredPartition, AlterPartitionError> {
     let (_, state) = find(image, topic, proposed.partition)?;
-    // A reassignment that it completed took the leadership, or began an epoch without who has left: what holds then
-    // comes with the metadata.
+    // If the change completed a reassignment, the leader may have changed or have got a new epoch: it then learns its
+    // state from the metadata.
     match state.leader {
         Some(leader) if state.leader_epoch == proposed.leader_epoch => Ok(AlteredPartition {
             leader,
@@ -198,7 +198,7 @@ fn members(proposed: &ProposedIsr) -> Vec<BrokerId> {
     proposed.isr.iter().map(|(member, _)| *member).collect()
 }
 
-/// The epoch comes first: another process may be fenced for a moment, and lack records for ever.
+/// The epoch is checked first: another process may lack records for good, while being fenced passes.
 fn ineligibility(
     policy: &Policy<'_>,
     state: &PartitionImage,

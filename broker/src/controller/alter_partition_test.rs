@@ -25,7 +25,7 @@ fn state(image: &Image, topic: TopicId) -> &PartitionImage {
     image.topics[&topic].partition(PartitionId(0)).unwrap()
 }
 
-/// As the leader would say it now.
+/// The proposal that the leader would send now.
 fn proposed(image: &Image, topic: TopicId, isr: &[i32]) -> ProposedIsr {
     let epoch = |id: &i32| image.brokers.get(&BrokerId(*id)).map_or(BrokerEpoch(-1), |broker| broker.epoch);
     let state = state(image, topic);
@@ -53,7 +53,7 @@ fn alter_from(
     answers(image, &request, &refusals).remove(0).1.remove(0).1
 }
 
-/// From the leader.
+/// Sent by the leader.
 fn alter(image: &mut Image, topic: TopicId, isr: &[i32]) -> Result<AlteredPartition, AlterPartitionError> {
     let leader = state(image, topic).leader.unwrap();
     let proposed = proposed(image, topic, isr);
@@ -99,7 +99,7 @@ fn what_is_wrong_is_found_in_kafkas_order() {
     let not_leader = E::NotLeader { leader: Some(BrokerId(0)) };
     let stale = E::StalePartitionEpoch { given: PartitionEpoch(1), current: PartitionEpoch(2) };
     let invalid = |isr: &[i32]| E::InvalidIsr { isr: ids(isr) };
-    // Everything that comes later is wrong, too.
+    // Each row is wrong in what the later rows check, too.
     let table = [
         (1, unknown_topic, with(9, 9, &[7]), E::UnknownTopic { topic: unknown_topic }),
         (1, topic, unknown_partition, E::UnknownPartition { partition: PartitionId(1) }),
@@ -144,7 +144,7 @@ fn who_may_lack_records_or_is_about_to_go_does_not_come_in() {
     image = before.clone();
     image.brokers.remove(&BrokerId(2));
     expected(&mut image, Ineligibility::Epoch(BrokerEpochError::NotRegistered { id: BrokerId(2) }));
-    // The leader has seen the former process fetch; another one, which may have lost records, has come since.
+    // The leader has seen the former process fetch; a new process, which may have lost records, has registered since.
     image = before;
     let seen = proposed(&image, topic, &[0, 1, 2]);
     let given = image.brokers[&BrokerId(2)].epoch;
@@ -173,7 +173,7 @@ fn a_leader_that_has_recovered_says_so_and_only_then_has_company() {
 
 #[test]
 fn a_reassignment_is_finished_when_all_of_its_targets_are_in_sync_and_not_before() {
-    /// Target; sets in turn; who leads after the last.
+    /// Target; ISRs in turn; the leader after the last.
     type Row<'a> = (&'a [i32], &'a [&'a [i32]], i32);
     let table: [Row<'_>; 2] = [(&[0, 3], &[&[0, 1, 2, 3]], 0), (&[3, 1], &[&[0, 3], &[0, 1, 3]], 3)];
     for (target, steps, leader) in table {

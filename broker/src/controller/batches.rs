@@ -1,5 +1,5 @@
-//! Batches of the metadata log and its snapshots, as they lie one after the other. The checksum of each is checked
-//! before anything in it is believed: what a disk or another node hands over is no proof of itself.
+//! Batches of the metadata log and of its snapshots, one after the other. The checksum of each is verified before
+//! anything in it is used: neither a disk nor another node is trusted.
 
 use protocol::batch::{BatchHeader, CRC_START, HEADER_LENGTH, crc32c};
 use protocol::metadata_records::control::ControlRecord;
@@ -41,14 +41,14 @@ pub(super) enum Record {
     Metadata(MetadataRecord),
 }
 
-/// One batch whose checksum is right.
+/// A batch with a valid checksum.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Batch<'a> {
     pub(super) header: BatchHeader,
     pub(super) bytes: &'a [u8],
 }
 
-/// Goes over whole batches; a last one that is cut off is left in `rest`. After an error there is no more.
+/// Iterates over whole batches; an incomplete last one is left in `rest`. After an error the iteration ends.
 #[derive(Debug, Clone)]
 pub(super) struct Batches<'a> {
     rest: &'a [u8],
@@ -89,7 +89,7 @@ impl<'a> Iterator for Batches<'a> {
 }
 
 impl Batch<'_> {
-    /// Its records in their order, up to the first that `visit` refuses.
+    /// Visits its records in order, up to the first that `visit` refuses.
     pub(super) fn visit(&self, mut visit: impl FnMut(Record) -> Result<(), BatchFault>) -> Result<(), BadBatch> {
         self.try_visit(&mut visit).map_err(|fault| BadBatch { offset: self.header.base_offset, fault })
     }
@@ -108,7 +108,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// The control records in it; none in a batch of metadata.
+    /// Its control records; none in a batch of metadata.
     pub(super) fn control_records(&self) -> Result<Vec<ControlRecord>, BadBatch> {
         let mut found = Vec::new();
         if self.header.attributes.is_control() {
@@ -123,7 +123,7 @@ impl Batch<'_> {
     }
 }
 
-/// The next batch of the log: the only way in which an image moves on. `each` sees what is replayed.
+/// Replays the next batch of the log: the only way in which an image advances. `each` sees every record replayed.
 pub(super) fn replay_batch(
     image: &mut Image,
     batch: &Batch<'_>,
@@ -148,7 +148,7 @@ pub(super) fn replay_batch(
     Ok(())
 }
 
-/// What the quorum says of itself: of that, its feature level and its voters are metadata.
+/// Replays a control record: of the quorum's own state, the feature level and the voters are part of the metadata.
 pub(super) fn replay_control(image: &mut Image, record: &ControlRecord) {
     match record {
         ControlRecord::KRaftVersion(level) => {

@@ -1,4 +1,4 @@
-//! What becomes of partitions when a broker comes, goes, or is about to go. Pure.
+//! Changes of partitions when a broker comes, goes, or is about to go. Pure.
 
 use protocol::metadata_records::{BrokerRegistrationChangeRecord, MetadataRecord};
 use protocol::types::{BrokerEpoch, BrokerId};
@@ -9,7 +9,7 @@ use super::partition_change::Departure;
 use super::policy::Policy;
 use crate::metadata::{BrokerImage, ConfigResource, Image, Replica};
 
-/// Who says this is not the process that is registered.
+/// Why a request does not come from the registered process of the broker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BrokerEpochError {
     #[error("broker {id} is not registered")]
@@ -28,19 +28,19 @@ pub(super) fn check_epoch(image: &Image, id: BrokerId, given: BrokerEpoch) -> Re
     if registered == given { Ok(broker) } else { Err(BrokerEpochError::Stale { id, given, registered }) }
 }
 
-/// The broker does not serve any more, for all that is known.
+/// Fences the broker: as far as is known it no longer serves.
 pub(super) fn fence(policy: &Policy<'_>, id: BrokerId) -> Vec<MetadataRecord> {
     let mut records = withdraw(policy, id, |_| Departure::Clean);
     records.extend(fenced(policy.image(), id));
     records
 }
 
-/// Of the registration alone.
+/// Marks the registration as fenced; partitions are left alone.
 pub(super) fn fenced(image: &Image, id: BrokerId) -> Option<MetadataRecord> {
     change(image, id, |change| change.fenced = Some(true))
 }
 
-/// The broker serves from now on, and leads what nobody led and it may.
+/// Unfences the broker, which becomes leader of leaderless partitions where it may.
 pub(super) fn unfence(policy: &Policy<'_>, id: BrokerId) -> Vec<MetadataRecord> {
     let image = policy.image();
     let mut records: Vec<_> = change(image, id, |change| change.fenced = Some(false)).into_iter().collect();
@@ -54,15 +54,15 @@ pub(super) fn unfence(policy: &Policy<'_>, id: BrokerId) -> Vec<MetadataRecord> 
     records
 }
 
-/// The broker hands over what it leads and leaves every ISR, while it still serves.
+/// Moves leadership off the broker and takes it out of every ISR, while it still serves.
 pub(super) fn begin_shutdown(policy: &Policy<'_>, id: BrokerId) -> Vec<MetadataRecord> {
     let mut records = withdraw(policy, id, |_| Departure::Clean);
     records.extend(change(policy.image(), id, |change| change.enters_controlled_shutdown = true));
     records
 }
 
-/// The broker is not of the cluster any more; whatever it may still have counts for nothing. Should its number come
-/// again, it is not cordoned.
+/// Removes the broker from the cluster; its copies count for nothing. If its id is registered again it is not
+/// cordoned.
 pub(super) fn unregister(policy: &Policy<'_>, id: BrokerId) -> Result<Vec<MetadataRecord>, BrokerEpochError> {
     let broker_epoch = registered(policy.image(), id)?.epoch;
     let mut records = withdraw(policy, id, |_| Departure::Unclean);
@@ -75,8 +75,7 @@ pub(super) fn unregister(policy: &Policy<'_>, id: BrokerId) -> Result<Vec<Metada
     Ok(records)
 }
 
-/// The broker leaves every ISR that it is in, and leads nothing any more. `departure` is asked for each of its
-/// replicas.
+/// Takes the broker out of every ISR and moves leadership off it. `departure` is asked for each of its replicas.
 pub(super) fn withdraw(
     policy: &Policy<'_>,
     id: BrokerId,
@@ -89,7 +88,7 @@ pub(super) fn withdraw(
     withdrawn.collect()
 }
 
-/// `None`: it is not registered, so there is nothing to change.
+/// `None`: the broker is not registered, so there is nothing to change.
 fn change(
     image: &Image,
     id: BrokerId,

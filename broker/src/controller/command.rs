@@ -1,4 +1,4 @@
-//! What the controller can be asked, and what it answers. Time is not in it: the control thread passes it.
+//! The commands and answers of the controller. They carry no time: the control thread supplies it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use super::topic_deletion::{TopicDeletion, TopicSelector};
 use super::topics::{CreateTopicError, CreatedTopic, TopicSpec};
 
 pub(super) type TopicResults = Vec<Result<CreatedTopic, CreateTopicError>>;
-/// What is asked for partitions of topics.
+/// What is requested for partitions of topics.
 pub(super) type ByTopic<T> = Vec<(String, Vec<T>)>;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, ControllerError>>;
@@ -36,7 +36,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, ControllerError>>;
 pub(super) enum Command {
     CreateTopics {
         specs: Vec<TopicSpec>,
-        /// What became of those before them.
+        /// The results of the topics created so far.
         created: TopicResults,
         validate_only: bool,
         reply: Reply<TopicResults>,
@@ -100,13 +100,13 @@ pub(super) enum Command {
         broker: BrokerId,
         epoch: BrokerEpoch,
     },
-    /// What came of a [`super::suspicion::Probe`].
+    /// The outcome of a [`super::suspicion::Probe`].
     Probed {
         broker: BrokerId,
         epoch: BrokerEpoch,
         outcome: ProbeOutcome,
     },
-    /// Somebody who should know says that the broker is gone.
+    /// The management API was told that the broker is gone.
     FenceHint {
         broker: BrokerId,
         epoch: BrokerEpoch,
@@ -121,7 +121,7 @@ pub(super) enum Command {
         voters_caught_up: BTreeSet<BrokerId>,
         reply: Reply<Option<GrantStatus>>,
     },
-    /// False: there was none.
+    /// The answer is false if there was no grant.
     CancelGrant {
         broker: BrokerId,
         reply: Reply<bool>,
@@ -144,15 +144,15 @@ pub(super) enum Command {
 /// What an answer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Awaits {
-    /// The quorum has the records.
+    /// For the commit by the quorum.
     Commit,
-    /// This broker follows them, too: what was created can be used at once.
+    /// Also for this broker to have applied the records: a created topic can be used at once.
     Publication,
 }
 
 impl Command {
-    /// Nodes follow the metadata by themselves, and what keeps them alive is not to wait for logs that are made. For
-    /// the same reason it has a queue of its own.
+    /// Commands of nodes wait for the commit only: nodes follow the metadata by themselves, and heartbeats must not
+    /// wait until logs are created. For the same reason these commands have their own queue.
     pub(super) fn awaits(&self) -> Awaits {
         match self {
             Self::Heartbeat { .. }
@@ -181,13 +181,13 @@ impl Command {
     }
 }
 
-/// Somebody wants to restart a broker.
+/// A request for permission to restart a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RestartWish {
     pub(crate) broker: BrokerId,
     pub(crate) epoch: BrokerEpoch,
     pub(crate) ttl: Duration,
     pub(crate) reason: String,
-    /// Voters of the metadata quorum that have lately fetched up to its high watermark, the leader among them.
+    /// Voters of the metadata quorum that have recently fetched up to its high watermark, including the leader.
     pub(crate) voters_caught_up: BTreeSet<BrokerId>,
 }

@@ -1,4 +1,4 @@
-//! Changes of the configuration: from what was asked for to records. Pure.
+//! Changes of the configuration: from requests to records. Pure.
 
 use imbl::OrdMap;
 use protocol::config::{self, ConfigError, ConfigOption, Dynamic, Kind, Layer, Scope, Value, Values};
@@ -8,21 +8,21 @@ use protocol::types::BrokerId;
 use super::topics::is_legal_topic_name;
 use crate::metadata::{ConfigResource, Image};
 
-/// Kafka's bound of records per request.
+/// Kafka's limit of records per request.
 const RECORDS_MAX: usize = 10_000;
-/// Kafka reads no longer value.
+/// Kafka does not read longer values.
 const VALUE_LENGTH_MAX: usize = 32_767;
 
-/// What is asked for one resource: all of it is done or nothing.
+/// The changes requested for one resource: all of them are made or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConfigChange {
     pub(crate) resource: ConfigResource,
-    /// By name of the option, each once.
+    /// By option name, each once.
     pub(crate) edits: Vec<(String, ConfigEdit)>,
     pub(crate) others: Others,
 }
 
-/// What becomes of options that are set and that a change does not mention, but for those that the controller writes.
+/// What happens to options that are set but not mentioned, except for those that the controller writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Others {
     Kept,
@@ -33,7 +33,7 @@ pub(crate) enum Others {
 pub(crate) enum ConfigEdit {
     Set(String),
     Delete,
-    /// Elements, separated by commas, that a list gets unless it has them.
+    /// Adds those of the comma-separated elements that the list does not have.
     Append(String),
     Subtract(String),
 }
@@ -58,7 +58,7 @@ pub(crate) enum AlterConfigError {
     TooLong { name: String, length: usize },
     #[error("more than {RECORDS_MAX} changes in one request")]
     TooMany,
-    /// Of a topic, group or subscription.
+    /// An invalid option of a topic, group or subscription.
     #[error(transparent)]
     Invalid(ConfigError),
     #[error(transparent)]
@@ -71,7 +71,7 @@ pub(crate) enum AlterConfigError {
 
 pub(crate) type AlterConfigResults = Vec<Result<(), AlterConfigError>>;
 
-/// The records of all changes that can be made, and what came of each. `file` is what the broker was started with.
+/// The records of all valid changes, and the result of each. `file` is what the broker was started with.
 pub(super) fn alter_configs(
     image: &Image,
     file: &Values,
@@ -104,7 +104,7 @@ fn alter(image: &Image, file: &Values, change: &ConfigChange) -> Result<Vec<Meta
     Ok(changed.into_iter().map(|(name, value)| record(resource, &name, value)).collect())
 }
 
-/// The table of the options that such a resource has, if there can be such a one.
+/// The option table for this kind of resource, if such a resource can exist.
 pub(crate) fn scope_of(resource: &ConfigResource) -> Result<Scope, AlterConfigError> {
     let name = &resource.name;
     let named = |what, scope| if name.is_empty() { Err(AlterConfigError::NoName(what)) } else { Ok(scope) };
@@ -123,7 +123,7 @@ fn broker_id(name: &str) -> Option<BrokerId> {
     name.parse().ok().filter(|id| 0 <= *id).map(BrokerId)
 }
 
-/// What would be stored after the edits.
+/// The stored options after the edits.
 fn edit(
     scope: Scope,
     stored: &OrdMap<String, String>,
@@ -161,7 +161,7 @@ fn edit(
     Ok(wanted)
 }
 
-/// The elements of what is stored, else of the default.
+/// The elements of the stored list, otherwise of the default.
 fn list(scope: Scope, stored: &OrdMap<String, String>, name: &str) -> Result<Vec<String>, AlterConfigError> {
     let option = config::lookup(scope, name).filter(|option| option.kind == Kind::List);
     let option = option.ok_or_else(|| AlterConfigError::NotAList { name: name.to_owned() })?;

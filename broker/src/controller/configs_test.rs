@@ -40,7 +40,7 @@ fn change(resource: ConfigResource, edits: &[(&str, ConfigEdit)]) -> ConfigChang
     ConfigChange { resource, edits, others: Others::Kept }
 }
 
-/// Makes the change and returns what is stored for the resource then.
+/// Makes the change and returns what is then stored for the resource.
 fn made(image: &mut Image, change: &ConfigChange) -> Vec<String> {
     let (records, results) = alter_configs(image, &file(), std::slice::from_ref(change));
     assert_eq!(results, [Ok(())]);

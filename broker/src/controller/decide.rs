@@ -1,4 +1,4 @@
-//! What each command means: the records that it leaves and the answer that it gets. Nothing is written here.
+//! What each command does: the records and the answer that it leads to. Nothing is written here.
 
 use std::time::Duration;
 
@@ -28,11 +28,11 @@ use super::{
 };
 use crate::metadata::Image;
 
-/// The active controller's judgement, and what it knows that is in no record. `now` is always monotonic.
+/// The active controller's decisions, with the soft state they need. `now` is always monotonic.
 #[derive(Debug)]
 pub(super) struct Decider {
     pub(super) context: ControllerContext,
-    /// There is no space for new topics and partitions: whoever runs the controller looks.
+    /// The controller's own volume has no space for new topics and partitions.
     pub(super) volume_is_full: bool,
     pub(super) outside: Outside,
     pub(super) sessions: Sessions,
@@ -54,11 +54,11 @@ impl Decider {
         }
     }
 
-    /// This node decides from now on. `image` is all that is committed.
+    /// This node is the active controller from now on. `image` is all that is committed.
     pub(super) fn activated(&mut self, image: &Image, now: Duration) {
         self.resigned();
         self.sessions.restart(image, now);
-        // The process that was this node before is over: the directory is locked by this one.
+        // The previous process of this node has ended: this one holds the lock on the directory.
         let own = self.context.id;
         if image.brokers.get(&own).is_some_and(|broker| broker.incarnation != self.context.incarnation) {
             self.sessions.expire(own, now);
@@ -66,13 +66,13 @@ impl Decider {
         self.upkeep.begin(now);
     }
 
-    /// It decides no more: what it knew is old when it does again.
+    /// No longer the active controller: the soft state would be stale when it becomes active again.
     pub(super) fn resigned(&mut self) {
         self.grants.clear();
         self.suspicion.forget();
     }
 
-    /// Returns what is left of a command that is too large for the group.
+    /// Returns the rest of a command that is too large for the group.
     pub(super) fn decide(&mut self, group: &mut Group, command: Command, now: Duration) -> Option<Command> {
         match command {
             Command::CreateTopics { specs, created, validate_only, reply } => {
@@ -210,7 +210,7 @@ impl Decider {
         (records, results)
     }
 
-    /// As many as the group takes.
+    /// Creates as many topics as the group has room for.
     fn create_topics(
         &self,
         group: &mut Group,
@@ -259,7 +259,7 @@ impl Decider {
     }
 }
 
-/// Where placement begins.
+/// The position at which placement begins.
 fn random_start() -> usize {
     let (start, _) = Uuid::new_v4().as_u64_pair();
     usize::try_from(start).unwrap_or(0)
@@ -269,12 +269,12 @@ fn is_news(image: &Image, record: &RegisterControllerRecord) -> bool {
     image.controllers.get(&record.controller_id) != Some(record)
 }
 
-/// What is only to be validated leaves no records.
+/// A request that is only to be validated leaves no records.
 fn unless<T>(validate_only: bool, (records, results): (Vec<MetadataRecord>, T)) -> (Vec<MetadataRecord>, T) {
     (if validate_only { Vec::new() } else { records }, results)
 }
 
-/// What is refused leaves no records.
+/// A refused request leaves no records.
 pub(super) fn fallible<T, E>(decided: Result<(Vec<MetadataRecord>, T), E>) -> (Vec<MetadataRecord>, Result<T, E>) {
     match decided {
         Ok((records, result)) => (records, Ok(result)),

@@ -1,5 +1,5 @@
-//! A broker that is to leave for good: it gets no new replicas (`cordoned.log.dirs=*`, KIP-1066) and those that it has
-//! move to others. Both stand in the metadata, so it goes on whoever is the controller. Pure.
+//! Decommissioning a broker for good: it gets no new replicas (`cordoned.log.dirs=*`, KIP-1066), and those it has are
+//! reassigned. Both are in the metadata, so a change of controller does not interrupt it. Pure.
 
 use std::collections::BTreeMap;
 
@@ -14,16 +14,16 @@ use crate::metadata::{ConfigResource, Image, PartitionImage};
 
 pub(super) const CORDONED: &str = "cordoned.log.dirs";
 const ALL: &str = "*";
-/// Kafka's bound of records per request. Repeating the call goes on.
+/// Kafka's limit of records per request. Repeating the call continues.
 const MOVES_MAX: usize = 10_000;
 
-/// How far it is.
+/// Progress of a decommission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Decommission {
     pub(crate) broker: BrokerId,
-    /// Replicas that are still on the broker; when it is 0 it may be unregistered.
+    /// Replicas still on the broker; at 0 it may be unregistered.
     pub(crate) replicas_left: usize,
-    /// Of those, on their way.
+    /// How many of them are being reassigned.
     pub(crate) moving: usize,
 }
 
@@ -37,13 +37,13 @@ pub(crate) enum DecommissionError {
     NotBegun { broker: BrokerId },
 }
 
-/// Gets no new replicas.
+/// Whether the broker gets no new replicas.
 pub(super) fn is_cordoned(image: &Image, broker: BrokerId) -> bool {
     let stored = image.configs.get(&ConfigResource::broker(broker)).and_then(|stored| stored.get(CORDONED));
     stored.is_some_and(|directories| !directories.trim().is_empty())
 }
 
-/// Everything that can move begins to.
+/// Cordons the broker and reassigns every replica that is not yet leaving.
 pub(super) fn decommission(policy: &Policy<'_>, broker: BrokerId) -> Result<Vec<MetadataRecord>, DecommissionError> {
     let image = policy.image();
     registered(image, broker)?;
@@ -64,7 +64,7 @@ pub(super) fn decommission(policy: &Policy<'_>, broker: BrokerId) -> Result<Vec<
     Ok(records)
 }
 
-/// `None`: none is in progress.
+/// `None`: the broker is not being decommissioned.
 pub(crate) fn decommission_progress(image: &Image, broker: BrokerId) -> Option<Decommission> {
     if !is_cordoned(image, broker) {
         return None;
@@ -77,7 +77,7 @@ pub(crate) fn decommission_progress(image: &Image, broker: BrokerId) -> Option<D
     Some(Decommission { broker, replicas_left, moving })
 }
 
-/// What has not finished moving stays; what has does not come back.
+/// Cancels the reassignments in progress; finished ones are not undone.
 pub(super) fn cancel(policy: &Policy<'_>, broker: BrokerId) -> Result<Vec<MetadataRecord>, DecommissionError> {
     let image = policy.image();
     registered(image, broker)?;
@@ -92,12 +92,12 @@ pub(super) fn cancel(policy: &Policy<'_>, broker: BrokerId) -> Result<Vec<Metada
     Ok(records)
 }
 
-/// Where the partition is to be when the reassignment in progress, if any, is finished.
+/// The replicas once the reassignment in progress, if any, is finished.
 fn targets(partition: &PartitionImage) -> impl Iterator<Item = BrokerId> {
     partition.brokers().filter(|id| !partition.removing.contains(id))
 }
 
-/// Brokers that can take replicas, each with how many it has.
+/// Brokers that can take replicas, with the number that each has.
 struct Room<'a> {
     image: &'a Image,
     replicas: BTreeMap<BrokerId, usize>,
@@ -115,8 +115,8 @@ impl<'a> Room<'a> {
         Self { image, replicas }
     }
 
-    /// In the place of the leaving replica one on a broker that has few, if possible in a rack that the others are not
-    /// in.
+    /// Replaces the leaving replica by one on a broker with few replicas, preferably in a rack that the others are
+    /// not in.
     fn without(&mut self, partition: &PartitionImage, leaving: BrokerId) -> Option<Vec<BrokerId>> {
         let rack = |id: BrokerId| self.image.brokers.get(&id).and_then(|broker| broker.rack.as_deref());
         let current: Vec<_> = targets(partition).collect();

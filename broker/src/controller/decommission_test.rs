@@ -6,7 +6,7 @@ use super::super::policy::with_minimum;
 use super::*;
 use crate::metadata::testing::{add_partition, add_topic, apply, cluster, fence};
 
-/// Twelve partitions of three replicas on brokers 0 to 4, of racks a, a, b, c, c.
+/// Twelve partitions of three replicas on brokers 0 to 4 in racks a, a, b, c, c.
 fn image() -> Image {
     let mut image = cluster(5);
     for (id, rack) in (0..).zip(["a", "a", "b", "c", "c"]) {

@@ -1,5 +1,5 @@
-//! A volume that is lost, or is to be thrown away: it leaves every ISR and ELR and never registers again. Refused where
-//! the last good copy of something is on it. Pure.
+//! Discarding a volume that is lost or to be thrown away: it leaves every ISR and ELR and never registers again.
+//! Refused if the last good copy of a partition is on it. Pure.
 
 use protocol::metadata_records::{ConfigResourceType, MetadataRecord};
 use protocol::types::{BrokerId, DirectoryId, TopicPartition};
@@ -11,7 +11,7 @@ use super::policy::Policy;
 use crate::metadata::{ConfigResource, Image, PartitionImage, Replica};
 
 pub(super) const DISCARDED: &str = "millrace.discarded.log.dirs";
-/// As many as fit a value; the oldest are forgotten, whose volumes are long gone.
+/// As many as fit in a value. The oldest are forgotten; their volumes are long gone.
 const DIRECTORIES_MAX: usize = 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,7 +73,7 @@ pub(super) fn discard(
     Ok(records)
 }
 
-/// Another replica has all that was committed: it is in sync, or eligible, and on the volume that it is recorded on.
+/// Whether another replica has all that was committed: in the ISR or ELR, and on the volume that it is recorded on.
 fn is_elsewhere(image: &Image, partition: &PartitionImage, lost: Replica) -> bool {
     let good = partition.isr.iter().chain(&partition.eligible_leader_replicas);
     let mut others = good.filter(|id| **id != lost.broker).filter_map(|id| partition.replica_on(*id));

@@ -15,7 +15,7 @@ fn discard_from(image: &mut Image, broker: i32, directory: DirectoryId) -> Resul
     Ok(())
 }
 
-/// A topic on brokers 0, 1 and 2 with these in sync, and these eligible.
+/// A topic on brokers 0, 1 and 2 with this ISR and ELR.
 fn image(isr: &[i32], eligible: &[i32]) -> Image {
     let mut image = cluster(3);
     let topic = add_topic(&mut image, "t", &[0, 1, 2]);
@@ -45,7 +45,7 @@ fn a_discarded_volume_counts_for_nothing_and_never_comes_back() {
 
 #[test]
 fn the_last_good_copy_of_something_is_kept() {
-    // In sync, eligible; what is to be discarded; whether it may be.
+    // ISR, ELR; the broker whose volume is to be discarded; whether that is allowed.
     let table: [(&[i32], &[i32], i32, bool); 6] = [
         (&[0, 1], &[], 0, true),
         (&[0], &[1], 0, true),

@@ -1,5 +1,5 @@
-//! Elections that nobody's coming or going brings about: the preferred leader back, or any leader at all, at the price
-//! of records, because somebody asks for it or from time to time. Pure.
+//! Elections that are not caused by a broker that comes or goes: preferred leaders, and unclean elections, on request
+//! or periodically. Pure.
 
 use protocol::metadata_records::{LeaderUpdate, MetadataRecord};
 use protocol::types::{BrokerId, PartitionId};
@@ -8,7 +8,7 @@ use super::partition_change::Election;
 use super::policy::Policy;
 use crate::metadata::{Image, UnknownPartition};
 
-/// Of partitions that the controller itself gives another leader in one pass; the next pass goes on.
+/// Most leaders that the controller changes by itself in one pass; the next pass continues.
 const ELECTIONS_MAX: usize = 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +25,7 @@ pub(crate) enum ElectionError {
 
 pub(crate) type ElectionResults = Vec<(String, Vec<(PartitionId, Result<(), ElectionError>)>)>;
 
-/// `None`: all partitions; then those that need no election are not in the answer.
+/// `None`: all partitions; those that need no election are then not in the answer.
 pub(super) fn elect_leaders(
     policy: &Policy<'_>,
     election: Election,
@@ -68,7 +68,7 @@ fn elect_leader(
     }
 }
 
-/// Leadership goes back to preferred leaders that are in sync.
+/// Moves leadership back to preferred leaders that are in sync.
 pub(super) fn balance(policy: &Policy<'_>) -> Vec<MetadataRecord> {
     let led_by_other = policy.image().partitions().filter(|(_, _, state)| {
         let preferred = state.brokers().next();
@@ -80,7 +80,7 @@ pub(super) fn balance(policy: &Policy<'_>) -> Vec<MetadataRecord> {
     elected.filter(names_a_leader).take(ELECTIONS_MAX).collect()
 }
 
-/// A leader at the price of records, where that is enabled and nobody leads.
+/// Unclean elections for leaderless partitions, where they are enabled.
 pub(super) fn elect_uncleanly(policy: &Policy<'_>) -> Vec<MetadataRecord> {
     let leaderless = policy.image().partitions().filter(|(_, _, state)| state.leader.is_none());
     let enabled = leaderless.filter(|(topic, ..)| policy.rules(topic).unclean_election);

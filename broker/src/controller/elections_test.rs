@@ -14,7 +14,7 @@ fn ids(brokers: &[i32]) -> Vec<BrokerId> {
     brokers.iter().copied().map(BrokerId).collect()
 }
 
-/// As if `min.insync.replicas` were 2.
+/// With `min.insync.replicas` 2.
 fn elect_all(
     image: &Image,
     election: Election,
@@ -49,7 +49,7 @@ fn elect(image: &mut Image, election: Election) -> Result<(), ElectionError> {
 
 /// ISR, ELR, leader, fenced brokers.
 type State<'a> = (&'a [i32], &'a [i32], Option<i32>, &'a [i32]);
-/// What comes of the election; then leader, ISR and ELR.
+/// The result of the election; then leader, ISR and ELR.
 type Outcome<'a> = (Result<(), ElectionError>, Option<i32>, &'a [i32], &'a [i32]);
 
 #[test]
@@ -112,7 +112,7 @@ fn what_does_not_exist_has_no_leader() {
 
 #[test]
 fn leadership_returns_to_preferred_leaders_that_are_in_sync() {
-    /// ISR, leader, fenced, about to be restarted; who leads after it.
+    /// ISR, leader, fenced, about to be restarted; the leader after the election.
     type Row<'a> = (&'a [i32], i32, &'a [i32], &'a [i32], i32);
     let table: [Row<'_>; 5] = [
         (&[0, 1, 2], 1, &[], &[], 0),

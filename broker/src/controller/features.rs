@@ -1,10 +1,10 @@
-//! Feature levels (KIP-584): what this broker supports, what a new cluster begins with, and changes. Pure.
+//! Feature levels (KIP-584): the ones this broker supports, the ones a new cluster starts with, and changes. Pure.
 
 use protocol::metadata_records::{FeatureRange, MetadataRecord};
 
 use crate::metadata::Image;
 
-/// A feature and the levels of it that are supported.
+/// A feature and its supported levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Feature {
     pub(crate) name: &'static str,
@@ -31,12 +31,12 @@ pub(crate) const SUPPORTED: [Feature; 5] = [
     feature("transaction.version", 0, 0),
 ];
 
-/// The levels that the records of a new cluster set; level 0 is what no record means, and `kraft.version` is a
-/// control record.
+/// The levels that the records of a new cluster set. Level 0 needs no record, and `kraft.version` is a control
+/// record.
 pub(crate) const INITIAL: [(&str, i16); 2] =
     [(METADATA_VERSION, METADATA_VERSION_LEVEL), ("eligible.leader.replicas.version", 1)];
 
-/// A level that is to be set; 0 takes the feature away.
+/// A level to be set; 0 removes the feature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FeatureUpdate {
     pub(crate) name: String,
@@ -47,7 +47,7 @@ pub(crate) struct FeatureUpdate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     Upgrade,
-    /// Whether it may lose metadata makes no difference here: no downgrade that would is supported.
+    /// Safe and unsafe downgrades are treated alike: none that could lose metadata is supported.
     Downgrade,
     Unknown,
 }
@@ -76,7 +76,7 @@ enum FeatureFault {
     Fixed { current: i16 },
 }
 
-/// As a registration tells them.
+/// As in a broker's registration.
 pub(crate) fn supported_features() -> Vec<FeatureRange> {
     let range = |feature: &Feature| FeatureRange {
         name: feature.name.to_owned(),
@@ -98,7 +98,7 @@ pub(super) fn update_features(
     }
 }
 
-/// `None`: it has the level already.
+/// `None`: the feature has the level already.
 fn update_feature(image: &Image, update: &FeatureUpdate) -> Result<Option<MetadataRecord>, InvalidFeatureUpdate> {
     let FeatureUpdate { name, level, direction } = update.clone();
     let current = image.features.get(&name).copied().unwrap_or(0);
@@ -131,7 +131,7 @@ mod tests {
 
     const ELR: &str = "eligible.leader.replicas.version";
 
-    /// At the levels that a new cluster has.
+    /// With the levels of a new cluster.
     fn image() -> Image {
         let mut image = Image::empty();
         image.features.insert(KRAFT_VERSION.to_owned(), KRAFT_VERSION_LEVEL);

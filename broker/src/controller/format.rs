@@ -1,4 +1,4 @@
-//! Formatting of a data directory, by hand or when the operator asks for it. Kafka's files:
+//! Formatting of a data directory, from the command line or by the operator. Kafka's files:
 //!
 //! ```text
 //! bootstrap.checkpoint                                             the feature levels that the log begins with
@@ -27,16 +27,16 @@ use crate::config::{BrokerConfig, ListenerKind};
 use crate::metadata::METADATA_DIRECTORY;
 
 const BOOTSTRAP_FILE: &str = "bootstrap.checkpoint";
-/// Of the voters that a cluster begins with.
+/// The snapshot with the initial voters.
 const FIRST_SNAPSHOT: SnapshotId = SnapshotId { end_offset: Offset(0), epoch: LeaderEpoch(0) };
 const BOOTSTRAP_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Who the directory will belong to.
+/// The owner of the directory.
 #[derive(Debug, Clone)]
 pub(crate) struct FormatPlan {
     pub(crate) cluster_id: ClusterId,
     pub(crate) directory_id: DirectoryId,
-    /// Empty: the node joins a cluster, and learns of its voters there.
+    /// Empty: the node joins a cluster, and learns its voters there.
     pub(crate) voters: Vec<Voter>,
 }
 
@@ -79,7 +79,7 @@ pub(crate) enum BootstrapError {
     Malformed { path: PathBuf, source: SnapshotFault },
 }
 
-/// Leaves a directory that is formatted, in use or has something else in it as it is.
+/// Refuses a directory that is formatted, in use or not empty, and leaves it as it is.
 pub(crate) fn format_directory(
     disk: &Arc<dyn Disk>,
     config: &BrokerConfig,
@@ -108,7 +108,7 @@ pub(crate) fn format_directory(
     Ok(formatting.finish(&properties)?)
 }
 
-/// What a crash during formatting leaves behind is no obstacle.
+/// Accepts what a crash during formatting has left behind.
 fn check_unused(disk: &dyn Disk, root: &Path) -> Result<(), FormatError> {
     let entries = disk.list(root).map_err(|source| FormatError::Io { path: root.to_owned(), source })?;
     let names: Vec<_> = entries.iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect();
@@ -121,7 +121,7 @@ fn check_unused(disk: &dyn Disk, root: &Path) -> Result<(), FormatError> {
     }
 }
 
-/// Where there are voters this node is one of them, with this directory; no id and no directory stands there twice.
+/// If there are voters this node is one of them, with this directory; no id and no directory occurs twice.
 fn check_voters(config: &BrokerConfig, plan: &FormatPlan) -> Result<(), FormatError> {
     let (id, directory_id) = (config.broker_id, plan.directory_id);
     let mut seen: Vec<&Voter> = Vec::new();
@@ -167,7 +167,7 @@ fn voters_snapshot(config: &BrokerConfig, plan: &FormatPlan, now: Timestamp) -> 
     SnapshotWriter::begin(FIRST_SNAPSHOT.epoch, now, control, now)?.finish(now)
 }
 
-/// The feature levels that a new metadata log begins with.
+/// The feature levels that a new metadata log starts with.
 pub(super) fn read_bootstrap(disk: &dyn Disk, root: &Path) -> Result<Vec<MetadataRecord>, BootstrapError> {
     let path = root.join(BOOTSTRAP_FILE);
     let read = storage::read_file(disk, &path, BOOTSTRAP_BYTES_MAX);

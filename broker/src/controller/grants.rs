@@ -1,7 +1,7 @@
-//! Permission to restart a broker: given only if nothing becomes unavailable by it that need not, as partitions and
-//! quorum *will* be without the broker and without all that have a grant already. Whoever has one hands over what it
-//! leads and gets no leadership back until it has registered anew, or the grant is over. Soft state of the active
-//! controller; pure.
+//! Permission to restart a broker: given only if nothing becomes unavailable that could stay available, judged by the
+//! partitions and the quorum as they *will* be without the broker and without all that already have a grant. A broker
+//! with a grant hands over its leaderships and gets none back until it has registered again, or the grant has ended.
+//! Soft state of the active controller; pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::elections::names_a_leader;
 use super::policy::Policy;
 use crate::metadata::{Image, PartitionImage, TopicImage};
 
-/// However long is asked for: a grant that nobody uses must not keep leaders away for ever.
+/// Upper bound, whatever is requested: an unused grant must not keep leaders away for ever.
 const TTL_MAX: Duration = Duration::from_hours(1);
 
 #[derive(Debug, Default)]
@@ -36,13 +36,13 @@ pub(crate) struct GrantStatus {
     pub(crate) epoch: BrokerEpoch,
     pub(crate) reason: String,
     pub(crate) remaining: Duration,
-    /// Partitions that the broker still leads, and somebody else could.
+    /// Partitions that the broker still leads although another broker could.
     pub(crate) leaders_left: usize,
-    /// Partitions that have no other replica to serve them meanwhile, or not enough.
+    /// Partitions without enough other replicas to stay available meanwhile.
     pub(crate) will_be_unavailable: Vec<TopicPartition>,
     /// With one or two voters the quorum waits for the broker to come back.
     pub(crate) quorum_will_wait: bool,
-    /// What has come up since it was granted.
+    /// Obstacles that have come up since it was granted.
     pub(crate) obstacles: Vec<Obstacle>,
 }
 
@@ -71,7 +71,7 @@ pub(crate) enum Obstacle {
     Quorum { voters: usize, left: Vec<BrokerId>, needed: usize },
 }
 
-/// What stopping the broker would do.
+/// The effects of stopping the broker.
 struct Forecast {
     obstacles: Vec<Obstacle>,
     will_be_unavailable: Vec<TopicPartition>,
@@ -79,7 +79,7 @@ struct Forecast {
 }
 
 impl Grants {
-    /// About to stop, and so to be spared of leadership.
+    /// Brokers that are about to stop and should not become leaders.
     pub(super) fn brokers(&self) -> impl Iterator<Item = BrokerId> {
         self.by_broker.keys().copied()
     }
@@ -88,7 +88,7 @@ impl Grants {
         self.by_broker.clear();
     }
 
-    /// False: there was none.
+    /// False: there was no grant.
     pub(super) fn end(&mut self, broker: BrokerId) -> bool {
         self.by_broker.remove(&broker).is_some()
     }
@@ -101,8 +101,7 @@ impl Grants {
         self.by_broker.values().map(|grant| grant.expires).min()
     }
 
-    /// `unheard`: brokers that serve and that this controller has not heard from, so that it cannot tell whether they
-    /// do.
+    /// `unheard`: unfenced brokers from which this controller has had no heartbeat, so that they may be gone.
     pub(super) fn grant(
         &mut self,
         policy: &Policy<'_>,
@@ -153,7 +152,7 @@ impl Grants {
         let stays = |id: &BrokerId| *id != broker && !self.by_broker.contains_key(id);
         let (mut obstacles, mut will_be_unavailable) = (Vec::new(), Vec::new());
         for (topic, id, state, _) in policy.partitions_on(broker) {
-            // Where it is not in sync nothing depends on it.
+            // A replica that is not in sync is not needed.
             if !state.isr.contains(&broker) {
                 continue;
             }
@@ -176,7 +175,7 @@ fn left_in_sync(policy: &Policy<'_>, state: &PartitionImage, stays: impl Fn(&Bro
     state.isr.iter().copied().filter(|id| stays(id) && serves(id)).collect()
 }
 
-/// What forbids it, and whether the quorum waits because it has no voter to spare ever.
+/// The obstacle, if any, and whether the quorum must wait because it can never spare a voter.
 fn quorum(
     image: &Image,
     broker: BrokerId,
@@ -196,7 +195,7 @@ fn quorum(
     ((left.len() < needed).then_some(Obstacle::Quorum { voters, left, needed }), false)
 }
 
-/// Leadership goes to those who stay, where there are any. `policy` spares who is about to go.
+/// Moves leadership to brokers that stay, where possible. `policy` spares those about to stop.
 pub(super) fn hand_over(policy: &Policy<'_>, broker: BrokerId) -> Vec<MetadataRecord> {
     let led = policy.partitions_on(broker).filter(|(_, _, state, _)| state.leader == Some(broker));
     let elected =

@@ -14,7 +14,7 @@ fn ids<C: FromIterator<BrokerId>>(brokers: &[i32]) -> C {
     brokers.iter().copied().map(BrokerId).collect()
 }
 
-/// Brokers 0 to 3, of which the first three are voters; a topic on those, led by 0.
+/// Brokers 0 to 3, of which the first three are voters; a topic on those three, led by 0.
 fn image() -> Image {
     let mut image = cluster(4);
     add_topic(&mut image, "t", &[0, 1, 2]);

@@ -1,4 +1,4 @@
-//! Commands decided together, not yet written: their records, and the answers that wait for them.
+//! Commands that are decided together and not yet written: their records, and the answers that wait for them.
 
 use protocol::metadata_records::MetadataRecord;
 use protocol::produce::CheckedBatch;
@@ -11,24 +11,24 @@ use super::replayer::Delta;
 use crate::clock;
 use crate::metadata::{ConfigResource, Image, replay};
 
-/// Some milliseconds' worth.
+/// A few milliseconds' worth.
 const RECORDS_MAX: i64 = 1000;
 const COMMANDS_MAX: usize = 256;
 
-/// An answer that waits for the commit, and is told whether what it says came to be.
+/// An answer that waits for the commit, and is told whether the records were committed.
 pub(super) type Answer = Box<dyn FnOnce(Result<(), ControllerError>) + Send>;
 
 pub(super) struct Group {
     begins: Offset,
-    /// As it will be when all is written.
+    /// The image once everything is written.
     pub(super) image: Image,
     pub(super) batches: Vec<Batch>,
     pub(super) answers: Vec<Pending>,
-    /// What the answer to the command at hand waits for.
+    /// What the answer to the current command waits for.
     pub(super) awaits: Awaits,
 }
 
-/// An answer that is not given yet.
+/// An answer that is not sent yet.
 pub(super) struct Pending {
     /// The number of batches that must be committed.
     pub(super) relies_on: usize,
@@ -36,10 +36,10 @@ pub(super) struct Pending {
     pub(super) answer: Answer,
 }
 
-/// What is committed as one.
+/// Records that are committed as one.
 pub(super) struct Batch {
     pub(super) records: CheckedBatch,
-    /// The image that follows it.
+    /// The image after this batch.
     pub(super) image: Image,
     pub(super) delta: Delta,
 }
@@ -50,12 +50,12 @@ impl Group {
         Self { begins, image, batches: Vec::new(), answers: Vec::new(), awaits: Awaits::Commit }
     }
 
-    /// It is to be written before more is decided: what is more urgent has its turn then.
+    /// Whether to write it before more is decided, so that urgent commands get their turn.
     pub(super) fn is_full(&self) -> bool {
         self.begins.advance(RECORDS_MAX) <= self.image.end_offset || COMMANDS_MAX <= self.answers.len()
     }
 
-    /// One batch: all of the records or none of them.
+    /// Adds one batch: all of the records or none of them.
     pub(super) fn add(&mut self, records: &[MetadataRecord]) -> Result<(), ControllerError> {
         if records.is_empty() {
             return Ok(());
@@ -74,14 +74,14 @@ impl Group {
         Ok(())
     }
 
-    /// The records are committed, and perhaps followed; then the result is told.
+    /// Sends the result once the records are committed, or also published, see [`Awaits`].
     pub(super) fn answer_after<T: Send + 'static>(&mut self, reply: Reply<T>, decided: (Vec<MetadataRecord>, T)) {
         let (records, result) = decided;
         let written = self.add(&records).map(|()| result);
         self.answer(reply, written);
     }
 
-    /// Sent after the commit at the earliest. Who asked may be gone: that is no concern of the log's.
+    /// Sent after the commit at the earliest. The caller may be gone; the records are written all the same.
     pub(super) fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, result: Result<T, ControllerError>) {
         let send = move |committed: Result<(), ControllerError>| {
             let _gone = reply.send(committed.and(result));
@@ -91,7 +91,7 @@ impl Group {
     }
 }
 
-/// The topic whose partitions a record is about.
+/// The topic that a partition's record belongs to.
 pub(super) fn topic_of(record: &MetadataRecord) -> Option<TopicId> {
     match record {
         MetadataRecord::Partition(partition) => Some(partition.topic_id),

@@ -1,4 +1,4 @@
-//! How the rest of the broker asks the controller.
+//! How the rest of the broker talks to the controller.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,9 +30,9 @@ use super::topics::TopicSpec;
 use crate::clock;
 use crate::metadata::QuorumView;
 
-/// Commands that wait for the controller in each of the two queues; whoever sends one more waits.
+/// Commands that wait for the controller in each of the two queues; further senders wait.
 const COMMANDS_QUEUED_MAX: usize = 1024;
-/// Probes that wait to be made; one more is not made, and the broker's session decides.
+/// Probes that wait to be made; beyond that none is made, and the broker's session decides.
 const PROBES_QUEUED_MAX: usize = 64;
 
 /// Why the controller gave no answer.
@@ -58,7 +58,7 @@ fn leader_of(leader: Option<BrokerId>, epoch: LeaderEpoch) -> String {
 /// Where the rest of the broker sends commands.
 #[derive(Debug, Clone)]
 pub(crate) struct ControllerHandle {
-    /// Of nodes: see [`Command::awaits`].
+    /// Commands of nodes, see [`Command::awaits`].
     urgent: mpsc::Sender<Command>,
     wishes: mpsc::Sender<Command>,
     heard: Arc<Heard>,
@@ -74,7 +74,7 @@ pub(super) struct Inbox {
     pub(super) outside: Outside,
 }
 
-/// What the decisions on brokers' liveness share with the world outside.
+/// What the decisions on brokers' liveness share with other threads.
 #[derive(Debug)]
 pub(super) struct Outside {
     pub(super) heard: Arc<Heard>,
@@ -92,7 +92,7 @@ impl ControllerHandle {
         (Self { urgent, wishes, heard, probes: Arc::new(Mutex::new(wanted)), view }, inbox)
     }
 
-    /// Commands that wait for the control thread.
+    /// The number of commands that wait for the control thread.
     pub(crate) fn queued(&self) -> usize {
         let queued = |queue: &mpsc::Sender<Command>| queue.max_capacity().saturating_sub(queue.capacity());
         queued(&self.urgent) + queued(&self.wishes)
@@ -169,7 +169,7 @@ impl ControllerHandle {
         self.ask(|reply| Command::AlterPartition { request, reply }).await
     }
 
-    /// Fenced until it is heard to have caught up.
+    /// The broker is fenced until its heartbeats show that it has caught up.
     pub(crate) async fn register_broker(
         &self,
         registration: Registration,
@@ -188,7 +188,7 @@ impl ControllerHandle {
         self.ask(|reply| Command::UnregisterBroker { broker, reply }).await
     }
 
-    /// It counts as heard from now on, however long the controller's queue is.
+    /// Counts as heard from now on, however long the controller's queue is.
     pub(crate) async fn heartbeat(
         &self,
         heartbeat: Heartbeat,
@@ -201,7 +201,7 @@ impl ControllerHandle {
         self.tell(Command::ConnectionLost { broker, epoch }).await
     }
 
-    /// The next broker to be dialled; what came of it is told with [`Self::probed`]. Waits until there is one.
+    /// Waits for the next broker that is to be probed; report the outcome with [`Self::probed`].
     pub(crate) async fn next_probe(&self) -> Result<Probe, ControllerError> {
         self.probes.lock().await.recv().await.ok_or(ControllerError::Stopped)
     }
@@ -230,7 +230,7 @@ impl ControllerHandle {
         self.ask(|reply| Command::GrantRestart { wish, reply }).await
     }
 
-    /// How far the broker's grant is; `None`: it has none.
+    /// The state of the broker's grant; `None`: it has none.
     pub(crate) async fn restart_grant(
         &self,
         broker: BrokerId,
@@ -243,7 +243,7 @@ impl ControllerHandle {
         self.ask(|reply| Command::CancelGrant { broker, reply }).await
     }
 
-    /// Begins it, or goes on with it where more can be moved by now.
+    /// Begins a decommission, or continues it where more can be moved by now.
     pub(crate) async fn decommission(
         &self,
         broker: BrokerId,
@@ -274,7 +274,7 @@ impl ControllerHandle {
         queue.send(command).await.map_err(|_| ControllerError::Stopped)
     }
 
-    /// A command that nobody answers came to a node that does not decide, or does no longer.
+    /// The command is dropped unanswered by a node that is not the active controller, or no longer is.
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ControllerError> {
         let (reply, answer) = oneshot::channel();
         self.tell(command(reply)).await?;

@@ -1,5 +1,5 @@
-//! When each broker was last heard. A heartbeat counts when it arrives, not when its turn comes: otherwise a controller
-//! with a long queue would call everybody silent, and fence the whole cluster.
+//! When each broker was last heard. A heartbeat counts when it arrives, not when it is processed: otherwise a
+//! controller with a long queue would take every broker for silent and fence the whole cluster.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use protocol::types::{BrokerEpoch, BrokerId};
 
-/// Whoever can reach the controller can say any id: more are not kept between two looks.
+/// Bound against made-up ids: anyone who can reach the controller can send one.
 const BROKERS_MAX: usize = 10_000;
 
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ impl Heard {
         }
     }
 
-    /// Everybody since the last look.
+    /// Every broker heard since the last call.
     pub(super) fn take(&self) -> BTreeMap<BrokerId, (BrokerEpoch, Duration)> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -4,12 +4,12 @@ use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, Offset};
 
 use crate::metadata::BrokerImage;
 
-/// What a broker says of itself all the time.
+/// What a broker reports regularly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Heartbeat {
     pub(crate) id: BrokerId,
     pub(crate) epoch: BrokerEpoch,
-    /// Of the last record of the metadata that it has replayed.
+    /// The offset of the last metadata record that it has replayed.
     pub(crate) metadata_offset: Offset,
     pub(crate) wants_fence: bool,
     pub(crate) wants_shutdown: bool,
@@ -18,7 +18,7 @@ pub(crate) struct Heartbeat {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeartbeatAnswer {
-    /// It has replayed its own registration.
+    /// Whether the broker has replayed its own registration.
     pub(crate) is_caught_up: bool,
     pub(crate) is_fenced: bool,
     pub(crate) should_shut_down: bool,
@@ -31,7 +31,7 @@ pub(super) enum Transition {
     Unfence,
     Fence,
     BeginShutdown,
-    /// It may stop; fenced, if it is not yet.
+    /// It may stop, and is fenced if it is not yet.
     Stop,
 }
 
@@ -40,13 +40,13 @@ impl Heartbeat {
         self.epoch.0 <= self.metadata_offset.0
     }
 
-    /// A broker serves from all of its directories or not at all: there is one.
+    /// A broker serves from all of its directories or not at all: there is only one.
     fn wants_fence(&self, broker: &BrokerImage) -> bool {
         self.wants_fence || broker.directories.iter().any(|directory| self.offline_directories.contains(directory))
     }
 }
 
-/// `has_handed_over` is asked of a broker in controlled shutdown: it leads nothing, and everybody knows.
+/// `has_handed_over` is asked of a broker in controlled shutdown: whether it leads nothing, and every broker knows.
 pub(super) fn transition(
     broker: &BrokerImage,
     heartbeat: &Heartbeat,
@@ -55,7 +55,7 @@ pub(super) fn transition(
     let wants_fence = heartbeat.wants_fence(broker);
     match (broker.fenced, broker.in_controlled_shutdown) {
         (true, _) if heartbeat.wants_shutdown => Transition::Stop,
-        // Who has begun to stop does not come back but as another process.
+        // A broker that has begun to stop comes back only as another process.
         (true, false) if !wants_fence && heartbeat.is_caught_up() => Transition::Unfence,
         (false, _) if wants_fence => Transition::Fence,
         (false, false) if heartbeat.wants_shutdown => Transition::BeginShutdown,
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn a_broker_goes_from_fenced_to_serving_to_stopped() {
         use Transition::{BeginShutdown, Fence, None, Stop, Unfence};
-        // Fenced, in controlled shutdown; offset, wants to be fenced, to stop; has handed over; what comes of it.
+        // Fenced, in controlled shutdown; offset, wants to be fenced, to stop; has handed over; the transition.
         let table = [
             ((true, false), (100, false, false), false, Unfence),
             ((true, false), (99, false, false), false, None),

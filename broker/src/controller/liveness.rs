@@ -1,4 +1,4 @@
-//! Brokers that come, are heard, fall silent, stop: the commands about them, and what the passing of time does to them.
+//! Liveness of brokers: registration, heartbeats, probes and shutdown, and sessions that expire.
 
 use std::time::Duration;
 
@@ -95,13 +95,13 @@ impl Decider {
     ) -> Result<(), BrokerEpochError> {
         check_epoch(image, id, epoch)?;
         info!(broker = %id, %epoch, "somebody says that the broker is gone");
-        // A broker that answers may say nothing else for longer than a hint leaves it.
+        // The hint shortens the session; only a heartbeat or an answer to the probe restores it.
         self.sessions.hint(id, now);
         self.ask_for_probe(image, id, epoch, now);
         Ok(())
     }
 
-    /// Whether it is dead; what comes of it is told by [`Command::Probed`](super::command::Command::Probed).
+    /// Asks for a probe of the broker; its outcome comes as [`Command::Probed`](super::command::Command::Probed).
     pub(super) fn ask_for_probe(&self, image: &Image, id: BrokerId, epoch: BrokerEpoch, now: Duration) {
         if !self.sessions.is_live(id, now) || !self.suspicion.is_believed(id, now) {
             return;
@@ -135,7 +135,8 @@ impl Decider {
         }
     }
 
-    /// The next one whose session has ended. The session is there until the fencing is, so that none is forgotten.
+    /// Fences the next broker whose session has ended. The session is kept until it is fenced, so that none is
+    /// forgotten.
     pub(super) fn fence_silent(&mut self, group: &mut Group, now: Duration) {
         self.sessions.look(&self.outside.heard, now);
         while let Some(id) = self.sessions.longest_silent(now) {
@@ -154,7 +155,7 @@ impl Decider {
         }
     }
 
-    /// Those that serve and have not been heard by this controller may have gone with the last one.
+    /// Unfenced brokers that this controller has not heard may have gone together with the last controller.
     pub(super) fn dial_unheard(&self, image: &Image, now: Duration) {
         for id in self.sessions.unheard(image) {
             if let Some(broker) = image.brokers.get(&id) {

@@ -43,14 +43,14 @@ fn heartbeat(bench: &mut Bench, id: i32, wants_shutdown: bool) -> HeartbeatAnswe
     bench.ask(|reply| Command::Heartbeat { heartbeat, reply }).unwrap()
 }
 
-/// Of everybody.
+/// A heartbeat from every broker.
 fn beat(bench: &mut Bench) {
     for id in 0..3 {
         heartbeat(bench, id, false);
     }
 }
 
-/// Nobody is heard for longer than a session lasts.
+/// No broker is heard for longer than a session lasts.
 fn fall_silent(bench: &mut Bench) {
     for _ in 0..5 {
         bench.now += ms(750);
@@ -68,12 +68,12 @@ fn lose_connection(bench: &mut Bench, id: i32) {
     bench.tell(Command::ConnectionLost { broker, epoch });
 }
 
-/// Who is to be dialled.
+/// The brokers that are to be probed.
 fn dialled(bench: &mut Bench) -> Vec<i32> {
     std::iter::from_fn(|| bench.probes.try_recv().ok()).map(|probe| probe.broker.0).collect()
 }
 
-/// Another process of the broker, which has crashed.
+/// Another process of the broker, after a crash.
 fn register(bench: &mut Bench, id: i32, directory: DirectoryId) -> Result<BrokerEpoch, RegistrationError> {
     let registration = Registration {
         id: BrokerId(id),

@@ -49,14 +49,14 @@ struct MetadataRetention {
     age_ms_max: Option<i64>,
 }
 
-/// What a node begins with.
+/// What a node starts with.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) log: MetadataLog,
-    /// Of the latest snapshot.
+    /// The image of the latest snapshot.
     pub(super) image: Image,
     pub(super) snapshot: Option<SnapshotId>,
-    /// Those that follow the snapshot, with the offset of each.
+    /// The control records after the snapshot, with their offsets.
     pub(super) control: Vec<(Offset, ControlRecord)>,
 }
 
@@ -93,7 +93,7 @@ pub(crate) enum MetadataLogError {
 }
 
 impl MetadataLogError {
-    /// Something ran out: what was tried may be tried again.
+    /// Whether a resource ran out: the operation may be retried.
     pub(super) fn is_shortage(&self) -> bool {
         match self {
             Self::Append(error)
@@ -108,7 +108,7 @@ impl MetadataLogError {
     }
 }
 
-/// Records that cannot be written down.
+/// Why records cannot be encoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EncodeError {
     #[error(transparent)]
@@ -118,8 +118,8 @@ pub(crate) enum EncodeError {
 }
 
 impl MetadataLog {
-    /// The log below `root`, made if this is the node's first start.
-    /// What was committed must be there and whole: damage below `recovery_point` is no torn tail.
+    /// The log below `root`, created on the node's first start. What was committed must be complete: damage below
+    /// `recovery_point` is not a torn tail.
     pub(super) fn open(
         pool: &Arc<FilePool>,
         root: &Path,
@@ -148,7 +148,7 @@ impl MetadataLog {
         if log.end_offset() < snapshot_end {
             log.restart_at(snapshot_end, now)?;
         }
-        // What a killed process left was perhaps never synced, and counts from now on.
+        // A killed process may never have synced this; from now on it counts.
         log.sync(now)?;
         let control = log.control_records(snapshot_end)?;
         Ok(Opened { log, image, snapshot, control })
@@ -166,12 +166,12 @@ impl MetadataLog {
         self.log.log_end().offset
     }
 
-    /// Where each epoch begins.
+    /// The start offset of each epoch.
     pub(super) fn epochs(&self) -> Vec<(LeaderEpoch, Offset)> {
         self.log.leader_epochs().entries().iter().map(|entry| (entry.epoch, entry.start_offset)).collect()
     }
 
-    /// Whole batches of a range that begins with one, each checked; none at the log end.
+    /// Whole, checked batches of a range that begins with one; none at the log end.
     pub(super) fn read(&self, range: &Range<Offset>, bytes_max: u32) -> Result<Bytes, MetadataLogError> {
         let located = self.log.locate(range.start, UpTo::LogEnd, bytes_max);
         let located = located.map_err(|_| MetadataLogError::OutOfRange(range.start))?;
@@ -193,8 +193,8 @@ impl MetadataLog {
         Ok(bytes.into())
     }
 
-    /// Whole batches with their offsets and epochs. Not durable before [`Self::sync`]. After a shortage the same ones
-    /// may be tried again, though some of them may be there.
+    /// Appends whole batches with their offsets and epochs. Not durable before [`Self::sync`]. After a shortage the
+    /// same batches may be passed again although some of them may be in the log.
     pub(super) fn append(&mut self, batches: &Bytes, now: Timestamp) -> Result<(), MetadataLogError> {
         let mut missing = batches.clone();
         while let Some(batch) = Batches::new(&missing).next().transpose()?
@@ -210,8 +210,8 @@ impl MetadataLog {
         Ok(())
     }
 
-    /// Durable at once. The recovery point on disk never lies beyond the high watermark, and nothing before that is
-    /// ever truncated: so there is nothing to prepare.
+    /// Durable at once. Unprepared because the recovery point on disk never lies beyond the high watermark, below
+    /// which nothing is ever truncated.
     pub(super) fn truncate_to(&mut self, offset: Offset, now: Timestamp) -> Result<(), MetadataLogError> {
         info!(%offset, log_end = %self.end_offset(), "metadata log truncated: the quorum has other records there");
         if self.log.prepare_truncation(offset) {
@@ -221,7 +221,7 @@ impl MetadataLog {
         Ok(())
     }
 
-    /// Drops everything, and begins at the end of a snapshot that is on disk.
+    /// Drops everything and restarts the log at the end offset of a snapshot that is on disk.
     pub(super) fn restart_at(&mut self, offset: Offset, now: Timestamp) -> Result<(), MetadataLogError> {
         info!(%offset, log_end = %self.end_offset(), "metadata log begun anew at the end of a snapshot");
         if self.log.prepare_truncation(offset) {
@@ -242,15 +242,15 @@ impl MetadataLog {
         &self.directory
     }
 
-    /// Puts a snapshot in its place, durably.
+    /// Writes a snapshot, durably.
     pub(super) fn write_snapshot(&mut self, id: SnapshotId, bytes: &[u8]) -> Result<(), MetadataLogError> {
         self.snapshots.write(id, bytes)?;
         self.add_snapshot(id, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         Ok(())
     }
 
-    /// It is in its place. Where the log has begun anew behind it meanwhile, at the end of a later one of the leader's,
-    /// it is of no use any more.
+    /// Adds a snapshot that is on disk. If the log has meanwhile restarted at the end of a later snapshot of the
+    /// leader it is removed instead.
     pub(super) fn add_snapshot(&mut self, id: SnapshotId, length: u64) {
         if id.end_offset < self.start_offset() {
             self.snapshots.remove(id);
@@ -269,10 +269,10 @@ impl MetadataLog {
         Ok(self.snapshots.read(id, position, bytes_max)?)
     }
 
-    /// Lets go of what exceeds the retention of metadata: old snapshots, and the log before the oldest that stays, but
-    /// nothing from `log_start_max` on. The latest snapshot stays in any case.
+    /// Applies the retention of metadata: removes old snapshots, and the log before the oldest that stays, but
+    /// nothing from `log_start_max` on. The latest snapshot always stays.
     pub(super) fn clean(&mut self, log_start_max: Offset, now: Timestamp) -> Result<(), MetadataLogError> {
-        // Only what is committed gets into a snapshot, so nothing else of the log can go with one.
+        // Snapshots hold committed records only, so no uncommitted record can be deleted with one.
         let end = self.log.log_end();
         self.log.set_high_watermark(end);
         let snapshots = self.snapshots.all();
@@ -295,14 +295,14 @@ impl MetadataLog {
         Ok(())
     }
 
-    /// As old as the last record that is in it. One that does not say stays.
+    /// A snapshot is as old as its last record. One without a timestamp stays.
     fn is_too_old(&self, id: SnapshotId, now: Timestamp) -> bool {
         let last = self.snapshots.last_timestamp(id);
         let too_old = |(last, max): (Timestamp, i64)| max < now.0.saturating_sub(last.0);
         last.zip(self.retention.age_ms_max).is_some_and(too_old)
     }
 
-    /// Removes the oldest snapshots, and moves the log start to the end of the first that stays.
+    /// Removes the oldest snapshots, and advances the log start to the end of the first that stays.
     fn forget(&mut self, count: usize) -> Result<(), MetadataLogError> {
         let forgotten = self.snapshots.forget_oldest(count);
         if let Some((oldest, _)) = self.snapshots.all().first() {

@@ -1,6 +1,6 @@
-//! `min.insync.replicas`: leader and controller must go by the same value, or a replica counts as eligible to lead that
-//! lacks what was committed. So the value for all brokers stands in the metadata, and a change of it, or of a topic's
-//! own, brings with it, in the same batch, what it does to who is eligible. Pure.
+//! `min.insync.replicas`: leader and controller must use the same value, or a replica counts as eligible to lead that
+//! lacks committed records. So the cluster-wide value is in the metadata, and the batch that changes it, or a topic's
+//! own, also holds the resulting changes of the ELR. Pure.
 
 use protocol::config::{self, Dynamic, Scope, Values};
 use protocol::metadata_records::{ConfigResourceType, MetadataRecord};
@@ -11,7 +11,7 @@ use super::partition_change::Election;
 use super::policy::{MIN_INSYNC_REPLICAS as NAME, Policy};
 use crate::metadata::{ConfigResource, Image, TopicImage, replay};
 
-/// The options that have one value for all brokers, where the metadata has none yet: the file's.
+/// The cluster-wide options that the metadata does not have yet, with the values of the file.
 pub(super) fn missing_cluster_values(image: &Image, file: &Values) -> Vec<MetadataRecord> {
     let resource = ConfigResource::all_brokers();
     let stored = image.configs.get(&resource);
@@ -22,15 +22,14 @@ pub(super) fn missing_cluster_values(image: &Image, file: &Values) -> Vec<Metada
         .collect()
 }
 
-/// What the file says and what holds in its place, where they differ.
+/// The file's value and the cluster's, where they differ.
 pub(super) fn overruled(image: &Image, file: &Values) -> Option<(String, String)> {
     let stored = image.configs.get(&ConfigResource::all_brokers())?.get(NAME)?;
     let of_file = file.raw(NAME).filter(|raw| file.is_set(NAME) && *raw != stored)?;
     Some((of_file.to_owned(), stored.clone()))
 }
 
-/// By the records that configure `image`, a leader may commit without replicas that were eligible to lead: they no
-/// longer are.
+/// With the options of `image` a leader may commit without replicas that were in the ELR: they are removed from it.
 pub(super) fn follow(
     image: &Image,
     configuration: &[MetadataRecord],

@@ -1,14 +1,14 @@
 //! The only place where a partition's replicas, ISR, ELR and leader change (KIP-966). Pure.
 //!
-//! 1. While the ISR is smaller than `min.insync.replicas` nothing is committed, so whoever leaves it then has all
-//!    that was: it stays eligible to lead (ELR), unless its copy may have lost something.
-//! 2. The leader stays if it can. Otherwise it is the first replica of the ISR that can lead; where the ISR is empty,
-//!    of the ELR; where that is empty too, the last known leader, as `RECOVERING`, because what it lost is unknown.
-//!    An election that is asked for may take the first replica before all others, or where nobody else is left any
-//!    replica at all, `RECOVERING` too.
-//! 3. A replica leads only from the volume that it is recorded on (KIP-858), which the caller's `can_lead` tells.
-//! 4. A reassignment is finished as soon as all of its targets are in sync, and not before (KAFKA-15665): whatever the
-//!    change was about.
+//! While the ISR is smaller than `min.insync.replicas` nothing is committed, so a replica that leaves it then has all
+//! that was: it stays eligible to lead (ELR), unless its copy may have lost something.
+//! The leader stays if it can. Otherwise it is the first replica of the ISR that can lead; if the ISR is empty, of
+//! the ELR; if that is empty too, the last known leader, as `RECOVERING`, because what it lost is unknown. A
+//! requested election may prefer the first replica to all others or, if no such leader is left, take any replica,
+//! again `RECOVERING`.
+//! A replica leads only from the volume that it is recorded on (KIP-858), which the caller's `can_lead` checks.
+//! A reassignment is finished by whatever change brings the last of its targets into sync, and not before
+//! (KAFKA-15665).
 
 use std::collections::BTreeSet;
 
@@ -21,26 +21,26 @@ use crate::metadata::{PartitionImage, Replica};
 /// How a broker left, and so what its copies are worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Departure {
-    /// It has all that it had.
+    /// Its copies are complete.
     Clean,
-    /// It may lack the last of what it had.
+    /// Its copies may lack their last records.
     Unclean,
     /// It comes back with another volume: its copies are gone.
     VolumeReplaced(DirectoryId),
 }
 
-/// Who leads where several could, or none.
+/// Which leader is chosen if there are several candidates, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Election {
     /// The leader stays if it can.
     Online,
-    /// The first replica before the present leader.
+    /// The first replica is preferred to the present leader.
     Preferred,
-    /// As online; if nobody can lead without losing records, one of the others.
+    /// As online; if every candidate would lose records, one of them.
     Unclean,
 }
 
-/// What a partition is to become.
+/// The former and the future state of a partition.
 #[derive(Debug, Clone)]
 pub(super) struct PartitionChange<'a> {
     topic: TopicId,
@@ -53,7 +53,7 @@ pub(super) struct PartitionChange<'a> {
 }
 
 impl<'a> PartitionChange<'a> {
-    /// A change of nothing, yet: [`Self::elect`] looks for a leader if there is none.
+    /// Starts without a change: [`Self::elect`] looks for a leader if there is none.
     pub(super) fn new(topic: TopicId, id: PartitionId, was: &'a PartitionImage, min_insync_replicas: usize) -> Self {
         let (becomes, spared) = (was.clone(), BTreeSet::new());
         Self { topic, id, was, becomes, min_insync_replicas, election: Election::Online, spared }
@@ -63,19 +63,19 @@ impl<'a> PartitionChange<'a> {
         Self { election, ..self }
     }
 
-    /// Brokers that lead only if nobody else can.
+    /// Brokers that become leader only if no other can.
     pub(super) fn sparing(self, spared: BTreeSet<BrokerId>) -> Self {
         Self { spared, ..self }
     }
 
-    /// The leader says that these are in sync.
+    /// Takes over the ISR that the leader proposes.
     pub(super) fn in_sync(mut self, members: Vec<BrokerId>, recovery_state: LeaderRecoveryState) -> Self {
         (self.becomes.isr, self.becomes.recovery_state) = (members, recovery_state);
         self.becomes.eligible_leader_replicas = self.eligible();
         self
     }
 
-    /// On these replicas from now on, of which some may be on their way in or out (KIP-455).
+    /// Sets the replicas, some of which may be being added or removed (KIP-455).
     pub(super) fn on(mut self, replicas: Vec<Replica>, adding: Vec<BrokerId>, removing: Vec<BrokerId>) -> Self {
         let becomes = &mut self.becomes;
         for list in [&mut becomes.isr, &mut becomes.eligible_leader_replicas, &mut becomes.last_known_elr] {
@@ -101,7 +101,7 @@ impl<'a> PartitionChange<'a> {
         self
     }
 
-    /// Who was eligible, and who leaves the ISR.
+    /// The former ELR, and the replicas that leave the ISR.
     fn eligible(&self) -> Vec<BrokerId> {
         let leavers = self.was.isr.iter().filter(|member| !self.becomes.isr.contains(member));
         let mut eligible: Vec<_> = self.was.eligible_leader_replicas.iter().chain(leavers).copied().collect();
@@ -110,7 +110,7 @@ impl<'a> PartitionChange<'a> {
         eligible
     }
 
-    /// The change with a leader, if one can be had. `None`: nothing changes.
+    /// The record of the change, with a leader if there can be one. `None`: nothing changes.
     pub(super) fn elect(mut self, can_lead: impl Fn(Replica) -> bool) -> Option<MetadataRecord> {
         self = self.finish_reassignment(&can_lead);
         self.becomes.leader = self.leader(can_lead);
@@ -122,7 +122,7 @@ impl<'a> PartitionChange<'a> {
             }
             self.becomes.isr = vec![leader];
         }
-        // More than there are replicas is never in sync.
+        // There cannot be more in sync than there are replicas.
         let is_enough = self.min_insync_replicas.min(self.becomes.replicas.len()) <= self.becomes.isr.len();
         if is_enough && !bugs::is_planted(Bug::ElrNotCleared) {
             self.becomes.eligible_leader_replicas.clear();
@@ -135,7 +135,7 @@ impl<'a> PartitionChange<'a> {
         self.record()
     }
 
-    /// Who is on the way out leaves once all the others are in sync, and one of them can lead.
+    /// Drops the removing replicas once all the others are in sync and one of them can lead.
     fn finish_reassignment(self, can_lead: impl Fn(Replica) -> bool) -> Self {
         let PartitionImage { replicas, isr, removing, .. } = &self.becomes;
         let stays = |replica: &&Replica| !removing.contains(&replica.broker);
@@ -146,8 +146,7 @@ impl<'a> PartitionChange<'a> {
         if finished { self.on(targets, Vec::new(), Vec::new()) } else { self }
     }
 
-    /// With nobody in sync, the last leader. Otherwise, for who looks, whoever is neither in sync nor eligible any
-    /// more.
+    /// With an empty ISR, the last leader. Otherwise, for information, replicas that have left both ISR and ELR.
     fn last_known(&self) -> Vec<BrokerId> {
         let PartitionImage { isr, eligible_leader_replicas, .. } = &self.becomes;
         let on_its_volume = |id: &BrokerId| self.becomes.replica_on(*id) == self.was.replica_on(*id);
@@ -182,7 +181,7 @@ impl<'a> PartitionChange<'a> {
         self.choose(&lasting).or_else(|| self.choose(&spared)).or_else(unclean)
     }
 
-    /// One that loses nothing.
+    /// A leader that loses nothing.
     fn choose(&self, clean: &[BrokerId]) -> Option<BrokerId> {
         let (first, preferred) = (clean.first().copied(), self.becomes.brokers().next());
         let prefers_first = self.election == Election::Preferred && first == preferred;
@@ -192,7 +191,7 @@ impl<'a> PartitionChange<'a> {
 
     fn record(self) -> Option<MetadataRecord> {
         let Self { was, becomes, .. } = self;
-        // Where a replica goes, the leader that stays gets a new epoch.
+        // If a replica is removed the leader gets a new epoch even if it stays.
         let all_stay = was.brokers().all(|id| becomes.replica_on(id).is_some());
         let leader = match becomes.leader {
             same if same == was.leader && all_stay => LeaderUpdate::Unchanged,

@@ -45,10 +45,10 @@ fn after(was: &PartitionImage, change: Option<MetadataRecord>) -> PartitionImage
 fn a_broker_that_goes_leaves_isr_and_leadership() {
     use Departure::{Clean, Unclean};
     let table: &[(&[i32], usize, State<'_>, Departure, State<'_>)] = &[
-        // Broker 1 goes; 2 and 3 stay. Enough in sync: nobody need be remembered.
+        // Broker 1 goes; 2 and 3 stay. Enough are in sync: the ELR stays empty.
         (&[1, 2, 3], 2, (&[1, 2, 3], &[], &[], Some(1)), Clean, (&[2, 3], &[], &[], Some(2))),
         (&[1, 2, 3], 2, (&[1, 2, 3], &[], &[], Some(3)), Unclean, (&[2, 3], &[], &[], Some(3))),
-        // Too few in sync: who goes has all that was committed, unless it crashed.
+        // Too few in sync: the broker that goes has all that was committed, unless it crashed.
         (&[1, 2, 3], 2, (&[1, 2], &[], &[], Some(1)), Clean, (&[2], &[1], &[], Some(2))),
         (&[1, 2, 3], 2, (&[1, 2], &[], &[], Some(1)), Unclean, (&[2], &[], &[1], Some(2))),
         (&[1, 2, 3], 2, (&[2], &[1, 3], &[], Some(2)), Unclean, (&[2], &[3], &[1], Some(2))),
@@ -78,10 +78,10 @@ fn a_leader_is_found_in_isr_then_elr_then_where_the_last_one_was() {
         ((&[2], &[1], &[], None), (&[2], &[1], &[], Some(2)), Recovered),
         ((&[], &[1, 2], &[2], None), (&[1], &[2], &[], Some(1)), Recovered),
         ((&[], &[], &[2], None), (&[2], &[], &[], Some(2)), Recovering),
-        // Who is not known to have led last may have nothing.
+        // Unless it is known as the last leader, a replica may have nothing.
         ((&[], &[], &[], None), (&[], &[], &[], None), Recovered),
         ((&[], &[], &[1, 2], None), (&[], &[], &[1, 2], None), Recovered),
-        // In the ISR, but away: nobody else may take its place.
+        // In the ISR, but away: no other replica may take its place.
         ((&[3], &[1], &[], None), (&[3], &[1], &[], None), Recovered),
         ((&[], &[3], &[2], None), (&[], &[3], &[2], None), Recovered),
     ];

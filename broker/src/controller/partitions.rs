@@ -1,4 +1,4 @@
-//! More partitions for a topic: from what was asked for to records. Pure.
+//! More partitions for a topic: from requests to records. Pure.
 
 use protocol::metadata_records::MetadataRecord;
 use protocol::types::{BrokerId, PartitionId};
@@ -10,7 +10,7 @@ use super::placement::{
 use super::topics::{PARTITIONS_MAX, partition_record};
 use crate::metadata::{Image, TopicImage};
 
-/// A topic that is to have `count` partitions.
+/// A topic that shall have `count` partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PartitionsSpec {
     pub(crate) topic: String,

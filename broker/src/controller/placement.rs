@@ -7,7 +7,7 @@ use protocol::types::BrokerId;
 use super::decommission::is_cordoned;
 use crate::metadata::Image;
 
-/// Brokers that a request names for a partition, and cannot have.
+/// Why a request cannot have the brokers that it names for a partition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AssignmentError {
     #[error("no broker is given")]
@@ -35,7 +35,7 @@ pub(super) fn check_assignment(image: &Image, brokers: &[BrokerId]) -> Result<()
     Ok(())
 }
 
-/// Of brokers that are registered.
+/// The brokers are registered.
 pub(super) fn check_new_replicas<'a>(
     image: &Image,
     mut brokers: impl Iterator<Item = &'a BrokerId>,
@@ -44,7 +44,7 @@ pub(super) fn check_new_replicas<'a>(
     cordoned.map_or(Ok(()), |broker| Err(AssignmentError::Cordoned { broker: *broker }))
 }
 
-/// What bounds new replicas, besides who can take them.
+/// Limits on new replicas, besides which brokers can take them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// `millrace.broker.partitions.max`
@@ -52,12 +52,12 @@ pub(super) struct Limits {
     pub(super) volume_is_full: bool,
 }
 
-/// How many replicas brokers may have yet.
+/// How many more replicas each broker may have.
 #[derive(Debug)]
 pub(super) struct Room<'a> {
     image: &'a Image,
     limits: Limits,
-    /// By what was placed before, and is not in the image.
+    /// Replicas placed by this request, which are not in the image yet.
     taken: BTreeMap<BrokerId, usize>,
 }
 
@@ -77,7 +77,7 @@ impl<'a> Room<'a> {
         Self { image, limits, taken: BTreeMap::new() }
     }
 
-    /// All of these, or none.
+    /// Reserves room for all of these replicas, or none.
     pub(super) fn take(&mut self, placed: &[Vec<BrokerId>]) -> Result<(), NoRoom> {
         let Limits { broker_replicas_max: replicas_max, volume_is_full } = self.limits;
         if volume_is_full {
@@ -102,19 +102,19 @@ impl<'a> Room<'a> {
 pub(super) struct Candidate {
     pub(super) id: BrokerId,
     pub(super) rack: Option<String>,
-    /// Who is not is taken last, and never as a leader.
+    /// An inactive broker is chosen last, and never as a leader.
     pub(super) is_active: bool,
 }
 
-/// Everybody who is registered and not cordoned.
+/// Every broker that is registered and not cordoned.
 pub(super) fn candidates(image: &Image) -> Vec<Candidate> {
     let open = image.brokers.iter().filter(|(id, _)| !is_cordoned(image, **id));
     open.map(|(id, broker)| Candidate { id: *id, rack: broker.rack.clone(), is_active: image.is_active(*id) }).collect()
 }
 
-/// One list of brokers per partition, the preferred leader first. Leaders go round the active brokers. Each partition
-/// takes a broker of every rack before a second one of any, and active ones before others; where followers begin
-/// changes with every round, so that the partitions of a broker that fails do not all go to the same one. `start` (any
+/// One list of brokers per partition, the preferred leader first. Leaders rotate over the active brokers. Each
+/// partition uses every rack before a second broker of any, and active brokers before others. The first follower
+/// shifts with every round, so that the partitions of a failed broker do not all go to the same one. `start` (any
 /// number) keeps small topics from all beginning at the same broker.
 ///
 /// There are at least `replication_factor` candidates, one of them active.

@@ -1,4 +1,4 @@
-//! What changes of partitions go by besides the image: the configuration, and which brokers are about to go. Pure.
+//! What changes of partitions depend on besides the image: the configuration, and the brokers about to restart. Pure.
 
 use std::collections::BTreeSet;
 
@@ -12,17 +12,17 @@ use crate::metadata::{BrokerImage, ConfigResource, Image, PartitionImage, Replic
 pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
 
-/// What holds for one topic.
+/// The rules of one topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TopicRules {
-    /// Leader and controller must go by the same value, or a replica counts as eligible to lead that lacks what was
-    /// committed.
+    /// Leader and controller must use the same value, or a replica counts as eligible to lead that lacks committed
+    /// records.
     pub(super) min_insync_replicas: usize,
     pub(super) unclean_election: bool,
 }
 
 impl TopicRules {
-    /// More than there are replicas is never in sync.
+    /// There cannot be more in sync than there are replicas.
     pub(super) fn needed_in_sync(self, replicas: usize) -> usize {
         self.min_insync_replicas.min(replicas)
     }
@@ -31,9 +31,9 @@ impl TopicRules {
 #[derive(Debug, Clone)]
 pub(super) struct Policy<'a> {
     image: &'a Image,
-    /// Of topics that say nothing themselves.
+    /// The rules of topics without their own.
     default: TopicRules,
-    /// Brokers that lead only where nobody else can: they are about to be restarted.
+    /// Brokers about to be restarted, which become leader only if no other can.
     spared: BTreeSet<BrokerId>,
 }
 
@@ -72,14 +72,14 @@ impl<'a> Policy<'a> {
         }
     }
 
-    /// A change of nothing, yet: [`PartitionChange::elect`] looks for a leader if there is none.
+    /// Starts without a change: [`PartitionChange::elect`] looks for a leader if there is none.
     pub(super) fn change(&self, topic: &TopicImage, id: PartitionId, was: &'a PartitionImage) -> PartitionChange<'a> {
         let rules = self.rules(topic);
         let election = if rules.unclean_election { Election::Unclean } else { Election::Online };
         PartitionChange::new(topic.id, id, was, rules.min_insync_replicas).by(election).sparing(self.spared.clone())
     }
 
-    /// Its broker serves, and from the volume that the replica is on (KIP-858).
+    /// Whether its broker is active, on the volume that the replica is recorded on (KIP-858).
     pub(super) fn is_active(&self, replica: Replica) -> bool {
         let has_directory = |broker: &BrokerImage| broker.directories.contains(&replica.directory);
         self.image.is_active(replica.broker) && self.image.brokers.get(&replica.broker).is_some_and(has_directory)
@@ -108,7 +108,7 @@ fn is_true(value: &Value) -> bool {
     *value == Value::Bool(true)
 }
 
-/// As if a broker's file said so.
+/// As if a broker's file set it.
 #[cfg(test)]
 pub(super) fn with_minimum(image: &Image, min_insync_replicas: usize) -> Policy<'_> {
     let minimum = min_insync_replicas.to_string();

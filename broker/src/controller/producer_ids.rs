@@ -8,7 +8,7 @@ use crate::metadata::Image;
 
 const BLOCK_LENGTH: i64 = 1000;
 
-/// Ids that no other broker has.
+/// A block of ids that no other broker has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProducerIdBlock {
     start: ProducerId,

@@ -1,6 +1,6 @@
-//! Lets the broker follow what is committed, on a thread of its own: thousands of logs that are made or removed hold up
-//! neither the quorum nor a heartbeat. What is committed meanwhile is followed in one go, and does not wait for the
-//! logs of new replicas either: those are made some at a time.
+//! Applies committed metadata to the broker, on its own thread: creating or removing thousands of logs holds up
+//! neither the quorum nor a heartbeat. Images that arrive meanwhile are merged into one, and do not wait for the logs
+//! of new replicas either: those are created a few at a time.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,13 +17,13 @@ use super::runtime::PanicWatch;
 use crate::metadata::{Image, replay};
 use crate::replica::{ReplicaManager, Unmade};
 
-/// Between two attempts to make what there was no room for.
+/// Pause between attempts to create replicas for which there was no room.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Publisher {
     inlet: Arc<Inlet>,
-    /// Up to where everything is followed. Told, too, when more is published.
+    /// The offset up to which everything is applied. Also notified when more is published.
     ends: watch::Receiver<Offset>,
     thread: Option<JoinHandle<()>>,
 }
@@ -36,7 +36,7 @@ struct Inlet {
 
 #[derive(Debug, Default)]
 struct State {
-    /// With what has changed since the last that was taken.
+    /// The latest image, with all changes since the last that was taken.
     waiting: Option<(Image, Delta)>,
     stopped: bool,
 }
@@ -45,16 +45,16 @@ struct State {
 #[derive(Debug)]
 enum Next {
     Follow(Box<Image>, Delta),
-    /// With what is left to be made.
+    /// Continue to create replicas.
     GoOn,
     Stop,
 }
 
-/// What the thread has in hand.
+/// The state of the thread.
 struct Follower {
     replicas: Arc<ReplicaManager>,
     published: Arc<ArcSwap<Image>>,
-    /// Up to where everything is followed.
+    /// The offset up to which everything is applied.
     ends: watch::Sender<Offset>,
     image: Image,
     unmade: Unmade,
@@ -74,7 +74,7 @@ impl Publisher {
         Ok(Self { inlet, ends, thread: Some(thread) })
     }
 
-    /// The image is committed; it differs by so much from the one before.
+    /// Applies a committed image; `delta` is how it differs from the one before.
     pub(super) fn follow(&self, image: Image, delta: Delta) {
         let mut state = self.inlet.state();
         let mut all = state.waiting.take().map_or_else(Delta::default, |(_, earlier)| earlier);
@@ -83,7 +83,7 @@ impl Publisher {
         self.inlet.changed.notify_one();
     }
 
-    /// All before it is followed.
+    /// The offset up to which everything is applied.
     pub(super) fn end(&self) -> Offset {
         *self.ends.borrow()
     }
@@ -91,13 +91,13 @@ impl Publisher {
     /// Returns when more is published than at the last call.
     pub(super) async fn published(&mut self) {
         if self.ends.changed().await.is_err() {
-            // The thread has panicked, and the process ends.
+            // The thread has panicked, and the process is ending.
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// What was not followed yet is at the next start.
+/// What is not applied yet is applied at the next start.
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.inlet.state().stopped = true;
@@ -109,7 +109,7 @@ impl Drop for Publisher {
 }
 
 impl Inlet {
-    /// Waits until something is committed, and if that takes longer than `go_on_after`, no longer.
+    /// Waits for the next image, at most for `go_on_after`.
     fn next(&self, go_on_after: Option<Duration>) -> Next {
         let mut state = self.state();
         loop {
@@ -131,7 +131,7 @@ impl Inlet {
         }
     }
 
-    /// Whole after every call.
+    /// The state is consistent after every call, so that a poisoned lock can be used.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -170,12 +170,12 @@ impl Follower {
         }
     }
 
-    /// New topics serve before they are seen.
+    /// New topics become visible once they serve.
     fn publish(&self) {
         let mut seen = self.image.clone();
         let before = self.published.load();
         for topic_id in self.unmade.topics().into_iter().filter(|id| !before.topics.contains_key(id)) {
-            // One that is deleted again is not there anyway.
+            // A topic that was deleted again is unknown, which is fine.
             let _unknown = replay(&mut seen, &MetadataRecord::RemoveTopic { topic_id });
         }
         self.replicas.note_departed(&before, &seen);
@@ -198,7 +198,7 @@ mod tests {
     use crate::metadata::testing::{add_partition, add_topic, apply, cluster};
     use crate::replica::testing::{NO_LIMITS, formatted, manager};
 
-    /// Of broker 0.
+    /// A follower of broker 0.
     fn follower() -> (Follower, watch::Receiver<Offset>) {
         let (sender, ends) = watch::channel(Offset(0));
         let replicas = Arc::new(manager(&formatted(), NO_LIMITS));

@@ -1,4 +1,4 @@
-//! The metadata quorum on this node: raft decides, this carries out.
+//! The metadata quorum on this node: `raft` decides, this module carries it out.
 //!
 //! ```text
 //! node       raft and its actions, in order        control thread

@@ -24,7 +24,7 @@ pub(crate) enum QuorumStateError {
 }
 
 impl QuorumStateError {
-    /// Something ran out: what was tried may be tried again.
+    /// Whether a resource ran out: the operation may be retried.
     pub(super) fn is_shortage(&self) -> bool {
         matches!(self, Self::Io { source, .. } if storage::is_shortage(source))
     }

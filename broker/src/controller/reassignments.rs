@@ -1,5 +1,5 @@
-//! Which brokers a partition is to be on. It is finished by whatever change brings the last of them in sync, which may
-//! be this one already. Pure.
+//! Reassignment of a partition's replicas. It is finished by whichever change brings the last target into sync,
+//! possibly the first one. Pure.
 
 use protocol::metadata_records::MetadataRecord;
 use protocol::types::{BrokerId, PartitionId};
@@ -9,14 +9,14 @@ use super::placement::{AssignmentError, check_assignment, check_new_replicas};
 use super::policy::Policy;
 use crate::metadata::{Image, PartitionImage, Replica, TopicImage, UnknownPartition};
 
-/// The brokers that a partition is to be on now, and of those who joins and who leaves.
+/// The replicas a partition has from now on, and which of them are being added and removed.
 struct Steps {
     brokers: Vec<BrokerId>,
     adding: Vec<BrokerId>,
     removing: Vec<BrokerId>,
 }
 
-/// What is asked for one partition. `None`: cancel the reassignment in progress.
+/// The request for one partition. `None`: cancel the reassignment in progress.
 pub(crate) type Reassignment = (PartitionId, Option<Vec<BrokerId>>);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,7 +65,7 @@ pub(super) fn alter_reassignments(
     (records, results)
 }
 
-/// `None`: nothing is to be done.
+/// `None`: there is nothing to do.
 fn alter(
     policy: &Policy<'_>,
     (topic, id): (&str, PartitionId),
@@ -83,7 +83,7 @@ fn alter(
     Ok(record(policy, (found, id, partition), steps))
 }
 
-/// As [`alter`], of a target that is known to be right.
+/// As [`alter`], for a target that is known to be valid.
 pub(super) fn move_to<'a>(
     policy: &Policy<'a>,
     partition: (&TopicImage, PartitionId, &'a PartitionImage),
@@ -92,7 +92,7 @@ pub(super) fn move_to<'a>(
     record(policy, partition, steps_to(partition.2, target))
 }
 
-/// Where the partition was before; `None`: that cannot be without losing records.
+/// Reverts the reassignment; `None`: not possible without losing records.
 pub(super) fn back<'a>(
     policy: &Policy<'a>,
     partition: (&TopicImage, PartitionId, &'a PartitionImage),
@@ -110,7 +110,7 @@ fn record<'a>(
     policy.change(topic, id, partition).on(replicas, adding, removing).elect(|replica| policy.is_active(replica))
 }
 
-/// Replicas that the partition has, or had before the reassignment that is in progress.
+/// Replicas that the partition has, or had before the reassignment in progress.
 fn former(partition: &PartitionImage) -> Vec<BrokerId> {
     partition.brokers().filter(|broker| !partition.adding.contains(broker)).collect()
 }
@@ -130,8 +130,8 @@ fn check(
     Ok(())
 }
 
-/// The targets come first, who is on the way out last. Who has only been on the way in for another target goes at once,
-/// unless it has what nobody else has.
+/// The targets come first, the replicas being removed last. A replica that is only being added for an earlier target
+/// is dropped at once, unless none of the former replicas is in sync.
 fn steps_to(partition: &PartitionImage, target: &[BrokerId]) -> Steps {
     let former = former(partition);
     let is_safe = former.iter().any(|broker| partition.isr.contains(broker));
@@ -151,7 +151,7 @@ fn revert(partition: &PartitionImage) -> Result<Vec<BrokerId>, ReassignmentError
     if in_sync { Ok(former) } else { Err(ReassignmentError::CannotRevert) }
 }
 
-/// A replica that is there already stays in its directory.
+/// A replica that exists stays in its directory.
 fn replicas(image: &Image, partition: &PartitionImage, brokers: &[BrokerId]) -> Vec<Replica> {
     let replica = |broker: &BrokerId| {
         let new = || Replica { broker: *broker, directory: image.directory_for_new_replica(*broker) };

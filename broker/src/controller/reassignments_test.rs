@@ -46,7 +46,7 @@ fn a_partition_that_is_named_twice_stays_as_it_is() {
 
 #[test]
 fn replicas_in_sync_are_reordered_and_removed_at_once() {
-    // From, to; the leader after it and its epoch.
+    // From, to; the leader afterwards and its epoch.
     let table: [(&[i32], &[i32], i32, i32); 3] =
         [(&[0, 1, 2], &[2, 0, 1], 0, 0), (&[0, 1, 2], &[1, 0], 0, 1), (&[0, 1, 2], &[2, 1], 2, 1)];
     for (from, to, leader, epoch) in table {

@@ -1,4 +1,4 @@
-//! Registration of brokers: which process is the broker from now on, and what the last one left. Pure.
+//! Registration of brokers: which process is the broker from now on, and what the last one left behind. Pure.
 
 use protocol::metadata_records::{Endpoint, FeatureRange, MetadataRecord, RegisterBrokerRecord};
 use protocol::types::{BrokerEpoch, BrokerId, ClusterId, DirectoryId, IncarnationId};
@@ -10,14 +10,14 @@ use super::policy::Policy;
 use crate::bugs::{self, Bug};
 use crate::metadata::{BrokerImage, Image, Replica};
 
-/// What a broker says of itself when it starts.
+/// What a broker sends when it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Registration {
     pub(crate) id: BrokerId,
     pub(crate) cluster_id: String,
     pub(crate) incarnation: IncarnationId,
     pub(crate) directory: DirectoryId,
-    /// What `.kafka_cleanshutdown` says; `None`: the last process did not stop cleanly.
+    /// The epoch in `.kafka_cleanshutdown`; `None`: the last process did not stop cleanly.
     pub(crate) previous_epoch: Option<BrokerEpoch>,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) features: Vec<FeatureRange>,
@@ -42,7 +42,7 @@ pub(crate) enum RegistrationError {
     UnsupportedFeature { name: String, level: i16, supported: String },
 }
 
-/// Refuses who cannot be this broker. `is_live` tells that the process registered now has been heard lately.
+/// Refuses processes that cannot be this broker. `is_live`: the registered process was heard recently.
 pub(super) fn check(
     image: &Image,
     cluster_id: &ClusterId,
@@ -83,7 +83,7 @@ fn check_features(image: &Image, ranges: &[FeatureRange]) -> Result<(), Registra
     Ok(())
 }
 
-/// One process has one directory for as long as it lives.
+/// A process has the same directory for as long as it lives.
 fn check_directory(former: &BrokerImage, given: DirectoryId) -> Result<(), RegistrationError> {
     match former.directories.first() {
         Some(registered) if *registered != given => {
@@ -93,9 +93,9 @@ fn check_directory(former: &BrokerImage, given: DirectoryId) -> Result<(), Regis
     }
 }
 
-/// The broker is registered, fenced, and leads nothing any more. Its epoch is the offset of the registration, which
-/// follows the changes of its partitions in the same batch. The process that is registered already only says more of
-/// itself: it keeps its epoch and its state (KAFKA-16952).
+/// Registers the broker, fenced and leading nothing. Its epoch is the offset of the registration record, which
+/// follows the changes of its partitions in the same batch. If the process is registered already only its details are
+/// updated: it keeps its epoch and its state (KAFKA-16952).
 pub(super) fn register(policy: &Policy<'_>, registration: Registration) -> (Vec<MetadataRecord>, BrokerEpoch) {
     let image = policy.image();
     let former = image.brokers.get(&registration.id);
@@ -128,8 +128,8 @@ fn record(registration: Registration, epoch: BrokerEpoch) -> RegisterBrokerRecor
     }
 }
 
-/// What the broker's last process left of a replica. Only a file that it wrote last of all, with the epoch that it was
-/// registered with, shows that it had finished (`.kafka_cleanshutdown`, KIP-966).
+/// The state in which the broker's last process left a replica. Only a file that it wrote last, with the epoch it was
+/// registered with, proves a clean stop (`.kafka_cleanshutdown`, KIP-966).
 fn departure(former: Option<&BrokerImage>, registration: &Registration, replica: Replica) -> Departure {
     if replica.directory != registration.directory && !bugs::is_planted(Bug::OtherVolumeIsTheSame) {
         return Departure::VolumeReplaced(registration.directory);

@@ -9,7 +9,7 @@ use super::super::testing::CLUSTER;
 use super::*;
 use crate::metadata::testing::{add_topic, apply, cluster, volume};
 
-/// Of another process each time.
+/// A registration of another process each time.
 fn registration(image: &Image, id: i32, directory: DirectoryId) -> Registration {
     Registration {
         id: BrokerId(id),
@@ -34,7 +34,7 @@ fn register_as(image: &mut Image, registration: Registration) -> BrokerEpoch {
     epoch
 }
 
-/// Comes back with `previous_epoch`, and serves.
+/// Registers with `previous_epoch`, and is unfenced.
 fn restart(image: &mut Image, id: i32, directory: DirectoryId, previous_epoch: Option<BrokerEpoch>) {
     let registration = Registration { previous_epoch, ..registration(image, id, directory) };
     let epoch = register_as(image, registration);

@@ -1,5 +1,5 @@
 //! The committed metadata on this node: what the quorum has committed is replayed here, on the leader and everywhere
-//! else, and then told to the rest of the broker.
+//! else, and then handed to the rest of the broker.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use super::publisher::Publisher;
 use crate::metadata::{ConfigResource, Image};
 use crate::replica::ReplicaManager;
 
-/// What changed between two images.
+/// The differences between two images.
 #[derive(Debug, Default)]
 pub(super) struct Delta {
-    /// Created, changed or deleted.
+    /// Created, changed or deleted topics.
     pub(super) topics: Vec<TopicId>,
     pub(super) configured: Vec<ConfigResource>,
 }
@@ -34,7 +34,7 @@ impl Delta {
         self.configured.append(&mut later.configured);
     }
 
-    /// Each once.
+    /// Without duplicates.
     pub(super) fn distinct(mut self) -> Self {
         self.topics.sort_unstable();
         self.topics.dedup();
@@ -51,13 +51,13 @@ pub(super) struct Replayer {
     /// Bytes of records since the start or the last snapshot.
     bytes: u64,
     last_timestamp: Timestamp,
-    /// What is handed over to nobody yet.
+    /// Changes that are not handed over yet.
     delta: Delta,
-    /// End of what is published, or about to be.
+    /// End offset of the image that is published, or about to be.
     handed_over: Offset,
     published: Arc<ArcSwap<Image>>,
-    /// The partitions that follow the metadata, once they are loaded. Until then what is published stays as it is: it
-    /// is what they are being loaded from.
+    /// The partitions that follow the metadata, once they are loaded. Until then the published image does not change:
+    /// they are being loaded from it.
     followers: Option<(Arc<ReplicaManager>, Publisher)>,
     has_published: bool,
 }
@@ -77,7 +77,7 @@ impl Replayer {
         }
     }
 
-    /// Committed, and replayed here.
+    /// The committed image, as far as it is replayed here.
     pub(super) fn image(&self) -> &Image {
         &self.image
     }
@@ -98,7 +98,7 @@ impl Replayer {
         self.high_watermark = self.high_watermark.max(Some(high_watermark));
     }
 
-    /// What is committed and in the log, but not in the image.
+    /// The committed part of the log that is not in the image yet.
     pub(super) fn missing(&self, log_end: Offset) -> Range<Offset> {
         let end = self.high_watermark.map_or(self.image.end_offset, |committed| committed.min(log_end));
         self.image.end_offset..end.max(self.image.end_offset)
@@ -108,12 +108,12 @@ impl Replayer {
         self.high_watermark.is_some_and(|committed| committed <= self.image.end_offset)
     }
 
-    /// Batches of the log, from where the image ends or before it.
+    /// Replays batches of the log, from the image's end offset or before it.
     pub(super) fn replay(&mut self, bytes: &[u8]) -> Result<(), BadBatch> {
         let (image, delta) = (&mut self.image, &mut self.delta);
         for batch in Batches::new(bytes) {
             let batch = batch?;
-            // Read before the log was begun anew.
+            // Read before the log was restarted at a snapshot.
             if batch.header.base_offset < image.end_offset {
                 continue;
             }
@@ -124,7 +124,7 @@ impl Replayer {
         Ok(())
     }
 
-    /// What the active controller has replayed already, when it decided on it.
+    /// Takes over what the active controller has already replayed when it decided it.
     pub(super) fn take_over(&mut self, image: Image, delta: Delta, bytes: u64, timestamp: Timestamp) {
         assert!(self.image.end_offset < image.end_offset, "an image moves on");
         self.image = image;
@@ -133,7 +133,7 @@ impl Replayer {
         self.last_timestamp = self.last_timestamp.max(timestamp);
     }
 
-    /// From a snapshot of the leader's: everything may have changed.
+    /// Continues from a snapshot of the leader: everything may have changed.
     pub(super) fn restart(&mut self, image: Image) {
         let topics = self.image.topics.keys().chain(image.topics.keys()).copied();
         self.delta.topics.extend(topics);
@@ -147,7 +147,7 @@ impl Replayer {
         self.bytes = 0;
     }
 
-    /// Partitions follow from now on.
+    /// From now on partitions follow the metadata.
     pub(super) fn attach(&mut self, replicas: Arc<ReplicaManager>) -> std::io::Result<()> {
         let publisher = Publisher::spawn(replicas.clone(), self.published.clone())?;
         self.followers = Some((replicas, publisher));
@@ -158,7 +158,7 @@ impl Replayer {
         self.followers.as_ref().map(|(replicas, _)| replicas)
     }
 
-    /// Nothing that ends before it has still to be followed here.
+    /// The offset up to which everything is applied on this broker.
     pub(super) fn followed(&self) -> Offset {
         self.followers.as_ref().map_or(self.image.end_offset, |(_, publisher)| publisher.end())
     }
@@ -171,7 +171,7 @@ impl Replayer {
         }
     }
 
-    /// Lets the broker follow. Whether it is the first time that anything is published.
+    /// Hands the image over. Returns whether it is the first to be published.
     pub(super) fn publish(&mut self) -> bool {
         if self.image.end_offset <= self.handed_over {
             return false;

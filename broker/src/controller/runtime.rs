@@ -1,5 +1,5 @@
-//! The control thread. It turns at whatever comes first: what the disk reports, what other nodes answer and ask, the
-//! time, and commands to the controller, which are decided only where this node is the active one.
+//! The control thread. It wakes at whatever comes first: reports of the disk, replies and requests of other nodes,
+//! timers, and commands to the controller, which are decided only if this node is the active one.
 //!
 //! ```text
 //! commands ─ decide on a speculative image ─ append ─┐                      ┌─ answer nodes
@@ -31,11 +31,11 @@ use crate::clock;
 use crate::metadata::{QuorumLeader, QuorumView, VoterProgress};
 use crate::replica::ReplicaManager;
 
-/// A leader that stops waits no longer for another one.
+/// A leader that stops waits at most this long for a successor.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
-/// Where nothing is due: often enough for a loop to be seen turning.
+/// Pause when nothing is due: short enough to show that the loop still turns.
 const IDLE_MAX: Duration = Duration::from_secs(1);
-/// Between two looks for metadata that is too old. A new snapshot has it looked for, too.
+/// Interval between checks for metadata that is too old. A new snapshot triggers one, too.
 const CLEAN_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What the controller decides with.
@@ -44,12 +44,12 @@ pub(crate) struct ControllerContext {
     pub(crate) id: BrokerId,
     pub(crate) directory_id: DirectoryId,
     pub(crate) cluster_id: ClusterId,
-    /// Of this process.
+    /// The incarnation of this process.
     pub(crate) incarnation: IncarnationId,
     pub(crate) topic_defaults: TopicDefaults,
     /// `millrace.broker.partitions.max`
     pub(crate) broker_replicas_max: usize,
-    /// What the broker was started with.
+    /// The options that the broker was started with.
     pub(crate) file_values: Values,
 }
 
@@ -68,38 +68,38 @@ pub(super) struct Runtime {
     pub(super) decider: Decider,
     pub(super) snapshots: Snapshots,
     pub(super) view: watch::Sender<QuorumView>,
-    /// What the metadata of a cluster begins with.
+    /// The first records of a new cluster's metadata.
     pub(super) bootstrap: Vec<MetadataRecord>,
     pub(super) active: Option<Active>,
-    /// This node leads, and decides as soon as it has replayed everything that is committed.
+    /// This node leads, and becomes the active controller once it has replayed everything that is committed.
     pub(super) activating: Option<LeaderEpoch>,
-    /// A wish that is decided on bit by bit, and what is left of it.
+    /// The rest of a command that is decided in several steps.
     pub(super) unfinished: Option<Command>,
     pub(super) is_reading: bool,
     /// The disk has no room for the metadata log.
     pub(super) is_short: bool,
-    /// Told when what is committed has been replayed for the first time.
+    /// Notified when what is committed has been replayed for the first time.
     pub(super) caught_up: Option<oneshot::Sender<()>>,
     pub(super) watch: Option<PanicWatch>,
     pub(super) stop: Option<Farewell>,
-    /// When the controller looks again, where it is active.
+    /// When the active controller looks at what is due.
     pub(super) tick_at: Duration,
-    /// When metadata that may be too old is looked for.
+    /// When to check for metadata that is too old.
     pub(super) clean_at: Duration,
     /// `controller.quorum.fetch.timeout.ms`
     pub(super) fetch_timeout: Duration,
 }
 
-/// Told to stop. A leader stays until another one has told it that it leads: meanwhile its vote counts.
+/// Told to stop. A leader stays until it hears of a new leader: meanwhile its vote counts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Farewell {
     by: Duration,
     has_led: bool,
 }
 
-/// Where things come from.
+/// The inputs of the thread.
 pub(super) struct Inlets {
-    /// What keeps nodes alive and in sync.
+    /// Commands that keep nodes alive and in sync.
     pub(super) urgent: mpsc::Receiver<Command>,
     pub(super) wishes: mpsc::Receiver<Command>,
     pub(super) messages: mpsc::Receiver<Message>,
@@ -110,7 +110,7 @@ pub(super) struct Inlets {
 /// Why the thread ends before it is told to.
 pub(super) type Failure = String;
 
-/// Without the thread that holds it a broker is of no use: a panic ends the process.
+/// Held by a thread that the broker cannot do without: if it panics the process ends.
 #[derive(Debug)]
 pub(super) struct PanicWatch {
     replicas: Arc<ReplicaManager>,
@@ -132,9 +132,9 @@ impl Drop for PanicWatch {
 }
 
 impl Runtime {
-    /// Until it is told to stop.
+    /// Runs until it is told to stop.
     pub(super) async fn run(&mut self, inlets: &mut Inlets) -> Result<(), Failure> {
-        // What there is to do at the start is done with the first event.
+        // Work that is due at the start is done with the first event.
         let happenings = self.node.step(Event::Timer).await;
         self.settle(happenings).await?;
         while !self.is_done() {
@@ -199,7 +199,7 @@ impl Runtime {
         match message {
             Message::Call(call) => self.node.call(call).await,
             Message::Describe(reply) => {
-                // Who asked may be gone.
+                // The caller may be gone.
                 let _gone = reply.send(self.describe());
                 Vec::new()
             }
@@ -217,7 +217,7 @@ impl Runtime {
         }
     }
 
-    /// Where this node does not decide, nobody answers: [`super::ControllerHandle`] says why.
+    /// If this node is not the active controller the command is dropped, and [`super::ControllerHandle`] says why.
     async fn decide(&mut self, first: Command, more: &mut mpsc::Receiver<Command>) -> Vec<Happening> {
         let Some(active) = self.active.as_ref().filter(|_| !self.is_short) else { return Vec::new() };
         let mut group = Group::new(active.image());
@@ -260,12 +260,12 @@ impl Runtime {
                 active.appended(group);
                 happenings
             }
-            // It has resigned, and will be told so: what was decided falls with it.
+            // The node has resigned, and will be told so: what was decided is dropped.
             Err(_) => Vec::new(),
         }
     }
 
-    /// Until everything that has happened has had its effect.
+    /// Handles everything that has happened, until nothing more follows from it.
     async fn settle(&mut self, happenings: Vec<Happening>) -> Result<(), Failure> {
         for happening in happenings {
             self.happened(happening)?;
@@ -309,7 +309,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// Who waits for an answer learns that this node is not the controller any more.
+    /// Callers that wait for an answer learn that this node is no longer the controller.
     fn resign(&mut self) {
         (self.activating, self.unfinished) = (None, None);
         if let Some(active) = self.active.take() {
@@ -318,7 +318,7 @@ impl Runtime {
         }
     }
 
-    /// What is committed, as far as it is at hand.
+    /// Replays what is committed, as far as it has been read.
     async fn replay(&mut self) -> Result<(), Failure> {
         if let Some(active) = &mut self.active {
             let committed = self.replayer.missing(self.node.raft().log_end()).end;
@@ -338,7 +338,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// Begins to decide, once nothing in the log is unknown. Returns what comes first in a new cluster.
+    /// Becomes active, once everything in the log is replayed. Returns the first records, if any, of a new cluster.
     fn activate(&mut self) -> Option<Group> {
         let image = self.replayer.image();
         let epoch = self.activating.filter(|_| image.end_offset == self.node.raft().log_end())?;
@@ -362,17 +362,17 @@ impl Runtime {
         Some(group)
     }
 
-    /// Lets the broker follow, tells how far it is, and answers.
+    /// Hands the image to the broker, updates the view of the quorum, and answers.
     fn publish(&mut self) {
         let is_first = self.replayer.publish();
         let end_offset = self.replayer.image().end_offset;
         if let Some(replicas) = self.replayer.replicas() {
-            // Nothing of what is committed is ever truncated.
+            // Committed records are never truncated.
             replicas.set_metadata_recovery_point(end_offset.min(self.node.persisted()));
         }
         let view = self.quorum_view();
         self.view.send_if_modified(|current| {
-            // How far the voters are changes all the time: that wakes nobody.
+            // The progress of voters changes all the time: that alone notifies nobody.
             let is_new = QuorumView { voters: Vec::new(), ..view.clone() }
                 != QuorumView { voters: Vec::new(), ..current.clone() };
             *current = view;
@@ -386,7 +386,7 @@ impl Runtime {
             }
         }
         if is_first && let Some(caught_up) = self.caught_up.take() {
-            // Whoever started the thread may have given up.
+            // The starter of the thread may have given up.
             let _gone = caught_up.send(());
         }
     }
@@ -426,7 +426,7 @@ impl Runtime {
     }
 }
 
-/// What is left of the one before comes first.
+/// The rest of the previous command comes first.
 async fn next_wish(unfinished: &mut Option<Command>, wishes: &mut mpsc::Receiver<Command>) -> Option<Command> {
     match unfinished.take() {
         Some(left) => Some(left),

@@ -23,7 +23,7 @@ use crate::replica::{DiskSpace, OffsetsLogs, SpaceLimits};
 
 const DATA: &str = "/data";
 const FAR_OFF: Duration = Duration::from_mins(1);
-/// More than between two beats.
+/// More than the time between two beats.
 const SILENCE_MAX: Duration = Duration::from_millis(1500);
 const OPTION: &str = "log.retention.ms";
 
@@ -65,7 +65,7 @@ impl Site {
         Self { disk, config, cluster_id, directory_id }
     }
 
-    /// Of broker 1.
+    /// The registration of broker 1.
     fn registration(&self) -> Registration {
         Registration {
             id: BrokerId(1),
@@ -125,7 +125,7 @@ impl Running {
         self.handle.alter_configs(vec![change], false).await.map(|_| ())
     }
 
-    /// As a broker that is up to date.
+    /// As a broker that has caught up.
     async fn register(&self, site: &Site) -> BrokerEpoch {
         let epoch = self.handle.register_broker(site.registration()).await.unwrap().unwrap();
         self.heartbeat(epoch).await;
@@ -171,7 +171,7 @@ async fn what_was_answered_survives_a_power_cut() {
         running.set(value).await.unwrap();
         assert_eq!(running.value(), Some(value.to_string()), "published before it is answered");
         assert_eq!(running.quorum.view().borrow().epoch, LeaderEpoch(value), "every start is an election won");
-        // Nothing is left of what was not synced.
+        // Everything that was not synced is lost.
         site.disk.crash(&mut || 0);
         drop(running);
     }
@@ -238,7 +238,7 @@ async fn a_heartbeat_does_not_wait_for_logs_that_are_made_or_changed() {
     let topic = created[0].as_ref().unwrap().id;
     let partition = running.replicas.partition(topic, PartitionId(0)).expect("made before the answer");
 
-    // A disk that takes its time: whoever changes the log waits.
+    // A slow disk: changes of the log wait.
     let (release, released) = std::sync::mpsc::channel::<()>();
     let (tell, is_held) = oneshot::channel();
     let slow = tokio::task::spawn_blocking(move || {
@@ -272,7 +272,7 @@ async fn what_keeps_nodes_alive_waits_for_a_part_of_a_mass_creation_at_most() {
     let topic = |number| TopicSpec { partitions: Some(250), ..TopicSpec::with_defaults(format!("t{number}")) };
     let other = Registration { id: BrokerId(2), directory: DirectoryId(Uuid::new_v4()), ..site.registration() };
     let view = running.quorum.view();
-    // As long as somebody looks at it the control thread gets no further than to the end of what it is about.
+    // While the view is borrowed the control thread gets no further than the end of its current step.
     let looked_at = view.borrow();
     let end = looked_at.high_watermark;
     let (created, registered, ()) = tokio::join!(
@@ -298,7 +298,7 @@ async fn a_hint_is_followed_when_its_time_is_over_however_long_sessions_last() {
         let seen = view.wait_for(|_| is_seen(&running.published.load()));
         tokio::time::timeout(FAR_OFF, seen).await.expect("it is heeded").unwrap();
     };
-    // The first one may be heeded by what a new controller does soon anyway.
+    // The first one may be served by what a new controller does soon anyway.
     for _ in 0..2 {
         running.heartbeat(epoch).await;
         wait_for(false).await;
@@ -313,7 +313,7 @@ async fn a_hint_is_followed_when_its_time_is_over_however_long_sessions_last() {
 
 #[tokio::test]
 async fn a_partition_that_found_no_room_is_made_when_there_is_some() {
-    // Nothing else is to happen to the topic.
+    // Nothing else may happen to the topic.
     let site = Site::new(&[("broker.session.timeout.ms", "600000")]);
     let running = site.start().await;
     running.register(&site).await;
@@ -350,7 +350,7 @@ async fn a_control_thread_that_is_stuck_is_seen() {
     };
     until(true);
     let view = running.quorum.view();
-    // As long as somebody looks at it the thread cannot change it.
+    // While the view is borrowed the thread cannot change it.
     let looked_at = view.borrow();
     until(false);
     drop(looked_at);

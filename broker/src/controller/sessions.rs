@@ -1,11 +1,11 @@
-//! Which brokers are heard, and since when one is not: soft state of the active controller. Time is monotonic and comes
-//! from the caller.
+//! Which brokers are heard, and when each was last heard: soft state of the active controller. Time is monotonic and
+//! comes from the caller.
 //!
-//! 1. A session lasts as long as heartbeats come. A new controller begins all of them anew: what its predecessor heard
-//!    it does not know.
-//! 2. A controller that stood still itself calls nobody silent: all sessions begin anew.
-//! 3. Of several that have ended the one that has been silent longest is fenced first, one at a time, so that the
-//!    effect of each is there before the next.
+//! A session lasts as long as heartbeats arrive. A new controller starts all of them anew: it does not know what its
+//! predecessor heard.
+//! A controller that itself stood still takes nobody for silent: all sessions start anew.
+//! Of several ended sessions the one that has been silent longest is fenced first, one at a time, so that the effect
+//! of each is there before the next.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::heard::Heard;
 use super::heartbeats::Heartbeat;
 use crate::metadata::Image;
 
-/// Of a broker that somebody says is gone.
+/// The timeout of a broker that was reported as gone and does not answer a probe.
 const HINTED_TIMEOUT: Duration = Duration::from_millis(300);
 
 const BETWEEN_FENCES: Duration = Duration::from_millis(5);
@@ -33,11 +33,11 @@ struct Session {
     epoch: BrokerEpoch,
     heard: Duration,
     timeout: Duration,
-    /// When somebody said that the broker is gone, if it has not been heard since.
+    /// When the broker was reported as gone, if it has not been heard since.
     hinted: Option<Duration>,
-    /// By this controller; `None`: not yet.
+    /// As reported to this controller; `None`: not yet.
     metadata_offset: Option<Offset>,
-    /// Of the records by which it handed over what it led.
+    /// The end of the records by which it handed over its leaderships.
     shutdown_offset: Option<Offset>,
 }
 
@@ -58,7 +58,7 @@ impl Sessions {
         Self { by_broker: BTreeMap::new(), timeout, looked: Duration::ZERO }
     }
 
-    /// Everybody who serves gets as long as if it had just been heard.
+    /// Every unfenced broker gets a full session, as if it had just been heard.
     pub(super) fn restart(&mut self, image: &Image, now: Duration) {
         self.looked = now;
         self.by_broker.clear();
@@ -83,7 +83,7 @@ impl Sessions {
         self.by_broker.remove(&id);
     }
 
-    /// Of the process that is registered; the caller has checked that.
+    /// Takes a heartbeat of the registered process; the caller has checked the epoch.
     pub(super) fn heard(&mut self, heartbeat: &Heartbeat, now: Duration) {
         if self.by_broker.get(&heartbeat.id).is_none_or(|session| session.epoch != heartbeat.epoch) {
             self.open(heartbeat.id, heartbeat.epoch, now);
@@ -94,7 +94,7 @@ impl Sessions {
         }
     }
 
-    /// Heartbeats that have come but not had their turn.
+    /// Takes heartbeats that have arrived but are not processed yet.
     pub(super) fn look(&mut self, heard: &Heard, now: Duration) {
         for (id, (epoch, at)) in heard.take() {
             if let Some(session) = self.by_broker.get_mut(&id).filter(|session| session.epoch == epoch) {
@@ -107,14 +107,14 @@ impl Sessions {
         self.looked = now;
     }
 
-    /// Somebody says that the broker is gone, which is to be looked at.
+    /// The broker was reported as gone; a probe will follow.
     pub(super) fn hint(&mut self, id: BrokerId, now: Duration) {
         if let Some(session) = self.by_broker.get_mut(&id) {
             session.hinted = session.hinted.or(Some(now));
         }
     }
 
-    /// Nobody has answered there. After a hint that leaves the broker little time to be heard.
+    /// The broker did not answer a probe. After a hint it then has little time left to be heard.
     pub(super) fn silent(&mut self, id: BrokerId) {
         if let Some(session) = self.by_broker.get_mut(&id)
             && let Some(hinted) = session.hinted
@@ -124,14 +124,14 @@ impl Sessions {
         }
     }
 
-    /// It has answered, though not by a heartbeat.
+    /// The broker has answered a probe.
     pub(super) fn answered(&mut self, id: BrokerId, now: Duration) {
         if let Some(session) = self.by_broker.get_mut(&id) {
             session.hear(now, self.timeout);
         }
     }
 
-    /// The session is over, unless the broker is heard again: what it has said before does not count.
+    /// Ends the session unless the broker is heard again: earlier heartbeats do not count.
     pub(super) fn expire(&mut self, id: BrokerId, now: Duration) {
         if let Some(session) = self.by_broker.get_mut(&id) {
             (session.heard, session.timeout) = (now, Duration::ZERO);
@@ -142,13 +142,13 @@ impl Sessions {
         self.by_broker.get(&id).is_some_and(|session| now < session.ends())
     }
 
-    /// Who has been silent longest of those whose session has ended.
+    /// Of the brokers whose session has ended, the one that has been silent longest.
     pub(super) fn longest_silent(&self, now: Duration) -> Option<BrokerId> {
         let ended = self.by_broker.iter().filter(|(_, session)| session.ends() <= now);
         ended.min_by_key(|(_, session)| session.ends()).map(|(id, _)| *id)
     }
 
-    /// When to look again: also often enough to notice that the controller itself stood still.
+    /// When to look again: often enough to notice that the controller itself stood still.
     pub(super) fn deadline(&self, now: Duration) -> Duration {
         let next = self.by_broker.values().map(Session::ends).min();
         let soonest = now + BETWEEN_FENCES;
@@ -156,20 +156,20 @@ impl Sessions {
         next.map_or(latest, |next| next.clamp(soonest, latest))
     }
 
-    /// Brokers that serve and have not been heard by this controller.
+    /// Unfenced brokers that this controller has not heard.
     pub(super) fn unheard(&self, image: &Image) -> Vec<BrokerId> {
         let is_heard = |id: &BrokerId| self.by_broker.get(id).is_some_and(|session| session.metadata_offset.is_some());
         image.active_brokers().map(|(id, _)| id).filter(|id| !is_heard(id)).collect()
     }
 
-    /// The broker has handed over by the records before `end`.
+    /// The records before `end` handed over what the broker led.
     pub(super) fn begin_shutdown(&mut self, id: BrokerId, end: Offset) {
         if let Some(session) = self.by_broker.get_mut(&id) {
             session.shutdown_offset = session.shutdown_offset.max(Some(Offset(end.0.saturating_sub(1))));
         }
     }
 
-    /// Every broker that serves has replayed the records by which this one handed over.
+    /// Whether every active broker has replayed the records by which this one handed over.
     pub(super) fn is_handover_known(&self, image: &Image, id: BrokerId) -> bool {
         let Some(handover) = self.by_broker.get(&id).and_then(|session| session.shutdown_offset) else { return false };
         let mut others = image.brokers.keys().filter(|other| image.is_active(**other));

@@ -24,7 +24,7 @@ fn sessions(image: &Image) -> Sessions {
     sessions
 }
 
-/// As the control thread does it: often enough.
+/// Looks as often as the control thread does.
 fn look_until(sessions: &mut Sessions, heard: &Heard, from: u64, until: u64) {
     (from..=until).step_by(500).for_each(|at| sessions.look(heard, ms(at)));
 }
@@ -129,7 +129,7 @@ fn a_handover_is_known_when_everybody_who_serves_has_replayed_it() {
     image.brokers.get_mut(&BrokerId(0)).unwrap().in_controlled_shutdown = true;
     assert!(!sessions.is_handover_known(&image, BrokerId(0)), "it has not begun");
     sessions.begin_shutdown(BrokerId(0), end);
-    // Broker 2 has not been heard; it is behind; it is there; or it is fenced.
+    // Broker 2 has not been heard; it is behind; it is up to date; or it is fenced.
     sessions.heard(&heartbeat(&image, 1, end.0 - 1), ms(1000));
     assert!(!sessions.is_handover_known(&image, BrokerId(0)));
     sessions.heard(&heartbeat(&image, 2, end.0 - 2), ms(1000));

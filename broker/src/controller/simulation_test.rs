@@ -1,12 +1,13 @@
-//! The whole controller against five machines that crash, stop, lose their volumes, fall silent, are called dead by
-//! mistake, replicate, and speak from yesterday's metadata. Everything follows from the seed, which a failure names.
+//! The whole controller against five machines that crash, stop, lose their volumes, fall silent, are wrongly taken
+//! for dead, replicate, and send requests based on stale metadata. Everything follows from the seed, which a failure
+//! names.
 //!
-//! The simulation of the whole cluster (`broker/tests/simulation`) puts the same decisions on a real quorum and real
-//! logs, and so comes to fewer of them. Here each costs next to nothing: thousands of histories of membership, also
-//! with restart grants and brokers that are unregistered, and an image that is checked after every batch.
+//! The simulation of the whole cluster (`broker/tests/simulation`) runs the same decisions on a real quorum and real
+//! logs, and so covers fewer of them. Here each is cheap: thousands of histories of membership, with restart grants
+//! and brokers that are unregistered, and an image that is checked after every batch.
 //!
-//! Replicas are lists of records. A crash loses any part of every log of the machine, so whoever counts on a crashed
-//! copy is found out; records are committed as leaders commit them (see [`machine`]).
+//! Replicas are lists of records. A crash loses any part of every log of the machine, so relying on a crashed copy is
+//! detected; records are committed as leaders commit them (see [`machine`]).
 
 pub(super) mod invariants;
 mod machine;
@@ -38,7 +39,7 @@ const STEPS: usize = 1500;
 
 type Key = (TopicId, PartitionId);
 
-/// A request of a leader on its way. It may come late, or twice.
+/// A request of a leader in flight. It may arrive late, or twice.
 #[derive(Debug, Clone)]
 struct Sent {
     incarnation: IncarnationId,
@@ -55,7 +56,7 @@ struct Simulation {
     next_value: u32,
 }
 
-/// How often what has come about, so that a run in which nothing happens is no proof.
+/// How often each thing has happened, because a run in which nothing happens proves nothing.
 #[derive(Debug, Default)]
 struct Tally {
     committed: usize,
@@ -178,7 +179,7 @@ impl Simulation {
         }
     }
 
-    /// A process on the machine's volume. What shows that the last one finished is gone from then on.
+    /// Starts a process on the machine's volume. The proof that the last one stopped cleanly is then gone.
     fn start(&mut self, machine: usize) {
         let incarnation = IncarnationId(self.uuid());
         let image = self.bench.image.clone();
@@ -232,7 +233,7 @@ impl Simulation {
                 (machine.process, machine.clean) = (None, Some(epoch));
             }
             Ok(_) => {}
-            // Another process has taken its place, or it was unregistered: it ends, and loses nothing by it.
+            // Another process has taken its place, or it was unregistered: it ends without losing anything.
             Err(_) => self.machines[machine].process = None,
         }
     }
@@ -243,12 +244,12 @@ impl Simulation {
         }
     }
 
-    /// The process ends, the machine does not: no record is lost, but who knows?
+    /// The process ends, the machine does not: no record is lost, but the controller cannot know.
     fn kill(&mut self, machine: usize) {
         self.machines[machine].process = None;
     }
 
-    /// Any part of every log is lost.
+    /// Loses any part of every log.
     fn crash(&mut self, machine: usize) {
         let machine = &mut self.machines[machine];
         (machine.process, machine.clean) = (None, None);
@@ -257,8 +258,7 @@ impl Simulation {
         }
     }
 
-    /// Whoever is to come into an in-sync set crashes and is back, with what is left, before the controller hears of
-    /// it.
+    /// A replica about to join an ISR crashes and is back, with what is left, before the controller hears of it.
     fn bounce(&mut self) {
         if self.in_flight.is_empty() {
             return;
@@ -294,7 +294,7 @@ impl Simulation {
         }
     }
 
-    /// Another controller, which knows only what is committed.
+    /// Another controller takes over, knowing only what is committed.
     fn resign(&mut self) {
         let Bench { decider, image, now, .. } = &mut self.bench;
         decider.resigned();
@@ -358,7 +358,7 @@ impl Simulation {
         self.machines[machine].catch_up(&self.bench.image, &mut self.committed);
     }
 
-    /// To whoever takes it: several may think that they lead.
+    /// To any broker that accepts: several may think that they lead.
     fn produce(&mut self) {
         let key = self.any_partition();
         self.next_value += 1;
@@ -366,7 +366,7 @@ impl Simulation {
         self.machines.iter_mut().for_each(|machine| machine.produce(key, value));
     }
 
-    /// A replica follows who leads for all that it knows, and so tells how far it is.
+    /// A replica fetches from the leader that it knows of, and so reports its position.
     fn fetch(&mut self) {
         let key = self.any_partition();
         let machine = self.random.below(self.machines.len());
@@ -402,7 +402,7 @@ impl Simulation {
         if let Ok(answers) = answer
             && answered
         {
-            // Who has its answer has no other copy of the request under way.
+            // A broker that has its answer has no other copy of the request in flight.
             self.in_flight.retain(|other| other.request != sent.request);
             for (topic, partitions) in answers {
                 for (partition, altered) in partitions {

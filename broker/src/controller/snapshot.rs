@@ -1,6 +1,6 @@
-//! Snapshots of the metadata, `<end offset>-<epoch>.checkpoint` in the metadata log's directory (KIP-630): batches with
-//! offsets of their own from 0 on, between a header and a footer. One without a footer, or with a batch whose checksum
-//! is wrong, is none.
+//! Snapshots of the metadata, `<end offset>-<epoch>.checkpoint` in the metadata log's directory (KIP-630): batches
+//! with their own offsets from 0 on, between a header and a footer. A file without a footer, or with a batch whose
+//! checksum is wrong, is invalid.
 //!
 //! ```text
 //! control   SnapshotHeader, KRaftVersion, KRaftVoters
@@ -28,9 +28,9 @@ const EXTENSION: &str = ".checkpoint";
 /// Digits of the offset and of the epoch in a name.
 const OFFSET_DIGITS: usize = 20;
 const EPOCH_DIGITS: usize = 10;
-/// Of one batch in a snapshot.
+/// Size of one batch in a snapshot.
 const BATCH_BYTES: usize = 512 * 1024;
-/// A longer file is taken for no snapshot.
+/// A longer file is not taken for a snapshot.
 pub(super) const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ fn parse_file_name(name: &str) -> Option<SnapshotId> {
     Some(SnapshotId { end_offset: Offset(offset.parse().ok()?), epoch: LeaderEpoch(epoch.parse().ok()?) })
 }
 
-/// Those in a directory by their names, oldest first, with their sizes.
+/// The snapshots in a directory by their names, oldest first, with their sizes.
 pub(super) fn list(disk: &dyn Disk, directory: &Path) -> io::Result<Vec<(SnapshotId, u64)>> {
     let entries = disk.list(directory)?;
     let named = entries.iter().filter_map(|entry| Some((parse_file_name(entry.name.to_str()?)?, entry.length)));
@@ -71,7 +71,7 @@ pub(super) fn list(disk: &dyn Disk, directory: &Path) -> io::Result<Vec<(Snapsho
     Ok(found)
 }
 
-/// `last_timestamp`: of the last record that went into the image.
+/// `last_timestamp`: that of the last record in the image.
 pub(super) fn encode(image: &Image, last_timestamp: Timestamp, now: Timestamp) -> Result<Vec<u8>, EncodeError> {
     let mut control = Vec::new();
     if let Some(level) = image.features.get(features::KRAFT_VERSION) {
@@ -99,7 +99,7 @@ pub(super) struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    /// With the header, and what else the quorum says of itself.
+    /// Starts with the header and the quorum's own records.
     pub(super) fn begin(
         epoch: LeaderEpoch,
         last_timestamp: Timestamp,
@@ -140,7 +140,7 @@ pub(super) fn decode(bytes: &[u8], id: SnapshotId) -> Result<Image, SnapshotFaul
     Ok(image)
 }
 
-/// Of the last record that went into the snapshot that begins with these bytes; `None`: it does not say.
+/// The timestamp of the last record in the snapshot that starts with these bytes; `None`: it has none.
 pub(super) fn last_timestamp(head: &[u8]) -> Option<Timestamp> {
     let first = Batches::new(head).next()?.ok()?;
     let timestamp = first.control_records().ok()?.into_iter().find_map(|record| match record {
@@ -150,7 +150,7 @@ pub(super) fn last_timestamp(head: &[u8]) -> Option<Timestamp> {
     timestamp.filter(|timestamp| *timestamp != Timestamp::NONE)
 }
 
-/// What lies between header and footer, from first to last.
+/// Visits the records between header and footer in order.
 pub(super) fn visit(
     bytes: &[u8],
     mut visit: impl FnMut(Record) -> Result<(), ReplayError>,

@@ -1,4 +1,4 @@
-//! The snapshots that lie beside the metadata log.
+//! The snapshot files beside the metadata log.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use tracing::warn;
 use super::snapshot::{self, SNAPSHOT_BYTES_MAX, SnapshotFault};
 use crate::metadata::Image;
 
-/// Where a snapshot says how old it is: in its first batch, which the voters share.
+/// The age of a snapshot is in its first batch, which also holds the voters and so may be large.
 const HEAD_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct SnapshotFiles {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
-    /// Oldest first, with their sizes. Never empty but on a node that has heard of no voter yet.
+    /// Oldest first, with their sizes. Empty only on a node that does not know any voters yet.
     found: Vec<(SnapshotId, u64)>,
 }
 
@@ -33,8 +33,8 @@ pub(crate) enum SnapshotFileError {
 }
 
 impl SnapshotFiles {
-    /// With the image of the latest whole one; an empty image where there is none. Those that are not whole and later
-    /// than it were never finished: they go.
+    /// Returns also the image of the latest valid snapshot, or an empty one. Later, incomplete ones were never
+    /// finished and are removed.
     pub(super) fn open(disk: Arc<dyn Disk>, directory: &Path) -> Result<(Self, Image), SnapshotFileError> {
         let fault = |path: &Path, source| SnapshotFileError::Io { path: path.to_owned(), source };
         let mut found = match snapshot::list(&*disk, directory) {
@@ -50,7 +50,7 @@ impl SnapshotFiles {
                     latest = Some(image);
                     break;
                 }
-                // What formatting laid down was whole before the directory counted as formatted.
+                // The snapshot written by formatting was complete before the directory counted as formatted.
                 Err(source) if id.end_offset == Offset(0) => return Err(SnapshotFileError::Malformed { path, source }),
                 Err(error) => warn!(path = %path.display(), %error, "not a whole snapshot: removed"),
             }
@@ -65,13 +65,13 @@ impl SnapshotFiles {
         &self.found
     }
 
-    /// Puts one in its place, durably.
+    /// Writes a snapshot, durably.
     pub(super) fn write(&self, id: SnapshotId, bytes: &[u8]) -> Result<(), SnapshotFileError> {
         let path = self.path(id);
         storage::replace_file(&*self.disk, &path, bytes).map_err(|source| SnapshotFileError::Io { path, source })
     }
 
-    /// It is in its place.
+    /// Adds a snapshot that is on disk.
     pub(super) fn add(&mut self, id: SnapshotId, length: u64) {
         self.found.retain(|(other, _)| *other != id);
         let place = self.found.partition_point(|(other, _)| *other < id);
@@ -101,13 +101,13 @@ impl SnapshotFiles {
         Ok(Some((bytes.into(), *size)))
     }
 
-    /// Of the last record that is in it. `None`: it does not say.
+    /// The timestamp of the snapshot's last record. `None`: it has none.
     pub(super) fn last_timestamp(&self, id: SnapshotId) -> Option<Timestamp> {
         let (head, _) = self.read(id, 0, HEAD_BYTES).ok()??;
         snapshot::last_timestamp(&head)
     }
 
-    /// Nobody is to find these any more. The files stay until [`Self::remove`].
+    /// Hides the oldest from readers. The files stay until [`Self::remove`].
     pub(super) fn forget_oldest(&mut self, count: usize) -> Vec<SnapshotId> {
         self.found.drain(..count).map(|(id, _)| id).collect()
     }
@@ -121,7 +121,7 @@ impl SnapshotFiles {
     }
 }
 
-/// What stays is removed another time.
+/// A file that cannot be removed now is removed another time.
 pub(super) fn remove_old(disk: &dyn Disk, path: &Path) {
     if let Err(error) = disk.remove_file(path) {
         warn!(path = %path.display(), %error, "old metadata not removed");

@@ -1,4 +1,4 @@
-//! When this node takes a snapshot of the metadata, and the taking of it, beside the control thread.
+//! Decides when this node takes a snapshot of the metadata, and takes it beside the control thread.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::snapshot;
 use crate::clock;
 use crate::metadata::Image;
 
-/// Pause after one that could not be written for want of space.
+/// Pause after one that could not be written for lack of space.
 const SHORTAGE_PAUSE: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Snapshots {
     bytes_max: u64,
     /// `metadata.log.max.snapshot.interval.ms`
     interval: Option<Duration>,
-    /// End of the last one.
+    /// End offset of the last snapshot.
     last_end: Offset,
     next_at: Option<Duration>,
     not_before: Duration,
@@ -67,7 +67,7 @@ impl Snapshots {
         }
     }
 
-    /// Whether one of this image is due, which has these bytes of records that the last one has not.
+    /// Whether to take a snapshot of this image; `bytes`: records since the last one.
     pub(super) fn is_due(&self, image: &Image, bytes: u64, now: Duration) -> bool {
         let is_time = self.next_at.is_some_and(|next| next <= now);
         let has_news = self.last_end < image.end_offset;
@@ -86,7 +86,7 @@ impl Snapshots {
         });
     }
 
-    /// Returns when the one that is being taken is done; never where there is none.
+    /// Returns when the snapshot being taken is done; never if there is none.
     pub(super) async fn taken(&mut self) -> Result<Taken, SnapshotError> {
         let Some(running) = &mut self.running else { return std::future::pending().await };
         let taken = running.await.unwrap_or(Err(SnapshotError::Ended));
@@ -94,7 +94,7 @@ impl Snapshots {
         taken
     }
 
-    /// Whether the failure is one that may pass.
+    /// Whether the failure is temporary; if so the next attempt is postponed.
     pub(super) fn postpone(&mut self, error: &SnapshotError, now: Duration) -> bool {
         let may_pass = matches!(error, SnapshotError::Io { source, .. } if storage::is_shortage(source));
         if may_pass {
@@ -104,7 +104,7 @@ impl Snapshots {
         may_pass
     }
 
-    /// When one is due by time alone.
+    /// When a snapshot is due by time alone.
     pub(super) fn next_at(&self, image: &Image) -> Option<Duration> {
         let has_news = self.running.is_none() && self.last_end < image.end_offset;
         self.next_at.filter(|_| has_news).map(|next| next.max(self.not_before))

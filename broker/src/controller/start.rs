@@ -1,7 +1,7 @@
 //! From a data directory to a running control thread.
 //!
-//! Nobody knows at the start which records at the log's end are committed: so the partitions wait until the quorum has
-//! said so, and follow from then on.
+//! At the start it is unknown which records at the log's end are committed: so the partitions wait until the quorum
+//! has told, and follow the metadata from then on.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -48,14 +48,14 @@ pub(crate) enum ControllerStartError {
     Ended(String),
 }
 
-/// What the control thread works on.
+/// What the control thread is started with.
 #[derive(Debug)]
 pub(crate) struct ControllerSite<'a> {
     pub(crate) context: ControllerContext,
     pub(crate) config: &'a BrokerConfig,
     pub(crate) pool: &'a Arc<FilePool>,
     pub(crate) directory: &'a LogDirectory,
-    /// Everything before it must be in the log.
+    /// The log must hold everything before it.
     pub(crate) recovery_point: Offset,
     /// Will always hold committed metadata.
     pub(crate) published: Arc<ArcSwap<Image>>,
@@ -63,14 +63,14 @@ pub(crate) struct ControllerSite<'a> {
     pub(crate) pulse: Arc<Pulse>,
 }
 
-/// The running thread, for who stops it.
+/// The running thread, to be stopped.
 #[derive(Debug)]
 pub(crate) struct ControllerThread {
     quorum: QuorumHandle,
     thread: JoinHandle<Result<(), Failure>>,
 }
 
-/// A control thread that has not heard yet what is committed.
+/// A control thread that does not know yet what is committed.
 #[derive(Debug)]
 pub(crate) struct Starting {
     pub(crate) handle: ControllerHandle,
@@ -80,7 +80,7 @@ pub(crate) struct Starting {
 }
 
 impl Starting {
-    /// Blocks until this node has replayed what is committed. The sole voter of a quorum has to ask nobody.
+    /// Blocks until this node has replayed what is committed. The sole voter of a quorum need not ask others.
     pub(crate) fn wait(self) -> Result<(ControllerHandle, QuorumHandle, ControllerThread), ControllerStartError> {
         let Self { handle, quorum, caught_up, thread } = self;
         if caught_up.blocking_recv().is_err() {
@@ -100,7 +100,7 @@ impl Starting {
 }
 
 impl ControllerThread {
-    /// Hands over, and closes the metadata log. False: that did not succeed.
+    /// Hands over leadership, and closes the metadata log. False: that failed.
     pub(crate) async fn stop(self) -> bool {
         self.quorum.stop().await;
         let joined = tokio::task::spawn_blocking(move || self.thread.join().is_ok_and(|ended| ended.is_ok()));
@@ -118,8 +118,8 @@ pub(crate) fn start(site: ControllerSite<'_>) -> Result<Starting, ControllerStar
     let election = state_file.read()?.unwrap_or_default();
     let restored = Restored { election, log: summary(&opened) };
     let Opened { log, image, .. } = opened;
-    // Whoever leads first writes it down. It may be gone before that is committed: then it is for the next one to do,
-    // whose log has records of the quorum's own by then.
+    // Any leader of a cluster without records writes these. A leader may be gone before they are committed: then the
+    // next does it, whose log already holds the quorum's own records.
     let is_new = !image.features.contains_key(METADATA_VERSION);
     let bootstrap = if is_new { read_bootstrap(&**disk, root)? } else { Vec::new() };
     info!(log_start = %log.start_offset(), log_end = %log.end_offset(), snapshot = %image.end_offset, "metadata log");
@@ -162,7 +162,7 @@ pub(crate) fn start(site: ControllerSite<'_>) -> Result<Starting, ControllerStar
     Ok(Starting { handle, quorum, caught_up, thread })
 }
 
-/// The control thread, from its first action to a closed log.
+/// The control thread, from its first action until the log is closed.
 fn run(mut runtime: Runtime, mut inlets: Inlets, io_thread: JoinHandle<bool>, pulse: &Pulse) -> Result<(), Failure> {
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
     let executor = executor.map_err(|error| error.to_string())?;
@@ -182,7 +182,7 @@ fn run(mut runtime: Runtime, mut inlets: Inlets, io_thread: JoinHandle<bool>, pu
     if closed { Ok(()) } else { Err("the metadata log was not closed".to_owned()) }
 }
 
-/// Apart from what the thread does: one that waits for a slow disk is not stuck.
+/// Independent of what the thread does: waiting for a slow disk is not being stuck.
 async fn beat(pulse: &Pulse) -> Infallible {
     loop {
         pulse.beat();

@@ -1,6 +1,6 @@
-//! Whether a broker is gone, asked before its session ends: its connection dropped, or somebody says so. Whoever dials
-//! it learns more than silence tells: another process at its address, or nobody at all, means that it is dead. No
-//! answer means no more than the silence does. Pure.
+//! Whether a broker is gone, asked before its session ends: its connection dropped, or it was reported as gone. A
+//! probe tells more than silence: another process at its address, or a refused connection, means that it is dead. No
+//! answer means no more than silence. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use protocol::types::{BrokerEpoch, BrokerId, IncarnationId};
 
 use crate::metadata::Image;
 
-/// How long a rule that was wrong about a broker is not applied to it; doubles each time.
+/// How long probes of a broker are ignored after one was wrong; doubles each time.
 const BACKOFF: Duration = Duration::from_secs(10);
 const DOUBLINGS_MAX: u32 = 6;
 
-/// A broker that is to be dialled, at one of its addresses.
+/// A broker to be probed at one of its addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Probe {
     pub(crate) broker: BrokerId,
     pub(crate) epoch: BrokerEpoch,
-    /// Of the process that should be there.
+    /// The process that should answer.
     pub(crate) incarnation: IncarnationId,
     pub(crate) endpoints: Vec<Endpoint>,
 }
 
 impl Probe {
-    /// `None`: such a process is not registered any more.
+    /// `None`: that process is no longer registered.
     pub(super) fn of(image: &Image, broker: BrokerId, epoch: BrokerEpoch) -> Option<Self> {
         let registered = image.brokers.get(&broker).filter(|registered| registered.epoch == epoch)?;
         let (incarnation, endpoints) = (registered.incarnation, registered.endpoints.clone());
@@ -38,9 +38,9 @@ pub(crate) enum ProbeOutcome {
     /// The process itself has answered.
     Alive,
     OtherIncarnation,
-    /// Twice within 50 ms.
+    /// Refused twice within 50 ms.
     Refused,
-    /// No answer: host or network, or busy.
+    /// No answer: the host or the network is down, or the broker is busy.
     Silent,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Suspicion {
 
 #[derive(Debug, Default)]
 struct Record {
-    /// What a probe fenced last.
+    /// The epoch that a probe fenced last.
     fenced: Option<BrokerEpoch>,
     mistakes: u32,
     disbelieved_until: Duration,
@@ -67,7 +67,7 @@ impl Suspicion {
         self.by_broker.entry(id).or_default().fenced = Some(epoch);
     }
 
-    /// Who was called dead and is heard again was not.
+    /// A broker that was fenced by a probe and is heard again was not dead.
     pub(super) fn heard(&mut self, id: BrokerId, epoch: BrokerEpoch, now: Duration) {
         let Some(record) = self.by_broker.get_mut(&id).filter(|record| record.fenced == Some(epoch)) else { return };
         record.fenced = None;

@@ -1,4 +1,4 @@
-//! The controller without a log: whatever it decides is committed at once.
+//! The controller without a log: everything it decides is committed at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) struct Bench {
     pub(super) decider: Decider,
     pub(super) probes: mpsc::Receiver<Probe>,
     pub(super) image: Image,
-    /// One after each batch.
+    /// The image after each batch.
     pub(super) images: Vec<Image>,
 }
 
@@ -56,7 +56,7 @@ impl Bench {
         bench
     }
 
-    /// What the controller answers.
+    /// The controller's answer.
     pub(super) fn ask<T>(&mut self, command: impl FnOnce(Reply<T>) -> Command) -> T {
         let (reply, mut answer) = oneshot::channel();
         self.tell(command(reply));
@@ -72,7 +72,7 @@ impl Bench {
         }
     }
 
-    /// When it wants to be called again.
+    /// Returns when it wants to be called again.
     pub(super) fn tick(&mut self) -> Duration {
         let mut group = Group::new(&self.image);
         let deadline = self.decider.tick(&mut group, self.now);

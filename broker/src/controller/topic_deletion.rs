@@ -6,7 +6,7 @@ use protocol::types::TopicId;
 use super::counts::counts;
 use crate::metadata::Image;
 
-/// How a request says which topic it means.
+/// How a request identifies a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum TopicSelector {
     Name(String),
@@ -31,7 +31,7 @@ pub(crate) enum DeleteTopicError {
 
 pub(crate) type TopicDeletion = (TopicSelector, Result<DeletedTopic, DeleteTopicError>);
 
-/// One answer for each distinct selector. A topic that is meant twice, be it once by name and once by id, stays.
+/// One answer for each distinct selector. A topic selected twice, also once by name and once by id, is not deleted.
 pub(super) fn delete_topics(image: &Image, wanted: &[TopicSelector]) -> (Vec<MetadataRecord>, Vec<TopicDeletion>) {
     let mut times_said = counts(wanted);
     let times_meant = counts(wanted.iter().filter_map(|selector| Some(find(image, selector).ok()?.id)));

@@ -1,4 +1,4 @@
-//! Creation of topics: from what was asked for to records. Pure.
+//! Creation of topics: from requests to records. Pure.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +11,11 @@ use super::configs;
 use super::placement::{Limits, NoRoom, Room, candidates, check_new_replicas, place};
 use crate::metadata::{ConfigResource, Image, METADATA_TOPIC, TOPIC_NAME_LENGTH_MAX};
 
-/// Kafka's bound of records per request, whatever number of topics they are for.
+/// Kafka's limit of partitions per request, whatever the number of topics.
 pub(super) const PARTITIONS_MAX: usize = 10_000;
 const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
 
-/// A topic that is to be created. `None`: the broker's default.
+/// A topic to be created. `None`: the broker's default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TopicSpec {
     pub(crate) name: String,
@@ -32,7 +32,7 @@ impl TopicSpec {
     }
 }
 
-/// What holds for a topic that says nothing itself.
+/// Defaults for topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TopicDefaults {
     /// `num.partitions`
