@@ -89,7 +89,7 @@ pub(crate) fn is_legal_topic_name(name: &str) -> bool {
 }
 
 /// The records that create the topic under `id`. `start` (any number) spreads the first leaders. `partitions_max` is
-/// what is left to the request.
+/// what the request may still create.
 pub(super) fn create_topic(
     image: &Image,
     spec: TopicSpec,
@@ -201,7 +201,7 @@ fn assigned(
     Ok(by_id.into_iter().map(|(_, brokers)| brokers.clone()).collect())
 }
 
-/// A new partition, led by the first of its brokers that is available; the others that are begin in sync.
+/// A new partition, led by the first available one of its brokers; the available ones start in sync.
 pub(super) fn partition_record(
     image: &Image,
     topic_id: TopicId,

@@ -1,4 +1,4 @@
-//! What the active controller does from time to time, unasked.
+//! What the active controller does periodically, without a request.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::decide::Decider;
 use super::elections;
 use super::group::Group;
 
-/// How long after it has become active a controller waits to be heard before it dials.
+/// How long a new active controller waits for heartbeats before it probes silent brokers.
 const DIAL_AFTER: Duration = Duration::from_millis(100);
 
-/// When what is due.
+/// When each task is due.
 #[derive(Debug)]
 pub(super) struct Upkeep {
     balance: Option<Every>,
@@ -23,11 +23,11 @@ pub(super) struct Upkeep {
     idle: Option<Idle>,
 }
 
-/// `metadata.max.idle.interval.ms`: the log is not to stand still for longer.
+/// `metadata.max.idle.interval.ms`: the longest time without a new record in the log.
 #[derive(Debug)]
 struct Idle {
     interval: Duration,
-    /// Since when the log ends here.
+    /// The log end, unchanged since `since`.
     end: Offset,
     since: Duration,
 }
@@ -105,8 +105,8 @@ impl Upkeep {
 }
 
 impl Decider {
-    /// Whatever is due; called while this node decides, at least as often as the deadline that it returns says, and
-    /// after commands that were waiting have been decided on.
+    /// Does everything that is due. Called while this node is the active controller, at the latest at the deadline
+    /// that it returns, and after waiting commands have been decided.
     pub(super) fn tick(&mut self, group: &mut Group, now: Duration) -> Duration {
         self.fence_silent(group, now);
         self.grants.expire(now);
@@ -136,7 +136,7 @@ impl Decider {
         self.deadline(now)
     }
 
-    /// When something is due. A command may have brought that forward.
+    /// When something is due next. A command may have brought that forward.
     pub(super) fn deadline(&self, now: Duration) -> Duration {
         let deadlines = [Some(self.sessions.deadline(now)), self.grants.deadline(), Some(self.upkeep.deadline())];
         deadlines.into_iter().flatten().min().unwrap_or(now)

@@ -1,10 +1,10 @@
-//! A voter of the metadata quorum, and how it is written down.
+//! A voter of the metadata quorum, and its text form.
 
 use std::str::FromStr;
 
 use protocol::types::{BrokerId, DirectoryId};
 
-/// A controller by node and volume (KIP-853), and where its controller listener is.
+/// A controller by node and volume (KIP-853), with the address of its controller listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Voter {
     pub(crate) id: BrokerId,

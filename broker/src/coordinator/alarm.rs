@@ -1,14 +1,14 @@
-//! When the thread of the coordinators is going to look at the shards.
+//! When the coordinator thread looks at the shards next.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// The thread sets it to what it has found, and sleeps; whoever gives a shard something to do before wakes it.
+/// The thread sets it to the next deadline it has found, and sleeps; a shard that gets an earlier deadline wakes it.
 ///
-/// Shards are behind locks of their own, so the thread does not see them all at one moment. Hence it first has the
-/// alarm at "never": whatever comes up in a shard that it has already looked at makes it look again.
+/// Shards have locks of their own, so the thread does not see all of them at one moment. So it first sets the alarm
+/// to "never": a deadline that comes up in a shard it has already looked at makes it look again.
 #[derive(Debug)]
 pub(super) struct Alarm {
     at_nanos: AtomicU64,
@@ -30,7 +30,7 @@ impl Alarm {
         self.at_nanos.store(nanos(at), Ordering::SeqCst);
     }
 
-    /// After the change that makes it necessary.
+    /// Call it after the change that causes the earlier deadline.
     pub(super) fn bring_forward(&self, at: Duration) {
         let at = nanos(at);
         if at < self.at_nanos.load(Ordering::SeqCst) && at < self.at_nanos.fetch_min(at, Ordering::SeqCst) {
@@ -38,7 +38,7 @@ impl Alarm {
         }
     }
 
-    /// Returns once for all that was brought forward since the last time.
+    /// Returns once for everything that was brought forward since the last call.
     pub(super) async fn brought_forward(&self) {
         self.brought_forward.notified().await;
     }

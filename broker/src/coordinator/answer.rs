@@ -1,4 +1,4 @@
-//! How those who asked are told.
+//! How callers get their answers.
 
 use protocol::coordinator_records::CoordinatorRecord;
 use tokio::sync::oneshot;
@@ -10,10 +10,10 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, GroupError>>;
 /// Records to write, and what to answer once they are committed.
 pub(super) type Decision<T> = Result<(Vec<CoordinatorRecord>, T), GroupError>;
 
-/// An answer that waits for the log, and is told whether what it says came to be.
+/// An answer that waits for the log, and is told whether the records were committed.
 pub(super) type Answer = Box<dyn FnOnce(Result<(), Unavailable>) + Send>;
 
-/// What one event leads to. The answers rely on the records, and on what was written to the group before.
+/// The result of one event. The answers rely on the records, and on what was written to the group before.
 #[derive(Default)]
 pub(super) struct Turn {
     pub(super) records: Vec<CoordinatorRecord>,
@@ -26,7 +26,7 @@ impl Turn {
     }
 }
 
-/// At once, for what no log has to do with. Who asked may be gone.
+/// Sends an answer that needs no commit at once. The caller may be gone.
 pub(super) fn tell<T>(reply: Reply<T>, result: Result<T, GroupError>) {
     let _gone = reply.send(result);
 }

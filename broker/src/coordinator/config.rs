@@ -1,4 +1,4 @@
-//! What groups are limited by.
+//! Limits of groups.
 
 use std::time::Duration;
 

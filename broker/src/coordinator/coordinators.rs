@@ -1,9 +1,9 @@
-//! All coordinators of this broker. Whoever has a request for a group takes the lock of its shard and does what is to
-//! be done; the thread of the coordinators does what is due without a request, and decides which shards there are.
+//! All coordinators of this broker. A request for a group takes the lock of its shard and does the work there; the
+//! coordinator thread does what is due without a request, and decides which shards there are.
 //!
-//! That thread once owned the shards, and requests were sent to it: two wake-ups of threads for each, which cost
-//! several times what a shard does. A lock is held as long as a write to the page cache takes, as the partition's own
-//! is.
+//! That thread once owned the shards, and requests were sent to it: two thread wake-ups for each, which cost several
+//! times the work in a shard. A lock is held for as long as a write to the page cache takes, like the partition's
+//! own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use super::request::{GroupRequest, ListedGroup, Moment, Positions};
 use super::shard::Shard;
 use crate::clock;
 
-/// Those partitions that this broker leads.
+/// The partitions of `__consumer_offsets` that this broker leads.
 pub(super) type Places = BTreeMap<PartitionId, Arc<Place>>;
 pub(super) type Listing = oneshot::Receiver<Result<Vec<ListedGroup>, GroupError>>;
 
 pub(super) struct Coordinators {
     pub(super) logs: Arc<dyn GroupLogs>,
-    /// Changed by the thread alone.
+    /// Changed by the thread only.
     places: ArcSwap<Places>,
     pub(super) alarm: Alarm,
 }
@@ -48,7 +48,7 @@ impl Coordinators {
         self.places.load_full()
     }
 
-    /// These there are from now on; others are given up.
+    /// Replaces the places; those that are not kept are given up.
     pub(super) fn replace(&self, places: Places) {
         let places = Arc::new(places);
         let former = self.places.swap(places.clone());
@@ -57,7 +57,7 @@ impl Coordinators {
         former.values().filter(|place| !is_kept(place)).for_each(|place| place.give_up());
     }
 
-    /// The answer comes as soon as all that was written to the group is committed.
+    /// The answer is sent as soon as everything written to the group is committed.
     pub(super) fn ask(&self, partition: PartitionId, id: &GroupId, request: GroupRequest) {
         let places = self.places.load();
         let Some(place) = places.get(&partition) else { return request.refuse(Unavailable::NotCoordinator) };
@@ -80,7 +80,7 @@ impl Coordinators {
         self.places.load().values().map(list).collect()
     }
 
-    /// Of so many partitions at most. What of it is committed is not waited for.
+    /// Positions of at most so many partitions. Does not wait for them to be committed.
     pub(super) fn positions(&self, at_most: usize) -> Positions {
         let mut positions = Positions::default();
         for place in self.places.load().values() {
@@ -98,7 +98,7 @@ impl Coordinators {
         counts.fold(GroupCounts::default(), GroupCounts::plus)
     }
 
-    /// Offsets in a topic that is gone are gone with it. A shard that is being loaded is told later.
+    /// Deletes offsets of a deleted topic. A shard that is being loaded is told later.
     pub(super) fn topic_deleted(&self, topic: (&str, TopicId)) {
         for place in self.places.load().values() {
             self.with_shard(place, |found, now, log| {
@@ -109,7 +109,7 @@ impl Coordinators {
         }
     }
 
-    /// Does what is due in all shards, and answers what is committed. Returns when something is due next.
+    /// Does what is due in all shards, and answers what is committed. Returns the next deadline.
     pub(super) fn wake(&self) -> Option<Duration> {
         let now = clock::monotonic();
         let wake = |place: &Arc<Place>| {
@@ -125,7 +125,7 @@ impl Coordinators {
         self.places.load().values().filter_map(wake).min()
     }
 
-    /// One event, and what it leads to besides the answers that can be given at once.
+    /// Handles one event, and then sends the answers that are committed by now.
     fn with_shard(&self, place: &Place, act: impl FnOnce(Result<&mut Shard, &Unavailable>, Moment, &mut TermLog<'_>)) {
         let mut found = place.shard();
         let mut log = TermLog { logs: &*self.logs, term: place.term };

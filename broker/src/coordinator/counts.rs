@@ -1,4 +1,4 @@
-//! How many groups there are, for the metrics.
+//! Numbers of groups, for the metrics.
 
 use super::group::Group;
 

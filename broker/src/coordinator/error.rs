@@ -1,4 +1,4 @@
-//! Why a coordinator does not do what it is asked.
+//! Why a coordinator refuses a request.
 
 use protocol::coordinator_records::GenerationId;
 
@@ -45,7 +45,7 @@ pub(crate) enum GroupError {
     Unavailable(#[from] Unavailable),
 }
 
-/// Nothing is wrong with the request: another broker, or another time.
+/// Nothing is wrong with the request: retry with another broker, or later.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unavailable {
     #[error("this broker does not coordinate the group")]

@@ -45,22 +45,22 @@ pub(crate) enum GroupState {
 #[derive(Debug)]
 enum Phase {
     Empty,
-    /// Members are awaited.
+    /// Waiting for members to join.
     Preparing {
         until: Duration,
-        /// The group was empty before: more members may be about to come.
+        /// Set if the group was empty before: more members may be about to join.
         initial: Option<Initial>,
     },
-    /// The leader's assignment is awaited.
+    /// Waiting for the leader's assignment.
     Completing,
     Stable,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Initial {
-    /// How much longer the wait may be made.
+    /// By how much the wait may still be extended.
     remaining: Duration,
-    /// Since the wait was last made longer.
+    /// Since the wait was last extended.
     member_added: bool,
 }
 
@@ -68,29 +68,29 @@ struct Initial {
 pub(super) struct Group {
     id: GroupId,
     phase: Phase,
-    /// When it came to this phase; `None`: an old record does not tell.
+    /// When it entered this phase; `None`: an old record does not tell.
     phase_began: Option<Timestamp>,
     generation: GenerationId,
     protocol_type: Option<String>,
-    /// Of this generation.
+    /// The protocol of this generation.
     protocol: Option<String>,
     leader: Option<MemberId>,
     members: BTreeMap<MemberId, Member>,
     instances: BTreeMap<String, MemberId>,
-    /// Ids that were given out and not used yet, each with the time until when it may be.
+    /// Member ids that were given out and not used yet, each with its expiry.
     pending: BTreeMap<MemberId, Duration>,
-    /// Who has not asked for its assignment by then is gone.
+    /// A member that has not sent SyncGroup by then is removed.
     sync_until: Option<Duration>,
     pub(super) offsets: Offsets,
-    /// The log has a generation of it.
+    /// The log has a generation of this group.
     is_recorded: bool,
-    /// End of the last record that is about it.
+    /// End offset of the last record about the group.
     pub(super) written: Offset,
-    /// No deadline is before that.
+    /// No deadline is earlier than this.
     pub(super) wake_at: Option<Duration>,
-    /// When the shard is going to wake it.
+    /// When the shard will wake it.
     pub(super) alarm: Option<Duration>,
-    /// Generations begun since the shard has last counted.
+    /// Generations begun since the shard last counted.
     pub(super) generations_begun: u64,
 }
 
@@ -138,7 +138,7 @@ impl Group {
         self.members.len()
     }
 
-    /// There is nothing that would be missed.
+    /// Whether there is nothing to keep.
     pub(super) fn is_void(&self) -> bool {
         self.members.is_empty() && self.pending.is_empty() && self.offsets.is_empty() && !self.is_recorded
     }
@@ -166,7 +166,7 @@ impl Group {
         })
     }
 
-    /// Everything that the log has of it goes.
+    /// The records that delete all of it.
     pub(super) fn delete(&self) -> Result<Vec<CoordinatorRecord>, GroupError> {
         self.check_exists()?;
         if !matches!(self.phase, Phase::Empty) {
@@ -177,7 +177,7 @@ impl Group {
         Ok(records)
     }
 
-    /// Topics that its members read. `None`: they do not say so in a way that is understood.
+    /// Topics that its members subscribe to. `None`: their metadata cannot be decoded.
     fn subscriptions(&self) -> Option<BTreeSet<String>> {
         if self.protocol_type() != CONSUMER {
             return None;
@@ -191,7 +191,7 @@ impl Group {
         Some(topics)
     }
 
-    /// It is in the group, as the one that it says it is.
+    /// Checks that it is a member, and the current one of its static id.
     fn check_member(&self, claim: &MemberClaim) -> Result<(), GroupError> {
         if let Some(instance) = &claim.instance {
             let current = self.instances.get(instance);
@@ -219,7 +219,7 @@ impl Group {
         self.phase_began = Some(now.wall);
     }
 
-    /// This generation as the log is to have it.
+    /// The record of this generation.
     fn record(&self, members: Vec<RecordedMember>, leader: Option<&MemberId>) -> CoordinatorRecord {
         let value = GroupMetadata {
             protocol_type: self.protocol_type().to_owned(),
@@ -236,7 +236,7 @@ impl Group {
         self.wake_at = Some(self.wake_at.map_or(deadline, |at| at.min(deadline)));
     }
 
-    /// The member was heard of, or its time begins now.
+    /// Starts the member's session anew.
     fn begin_session(&mut self, id: &MemberId, length: Option<Duration>, now: Moment) {
         let Some(member) = self.members.get_mut(id) else { return };
         let end = now.elapsed + length.unwrap_or(member.session_timeout);

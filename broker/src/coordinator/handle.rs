@@ -1,4 +1,4 @@
-//! The coordinators of this broker, as far as they can be asked.
+//! How the rest of the broker talks to the coordinators.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::request::{
 };
 use crate::metadata::Image;
 
-/// Kafka's bound of a string in a record.
+/// Kafka's limit of a string in a record.
 const GROUP_ID_BYTES_MAX: usize = 0x7FFF;
 
 #[derive(Clone)]
@@ -47,17 +47,17 @@ impl CoordinatorHandle {
         self.ask(named(group)?, |reply| GroupRequest::Heartbeat(request, reply)).await
     }
 
-    /// What became of each that leaves.
+    /// The result for each member that leaves.
     pub(crate) async fn leave(&self, group: &str, request: LeaveRequest) -> Result<Results, GroupError> {
         self.ask(named(group)?, |reply| GroupRequest::Leave(request, reply)).await
     }
 
-    /// What became of each offset. The group without a name is one to those who only commit, as in Kafka.
+    /// The result for each offset. The group without a name is valid for commits only, as in Kafka.
     pub(crate) async fn commit_offsets(&self, group: &str, request: CommitRequest) -> Result<Results, GroupError> {
         self.ask(perhaps_nameless(group)?, |reply| GroupRequest::CommitOffsets(request, reply)).await
     }
 
-    /// `None`: all there are.
+    /// `None`: all committed offsets.
     pub(crate) async fn fetch_offsets(
         &self,
         group: &str,
@@ -82,13 +82,13 @@ impl CoordinatorHandle {
         self.ask(perhaps_nameless(group)?, GroupRequest::Delete).await
     }
 
-    /// Those that this broker coordinates.
+    /// The groups that this broker coordinates.
     pub(crate) async fn list(&self) -> Result<Vec<ListedGroup>, GroupError> {
         let mut listed = Vec::new();
         for listing in self.coordinators.list() {
             match listing.await {
                 Ok(Ok(groups)) => listed.extend(groups),
-                // They are another broker's by now.
+                // The group is another broker's by now.
                 Err(_) | Ok(Err(GroupError::Unavailable(Unavailable::NotCoordinator))) => {}
                 Ok(Err(error)) => return Err(error),
             }
@@ -96,8 +96,8 @@ impl CoordinatorHandle {
         Ok(listed)
     }
 
-    /// Where the groups stand that this broker coordinates: of so many partitions at most. What of it is committed is
-    /// not waited for.
+    /// The positions of groups that this broker coordinates, in at most so many partitions. Does not wait for them to
+    /// be committed.
     pub(crate) fn positions(&self, at_most: usize) -> Positions {
         self.coordinators.positions(at_most)
     }
@@ -106,7 +106,7 @@ impl CoordinatorHandle {
         self.coordinators.counts()
     }
 
-    /// Without an answer, the group is another broker's by now.
+    /// A dropped reply means that the group is another broker's by now.
     async fn ask<T>(&self, id: GroupId, request: impl FnOnce(Reply<T>) -> GroupRequest) -> Result<T, GroupError> {
         let partitions = self.image.load().topic(OFFSETS_TOPIC).map_or(0, |topic| topic.partitions.len());
         let partition = coordinator_partition(&id.0, partitions).ok_or(Unavailable::NotCoordinator)?;
@@ -124,7 +124,7 @@ fn perhaps_nameless(group: &str) -> Result<GroupId, GroupError> {
     if GROUP_ID_BYTES_MAX < group.len() { Err(GroupError::InvalidGroupId) } else { Ok(GroupId(group.into())) }
 }
 
-/// The partition of `__consumer_offsets` that a group belongs to: Java's hash of its name. `None`: there are none.
+/// The partition of `__consumer_offsets` that a group belongs to, by Java's hash of its id. `None`: there are none.
 pub(crate) fn coordinator_partition(group: &str, partitions: usize) -> Option<PartitionId> {
     let partitions = i32::try_from(partitions).ok().filter(|count| 0 < *count)?;
     let hash = group.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
@@ -135,7 +135,7 @@ pub(crate) fn coordinator_partition(group: &str, partitions: usize) -> Option<Pa
 mod tests {
     use super::*;
 
-    /// As `Utils.abs("…".hashCode()) % n` has it.
+    /// `Utils.abs("…".hashCode()) % n`
     #[test]
     fn groups_are_spread_as_kafka_spreads_them() {
         let table = [
@@ -143,7 +143,7 @@ mod tests {
             ("a", 50, 47),
             ("group", 50, 47),
             ("console-consumer-12345", 50, 6),
-            // Its hash is the smallest number, which has no absolute value.
+            // Its hash is the smallest `int`, which has no absolute value.
             ("polygenelubricants", 50, 0),
             ("Ω🦀", 7, 1),
         ];

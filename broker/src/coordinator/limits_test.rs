@@ -1,4 +1,4 @@
-//! What groups are protected from: members that are too large, too many, or not there any more.
+//! Limits of groups: members that are too large, too many, or gone.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn members_take_no_more_room_than_a_group_has() {
     let mut second = bench.join("g", saying(room / 4));
     bench.pass(Duration::from_secs(7));
     let (first, second) = (told(&mut first).unwrap(), told(&mut second).unwrap());
-    // Who joins again takes the place of what it said before.
+    // A member that joins again replaces what it sent before.
     let mut larger = bench.join("g", JoinRequest { member: claim(&second.member), ..saying(room / 3) });
     assert!(waits(&mut larger));
     assert!(too_large(told(&mut bench.join("g", JoinRequest { member: claim(&first.member), ..saying(room) }))));
@@ -49,7 +49,7 @@ fn ids_that_nobody_uses_are_not_given_out_without_end() {
     assert_eq!(told(&mut bench.join("g", careful())), Err(GroupError::TooManyUnusedIds { count: IDS }));
     bench.pass(SESSION);
     assert!(matches!(told(&mut bench.join("g", careful())), Err(GroupError::MemberIdRequired(_))));
-    // Nor long ones.
+    // Long ids are limited, too.
     let long = || JoinRequest { id_required: true, ..request(&"x".repeat(32_000)) };
     let given =
         (0..IDS).take_while(|_| matches!(told(&mut bench.join("h", long())), Err(GroupError::MemberIdRequired(_))));
@@ -84,7 +84,7 @@ fn ids_that_nobody_uses_do_not_disturb_the_members() {
             assert_eq!(bench.heartbeat("g", claim(&member.member), member.generation), Ok(()), "round {round}");
         }
     }
-    // Whom a rebalance waits for it does not wait for any longer.
+    // A rebalance no longer waits for a member that finds no room.
     let Err(GroupError::MemberIdRequired(id)) = told(&mut bench.join("g", careful())) else { panic!() };
     let mut first =
         bench.join("g", JoinRequest { protocols: protocols(&["range", "other"]), ..again(&joined[0].member) });
@@ -108,7 +108,7 @@ fn who_has_gone_before_its_first_generation_is_not_in_it() {
     let mut stays = bench.join("g", request("c"));
     bench.pass(REBALANCE);
     assert_eq!(told(&mut stays).unwrap().members.len(), 1);
-    // Who was in one before is looked for as long as its session lasts.
+    // A member of an earlier generation is kept as long as its session lasts.
     let joined = bench.stable("h", 2);
     drop(bench.join("h", again(&joined[0].member)));
     let mut second = bench.join("h", again(&joined[1].member));

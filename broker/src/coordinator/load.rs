@@ -1,5 +1,5 @@
-//! Reads a partition of `__consumer_offsets` into a shard. What is broken is skipped and counted: one bad record must
-//! not cost the others their groups.
+//! Reads a partition of `__consumer_offsets` into a shard. Broken records are skipped and counted: one bad record
+//! must not cost the other groups their offsets.
 
 use protocol::batch::{BatchHeader, CRC_START, HEADER_LENGTH, MAGIC, crc32c};
 use protocol::coordinator_records::CoordinatorRecord;
@@ -12,12 +12,12 @@ use super::shard::Shard;
 use crate::bugs::{self, Bug};
 use crate::metrics::GroupMetrics;
 
-/// Asked for at once; a larger batch comes all the same.
+/// Bytes asked for at a time; a larger batch is returned all the same.
 const READ_BYTES: u32 = 1024 * 1024;
-/// What a compressed batch may hold.
+/// Most bytes of a decompressed batch.
 const OPENED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Returns the end of what was read. Later records are this coordinator's own.
+/// Returns the end of what was read. Later records are written by this coordinator.
 pub(super) fn load(
     logs: &dyn GroupLogs,
     term: Term,
@@ -52,15 +52,15 @@ pub(super) fn load(
     Ok(end)
 }
 
-/// Where to read on.
+/// Where to read next.
 struct Next {
     asked: Offset,
-    /// The first that is of interest: behind a broken place the log may know the last offset of a batch alone.
+    /// The first offset to replay: behind a broken place the log may only know the last offset of a batch.
     first: Offset,
 }
 
-/// Where the log can make out a batch again behind a broken place: at the latest at its end. That depends on its index,
-/// which knows some of the batches: from the first of those on everything can be read.
+/// The first offset behind a broken place at which the log finds a batch again, at the latest its end. It depends on
+/// the log's index, which knows some of the batches: from the first of those on everything is readable.
 fn readable_after(logs: &dyn GroupLogs, term: Term, broken: Offset, end: Offset) -> Result<Next, LogError> {
     let (mut unreadable, mut readable, mut step) = (broken, Next { asked: end, first: end }, 1);
     while unreadable.advance(1) < readable.asked {
@@ -83,7 +83,7 @@ fn replay(mut bytes: &[u8], next: &mut Offset, end: Offset, shard: &mut Shard, m
     while let Some(head) = bytes.first_chunk::<HEADER_LENGTH>() {
         let header = BatchHeader::decode(head);
         let Some((batch, rest)) = header.length().and_then(|length| bytes.split_at_checked(length)) else { return };
-        // Behind a batch of a wrong length there is none. What begins here is asked of the log then.
+        // A batch with a wrong length hides what follows it; the log is then asked for the next readable batch.
         if header.magic != MAGIC || !(*next..end).contains(&header.last_offset()) {
             return;
         }
@@ -106,7 +106,7 @@ fn replay_batch(
     if crc32c(batch.get(CRC_START..).unwrap_or_default()) != header.crc {
         return Err("wrong checksum".to_owned());
     }
-    // Markers of transactions, which are not offered, and what those have written.
+    // Markers of transactions, which are not supported, and records of transactions.
     if header.attributes.is_control() {
         return Ok(());
     }

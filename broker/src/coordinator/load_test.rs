@@ -14,7 +14,7 @@ use crate::bugs::{self, Bug};
 const TERM: Term =
     Term { topic_id: TopicId(uuid::Uuid::from_u128(5)), partition: PartitionId(0), epoch: LeaderEpoch(0) };
 
-/// A log of which compaction has left little: one record each at 3 and at 8, of 12.
+/// A log of 12 records of which compaction has left one record each at 3 and at 8.
 #[derive(Debug)]
 struct Compacted;
 
@@ -65,7 +65,7 @@ impl GroupLogs for Compacted {
     }
 }
 
-/// A batch of one record: what the group `group-<at>` has committed is where the batch is.
+/// A batch of one record: the group `group-<at>` has committed the offset of the batch.
 fn committed_at(at: i64) -> Bytes {
     let value = CommittedOffset {
         offset: Offset(at),
@@ -85,7 +85,7 @@ fn committed_at(at: i64) -> Bytes {
     bytes.into()
 }
 
-/// What is known of both groups.
+/// The offsets loaded for both groups.
 fn loaded() -> (Offset, [Option<i64>; 2]) {
     let mut bench = Bench::new(config());
     let metrics = Arc::new(GroupMetrics::default());

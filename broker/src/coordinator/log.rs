@@ -1,4 +1,4 @@
-//! What a coordinator sees of the log.
+//! The log as a coordinator sees it.
 
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use protocol::produce::CheckedBatch;
 use protocol::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId};
 
-/// Why the log does not take or give records.
+/// Why the log does not append or return records.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LogError {
     #[error("this broker does not lead the partition in that epoch")]
@@ -28,16 +28,16 @@ pub(crate) struct Term {
     pub(crate) epoch: LeaderEpoch,
 }
 
-/// Comes when something has happened.
+/// Completes when something has happened.
 pub(crate) type Notice<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// `__consumer_offsets` on this broker. All but `read` is memory work and writes to the page cache. What is asked under
-/// a leadership that is over is refused.
+/// `__consumer_offsets` on this broker. Everything but `read` is memory work and writes to the page cache. Calls
+/// under an earlier leadership are refused.
 pub(crate) trait GroupLogs: Debug + Send + Sync {
-    /// What this broker leads.
+    /// The partitions that this broker leads.
     fn led(&self) -> Vec<Term>;
 
-    /// Returns the log end after it.
+    /// Returns the new log end.
     fn append(&self, term: Term, batch: &CheckedBatch, now: Timestamp) -> Result<Offset, LogError>;
 
     /// The largest batch that `append` takes.
@@ -45,34 +45,34 @@ pub(crate) trait GroupLogs: Debug + Send + Sync {
 
     fn high_watermark(&self, term: Term) -> Result<Offset, LogError>;
 
-    /// First offset, and the end.
+    /// Log start and log end.
     fn range(&self, term: Term) -> Result<(Offset, Offset), LogError>;
 
     /// May wait for the disk.
     fn read(&self, term: Term, from: Offset, bytes_max: u32) -> Result<LogRead, LogError>;
 
-    /// What offsets are as old by as they seem.
+    /// The time by which the age of offsets is measured.
     fn age_now(&self) -> Timestamp;
 
-    /// From now on [`Self::metadata_changed`] tells of changes of the metadata, and with it of leadership.
+    /// Arms [`Self::metadata_changed`], which tells of changes of the metadata, including leadership.
     fn watch_metadata(&self);
 
-    /// They have changed since they were last watched, and have to be watched again.
+    /// Completes when the metadata has changed since the last watch; it must then be watched again.
     fn metadata_changed(&self) -> Notice<'_>;
 
-    /// From now on [`Self::committed`] tells when the high watermark moves.
+    /// Arms [`Self::committed`] for this partition's high watermark.
     fn watch_commits(&self, term: Term);
 
-    /// One that was watched has moved, and has to be watched again.
+    /// Completes when a watched high watermark has advanced; it must then be watched again.
     fn committed(&self) -> Notice<'_>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LogRead {
-    /// Whole batches, the last perhaps cut off, of which the first contains the offset.
+    /// Whole batches, the last perhaps cut off; the first contains the offset.
     Batches(Bytes),
     /// Compaction has left nothing before this offset.
     Gap(Offset),
-    /// No batch can be made out there. Perhaps further on, where the log knows again where one begins.
+    /// No batch can be decoded there. Further on the log may know where one begins.
     Broken(String),
 }

@@ -34,7 +34,7 @@ impl fmt::Display for GroupId {
 }
 
 impl MemberId {
-    /// `prefix` tells a person who it is: the static member's name, or the client's.
+    /// `prefix` makes it readable: the static member's id, or the client's.
     pub(super) fn generated(prefix: &str, id: Uuid) -> Self {
         Self(format!("{prefix}-{id}"))
     }
@@ -44,14 +44,14 @@ impl MemberId {
     }
 }
 
-/// Who a member says it is, for people.
+/// Client id and host, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Client {
     pub(crate) id: String,
     pub(crate) host: String,
 }
 
-/// A way to assign partitions that a member knows, and what it says to the leader under it.
+/// An assignment protocol that a member supports, with its metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Protocol {
     pub(crate) name: String,
@@ -67,12 +67,12 @@ pub(super) struct Member {
     /// In the order of its preference.
     pub(super) protocols: Vec<Protocol>,
     pub(super) assignment: Bytes,
-    /// When its session ends, unless it is heard of. Of no account while it waits to be answered.
+    /// When its session ends, unless it is heard. Ignored while it waits for an answer.
     pub(super) session_end: Duration,
     /// It has not been in a generation yet: its session counts even while it waits, so that a client that gave up
     /// leaves nothing behind.
     pub(super) is_new: bool,
-    /// Has asked for its assignment in this generation.
+    /// Has sent SyncGroup in this generation.
     pub(super) has_synced: bool,
     pub(super) join: Option<Reply<Joined>>,
     pub(super) sync: Option<Reply<Synced>>,
@@ -97,7 +97,7 @@ impl Member {
         }
     }
 
-    /// What a later record says of it. Beside the group's protocol it may know others, of which the log does not tell.
+    /// Takes over a later record of the member. Protocols other than the group's are not in the log and are kept.
     pub(super) fn follow(&mut self, recorded: &RecordedMember, protocol: Option<&str>) {
         let recorded = Self::recorded(recorded, protocol);
         self.client = recorded.client;
@@ -127,18 +127,18 @@ impl Member {
         JoinedMember { id: id.clone(), instance: self.instance.clone(), metadata: self.metadata(protocol) }
     }
 
-    /// Empty where it does not know the protocol.
+    /// Empty if it does not support the protocol.
     pub(super) fn metadata(&self, protocol: &str) -> Bytes {
         let known = self.protocols.iter().find(|known| known.name == protocol);
         known.map(|known| known.metadata.clone()).unwrap_or_default()
     }
 
-    /// Whether silence ends its membership now.
+    /// Whether its session can expire now.
     pub(super) fn session_counts(&self) -> bool {
         self.is_new || (self.join.is_none() && self.sync.is_none())
     }
 
-    /// Requests of it that wait get this.
+    /// Answers its waiting requests with an error.
     pub(super) fn turn_away(&mut self, error: &GroupError) {
         if let Some(join) = self.join.take() {
             tell(join, Err(error.clone()));
@@ -148,7 +148,7 @@ impl Member {
         }
     }
 
-    /// A second request of the same member: whoever sent the first one has given it up.
+    /// A second request of the same member: the sender of the first has given it up.
     pub(super) fn wait_for_join(&mut self, reply: Reply<Joined>) {
         if let Some(former) = self.join.replace(reply) {
             tell(former, Err(GroupError::RebalanceInProgress));
@@ -162,7 +162,7 @@ impl Member {
     }
 }
 
-/// A negative time is none.
+/// A negative time counts as none.
 pub(super) fn milliseconds(number: i32) -> Duration {
     Duration::from_millis(u64::try_from(number).unwrap_or(0))
 }

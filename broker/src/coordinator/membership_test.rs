@@ -1,4 +1,4 @@
-//! Every transition of a group, and every refusal.
+//! Every transition of a group, and every error.
 
 use std::time::Duration;
 
@@ -190,7 +190,7 @@ fn silence_ends_membership_and_waiting_does_not() {
     let mut joining = bench.join("g", again(&joined[0].member));
     let second = told(&mut joining).unwrap();
     assert_eq!((second.generation, second.members.len()), (GenerationId(2), 1));
-    // Who waits for others sends no heartbeats, and is there all the same.
+    // A member that waits for others sends no heartbeats, and still stays.
     let mut long = bench.stable("long", 2);
     let first = long.remove(0);
     let mut waiting = bench.join("long", again(&first.member));
@@ -249,7 +249,7 @@ fn members_leave_and_the_last_one_leaves_the_group_empty() {
     assert_eq!(state(&mut bench), GroupState::Empty);
     bench.fail_over();
     assert_eq!(state(&mut bench), GroupState::Empty, "the log has it");
-    // An id that was given out is given back.
+    // A member id that was given out is returned (LeaveGroup).
     let careful = JoinRequest { id_required: true, ..request("a") };
     let Err(GroupError::MemberIdRequired(id)) = told(&mut bench.join("g", careful)) else { panic!("joined at once") };
     assert_eq!(bench.leave("g", vec![claim(&id)]), [Ok(())]);
@@ -281,7 +281,7 @@ fn a_static_member_comes_back_without_a_rebalance() {
     assert_eq!(bench.heartbeat("g", old.clone(), GenerationId(1)), Err(fenced.clone()));
     assert_eq!(bench.leave("g", vec![old]), [Err(fenced)]);
     assert_eq!(told(&mut bench.sync("g", &back, &[])).unwrap().assignment, "F", "and with its former assignment");
-    // The leader, too: told that it need not assign, or where it cannot be told, that it does not lead.
+    // The leader, too: told to skip the assignment or, if its version cannot be told that, named as a mere member.
     let old_client = told(&mut bench.join("g", static_request("i"))).unwrap();
     assert_eq!((old_client.leader, old_client.members.len()), (leader.member, 0));
     let skipping = JoinRequest { can_skip_assignment: true, ..static_request("i") };
@@ -290,7 +290,7 @@ fn a_static_member_comes_back_without_a_rebalance() {
     assert!(skipping.members.iter().any(|member| member.id == skipping.member));
     bench.fail_over();
     assert_eq!(told(&mut bench.sync("g", &skipping, &[])).unwrap().assignment, "L");
-    // What changes the protocol changes the group.
+    // A change that affects the protocol starts a rebalance.
     let mut changed = bench.join("g", JoinRequest { protocols: protocols(&["range", "x"]), ..static_request("j") });
     assert_eq!(told(&mut changed).unwrap().generation, GenerationId(1), "the choice is the same");
 }
@@ -325,7 +325,7 @@ fn static_members_go_only_in_time_or_when_sent_away() {
     assert_eq!((alone.generation, alone.members.len()), (GenerationId(2), 1));
     let gone = bench.heartbeat("g", static_claim(&follower.member, "j"), GenerationId(2));
     assert_eq!(gone, Err(GroupError::UnknownInstance("j".to_owned())));
-    // Time to join is up, but not its session: it stays a member.
+    // The time to join is over, but not its session: it stays a member.
     let short = |request| JoinRequest { rebalance_timeout_ms: 2000, ..request };
     let mut joining = bench.join("h", short(static_request("i")));
     bench.pass(Duration::from_secs(4));

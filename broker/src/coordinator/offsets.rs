@@ -51,7 +51,7 @@ impl Offsets {
         self.count += usize::from(former.is_none());
     }
 
-    /// An offset in an earlier topic of that name is none in this one.
+    /// An offset of a deleted topic of the same name does not count.
     pub(super) fn fetch(&self, wanted: Vec<TopicOffsets<PartitionId>>) -> FetchedOffsets {
         let fetch = |wanted: TopicOffsets<PartitionId>| {
             let unknown = TopicId::default();
@@ -74,7 +74,7 @@ impl Offsets {
         topics.collect()
     }
 
-    /// Records that delete those that are chosen.
+    /// Records that delete the chosen offsets.
     pub(super) fn deletions(
         &self,
         group: &GroupId,

@@ -1,4 +1,4 @@
-//! Offsets: who may commit, what is refused, and when they are forgotten.
+//! Offsets: who may commit, what is refused, and when they expire.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn who_may_commit_depends_on_the_group() {
     }
     assert_eq!(bench.offset("g", 0), Some(5));
     assert_eq!(told(&mut bench.commit("g", by(one(), 1))).unwrap(), [Ok(())]);
-    // Before it joins again, a member may say how far it has come.
+    // Before it joins again, a member may commit its position.
     let mut joins = vec![bench.join("g", again(&joined[0].member))];
     assert_eq!(told(&mut bench.commit("g", by(claim(&joined[1].member), 1))).unwrap(), [Ok(())]);
     joins.push(bench.join("g", again(&joined[1].member)));
@@ -109,7 +109,7 @@ fn offsets_are_kept_as_long_as_somebody_could_use_them() {
     assert!(!expired(&mut bench, "simple", RETENTION.checked_sub(CHECK).unwrap()), "a commit keeps it");
     assert!(expired(&mut bench, "simple", 2 * CHECK));
 
-    // With a member that reads the topic for ever, afterwards as long as the group is empty.
+    // As long as a member subscribes to the topic, and then until the group has been empty for the retention time.
     let joined = bench.stable("g", 1);
     let one = || claim(&joined[0].member);
     assert!(told(&mut bench.commit("g", by(one(), 1))).is_ok());

@@ -1,4 +1,4 @@
-//! A partition of `__consumer_offsets` that this broker leads, and its shard once it is loaded.
+//! A partition of `__consumer_offsets` that this broker leads, with its shard once it is loaded.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +11,7 @@ use super::shard::{Shard, ShardLog};
 
 pub(super) struct Place {
     pub(super) term: Term,
-    /// Or why there is none.
+    /// The shard, or why there is none.
     shard: Mutex<Result<Shard, Unavailable>>,
 }
 
@@ -35,7 +35,7 @@ impl Place {
         *self.shard() = Ok(shard);
     }
 
-    /// Who waits for it hears no more of it, and takes the group for another broker's.
+    /// Drops the shard: callers that wait are told that another broker coordinates the group.
     pub(super) fn give_up(&self) {
         let former = std::mem::replace(&mut *self.shard(), Err(Unavailable::NotCoordinator));
         drop(former);
@@ -43,7 +43,7 @@ impl Place {
 }
 
 impl TermLog<'_> {
-    /// Answers what waits for the high watermark, and sees to it that the thread hears of it when some still does.
+    /// Answers what is committed by now, and watches the high watermark if anything still waits for it.
     pub(super) fn answer_committed(self, shard: &mut Shard) {
         let follow = |shard: &mut Shard| {
             if let Ok(high_watermark) = self.logs.high_watermark(self.term) {
@@ -55,7 +55,7 @@ impl TermLog<'_> {
         }
         if shard.waits_for_commit() {
             self.logs.watch_commits(self.term);
-            // It may have moved before.
+            // It may have advanced before the watch.
             follow(shard);
         }
     }

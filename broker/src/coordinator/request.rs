@@ -1,4 +1,4 @@
-//! What is asked of a coordinator, and what it answers.
+//! Requests to a coordinator, and its answers.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::error::GroupError;
 use super::group::GroupState;
 use super::member::{Client, GroupId, MemberId, Protocol};
 
-/// One moment, on three clocks: sessions end by the one that nobody can set, records carry the one on the wall, and by
-/// what both say offsets grow old.
+/// One moment on three clocks: sessions end by the monotonic one, records carry the wall clock, and offsets age by
+/// the age clock, which depends on both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Moment {
     pub(super) elapsed: Duration,
@@ -21,7 +21,7 @@ pub(super) struct Moment {
     pub(super) age: Timestamp,
 }
 
-/// Who sends a request, as it says.
+/// Who a request claims to come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MemberClaim {
     /// Empty: none.
@@ -37,11 +37,11 @@ pub(crate) struct JoinRequest {
     pub(crate) rebalance_timeout_ms: i32,
     pub(crate) protocol_type: String,
     pub(crate) protocols: Vec<Protocol>,
-    /// For a member that has no id yet.
+    /// The id for a member that has none yet.
     pub(crate) fresh_id: Uuid,
-    /// A new member is to join a second time with the id it gets (KIP-394).
+    /// A new member must join a second time with the id it gets (KIP-394).
     pub(crate) id_required: bool,
-    /// A leader that comes back can be told that it need not assign (KIP-814).
+    /// A leader that comes back can be told to skip the assignment (KIP-814).
     pub(crate) can_skip_assignment: bool,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Joined {
     pub(crate) protocol: Option<String>,
     pub(crate) leader: MemberId,
     pub(crate) member: MemberId,
-    /// For the leader only, which assigns.
+    /// For the leader only, which assigns the partitions.
     pub(crate) members: Vec<JoinedMember>,
     pub(crate) skip_assignment: bool,
 }
@@ -68,10 +68,10 @@ pub(crate) struct JoinedMember {
 pub(crate) struct SyncRequest {
     pub(crate) member: MemberClaim,
     pub(crate) generation: GenerationId,
-    /// `None`: an old client does not say.
+    /// `None`: an old client does not tell.
     pub(crate) protocol_type: Option<String>,
     pub(crate) protocol: Option<String>,
-    /// From the leader.
+    /// Sent by the leader only.
     pub(crate) assignments: Vec<(MemberId, Bytes)>,
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct HeartbeatRequest {
     pub(crate) generation: GenerationId,
 }
 
-/// A member that goes, or without an id a static member that an administrator sends away.
+/// A member that leaves, or without an id a static member that an administrator removes.
 pub(crate) type Leaving = MemberClaim;
 
 #[derive(Debug)]
@@ -99,10 +99,10 @@ pub(crate) struct LeaveRequest {
 #[derive(Debug)]
 pub(crate) struct CommitRequest {
     pub(crate) member: MemberClaim,
-    /// −1: the sender is no member.
+    /// −1: the sender is not a member.
     pub(crate) generation: GenerationId,
     pub(crate) offsets: Vec<OffsetToCommit>,
-    /// How long they are to be kept; `None`: as long as is configured.
+    /// How long to keep the offsets; `None`: the configured time.
     pub(crate) retention: Option<Duration>,
 }
 
@@ -116,7 +116,7 @@ pub(crate) struct OffsetToCommit {
     pub(crate) metadata: String,
 }
 
-/// Of a topic, and the id it has now; nil: it does not exist.
+/// Items of a topic, and its current id; nil: it does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TopicOffsets<T> {
     pub(crate) topic: String,
@@ -126,7 +126,7 @@ pub(crate) struct TopicOffsets<T> {
 
 /// `None`: nothing is committed.
 pub(crate) type FetchedOffsets = Vec<TopicOffsets<(PartitionId, Option<CommittedOffset>)>>;
-/// What became of each, in the order of the request.
+/// The result of each item, in the order of the request.
 pub(crate) type Results = Vec<Result<(), GroupError>>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,7 +154,7 @@ pub(crate) struct ListedGroup {
     pub(crate) state: GroupState,
 }
 
-/// What a group has committed last of a partition.
+/// The last committed offset of a group for a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) group: GroupId,
@@ -165,14 +165,14 @@ pub(crate) struct Position {
     pub(crate) offset: Offset,
 }
 
-/// As many as were wanted at most, and how many there are besides.
+/// At most as many as were asked for, and how many there are besides.
 #[derive(Debug, Default)]
 pub(crate) struct Positions {
     pub(crate) found: Vec<Position>,
     pub(crate) left_out: usize,
 }
 
-/// What is asked of one group.
+/// A request about one group.
 #[derive(Debug)]
 pub(super) enum GroupRequest {
     Join(JoinRequest, Reply<Joined>),
@@ -180,7 +180,7 @@ pub(super) enum GroupRequest {
     Heartbeat(HeartbeatRequest, Reply<()>),
     Leave(LeaveRequest, Reply<Results>),
     CommitOffsets(CommitRequest, Reply<Results>),
-    /// `None`: all there are.
+    /// `None`: all committed offsets.
     FetchOffsets(Option<Vec<TopicOffsets<PartitionId>>>, Reply<FetchedOffsets>),
     DeleteOffsets(Vec<(String, PartitionId)>, Reply<Results>),
     Describe(Reply<GroupDescription>),
@@ -188,7 +188,7 @@ pub(super) enum GroupRequest {
 }
 
 impl GroupRequest {
-    /// Whoever asked is told why it is not done.
+    /// Answers with an error.
     pub(super) fn refuse(self, error: impl Into<GroupError>) {
         let error = error.into();
         match self {

@@ -1,4 +1,4 @@
-//! The thread of the coordinators: one loop that decides which shards there are, and does what is due in them.
+//! The coordinator thread: one loop that decides which shards there are, and does what is due in them.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -25,14 +25,14 @@ use crate::clock;
 use crate::metadata::Image;
 use crate::metrics::GroupMetrics;
 
-/// Partitions that are read at the same time.
+/// Partitions that are loaded at the same time.
 const LOADING_THREADS: usize = 2;
-/// What there is to do without anything due.
+/// Pause when nothing is due.
 const IDLE: Duration = Duration::from_hours(1);
-/// After which time a partition that could not be read is read again.
+/// Pause before a partition that could not be read is read again.
 const RELOAD_DELAY: Duration = Duration::from_secs(1);
 
-/// The running thread, for who stops it.
+/// The running thread, to be stopped.
 #[derive(Debug)]
 pub(crate) struct CoordinatorThread {
     stop: CancellationToken,
@@ -63,7 +63,7 @@ impl CoordinatorThread {
         Ok((handle, Self { stop, thread }))
     }
 
-    /// Who waits is told that the group is coordinated elsewhere. False: the thread has panicked.
+    /// Waiting callers are told that the group is coordinated elsewhere. False: the thread has panicked.
     pub(crate) fn stop(self) -> bool {
         self.stop.cancel();
         self.thread.join().is_ok()
@@ -93,32 +93,32 @@ async fn run(mut runtime: Runtime, stop: &CancellationToken) {
     }
 }
 
-/// What the thread knows, and what it does at each turn.
+/// The state of the thread.
 pub(super) struct Runtime {
     coordinators: Arc<Coordinators>,
     config: Arc<GroupConfig>,
     metrics: Arc<GroupMetrics>,
     image: Arc<ArcSwap<Image>>,
-    /// As of the last look at the metadata.
+    /// The topics at the last look at the metadata.
     topics: OrdMap<String, TopicId>,
-    /// What is to be read, on other threads.
+    /// Partitions to be loaded, on other threads.
     loads: Vec<Load>,
-    /// What could not be read, and when to try again.
+    /// Partitions that could not be read, and when to retry.
     reloads: Vec<(Duration, Term)>,
     taking_up: TakingUp,
 }
 
-/// Partitions that are read together: all of them at a start, those of another broker when it has gone.
+/// Partitions that are loaded together: all of them at a start, those of a failed broker after it has gone.
 #[derive(Default)]
 struct TakingUp {
     began: Duration,
-    /// That are being read.
+    /// How many are being loaded.
     under_way: usize,
     partitions: usize,
     found: GroupCounts,
 }
 
-/// One partition, to be read for long.
+/// One partition to be loaded, which may take long.
 pub(super) struct Load {
     logs: Arc<dyn GroupLogs>,
     metrics: Arc<GroupMetrics>,
@@ -129,7 +129,7 @@ pub(super) struct Load {
 
 pub(super) struct Loaded {
     term: Term,
-    /// When the reading began.
+    /// The topics when loading began.
     topics: OrdMap<String, TopicId>,
     shard: Shard,
     end: Result<Offset, LogError>,
@@ -165,12 +165,12 @@ impl Runtime {
         }
     }
 
-    /// Each is to be run, and [`Self::loaded`] called with what comes of it.
+    /// The caller runs each and passes the result to [`Self::loaded`].
     pub(super) fn take_loads(&mut self) -> Vec<Load> {
         std::mem::take(&mut self.loads)
     }
 
-    /// Takes up what this broker has come to lead, and gives up the rest.
+    /// Loads the partitions that this broker now leads, and drops those that it no longer leads.
     pub(super) fn follow_metadata(&mut self) {
         self.coordinators.logs.watch_metadata();
         let former = self.coordinators.places();
@@ -216,7 +216,7 @@ impl Runtime {
         }
     }
 
-    /// What was read under a leadership that is over is of no use.
+    /// Takes over a loaded shard, unless its leadership is over.
     fn take_up(&mut self, loaded: Loaded) {
         let Loaded { term, topics, mut shard, end, took } = loaded;
         let places = self.coordinators.places();
@@ -241,7 +241,7 @@ impl Runtime {
         place.loaded(shard);
     }
 
-    /// Does what is due. Returns when something is due next.
+    /// Does what is due. Returns the next deadline.
     pub(super) fn wake(&mut self) -> Duration {
         self.coordinators.alarm.begin_look();
         let now = clock::monotonic();
@@ -257,13 +257,13 @@ impl Runtime {
 }
 
 impl Drop for Runtime {
-    /// Whatever has ended it: nobody would do what is due in the shards.
+    /// Without the thread nothing due would be done in the shards: they are dropped, whatever the reason.
     fn drop(&mut self) {
         self.coordinators.replace(Places::new());
     }
 }
 
-/// Topics that are not there any more, perhaps because others have their names by now.
+/// Deleted topics, including those whose name another topic has by now.
 fn gone<'a>(
     former: &'a OrdMap<String, TopicId>,
     current: &'a OrdMap<String, TopicId>,

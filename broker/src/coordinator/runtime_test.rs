@@ -1,4 +1,4 @@
-//! The thread of the coordinators over logs in memory: what it takes up, gives up, and makes of what it reads.
+//! The coordinator thread over logs in memory: what it loads, drops, and makes of what it reads.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -29,27 +29,27 @@ use crate::metadata::testing::{add_topic, cluster};
 const PATIENCE: Duration = Duration::from_mins(1);
 const TOPIC: TopicId = TopicId(uuid::Uuid::from_u128(5));
 
-/// One partition's log: batches with the offsets they begin at.
+/// One partition's log: batches with their base offsets.
 #[derive(Debug, Default)]
 struct FakePartition {
     epoch: Option<LeaderEpoch>,
     batches: Vec<Bytes>,
     end: i64,
     high_watermark: i64,
-    /// Somebody wants to hear of its high watermark.
+    /// The high watermark is being watched.
     watched: bool,
-    /// The high watermark stays where it is.
+    /// The high watermark does not advance.
     commits_late: bool,
-    /// Where no batch can be made out.
+    /// Where no batch can be decoded.
     broken: Range<i64>,
-    /// Whoever reads waits until this is dropped.
+    /// Reads wait until this is dropped.
     reading: Option<std::sync::mpsc::Receiver<()>>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct FakeLogs {
     partitions: Arc<Mutex<BTreeMap<PartitionId, FakePartition>>>,
-    /// How often it was asked who leads.
+    /// How often the led partitions were queried.
     looks: Arc<AtomicUsize>,
     changed: Arc<Notify>,
     committed: Arc<Notify>,
@@ -77,9 +77,9 @@ impl FakeLogs {
         changed
     }
 
-    /// Returns when the thread has seen the metadata as they are.
+    /// Returns when the thread has seen the current metadata.
     async fn metadata_seen(&self) {
-        // With the second look the first one is over.
+        // With the second look the first one is complete.
         for _ in 0..2 {
             let before = self.looks.load(Ordering::SeqCst);
             self.changed.notify_one();
@@ -153,7 +153,7 @@ impl GroupLogs for FakeLogs {
             let begins = |batch: &&Bytes| from <= BatchHeader::decode(batch.first_chunk().unwrap()).last_offset();
             let batches: Vec<_> =
                 partition.batches.iter().filter(begins).flat_map(|batch| batch.iter().copied()).collect();
-            // The last one cut off, as a read that is bounded leaves it.
+            // The last one cut off, as in a bounded read.
             let length = if from.0 == 0 { batches.len() - 1 } else { batches.len() };
             LogRead::Batches(Bytes::from(batches).slice(..length))
         })
@@ -174,7 +174,7 @@ impl GroupLogs for FakeLogs {
     }
 }
 
-/// With one more topic, `t`.
+/// With another topic, `t`.
 fn image() -> Image {
     let mut image = cluster(1);
     add_topic(&mut image, OFFSETS_TOPIC, &[0]);
@@ -198,7 +198,7 @@ fn start_with(
     (handle, thread, metrics)
 }
 
-/// Partition 0 is led, with an offset of group `g`, and is being read until what is returned is dropped.
+/// Partition 0 is led, with an offset of group `g`, and is being loaded until the returned sender is dropped.
 async fn begin_loading(logs: &FakeLogs, handle: &CoordinatorHandle) -> Sender<()> {
     let (go_on, reading) = std::sync::mpsc::channel();
     logs.change(PartitionId(0), |partition| {
@@ -211,7 +211,7 @@ async fn begin_loading(logs: &FakeLogs, handle: &CoordinatorHandle) -> Sender<()
     go_on
 }
 
-/// Asks until the coordinator is there and has read its log.
+/// Asks until the coordinator has loaded its log.
 async fn fetch(handle: &CoordinatorHandle, group: &str) -> Vec<i64> {
     loop {
         match handle.fetch_offsets(group, None).await {
@@ -277,8 +277,8 @@ async fn what_is_broken_is_skipped_and_counted_and_the_rest_is_loaded() {
 #[tokio::test]
 async fn behind_a_broken_length_it_goes_on_where_the_log_knows_the_next_batch() {
     const LENGTH: Range<usize> = 8..12;
-    // Where no batch can be made out, the wrong length, what is lost and what is counted: where it is the length of
-    // some batch, that one as well. Two records to a batch, of which an index knows the second.
+    // Where no batch can be decoded, the wrong length, what is lost and what is counted: a wrong length that is
+    // another batch's loses that batch as well. Two records to a batch, of which an index knows the second.
     for (broken, length, lost, skipped) in
         [(20..37, i32::MAX, 20..36, 1), (20..22, 0, 20..22, 1), (20..60, 70, 20..60, 2)]
     {
@@ -320,7 +320,7 @@ async fn a_partition_is_taken_up_and_given_up_with_its_leadership() {
     assert!(handle.commit_offsets("g", commit_of(vec![offset(0, 4)])).await.is_ok());
     assert_eq!(handle.list().await.unwrap().len(), 1);
 
-    // Another one has led and written meanwhile: what is in memory is worth nothing.
+    // Another broker has led and written meanwhile: what is in memory is stale.
     logs.change(PartitionId(0), |partition| {
         partition.append_record("g", 9);
         partition.epoch = Some(LeaderEpoch(3));

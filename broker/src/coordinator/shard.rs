@@ -1,5 +1,5 @@
-//! The groups of one partition of `__consumer_offsets`. What an event leads to is written, replayed, and then answered
-//! as soon as it is committed.
+//! The groups of one partition of `__consumer_offsets`. The records of an event are written and replayed, and the
+//! answer is sent as soon as they are committed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::iter::Peekable;
@@ -24,12 +24,12 @@ use super::request::{GroupRequest, ListedGroup, Moment, Position, Positions};
 use crate::bugs::{self, Bug};
 use crate::metrics::GroupMetrics;
 
-/// What a record takes in a batch besides key and value, at most.
+/// Most bytes of a record in a batch besides key and value.
 const RECORD_OVERHEAD_BYTES: usize = 23;
 
 /// The shard's own partition.
 pub(super) trait ShardLog {
-    /// Returns the log end after it.
+    /// Returns the new log end.
     fn append(&mut self, batch: &CheckedBatch, now: Timestamp) -> Result<Offset, LogError>;
     fn batch_bytes_max(&self) -> Result<usize, LogError>;
 }
@@ -38,7 +38,7 @@ pub(super) struct Shard {
     config: Arc<GroupConfig>,
     metrics: Arc<GroupMetrics>,
     groups: HashMap<GroupId, Group>,
-    /// When to look at which group: each is in it once, at its earliest deadline.
+    /// When to look at which group: each is in it at most once, at its earliest deadline.
     alarms: BTreeSet<(Duration, GroupId)>,
     next_expiry: Duration,
     held: Vec<Held>,
@@ -48,7 +48,7 @@ pub(super) struct Shard {
     counts: GroupCounts,
 }
 
-/// An answer that waits for the high watermark. In the order of their deadlines.
+/// An answer that waits for the high watermark, kept in the order of deadlines.
 struct Held {
     after: Offset,
     deadline: Duration,
@@ -105,7 +105,7 @@ impl Shard {
         self.hold(turn.answers, self.written, now);
     }
 
-    /// Adds where its groups stand, until there are so many.
+    /// Adds its groups' positions, until there are so many.
     pub(super) fn add_positions(&self, positions: &mut Positions, at_most: usize) {
         let before = positions.found.len();
         let committed = self.groups.values().flat_map(|group| group.offsets.iter().map(move |of| (group.id(), of)));
@@ -120,7 +120,7 @@ impl Shard {
         positions.left_out += self.counts.offsets.saturating_sub(positions.found.len() - before);
     }
 
-    /// Offsets in a topic that is gone are gone with it; not those in another one that has its name by now.
+    /// Deletes the offsets of a deleted topic, but not those of another topic that has its name by now.
     pub(super) fn topic_deleted(&mut self, (topic, gone): (&str, TopicId), now: Moment, log: &mut dyn ShardLog) {
         let concerned = self.groups.values().filter(|group| group.offsets.has_topic(topic));
         let concerned: Vec<_> = concerned.map(|group| group.id().clone()).collect();
@@ -133,7 +133,7 @@ impl Shard {
         }
     }
 
-    /// The only place where records change anything.
+    /// The only place where records change the state.
     pub(super) fn replay(&mut self, record: CoordinatorRecord) {
         let name = record.group();
         let id = self.groups.get_key_value(name).map_or_else(|| GroupId(name.into()), |(id, _)| id.clone());
@@ -146,7 +146,7 @@ impl Shard {
         }
     }
 
-    /// The log has been read up to `end`.
+    /// The log has been loaded up to `end`.
     pub(super) fn loaded(&mut self, end: Offset, now: Moment, log: &mut dyn ShardLog) {
         self.written = end;
         self.next_expiry = now.elapsed + self.config.retention_check_interval;
@@ -154,7 +154,7 @@ impl Shard {
         self.counts = all.fold(GroupCounts::default(), GroupCounts::plus);
         let ids: Vec<_> = self.groups.keys().cloned().collect();
         for id in ids {
-            // What of it is uncommitted is not known: all of it may be.
+            // How much of it is uncommitted is unknown: all of it may be.
             let written = if bugs::is_planted(Bug::LoadedTakenForCommitted) { Offset(0) } else { end };
             self.with_group(&id, now, log, |group, config, turn| {
                 group.written = written;
@@ -163,7 +163,7 @@ impl Shard {
         }
     }
 
-    /// Everything before `high_watermark` is committed: who waited for it is told.
+    /// Everything before `high_watermark` is committed: sends the answers that waited for it.
     pub(super) fn committed(&mut self, high_watermark: Offset) {
         self.committed = self.committed.max(high_watermark);
         let committed = self.committed;
@@ -205,7 +205,7 @@ impl Shard {
         }
     }
 
-    /// One event of one group, from the decision to the answers.
+    /// Handles one event of one group, from the decision to the answers.
     fn with_group(
         &mut self,
         id: &GroupId,
@@ -246,7 +246,7 @@ impl Shard {
         self.alarms.extend(alarm.map(|at| (at, id.clone())));
     }
 
-    /// Appends, then replays. Where the records need several batches and one is refused, those before it stand.
+    /// Appends, then replays. If the records need several batches and one is refused, those before it stay.
     fn write(
         &mut self,
         id: &GroupId,

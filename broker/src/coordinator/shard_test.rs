@@ -1,4 +1,4 @@
-//! What is told when, and what outlives whom.
+//! When answers are sent, and what survives a failover.
 
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ fn what_the_log_refuses_changes_nothing() {
     let joined = told(&mut bench.join("h", again(&joined.member))).unwrap();
     assert_eq!(told(&mut bench.sync("h", &joined, &[(&joined.member, "x")])).unwrap().assignment, "x");
 
-    // A static member that comes back keeps its former id as long as the new one is not written.
+    // A static member that comes back keeps its former id until the new one is written.
     let mut joining = bench.join("s", static_request("i"));
     bench.pass(Duration::from_secs(5));
     let joined = told(&mut joining).unwrap();
@@ -96,7 +96,7 @@ fn what_the_log_refuses_changes_nothing() {
     bench.log.refusal = Some(LogError::NotEnoughReplicas);
     assert_eq!(told(&mut bench.join("s", static_request("i"))), Err(refused.clone()));
     assert_eq!(bench.heartbeat("s", claim(&joined.member), joined.generation), Ok(()));
-    // A group that nobody is left in is empty, whatever the log says.
+    // A group without members is empty, whatever the log says.
     assert_eq!(bench.ask("s", |reply| leave(&joined.member, reply)).try_recv().unwrap(), Err(refused));
 }
 
@@ -135,7 +135,7 @@ fn another_coordinator_finds_generations_and_offsets_again() {
         assert!(!member.metadata.is_empty());
     }
     assert_eq!(bench.heartbeat("g", claim(&joined[0].member), joined[0].generation), Ok(()));
-    // Who is silent from then on is given up, a session after the failover.
+    // A member that is silent from then on is removed, one session after the failover.
     bench.pass(Duration::from_secs(11));
     assert_eq!(told(&mut bench.ask("g", GroupRequest::Describe)).unwrap().state, GroupState::Empty);
 }

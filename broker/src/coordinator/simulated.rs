@@ -1,4 +1,4 @@
-//! The coordinators of a broker without their thread: a simulation of the cluster does by hand what that does. And
+//! The coordinators of a broker without their thread, whose work a simulation of the cluster does step by step. And
 //! members of a group to go with them.
 
 mod client;
@@ -22,7 +22,7 @@ use crate::metadata::Image;
 
 pub(crate) use members::{Asked, Checked, GROUP, Members, Patience, Surroundings, Violation};
 
-/// Of the simulation, which is many times as fast as the defaults are.
+/// Timeouts of the simulation, which runs many times as fast as the defaults.
 const CONFIG: GroupConfig = GroupConfig {
     session_timeout_ms_min: 1,
     session_timeout_ms_max: 60_000,
@@ -34,12 +34,12 @@ const CONFIG: GroupConfig = GroupConfig {
     commit_timeout: Duration::from_millis(250),
 };
 
-/// For as long as a broker's process lives.
+/// Lives as long as a broker's process.
 pub(crate) struct SimulatedCoordinators {
     coordinators: Arc<Coordinators>,
     runtime: Runtime,
     image: Arc<ArcSwap<Image>>,
-    /// Read, and not taken up yet.
+    /// Loaded shards that are not taken over yet.
     loaded: Vec<Loaded>,
 }
 
@@ -50,12 +50,12 @@ impl SimulatedCoordinators {
         Self { coordinators, runtime, image, loaded: Vec::new() }
     }
 
-    /// The metadata has changed, and with it perhaps what this broker leads.
+    /// The metadata has changed, and perhaps what this broker leads.
     pub(crate) fn follow_metadata(&mut self) {
         self.runtime.follow_metadata();
     }
 
-    /// A turn of the thread. What is read at one turn is taken up at the next.
+    /// A turn of the thread. What is loaded in one turn is taken over in the next.
     pub(crate) fn wake(&mut self) {
         for loaded in std::mem::take(&mut self.loaded) {
             self.runtime.loaded(loaded);
@@ -64,7 +64,7 @@ impl SimulatedCoordinators {
         self.loaded.extend(self.runtime.take_loads().into_iter().map(Load::run));
     }
 
-    /// All that is committed, if this is the coordinator.
+    /// Checks all committed offsets, if this is the coordinator.
     pub(crate) fn check(&self, members: &mut Members) -> Checked {
         let (reply, mut waiting) = oneshot::channel();
         self.ask(Asked(GroupRequest::FetchOffsets(None, reply)));

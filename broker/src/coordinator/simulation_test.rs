@@ -1,5 +1,5 @@
-//! Members of a group over a log that commits late, refuses now and then, and loses what is not committed when another
-//! broker takes over. What must hold is in [`super::simulated::members`].
+//! Members of a group over a log that commits late, refuses now and then, and loses uncommitted records when another
+//! broker takes over. The invariants are in [`super::simulated::members`].
 
 mod world;
 
@@ -10,7 +10,7 @@ use world::World;
 const STEPS: usize = 400;
 const SEEDS: u64 = 150;
 
-/// Each is found by one of the first so many seeds.
+/// Each planted bug is found by one of this many seeds.
 const SEEDS_MAX: u64 = 500;
 const BUGS: [Bug; 8] = [
     Bug::AnswerBeforeCommit,

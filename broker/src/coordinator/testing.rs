@@ -33,7 +33,7 @@ pub(super) type Waiting<T> = oneshot::Receiver<Result<T, GroupError>>;
 #[derive(Debug)]
 pub(super) struct FakeLog {
     pub(super) records: Vec<CoordinatorRecord>,
-    /// Appends are refused with it.
+    /// The error with which appends are refused.
     pub(super) refusal: Option<LogError>,
     pub(super) batch_bytes_max: usize,
     pub(super) batches: usize,
@@ -75,7 +75,7 @@ pub(super) struct Bench {
     pub(super) log: FakeLog,
     pub(super) now: Moment,
     pub(super) config: Arc<GroupConfig>,
-    /// All that is written is committed at once.
+    /// Everything written is committed at once.
     pub(super) commits: bool,
     ids: u128,
 }
@@ -133,7 +133,7 @@ impl Bench {
         }
     }
 
-    /// Time passes, and what is due on the way is done.
+    /// Time passes, and everything due on the way is done.
     pub(super) fn pass(&mut self, time: Duration) {
         let end = self.now.elapsed + time;
         loop {
@@ -189,7 +189,7 @@ impl Bench {
         self.ask(group, |reply| GroupRequest::CommitOffsets(request, reply))
     }
 
-    /// What is committed for a partition of topic `t`.
+    /// The committed offset of a partition of topic `t`.
     pub(super) fn offset(&mut self, group: &str, partition: i32) -> Option<i64> {
         let fetched = told(&mut self.ask(group, |reply| GroupRequest::FetchOffsets(None, reply))).unwrap();
         let partitions = fetched.into_iter().filter(|topic| topic.topic == "t").flat_map(|topic| topic.partitions);
@@ -197,7 +197,7 @@ impl Bench {
         partitions.next().and_then(|(_, offset)| Some(offset?.offset.0))
     }
 
-    /// A group of dynamic members, stable; the first of them leads.
+    /// A stable group of dynamic members; the first of them is the leader.
     pub(super) fn stable(&mut self, group: &str, count: usize) -> Vec<Joined> {
         let mut waiting: Vec<_> = (0..count).map(|_| self.join(group, request("c"))).collect();
         self.pass(Duration::from_secs(7));
@@ -213,7 +213,7 @@ impl Bench {
     }
 }
 
-/// The answer that has come.
+/// The answer, which must have arrived.
 pub(super) fn told<T>(waiting: &mut Waiting<T>) -> Result<T, GroupError> {
     let Ok(answer) = waiting.try_recv() else { panic!("not answered") };
     answer
@@ -231,7 +231,7 @@ pub(super) fn static_claim(id: &MemberId, instance: &str) -> MemberClaim {
     MemberClaim { id: id.clone(), instance: Some(instance.to_owned()) }
 }
 
-/// An old client's that joins at once.
+/// The request of an old client that joins at once.
 pub(super) fn request(client: &str) -> JoinRequest {
     JoinRequest {
         member: claim(&MemberId::default()),
@@ -271,7 +271,7 @@ pub(super) fn offset(partition: i32, offset: i64) -> OffsetToCommit {
     }
 }
 
-/// From outside of the group.
+/// A commit from outside the group.
 pub(super) fn commit_of(offsets: Vec<OffsetToCommit>) -> CommitRequest {
     CommitRequest { member: claim(&MemberId::default()), generation: GenerationId(-1), offsets, retention: None }
 }

@@ -1,4 +1,4 @@
-//! AddRaftVoter (KIP-853): a controller that follows the metadata log gets a vote, once it has caught up.
+//! AddRaftVoter (KIP-853): a controller that follows the metadata log becomes a voter, once it has caught up.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::quorum::{endpoint, key, voter_change};
 use super::{Broker, Request, RequestError};
 use crate::metadata::QuorumView;
 
-/// Whatever is asked for: until the voter has caught up no other change of the voters is taken.
+/// Upper bound, whatever is requested: until the voter has caught up no other change of the voters is accepted.
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
 
 impl Broker {
@@ -55,8 +55,8 @@ impl Broker {
         }
     }
 
-    /// Nobody reaches a node without a controller: as a voter it would count and never answer. One that has just
-    /// started is about to register. Whoever does not decide here refuses anyway.
+    /// A node that is not a controller would count as a voter and never answer. One that has just started is about to
+    /// register. If this node is not the active controller it refuses anyway.
     async fn registers_as_controller(&self, id: BrokerId, deadline: Instant) -> bool {
         let is_known = |view: &QuorumView| !view.is_active || self.image.load().controllers.contains_key(&id);
         timeout_at(deadline, self.raft.view().wait_for(is_known)).await.is_ok()

@@ -1,4 +1,4 @@
-//! AlterConfigs: what is set is exactly what the request lists. IncrementalAlterConfigs has replaced it.
+//! AlterConfigs: replaces all options of a resource. IncrementalAlterConfigs has superseded it.
 
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;

@@ -1,4 +1,4 @@
-//! AlterPartition (KIP-497): a leader proposes an in-sync set.
+//! AlterPartition (KIP-497): a leader proposes an ISR.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::alter_partition_request::PartitionData as Proposed;

@@ -1,4 +1,4 @@
-//! AlterPartitionReassignments (KIP-455): other brokers for a partition, or a reassignment in progress cancelled.
+//! AlterPartitionReassignments (KIP-455): moves a partition to other brokers, or cancels a reassignment in progress.
 
 use kafka_protocol::messages::alter_partition_reassignments_response::{
     ReassignablePartitionResponse, ReassignableTopicResponse,

@@ -1,4 +1,4 @@
-//! AlterReplicaLogDirs (KIP-113). A broker has one data directory: a replica that is to move there is there already.
+//! AlterReplicaLogDirs (KIP-113). A broker has one data directory, so a replica is always in the requested one.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! ApiVersions (KIP-35, KIP-511, KIP-584): what this broker serves, and the cluster's feature levels.
+//! ApiVersions (KIP-35, KIP-511, KIP-584): the APIs this broker serves, and the cluster's feature levels.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
@@ -47,7 +47,7 @@ impl Broker {
     }
 }
 
-/// Before version 4 a range that begins at 0 cannot be told (KAFKA-17011).
+/// Before version 4 a range that begins at 0 cannot be sent (KAFKA-17011).
 fn supported_features(version: i16) -> Vec<SupportedFeatureKey> {
     features::SUPPORTED
         .iter()

@@ -1,5 +1,5 @@
-//! What a client may do to a resource: a bit for each operation's number in Kafka's protocol. Without an authorizer
-//! that is everything that the resource knows.
+//! The operations that a client is authorized for: a bit for each operation's number in Kafka's protocol. Without an
+//! authorizer those are all that the resource type has.
 
 const READ: u8 = 3;
 const WRITE: u8 = 4;

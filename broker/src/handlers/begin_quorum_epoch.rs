@@ -1,4 +1,4 @@
-//! BeginQuorumEpoch (KIP-595, KIP-853): a new leader makes itself known.
+//! BeginQuorumEpoch (KIP-595, KIP-853): a new leader announces itself.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::begin_quorum_epoch_response::{NodeEndpoint, PartitionData, TopicData};
@@ -10,7 +10,7 @@ use super::quorum::{endpoint, leader_endpoint, leader_id, only_partition, topic_
 use super::{Broker, Request, RequestError};
 use crate::peer::QuorumAnswer;
 
-/// First version that tells where the leader is.
+/// First version with the leader's endpoints.
 const VERSION_WITH_ENDPOINTS: i16 = 1;
 
 impl Broker {

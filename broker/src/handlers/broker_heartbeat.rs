@@ -1,4 +1,4 @@
-//! BrokerHeartbeat (KIP-631): a broker is there, and says what it wants to become.
+//! BrokerHeartbeat (KIP-631): a broker is alive, and says which state it wants to be in.
 
 use kafka_protocol::messages::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, Offset};

@@ -1,4 +1,4 @@
-//! BrokerRegistration (KIP-631): a process says which broker it is.
+//! BrokerRegistration (KIP-631): a process registers as a broker.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{BrokerRegistrationRequest, BrokerRegistrationResponse};
@@ -15,7 +15,7 @@ impl Broker {
         request: &mut Request<'_>,
     ) -> Result<BrokerRegistrationResponse, RequestError> {
         let body: BrokerRegistrationRequest = request.decode()?;
-        // One volume is one replica of everything that is on it: a broker has one.
+        // A broker has one volume, so that a volume is one replica of everything on it.
         let [directory] = body.log_dirs[..] else { return Ok(refused(ResponseError::InvalidRegistration.code())) };
         let endpoints = body.listeners.into_iter().map(|listener| Endpoint {
             name: listener.name.to_string(),

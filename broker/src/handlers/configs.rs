@@ -1,4 +1,4 @@
-//! What the APIs of the configuration share: kinds of resources, where values come from, and changes.
+//! Shared by the configuration APIs: kinds of resources, config sources, and changes.
 
 use std::collections::HashSet;
 
@@ -19,14 +19,14 @@ pub(super) struct WireResource {
     pub(super) name: StrBytes,
 }
 
-/// Code and message, as a response tells them.
+/// Error code and message of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) error: ResponseError,
     pub(super) message: String,
 }
 
-/// What a request asks for one resource: edits by name of the option.
+/// The changes a request asks for one resource: edits by option name.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) resource: WireResource,
@@ -42,7 +42,7 @@ impl Refusal {
         Self::invalid("the resource is in the request more than once")
     }
 
-    /// Code and message of a response; 0 and none where nothing was refused.
+    /// Error code and message of a response; 0 and none if nothing was refused.
     pub(super) fn told(refusal: Option<Self>) -> (i16, Option<StrBytes>) {
         refusal.map_or((0, None), |Self { error, message }| (error.code(), Some(StrBytes::from_string(message))))
     }
@@ -83,14 +83,14 @@ pub(super) fn wire_source(scope: Scope, layer: Layer) -> i8 {
     }
 }
 
-/// Which resources a request names more than once.
+/// Resources that a request names more than once.
 pub(super) fn repeated<'a>(resources: impl Iterator<Item = &'a WireResource>) -> HashSet<WireResource> {
     let mut seen = HashSet::new();
     resources.filter(|resource| !seen.insert(*resource)).cloned().collect()
 }
 
 impl Broker {
-    /// A number that stands for a broker must be this one's: clients send what concerns a broker to it.
+    /// A broker id must be this broker's: clients send such requests to the broker itself.
     pub(super) fn check_addressee(&self, name: &str) -> Result<(), Refusal> {
         let own = self.config.broker_id;
         match name.parse::<i32>() {
@@ -100,7 +100,7 @@ impl Broker {
         }
     }
 
-    /// What came of each, in the order of the request.
+    /// The results, in the order of the request.
     pub(super) async fn alter(
         &self,
         asked: Vec<Asked>,

@@ -1,4 +1,4 @@
-//! ControllerRegistration (KIP-919): where a controller is reached, and what it works with.
+//! ControllerRegistration (KIP-919): a controller's endpoints and supported features.
 
 use kafka_protocol::messages::{ControllerRegistrationRequest, ControllerRegistrationResponse};
 use kafka_protocol::protocol::StrBytes;

@@ -76,7 +76,7 @@ fn repeated_names(topics: &[CreatableTopic]) -> HashSet<String> {
     topics.iter().filter(|topic| !seen.insert(topic.name.as_str())).map(|topic| topic.name.to_string()).collect()
 }
 
-/// An option that is named and has no value.
+/// An option that is named but has no value.
 fn unset_config(topic: &CreatableTopic) -> Option<&str> {
     topic.configs.iter().find(|config| config.value.is_none()).map(|config| config.name.as_str())
 }

@@ -1,4 +1,4 @@
-//! DeleteGroups, with their offsets.
+//! DeleteGroups: deletes groups with their offsets.
 
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};

@@ -1,4 +1,4 @@
-//! DeleteRecords: partitions begin later from now on, on every replica that is up.
+//! DeleteRecords: advances the log start of partitions, on every replica that is up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::replica::{DeleteRecordsError, NewLogStart, Partition};
 
 const HIGH_WATERMARK: i64 = -1;
 const NO_LOW_WATERMARK: i64 = -1;
-/// A client that allows more time is told to try again.
+/// Longer waits are cut to this; the client then gets a timeout.
 const WAIT_MAX: Duration = Duration::from_mins(5);
 
 /// Partition and offset, or why there is none.

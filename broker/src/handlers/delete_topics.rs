@@ -13,7 +13,7 @@ use super::errors::KafkaError as _;
 use super::{Broker, Request, RequestError};
 use crate::controller::{DeletedTopic, TopicDeletion, TopicSelector};
 
-/// First version that knows of [`ResponseError::TopicDeletionDisabled`].
+/// First version that knows [`ResponseError::TopicDeletionDisabled`].
 const VERSION_WITH_DISABLED: i16 = 3;
 const DISABLED: &str = "topic deletion is disabled by delete.topic.enable=false";
 

@@ -9,7 +9,7 @@ use super::{Broker, Request, RequestError, authorized_operations};
 use crate::config::ListenerKind;
 use crate::metadata::Image;
 
-/// What an endpoint leads to.
+/// The endpoint type for brokers.
 const BROKERS: i8 = 1;
 const CONTROLLERS: i8 = 2;
 
@@ -70,7 +70,7 @@ fn node(id: i32, host: &str, port: u16) -> DescribeClusterBroker {
         .with_port(i32::from(port))
 }
 
-/// Version 0 has no types, and no errors of its own for them.
+/// Version 0 has no endpoint types, and no error code for them.
 fn wrong_endpoint(asked: i8, here: i8, version: i16) -> DescribeClusterResponse {
     let error = match asked {
         _ if version == 0 => ResponseError::InvalidRequest,

@@ -1,4 +1,4 @@
-//! DescribeConfigs: every option of a resource, set or not, where its value comes from, and what it means.
+//! DescribeConfigs: every option of a resource, set or not, its source, and its documentation.
 
 use std::collections::HashSet;
 
@@ -16,17 +16,17 @@ use super::{Broker, Request, RequestError};
 use crate::controller::{check_existence, scope_of};
 use crate::metadata::{ConfigResource, Image};
 
-/// A request for more is refused: each answer is far longer than the question.
+/// Larger requests are refused: each answer is far longer than the question.
 const RESOURCES_MAX: usize = 10_000;
 
-/// What the client wants to know of each option.
+/// What the client asks for about each option.
 #[derive(Clone, Copy)]
 struct Detail {
     synonyms: bool,
     documentation: bool,
 }
 
-/// An option with its value (`None`: unset, or not to be shown) and where it may come from, the strongest first.
+/// An option with its value (`None`: unset, or not to be shown) and its possible sources, the strongest first.
 struct Described<'a> {
     option: &'static ConfigOption,
     value: Option<String>,
@@ -40,7 +40,7 @@ impl Broker {
         let detail = Detail { synonyms: body.include_synonyms, documentation: body.include_documentation };
         let named: Vec<_> = body.resources.iter().map(wire_resource).collect();
         let repeated = repeated(named.iter());
-        // As in Kafka, an unknown type spoils the whole request.
+        // As in Kafka, an unknown type fails the whole request.
         let unknown = named.iter().find_map(|resource| resource.kind().err());
         let too_many =
             (RESOURCES_MAX < named.len()).then(|| Refusal::invalid(format!("more than {RESOURCES_MAX} resources")));
@@ -90,7 +90,7 @@ fn wire_resource(resource: &DescribeConfigsResource) -> WireResource {
     WireResource { kind: resource.resource_type, name: resource.resource_name.clone() }
 }
 
-/// Only what is set, and only in this layer.
+/// Only options set for all brokers, and only with that source.
 fn of_all_brokers<'a>(broker: &'a Values, option: &'static ConfigOption) -> Option<Described<'a>> {
     let mut settings = config::broker_settings(broker, option);
     settings.retain(|setting| setting.layer == Layer::DynamicDefault);

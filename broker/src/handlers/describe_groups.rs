@@ -11,9 +11,9 @@ use super::groups::{state_name, text};
 use super::{Broker, Request, RequestError, authorized_operations};
 use crate::coordinator::{GroupDescription, GroupError, MemberDescription};
 
-/// First version in which a group that is not there is an error (KIP-1043).
+/// First version in which an unknown group is an error (KIP-1043).
 const VERSION_WITH_NOT_FOUND: i16 = 6;
-/// The state of a group that is not there.
+/// The state of an unknown group.
 const DEAD: &str = "Dead";
 
 impl Broker {

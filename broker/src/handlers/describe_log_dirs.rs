@@ -1,4 +1,4 @@
-//! DescribeLogDirs: the one data directory, its volume, and what partitions take of it.
+//! DescribeLogDirs: the one data directory, its volume, and the space that partitions take.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -22,7 +22,7 @@ impl Broker {
         let body: DescribeLogDirsRequest = request.decode()?;
         let directory = StrBytes::from_string(self.config.log_directory.display().to_string());
         let replicas = self.replicas.clone();
-        // Asks the file system, which may be slow to answer.
+        // Asks the file system, which may be slow.
         let described = tokio::task::spawn_blocking(move || describe(&replicas, body.topics.as_deref())).await;
         let result = described.ok().flatten().unwrap_or_else(|| {
             DescribeLogDirsResult::default().with_error_code(ResponseError::KafkaStorageError.code())
@@ -31,7 +31,7 @@ impl Broker {
     }
 }
 
-/// `wanted`: only these partitions, as far as they are here. `None` where the directory has failed.
+/// `wanted`: only these partitions, if they are hosted here. `None` if the directory has failed.
 fn describe(replicas: &ReplicaManager, wanted: Option<&[DescribableLogDirTopic]>) -> Option<DescribeLogDirsResult> {
     let space = replicas.disk_space()?.ok()?;
     let wanted: Option<HashSet<(&str, i32)>> = wanted.map(|topics| {
@@ -60,7 +60,7 @@ fn describe(replicas: &ReplicaManager, wanted: Option<&[DescribableLogDirTopic]>
     Some(result.with_total_bytes(wire(space.total_bytes)).with_usable_bytes(wire(space.usable_bytes)))
 }
 
-/// How far the log lags behind what is committed: a leader's never does.
+/// How far the log lags behind the high watermark; 0 on a leader.
 fn offset_lag(log: &Log) -> i64 {
     log.high_watermark().offset.0.saturating_sub(log.log_end().offset.0).max(0)
 }

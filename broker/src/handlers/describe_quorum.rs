@@ -1,5 +1,5 @@
-//! DescribeQuorum (KIP-595, KIP-853): voters and observers of the metadata quorum, and how far they are. The leader
-//! answers.
+//! DescribeQuorum (KIP-595, KIP-853): voters and observers of the metadata quorum with their progress. Answered by
+//! the leader.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ impl Broker {
     }
 }
 
-/// A moment of the monotonic clock on that of the wall.
+/// Converts a monotonic time to the wall clock.
 fn wall(moment: Duration) -> i64 {
     let ago = clock::monotonic().saturating_sub(moment);
     clock::wall().0.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX))

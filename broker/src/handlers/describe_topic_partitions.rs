@@ -1,4 +1,4 @@
-//! DescribeTopicPartitions (KIP-966): topics with their ELR, a bounded number of partitions at a time. What is left
+//! DescribeTopicPartitions (KIP-966): topics with their ELR, a bounded number of partitions at a time. The rest
 //! begins at the cursor, which the client sends back.
 
 use std::collections::BTreeSet;
@@ -119,7 +119,7 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
     answer(name).with_error_code(error.code())
 }
 
-/// A cursor that points to none of the topics, or before a topic's first partition. There is no error for the whole.
+/// Answers a cursor at no requested topic, or before a topic's first partition. There is no top-level error.
 fn refused(body: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
     let refused = body.topics.iter().map(|topic| {
         DescribeTopicPartitionsResponseTopic::default()

@@ -16,7 +16,7 @@ fn request(topics: &[&str], cursor: Option<(&str, i32)>) -> DescribeTopicPartiti
     DescribeTopicPartitionsRequest::default().with_topics(topics.collect()).with_cursor(cursor)
 }
 
-/// Topics with their error and partitions, and where it goes on.
+/// Topics with their error and partitions, and the cursor.
 type Described = (Vec<(String, i16, Vec<i32>)>, Option<(String, i32)>);
 
 fn described(image: &Image, request: &DescribeTopicPartitionsRequest, limit: usize) -> Described {

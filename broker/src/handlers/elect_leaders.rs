@@ -1,4 +1,4 @@
-//! ElectLeaders (KIP-460): the preferred leader back, or where nobody leads any replica at all.
+//! ElectLeaders (KIP-460): elects preferred leaders, or uncleanly any replica of a leaderless partition.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};

@@ -1,4 +1,4 @@
-//! EndQuorumEpoch (KIP-595, KIP-853): a leader that stops says who should follow it.
+//! EndQuorumEpoch (KIP-595, KIP-853): a leader that stops names its preferred successors.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::end_quorum_epoch_response::{NodeEndpoint, PartitionData, TopicData};
@@ -12,7 +12,7 @@ use super::quorum::{endpoint, key, leader_endpoint, leader_id, only_partition, t
 use super::{Broker, Request, RequestError};
 use crate::peer::QuorumAnswer;
 
-/// First version that tells where the leader is.
+/// First version with the leader's endpoints.
 const VERSION_WITH_ENDPOINTS: i16 = 1;
 
 impl Broker {
@@ -42,7 +42,7 @@ impl Broker {
         Ok(response(&answer.await?, request.version))
     }
 
-    /// Best first. The first version names nodes without their volumes: of those, this one knows its own.
+    /// Best first. Version 0 names nodes without directory ids: this node can add its own.
     fn candidates(&self, partition: &end_quorum_epoch_request::PartitionData) -> Vec<ReplicaKey> {
         let old = partition.preferred_successors.iter();
         let old = old.map(|id| {

@@ -1,4 +1,4 @@
-//! Envelope (KIP-590): a client's request that another broker hands to the active controller.
+//! Envelope (KIP-590): a client's request that another broker forwards to the active controller.
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::ResponseError;
@@ -9,7 +9,7 @@ use tracing::debug;
 use super::{Broker, Outcome, Part, Request, RequestContext, RequestError};
 
 impl Broker {
-    /// What cannot be answered is refused within the envelope: the connection carries the requests of many clients.
+    /// Errors are returned within the envelope: the connection carries the requests of many clients.
     pub(super) async fn envelope(&self, request: &mut Request<'_>) -> Result<EnvelopeResponse, RequestError> {
         let body: EnvelopeRequest = request.decode()?;
         if !self.is_active_controller() {
@@ -25,14 +25,14 @@ impl Broker {
         })
     }
 
-    /// The answer with its header, without its length. `None`: it is not one that an envelope can carry.
+    /// The answer with its header, without its length. `None`: an envelope cannot carry it.
     async fn answer_forwarded(&self, frame: &Bytes, context: &RequestContext) -> Result<Option<Bytes>, RequestError> {
         let header = RequestHeader::decode(frame)?;
         if !header.api.forwarded {
             return Err(RequestError::NotForwarded(header.api.name));
         }
         let request = Request::checked(header, frame, context)?;
-        // In a box, because what is in an envelope is a request as well.
+        // Boxed, because the request in an envelope is dispatched recursively.
         let outcome = Box::pin(self.dispatch(request)).await?;
         Ok(if let Outcome::Respond(parts) = outcome { unframed(&parts) } else { None })
     }

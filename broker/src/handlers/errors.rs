@@ -1,4 +1,4 @@
-//! What went wrong here, in Kafka's error codes. The only file that maps the one to the other.
+//! Maps this crate's errors to Kafka's error codes. The only file that does.
 
 use kafka_protocol::ResponseError;
 use protocol::config::ConfigError;
@@ -17,7 +17,7 @@ use crate::coordinator::{GroupError, LogError, Unavailable};
 use crate::peer::ProducerIdError;
 use crate::replica::{AccessError, DeleteRecordsError, FetchError, ProduceError};
 
-/// The code of Kafka's protocol for an error.
+/// The Kafka error code of an error.
 pub(super) trait KafkaError {
     fn kafka_error(&self) -> ResponseError;
 
@@ -44,7 +44,7 @@ impl KafkaError for ProduceError {
             Self::Access(error) => error.kafka_error(),
             Self::NotEnoughReplicas { .. } => ResponseError::NotEnoughReplicas,
             Self::NotEnoughReplicasAfterAppend { .. } => ResponseError::NotEnoughReplicasAfterAppend,
-            // Clients try it again.
+            // Clients retry.
             Self::DiskFull { .. } => ResponseError::KafkaStorageError,
             Self::NotSyncedInTime | Self::NotCommittedInTime => ResponseError::RequestTimedOut,
             Self::Append(error) => error.kafka_error(),
@@ -110,7 +110,7 @@ impl KafkaError for ProducerError {
 impl KafkaError for ResolveError {
     fn kafka_error(&self) -> ResponseError {
         match self {
-            // The same as for a produced batch of that kind: trying again does not help.
+            // The same as for such a produced batch: retrying does not help.
             Self::Corrupt { defect: BatchDefect::Oversized(_), .. } => ResponseError::MessageTooLarge,
             Self::Corrupt { .. } => ResponseError::CorruptMessage,
             Self::WouldBlock | Self::Gap { .. } | Self::Shrunk { .. } | Self::Io { .. } => {
@@ -124,7 +124,7 @@ impl KafkaError for BatchError {
     fn kafka_error(&self) -> ResponseError {
         match self {
             Self::WrongChecksum { .. } | Self::UnknownMagic { .. } => ResponseError::CorruptMessage,
-            // Clients split such a batch and try again.
+            // Clients split such a batch and retry.
             Self::TooLarge { .. } | Self::Record(RecordError::TooLarge { .. }) => ResponseError::MessageTooLarge,
             Self::ZstdNotAllowed => ResponseError::UnsupportedCompressionType,
             Self::TimestampType | Self::Timestamp(_) => ResponseError::InvalidTimestamp,
@@ -179,7 +179,7 @@ impl KafkaError for AlterConfigError {
             | Self::NeededByAll { .. }
             | Self::ByController { .. }
             | Self::InvalidForBroker(ConfigError::ClusterOnly { .. }) => ResponseError::InvalidConfig,
-            // A broker's option that cannot be in force is an invalid request, as in Kafka.
+            // As in Kafka, an invalid broker option is an invalid request.
             Self::NoName(_) | Self::NotABrokerId { .. } | Self::BrokerLogger | Self::InvalidForBroker(_) => {
                 ResponseError::InvalidRequest
             }
@@ -218,7 +218,7 @@ impl KafkaError for NoRoom {
     fn kafka_error(&self) -> ResponseError {
         match self {
             Self::Broker { .. } => ResponseError::PolicyViolation,
-            // Clients try it again.
+            // Clients retry.
             Self::Volume => ResponseError::KafkaStorageError,
         }
     }
@@ -327,7 +327,7 @@ impl KafkaError for AllocateError {
 impl KafkaError for ProducerIdError {
     fn kafka_error(&self) -> ResponseError {
         match self {
-            // As in Kafka: clients try it again.
+            // As in Kafka: clients retry.
             Self::Channel(_) | Self::Refused(_) => ResponseError::CoordinatorLoadInProgress,
         }
     }
@@ -339,7 +339,7 @@ impl KafkaError for VoterChangeError {
             Self::NotLeader => ResponseError::NotLeaderOrFollower,
             Self::FencedLeaderEpoch => ResponseError::FencedLeaderEpoch,
             Self::UnknownLeaderEpoch => ResponseError::UnknownLeaderEpoch,
-            // Clients try it again.
+            // Clients retry.
             Self::NotActivated | Self::ChangePending | Self::TimedOut => ResponseError::RequestTimedOut,
             Self::UnsupportedVersion => ResponseError::UnsupportedVersion,
             Self::DuplicateVoter => ResponseError::DuplicateVoter,
@@ -354,7 +354,7 @@ impl KafkaError for ControllerError {
         match self {
             Self::Stopped | Self::NotController { .. } => ResponseError::NotController,
             Self::Encode(_) => ResponseError::InvalidRequest,
-            // Clients try it again.
+            // Clients retry.
             Self::NoSpace => ResponseError::KafkaStorageError,
         }
     }
@@ -373,7 +373,7 @@ impl KafkaError for GroupError {
             Self::InconsistentProtocol => ResponseError::InconsistentGroupProtocol,
             Self::InvalidSessionTimeout { .. } => ResponseError::InvalidSessionTimeout,
             Self::GroupFull { .. } | Self::GroupTooLarge { .. } => ResponseError::GroupMaxSizeReached,
-            // Clients try it again.
+            // Clients retry.
             Self::TooManyUnusedIds { .. } => ResponseError::CoordinatorNotAvailable,
             Self::NotEmpty => ResponseError::NonEmptyGroup,
             Self::Subscribed(_) => ResponseError::GroupSubscribedToTopic,
@@ -388,7 +388,7 @@ impl KafkaError for Unavailable {
     fn kafka_error(&self) -> ResponseError {
         match self {
             Self::Loading => ResponseError::CoordinatorLoadInProgress,
-            // Clients look for the coordinator anew.
+            // Clients look for the coordinator again.
             Self::NotCoordinator | Self::Log(LogError::NotLeader | LogError::Storage(_)) => {
                 ResponseError::NotCoordinator
             }
@@ -398,7 +398,7 @@ impl KafkaError for Unavailable {
     }
 }
 
-/// A generation that the log does not take, where nobody commits an offset.
+/// A generation too large for the log, in a request that commits no offset.
 pub(super) fn of_generation(error: &GroupError) -> ResponseError {
     match error {
         GroupError::Unavailable(Unavailable::Log(LogError::TooLarge { .. })) => ResponseError::UnknownServerError,
@@ -406,8 +406,7 @@ pub(super) fn of_generation(error: &GroupError) -> ResponseError {
     }
 }
 
-/// Of an offset that somebody wants to know. Old clients give up at whatever does not say that the coordinator is
-/// another one, or still loading.
+/// Old clients give up fetching an offset on any error except that the coordinator has moved or is loading.
 pub(super) fn of_offset_fetch(error: &GroupError) -> ResponseError {
     match error.kafka_error() {
         ResponseError::CoordinatorNotAvailable => ResponseError::NotCoordinator,
@@ -415,7 +414,7 @@ pub(super) fn of_offset_fetch(error: &GroupError) -> ResponseError {
     }
 }
 
-/// Older clients know a group that is not there only as one that is in another generation.
+/// Before version 9 an unknown group is reported as an illegal generation.
 pub(super) fn of_commit(error: &GroupError, version: i16) -> ResponseError {
     match error {
         GroupError::GroupNotFound if version < 9 => ResponseError::IllegalGeneration,

@@ -1,9 +1,9 @@
 //! Fetch by consumers and followers.
 //!
-//! A follower's fetch says what it has, with its broker epoch (KIP-903), and is answered up to the log's end.
+//! A follower's fetch tells its position, with its broker epoch (KIP-903), and is answered up to the log end.
 //!
-//! What is read is kept in a [`Session`], which ends with the request or goes on (KIP-227). A request that waits looks
-//! again only at those partitions that have told it of something.
+//! The partitions to read are in a [`Session`], which ends with the request or continues (KIP-227). A request that
+//! waits looks again only at partitions that have notified it.
 
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ use crate::clock;
 /// First version that carries topic ids instead of names (KIP-516).
 pub(super) const VERSION_WITH_TOPIC_IDS: i16 = 13;
 const READ_COMMITTED: i8 = 1;
-/// A client that asks to wait longer is answered with nothing, and asks again.
+/// A client that asks to wait longer gets an empty answer by then, and asks again.
 const WAIT_MAX: Duration = Duration::from_mins(5);
-/// Of `replica.lag.time.max.ms`: so often a follower's whole session is looked at.
+/// A follower's whole session is checked this often per `replica.lag.time.max.ms`.
 const LOOKS_PER_LAG: u32 = 6;
 
 /// What has been found for a request so far.
@@ -34,21 +34,21 @@ const LOOKS_PER_LAG: u32 = 6;
 struct Fetched {
     partitions: Vec<(Slot, FetchedPartition)>,
     bytes: u64,
-    /// A partition failed, its log has diverged, its records go on in another segment, or there is news without
-    /// records: the client is to come back at once.
+    /// A partition failed, its log has diverged, its records continue in another segment, or a follower has news
+    /// without records: the client shall come back at once.
     urgent: bool,
-    /// When the throttle lets through what it holds back.
+    /// When the throttle admits what it holds back.
     resumes_at: Option<Duration>,
 }
 
-/// Who asks, what for, and the place where that is to be kept.
+/// The reader, its session, and the place where the session is kept.
 struct Visit<'a> {
     reader: Reader<'a>,
-    /// Topics are named by their ids.
+    /// Topics are named by id.
     by_id: bool,
     session: Box<Session>,
     place: Option<Place<'a>>,
-    /// Only what is news is answered.
+    /// Only changes are answered.
     is_incremental: bool,
 }
 
@@ -75,13 +75,13 @@ impl Broker {
         Ok(fetch_response::encode(&request, session, read_committed, found, &hints.addresses()))
     }
 
-    /// What a follower says it has moves the high watermark: it is believed where brokers meet. Where clients use the
-    /// same listener, nothing tells them from brokers but the epoch.
+    /// A follower's position moves the high watermark, so it is accepted on the inter-broker listener only. If
+    /// clients use the same listener, only the broker epoch distinguishes them from brokers.
     fn is_for_followers(&self, request: &Request<'_>) -> bool {
         request.context.listener.name == self.config.inter_broker_listener
     }
 
-    /// Takes what the request names.
+    /// Takes over the partitions that the request names.
     fn visit<'a>(
         &'a self,
         body: &FetchRequest,
@@ -120,7 +120,7 @@ impl Broker {
         }
     }
 
-    /// Waits until `min_bytes` can be read or `max_wait_ms` is over, and no longer than the client is there.
+    /// Waits until `min_bytes` can be read or `max_wait_ms` has passed, and at most until the client is gone.
     async fn fetch_until_satisfied(
         &self,
         visit: &mut Visit<'_>,
@@ -132,7 +132,7 @@ impl Broker {
         let mut fetched = Fetched::default();
         let returns_at_once = wait.is_zero() || visit.session.is_empty();
         let is_satisfied = |fetched: &Fetched| returns_at_once || bytes_min <= fetched.bytes || fetched.urgent;
-        // Who keeps up mostly waits, as followers and sessions do: it is not looked at twice.
+        // Followers and sessions mostly keep up and wait: they register at the first look instead of looking twice.
         let waits = visit.place.is_some() || visit.reader.is_follower();
         if !waits {
             self.look(visit, body, Registers::No, &mut fetched).await;
@@ -159,7 +159,7 @@ impl Broker {
         }
     }
 
-    /// What followers read is not what the topic gives out.
+    /// Reads of followers do not count as the topic's outgoing traffic.
     fn count_fetched(&self, request: &Request<'_>, fetched: &Fetched, reader: Reader<'_>) {
         for (_, partition) in &fetched.partitions {
             if let (Some(records), Some(metrics)) = (&partition.records, &partition.metrics)
@@ -173,7 +173,7 @@ impl Broker {
         }
     }
 
-    /// Looks at what is due. What an earlier look found there gives way to what is found now.
+    /// Looks at the due partitions. Their earlier results are replaced.
     async fn look(&self, visit: &mut Visit<'_>, body: &FetchRequest, registers: Registers, fetched: &mut Fetched) {
         let image = self.image.load_full();
         let Visit { reader, by_id, session, .. } = visit;
@@ -190,7 +190,7 @@ impl Broker {
             let first = fetched.bytes == 0;
             let found = self.fetch_partition(topic, &entry.wanted, *reader, (left, first), registration).await;
             let resumes_at = if let NextLook::At(at) = found.next_look { Some(at) } else { None };
-            // What a throttled follower lacks it is not told of: it would ask on and on.
+            // A throttled follower is not told of news: it would ask in a busy loop.
             let is_news = reader.is_follower() && resumes_at.is_none() && entry.has_advanced(&found);
             let length = found.records.as_ref().map_or(0, |slice| slice.length);
             left = left.saturating_sub(length);
@@ -208,7 +208,7 @@ impl Broker {
     }
 }
 
-/// Whether partitions are to tell when there is more. That costs more than to look.
+/// Whether partitions shall notify the reader of news. Registering costs more than looking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Registers {
     Yes,
@@ -238,7 +238,7 @@ impl Visit<'_> {
     }
 }
 
-/// Kafka's answer to a follower that is not authorized as one.
+/// Kafka's answer to an unauthorized follower.
 fn denied(named: &[FetchTopic]) -> Vec<FetchedTopic> {
     let code = ResponseError::TopicAuthorizationFailed.code();
     let denied = |topic: &FetchTopic| FetchedTopic {

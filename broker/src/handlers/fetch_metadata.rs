@@ -1,4 +1,4 @@
-//! Fetch of the metadata log, on the controller listener (KIP-595): voters and observers follow the leader by it.
+//! Fetch of the metadata log, on the controller listener (KIP-595): voters and observers use it to follow the leader.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ use super::{Broker, Request, RequestError, fetch_read};
 use crate::metadata::METADATA_TOPIC;
 use crate::peer::{METADATA_TOPIC_ID, QuorumAnswer};
 
-/// First version by which one can follow: with the epoch of the last record.
+/// First version with which a node can follow: it has the epoch of the last record.
 const FIRST_VERSION: i16 = 12;
-/// First version that tells where the leader is.
+/// First version with the leader's endpoints.
 const VERSION_WITH_ENDPOINTS: i16 = 16;
 
 impl Broker {
@@ -41,7 +41,7 @@ impl Broker {
             epoch: LeaderEpoch(partition.current_leader_epoch),
             offset: Offset(partition.fetch_offset),
             last_fetched_epoch: LeaderEpoch(partition.last_fetched_epoch),
-            // One that cannot be told of it claims to know the highest there is.
+            // A version without the field claims the highest possible high watermark.
             high_watermark: (0 <= partition.high_watermark).then_some(Offset(partition.high_watermark)),
             wait_max: Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0)),
         });
@@ -72,7 +72,7 @@ fn wanted_partition(body: &FetchRequest, version: i16) -> Result<&FetchPartition
     }
 }
 
-/// The same for everything that was asked for.
+/// The same error for everything that was asked for.
 fn refused(body: &FetchRequest, version: i16, error: ResponseError) -> FetchResponse {
     let topics = body.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {

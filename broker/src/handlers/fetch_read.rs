@@ -1,4 +1,4 @@
-//! One look at one partition, for a consumer or a follower: where its records lie, without reading them.
+//! One look at one partition, for a consumer or a follower: locates its records without reading them.
 
 use std::sync::Arc;
 
@@ -18,21 +18,21 @@ use crate::replica::{
     FetchError, FetchPosition, FollowerFetch, FollowerRead, Partition, Readable, ServedBy, Tag, Waiter,
 };
 
-/// First version in which a consumer says where it is, and may be sent to a follower (KIP-392).
+/// First version in which a consumer sends its rack, and may be sent to a follower (KIP-392).
 const VERSION_WITH_RACKS: i16 = 11;
-/// First version in which a follower tells its broker epoch (KIP-903).
+/// First version in which a follower sends its broker epoch (KIP-903).
 const VERSION_WITH_REPLICA_STATE: i16 = 15;
-/// `replica.selector.class` by racks.
+/// The rack-aware value of `replica.selector.class`.
 const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
-/// Of a reader that is no broker.
+/// The broker epoch of a consumer.
 const NO_EPOCH: BrokerEpoch = BrokerEpoch(-1);
 
-/// Who asks.
+/// The sender of a fetch.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Reader<'a> {
     Consumer {
         served_by: ServedBy,
-        /// Where it is, if that is to count.
+        /// Its rack, if replicas are selected by rack.
         rack: Option<&'a str>,
     },
     Follower {
@@ -54,7 +54,7 @@ impl Reader<'_> {
     }
 }
 
-/// The replica that asks, and its broker epoch where it says so; −1 for one that is none.
+/// The fetching replica and, if sent, its broker epoch; −1 for a consumer.
 pub(super) fn replica(body: &FetchRequest, version: i16) -> (i32, BrokerEpoch) {
     if version < VERSION_WITH_REPLICA_STATE {
         (body.replica_id.0, NO_EPOCH)
@@ -64,7 +64,7 @@ pub(super) fn replica(body: &FetchRequest, version: i16) -> (i32, BrokerEpoch) {
 }
 
 impl Broker {
-    /// Racks count only where replicas are chosen by them.
+    /// The rack is ignored unless replicas are selected by rack.
     pub(super) fn reader<'a>(&self, body: &'a FetchRequest, version: i16) -> Reader<'a> {
         let (id, epoch) = replica(body, version);
         if 0 <= id {
@@ -76,7 +76,7 @@ impl Broker {
         Reader::Consumer { served_by, rack }
     }
 
-    /// `first`: nothing is in the response yet, so one batch must go in, however large.
+    /// `first`: nothing is in the response yet, so one batch is returned however large it is.
     pub(super) async fn fetch_partition(
         &self,
         topic: Result<&TopicImage, ResponseError>,
@@ -119,7 +119,7 @@ impl Broker {
             }
             let records = match resolved {
                 Ok(records) => records,
-                // Compaction can leave nothing between an offset and its segment's end.
+                // Compaction may have left nothing between an offset and the end of its segment.
                 Err(ResolveError::Gap { next }) if offset < next => {
                     offset = next;
                     continue;
@@ -142,7 +142,7 @@ impl Broker {
         }
     }
 
-    /// A follower in the consumer's rack, if this leader is not: of several the one that has most.
+    /// A follower in the consumer's rack, unless the leader is in it: of several the one with the highest log end.
     fn nearer_replica(&self, partition: &Partition, reader: Reader<'_>, offset: Offset) -> Option<BrokerId> {
         let Reader::Consumer { rack: Some(rack), .. } = reader else { return None };
         if self.config.rack.as_deref() == Some(rack) || !partition.leads() {
@@ -177,7 +177,7 @@ impl Broker {
     }
 }
 
-/// A follower whose offset is not here any more begins again where the log does.
+/// With the log start, at which a follower restarts whose offset is out of range.
 fn refused(index: i32, error: &FetchError) -> FetchedPartition {
     let log_start = match error {
         FetchError::OutOfRange(OutOfRange { log_start, .. }) => *log_start,
@@ -186,7 +186,7 @@ fn refused(index: i32, error: &FetchError) -> FetchedPartition {
     FetchedPartition { log_start, ..FetchedPartition::failed(index, error.code()) }
 }
 
-/// The segment may have been deleted meanwhile: then the log begins after it by now.
+/// The segment may have been deleted meanwhile: then the log start is beyond the offset by now.
 fn unresolved(partition: &Partition, offset: Offset, error: &ResolveError) -> FetchedPartition {
     let code = match partition.check_range(offset) {
         Err(moved) => moved.code(),

@@ -18,7 +18,7 @@ use crate::metrics::TopicMetrics;
 
 /// First version with compact lengths and tagged fields (KIP-482).
 const FLEXIBLE: i16 = 12;
-/// First version that may say where the leaders are (KIP-951).
+/// First version that may carry the leaders' endpoints (KIP-951).
 const NODE_ENDPOINTS: i16 = 16;
 const NO_PREFERRED_READ_REPLICA: i32 = -1;
 
@@ -34,26 +34,26 @@ pub(super) struct FetchedPartition {
     pub(super) high_watermark: Offset,
     pub(super) log_start: Offset,
     pub(super) records: Option<LogSlice>,
-    /// Of the topic, where there are records.
+    /// The topic's counters, if there are records.
     pub(super) metrics: Option<Arc<TopicMetrics>>,
-    /// The records end with their segment, and more follow in the next.
+    /// The records end with their segment, and more follow in the next one.
     pub(super) continues: bool,
     pub(super) next_look: NextLook,
-    /// From version 12 on (KIP-595): the last epoch in common, and its end.
+    /// From version 12 on (KIP-595): the last common epoch, and its end offset.
     pub(super) diverging: Option<(LeaderEpoch, Offset)>,
     /// From version 11 on: a replica nearer to the consumer (KIP-392).
     pub(super) preferred: Option<BrokerId>,
-    /// From version 12 on: who leads instead (KIP-951).
+    /// From version 12 on: the current leader (KIP-951).
     pub(super) leader: Option<(BrokerId, LeaderEpoch)>,
 }
 
-/// When another look at a partition may find more than this one.
+/// When another look at a partition may find more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NextLook {
     AnyTime,
     /// Once the partition has woken the reader.
     WhenTold,
-    /// The throttle holds it back; on [`crate::clock::monotonic`].
+    /// When the throttle admits it, on [`crate::clock::monotonic`].
     At(Duration),
 }
 
@@ -88,7 +88,7 @@ impl FetchedPartition {
         Self { high_watermark, log_start, records, metrics, continues, ..Self::failed(index, 0) }
     }
 
-    /// The client is to come back at once.
+    /// Whether the client shall come back at once.
     pub(super) fn is_urgent(&self) -> bool {
         self.error_code != 0 || self.diverging.is_some() || self.continues || self.preferred.is_some()
     }
@@ -211,7 +211,7 @@ impl Writer {
         }
     }
 
-    /// Tag 0 is the diverging epoch: a struct of 12 bytes and no tags of its own. Tag 1 is the leader: 8 bytes, alike.
+    /// Tag 0 is the diverging epoch: a struct of 12 bytes without tags. Tag 1 is the leader: 8 bytes, likewise.
     fn partition_tags(&mut self, diverging: Option<(LeaderEpoch, Offset)>, leader: Option<(BrokerId, LeaderEpoch)>) {
         self.tail.put_u8(u8::from(diverging.is_some()) + u8::from(leader.is_some()));
         if let Some((epoch, end_offset)) = diverging {
@@ -258,7 +258,7 @@ impl Writer {
         }
     }
 
-    /// Names came in a request of the same version, so they fit its lengths.
+    /// Names come from a request of the same version, so their lengths fit.
     fn string(&mut self, text: &str) {
         if FLEXIBLE <= self.version {
             self.array_length(text.len());

@@ -68,7 +68,7 @@ fn endpoint(node: NodeAddress) -> NodeEndpoint {
         .with_rack(node.rack.map(StrBytes::from_string))
 }
 
-/// The same answer by the crate.
+/// The same answer, encoded by the `kafka-protocol` crate.
 fn oracle(version: i16, session: Result<SessionId, SessionError>, read_committed: bool) -> Vec<u8> {
     let partition = |fetched: FetchedPartition| {
         let records = fetched.records.map(|_| Bytes::from_static(&RECORDS[2..10]));

@@ -1,9 +1,9 @@
-//! What one reader reads: for the time of one request, or of many in a session of KIP-227. Pure.
+//! The partitions of one reader: for one request, or for many in a fetch session (KIP-227). Pure.
 //!
-//! Every partition has a slot. *Due* are those at which the next look at the log may find something: what the client
-//! has just named, what an earlier look found more of than it could give, and what a partition has told since. So a
-//! request of a session costs what has happened, not what it is about. What a look could give nothing of, for lack of
-//! room in the answer, comes first in the next one.
+//! Every partition has a slot. Those are *due* at which the next look at the log may find something: partitions the
+//! client has just named, those for which an earlier look found more than it could return, and those that have
+//! notified since. So a request of a session costs as much as has happened, not as much as the session has
+//! partitions. Partitions for which the answer had no room come first in the next one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,12 +24,12 @@ pub(super) struct TopicKey {
     pub(super) id: Uuid,
 }
 
-/// One partition that is read.
+/// A partition that is read.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) topic: TopicKey,
     pub(super) wanted: FetchPartition,
-    /// As far as the reader has been told, or has said itself.
+    /// As the reader was told, or has reported itself.
     known: Known,
     is_due: bool,
 }
@@ -52,9 +52,9 @@ pub(super) struct Session {
     free: Vec<Slot>,
     slots: HashMap<(TopicKey, i32), Slot>,
     due: Vec<Slot>,
-    /// Every partition that has been looked at without finding anything tells it.
+    /// Notified by every partition that was looked at without finding anything.
     pub(super) waiter: Arc<Waiter>,
-    /// When all were due, and who asked then.
+    /// When all were last made due, and the reader's broker epoch then.
     all_due: (Duration, BrokerEpoch),
     /// It has no topic of a name that none can have, and that may be as long as a request.
     pub(super) is_worth_keeping: bool,
@@ -85,7 +85,7 @@ impl Session {
         self.entries.get(slot as usize)?.as_ref()
     }
 
-    /// What the client names is read from now on, or read on elsewhere. `is_follower`: it knows what it says it knows.
+    /// Adds or updates the named partitions. `is_follower`: its request tells what it already knows.
     pub(super) fn update(&mut self, named: Vec<FetchTopic>, forgotten: &[ForgottenTopic], is_follower: bool) {
         for topic in forgotten {
             let key = TopicKey { name: topic.topic.as_str().into(), id: topic.topic_id };
@@ -100,15 +100,15 @@ impl Session {
         }
     }
 
-    /// What has been told since the last call is due.
+    /// Makes partitions due that have notified since the last call.
     pub(super) fn hear(&mut self) {
         for slot in self.waiter.take_told() {
             self.make_due(slot);
         }
     }
 
-    /// From time to time, and when another life of the reader asks, everything is due: a follower is to be known as one
-    /// that keeps up, and as who it is.
+    /// Makes everything due periodically, and when another process of the reader asks: a follower must be seen to
+    /// keep up, and under its current epoch.
     pub(super) fn refresh(&mut self, now: Duration, reader: BrokerEpoch, interval: Duration) {
         let (at, known_reader) = self.all_due;
         if reader != known_reader || interval <= now.saturating_sub(at) {
@@ -121,12 +121,12 @@ impl Session {
         self.entry(slot).is_some_and(|entry| entry.is_due)
     }
 
-    /// What is to be looked at now, in this order. Each is due until [`Self::settle`].
+    /// The slots to look at now, in this order. Each stays due until [`Self::settle`].
     pub(super) fn take_due(&mut self) -> Vec<Slot> {
         std::mem::take(&mut self.due)
     }
 
-    /// It has been looked at, and what happens next it will tell.
+    /// It has been looked at, and will notify of the next change.
     pub(super) fn settle(&mut self, slot: Slot) {
         if let Some(entry) = self.entry_mut(slot) {
             entry.is_due = false;
@@ -138,7 +138,7 @@ impl Session {
         self.due.extend(slots);
     }
 
-    /// Whether that is more than the reader knows. From then on it does.
+    /// Whether this is news for the reader, which is then taken to know it.
     pub(super) fn tell(&mut self, slot: Slot, found: &FetchedPartition) -> bool {
         let Some(entry) = self.entry_mut(slot) else { return false };
         let now_known = match found.error_code {
@@ -153,7 +153,7 @@ impl Session {
     }
 
     fn name(&mut self, topic: &TopicKey, mut wanted: FetchPartition, is_follower: bool) {
-        // Whatever else came with it is not to be kept.
+        // Other fields of the request are not kept.
         wanted.unknown_tagged_fields.clear();
         let key = (topic.clone(), wanted.partition);
         let slot = match self.slots.get(&key) {
@@ -204,10 +204,10 @@ impl Session {
 }
 
 impl Entry {
-    /// A follower is to learn at once how far the log is committed, and where it begins.
+    /// Whether a follower should learn at once of a new high watermark or log start.
     pub(super) fn has_advanced(&self, found: &FetchedPartition) -> bool {
         let Known { high_watermark, log_start } = self.known;
-        // Before it knows as much to be committed it cannot follow the start.
+        // It cannot take over a log start beyond the high watermark that it knows.
         let begins_later = log_start < found.log_start && found.log_start <= high_watermark;
         high_watermark < found.high_watermark || begins_later
     }

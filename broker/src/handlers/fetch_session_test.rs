@@ -30,7 +30,7 @@ fn found(index: i32, high_watermark: i64) -> FetchedPartition {
     }
 }
 
-/// Looks at what is due: the partitions, of which those in `settled` have nothing.
+/// Looks at the due partitions, of which those in `settled` have nothing.
 fn look(session: &mut Session, settled: &[i32]) -> Vec<i32> {
     session.hear();
     let due = session.take_due();

@@ -1,18 +1,18 @@
-//! Fetch sessions (KIP-227): the leader keeps what a client reads, so that a request names only what has changed, and
-//! an answer brings only what is news. Pure: time and ids are arguments.
+//! Fetch sessions (KIP-227): the leader keeps a client's partitions, so that a request names only changes, and an
+//! answer holds only news. Pure: time and ids are arguments.
 //!
 //! | session epoch | the request | |
 //! |---|---|---|
-//! | −1 | names everything | no session; one that it names ends |
-//! | 0 | names everything | begins a session, if there is room; one that it names ends |
-//! | 1, 2, … | names changes | goes on with its session, in order |
+//!  −1 | names everything | no session; a session that it names ends |
+//!  0 | names everything | begins a session, if there is room; a session that it names ends |
+//!  1, 2, … | names changes | continues its session, in order |
 //!
-//! While a request is at work its session is with it, so a second one at the same time finds another epoch. A request
-//! that ends without an answer takes its session with it, and the client, which does not know how far it got, begins
-//! another one. There is room for a number of sessions and of partitions in all. A new one may take the place of one
-//! unused for two minutes, and otherwise of one that is worth less: those of followers are worth more than those of
-//! consumers, and large ones more than small ones. It must have had its two minutes, but a consumer's gives way to a
-//! follower's at once.
+//! A request in progress holds its session, so a second one at the same time finds another epoch. A request that ends
+//! without an answer drops its session, and the client, which does not know how far it got, begins another. The
+//! numbers of sessions and of their partitions are limited. A new session may replace one that was unused for two
+//! minutes, otherwise one of less value: followers' sessions are worth more than consumers', large ones more than
+//! small ones. The replaced one must be at least two minutes old, except that a consumer's always gives way to a
+//! follower's.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use super::fetch_session::Session;
 
-/// For each session that may be there. All that are there share them.
+/// Partitions per possible session. All sessions share the total.
 const PARTITIONS_EACH: usize = 200;
 const KEPT_MIN: Duration = Duration::from_mins(2);
 
@@ -31,11 +31,11 @@ impl SessionId {
     pub(super) const NONE: Self = Self(0);
 }
 
-/// Who a session belongs to: its requests are all of one kind.
+/// The kind of a session, which all of its requests must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SessionKind {
     pub(super) is_follower: bool,
-    /// Topics are named by their ids.
+    /// Topics are named by id.
     pub(super) by_id: bool,
 }
 
@@ -69,11 +69,11 @@ struct Kept {
     partitions: usize,
     began: Duration,
     used: Duration,
-    /// `None`: a request is at work with it.
+    /// `None`: a request in progress holds it.
     session: Option<Box<Session>>,
 }
 
-/// Of all sessions.
+/// Totals of all sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SessionCounts {
     pub(crate) sessions: usize,
@@ -81,8 +81,7 @@ pub(crate) struct SessionCounts {
     pub(crate) evicted: u64,
 }
 
-/// A place among the sessions, which a request holds while it is at work. Dropped without [`FetchSessions::keep`] it is
-/// free again.
+/// A slot among the sessions, held by a request in progress. Dropping it without [`FetchSessions::keep`] frees it.
 #[derive(Debug)]
 pub(super) struct Place<'a> {
     sessions: &'a FetchSessions,
@@ -100,7 +99,7 @@ impl FetchSessions {
         SessionCounts { sessions: state.kept.len(), partitions: state.partitions, evicted: state.evicted }
     }
 
-    /// Goes on with a session.
+    /// Continues a session.
     pub(super) fn take(
         &self,
         (id, epoch): (SessionId, i32),
@@ -121,12 +120,12 @@ impl FetchSessions {
         Ok((Place { sessions: self, id, next_epoch: kept.next_epoch }, session))
     }
 
-    /// Ends a session, if it is there.
+    /// Ends a session, if it exists.
     pub(super) fn end(&self, id: SessionId) {
         self.state().remove(id.0);
     }
 
-    /// A place for a session of so many partitions, if there is one. `random`: for its id.
+    /// Reserves a slot for a session of so many partitions, if there is one. `random`: for its id.
     pub(super) fn begin(&self, kind: SessionKind, partitions: usize, now: Duration, random: u32) -> Option<Place<'_>> {
         if self.sessions_max.saturating_mul(PARTITIONS_EACH) < partitions {
             return None;
@@ -148,7 +147,8 @@ impl FetchSessions {
         Some(Place { sessions: self, id: SessionId(id), next_epoch: 1 })
     }
 
-    /// For the next request. [`SessionId::NONE`]: its place was given to another meanwhile, or it has grown too large.
+    /// Keeps the session for the next request. [`SessionId::NONE`]: its slot was taken meanwhile, or it has grown too
+    /// large.
     #[expect(clippy::needless_pass_by_value, reason = "the request's hold on its place ends here")]
     pub(super) fn keep(&self, place: Place<'_>, session: Box<Session>) -> SessionId {
         let mut state = self.state();
@@ -159,7 +159,7 @@ impl FetchSessions {
         let before = std::mem::replace(&mut kept.partitions, now_partitions);
         kept.session = Some(session);
         state.partitions = state.partitions.saturating_sub(before).saturating_add(now_partitions);
-        // What is kept is not the place's to give up any more.
+        // Once kept, dropping the place no longer frees the slot.
         if before < now_partitions && !self.has_room(&state, 0, 0) {
             state.remove(place.id.0);
             return SessionId::NONE;
@@ -185,7 +185,7 @@ impl State {
         }
     }
 
-    /// The session that gives way to one of that worth.
+    /// The session that gives way to one of this worth.
     fn least(&self, worth: (bool, usize), now: Duration) -> Option<i32> {
         let has_passed = |since: Duration| KEPT_MIN <= now.saturating_sub(since);
         let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used);
@@ -204,7 +204,7 @@ impl Kept {
         (self.kind.is_follower, self.partitions)
     }
 
-    /// The request that holds the place is the last one that took it.
+    /// Whether the request that holds the place was the last to take the session.
     fn is_of(&self, place: &Place<'_>) -> bool {
         self.session.is_none() && self.next_epoch == place.next_epoch
     }

@@ -14,7 +14,7 @@ fn session(partitions: i32) -> Box<Session> {
     session
 }
 
-/// A session that its first request has left behind.
+/// A session whose first request has ended.
 fn begin(sessions: &FetchSessions, kind: SessionKind, partitions: i32, now: Duration, random: u32) -> SessionId {
     let place = sessions.begin(kind, usize::try_from(partitions).unwrap(), now, random);
     place.map_or(SessionId::NONE, |place| sessions.keep(place, session(partitions)))
@@ -60,7 +60,8 @@ fn a_request_that_ends_without_an_answer_takes_its_session_with_it() {
 
 #[test]
 fn a_new_session_takes_the_place_of_one_that_is_worth_less() {
-    // Those that are there, with when they began and were used last; the new one at 200 s, and which gives way.
+    // Existing sessions with the times they began and were last used; the new one at 200 s, and which one it
+    // replaces.
     let table = [
         (vec![(CONSUMER, 5, 100, 150), (CONSUMER, 9, 100, 150)], (CONSUMER, 50), None),
         (vec![(CONSUMER, 5, 10, 150), (CONSUMER, 9, 10, 150)], (CONSUMER, 8), Some(0)),

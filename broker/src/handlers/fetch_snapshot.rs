@@ -1,4 +1,4 @@
-//! FetchSnapshot (KIP-630): a follower whose records are no longer in the leader's log begins with a snapshot.
+//! FetchSnapshot (KIP-630): a follower whose records are no longer in the leader's log starts from a snapshot.
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
@@ -13,7 +13,7 @@ use super::quorum::{key, leader_endpoint, leader_id, only_partition, topic_name}
 use super::{Broker, Request, RequestError};
 use crate::peer::QuorumAnswer;
 
-/// First version that tells where the leader is.
+/// First version with the leader's endpoints.
 const VERSION_WITH_ENDPOINTS: i16 = 1;
 
 impl Broker {

@@ -1,5 +1,5 @@
-//! FindCoordinator (KIP-699): who leads the partition that a group belongs to. `__consumer_offsets` is made when it is
-//! asked for first.
+//! FindCoordinator (KIP-699): the leader of the partition that a group belongs to. `__consumer_offsets` is created
+//! when it is first needed.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
@@ -12,7 +12,7 @@ use super::{Broker, Request, RequestContext, RequestError};
 use crate::controller::TopicSpec;
 use crate::coordinator::{OFFSETS_TOPIC, coordinator_partition};
 
-/// Type of a coordinator's key, and what requests before version 1 mean.
+/// The key type of groups, also implied before version 1.
 const GROUP: i8 = 0;
 const NO_TRANSACTIONS: &str = "transactions are not offered by this broker";
 const NOT_YET: &str = "no broker leads the group's partition of __consumer_offsets";
@@ -61,7 +61,7 @@ impl Broker {
             .with_port(i32::from(endpoint.port))
     }
 
-    /// With as many replicas as are configured: while there are fewer brokers, groups have to wait for them.
+    /// With the configured replication factor: until there are enough brokers, groups have to wait.
     async fn create_offsets_topic(&self, context: &RequestContext) {
         let values = &self.config.values;
         let configs = [
@@ -84,7 +84,7 @@ fn no_transactions() -> Coordinator {
     nowhere(ResponseError::InvalidRequest, NO_TRANSACTIONS)
 }
 
-/// Clients ask again.
+/// Clients retry.
 fn not_available() -> Coordinator {
     nowhere(ResponseError::CoordinatorNotAvailable, NOT_YET)
 }

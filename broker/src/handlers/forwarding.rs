@@ -1,4 +1,4 @@
-//! What only the active controller decides goes to it, wherever it arrives (KIP-590).
+//! Forwards requests that only the active controller decides, wherever they arrive (KIP-590).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::config::ListenerKind;
 use crate::controller::{CreateTopicError, CreatedTopic, TopicSpec};
 use crate::metadata::Image;
 
-/// Without the configurations of the topics in the answer.
+/// A version whose answer has no topic configurations.
 const CREATE_TOPICS_VERSION: i16 = 4;
 /// How long a topic may take from the controller to the metadata of this broker.
 const REPLAY_MAX: Duration = Duration::from_secs(1);
@@ -30,13 +30,13 @@ const REPLAY_MAX: Duration = Duration::from_secs(1);
 pub(super) type Failures = HashMap<String, (ResponseError, String)>;
 
 impl Broker {
-    /// It has to go to another node. What comes to a controller's listener has been sent to this one on purpose.
+    /// Whether it must go to another node. A request to a controller listener was sent to this node on purpose.
     pub(super) fn is_for_controller(&self, request: &Request<'_>) -> bool {
         let arrived_there = request.context.listener.kind == ListenerKind::Controller;
         request.api.forwarded && !arrived_there && !self.is_active_controller()
     }
 
-    /// The controller's answer. `None`: no controller was reached, and nobody has carried it out.
+    /// The controller's answer. `None`: no controller was reached, so nothing was done.
     pub(super) async fn forward(&self, request: &Request<'_>, frame: Bytes) -> Result<Option<Outcome>, RequestError> {
         let waits = request.api.key() == ApiKey::AddRaftVoter;
         let channel = if waits { &self.voter_forwarding } else { &self.forwarding };
@@ -56,7 +56,7 @@ impl Broker {
         self.raft.view().borrow().is_active
     }
 
-    /// For what a client needs and did not ask for by itself. Returns why each could not be created, and returns when
+    /// Creates topics that a client needs without having asked for them. Returns why any could not be created, once
     /// the others are in the metadata of this broker.
     pub(super) async fn create_for_client(&self, specs: Vec<TopicSpec>, context: &RequestContext) -> Failures {
         let names: Vec<_> = specs.iter().map(|spec| spec.name.clone()).collect();
@@ -78,7 +78,7 @@ impl Broker {
         };
         failures.retain(|_, (error, _)| *error != ResponseError::TopicAlreadyExists);
         let expected: Vec<_> = names.iter().filter(|name| !failures.contains_key(*name)).collect();
-        // Whether they are there or not: the client is told what the metadata says.
+        // On a timeout the client is told what the metadata has.
         let _late =
             timeout(REPLAY_MAX, self.replayed(|image| expected.iter().all(|name| image.topic(name).is_some()))).await;
         failures
@@ -122,7 +122,7 @@ fn told(topic: CreatableTopicResult) -> Option<(String, (ResponseError, String))
     Some((topic.name.to_string(), (error, reason)))
 }
 
-/// With the length that an envelope leaves out.
+/// Adds the length, which an envelope leaves out.
 fn framed(answer: Bytes) -> Outcome {
     let mut length = BytesMut::with_capacity(LENGTH_BYTES);
     length.put_i32(i32::try_from(answer.len()).unwrap_or(i32::MAX));

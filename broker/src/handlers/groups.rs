@@ -1,4 +1,4 @@
-//! What the requests about groups have in common.
+//! Shared by the requests about groups.
 
 use bytes::Bytes;
 use kafka_protocol::protocol::StrBytes;
@@ -17,7 +17,7 @@ pub(super) fn text(text: String) -> StrBytes {
     StrBytes::from_string(text)
 }
 
-/// What is kept of a request must not keep the whole of it.
+/// Copied, so that keeping it does not keep the memory of the whole request.
 pub(super) fn copied(bytes: &Bytes) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }
@@ -32,7 +32,8 @@ pub(super) fn state_name(state: GroupState) -> &'static str {
 }
 
 impl Request<'_> {
-    /// As long as the client is there and the broker does not stop. Who is sent away looks for the coordinator anew.
+    /// Waits for the answer until the client is gone or the broker stops; the client then looks for the coordinator
+    /// again.
     pub(super) async fn answer_of<T>(
         &self,
         answer: impl Future<Output = Result<T, GroupError>>,

@@ -1,4 +1,4 @@
-//! Heartbeat of a member.
+//! Heartbeat of a group member.
 
 use kafka_protocol::messages::{HeartbeatRequest as WireRequest, HeartbeatResponse};
 use protocol::coordinator_records::GenerationId;
@@ -16,7 +16,7 @@ impl Broker {
             generation: GenerationId(body.generation_id),
         };
         Ok(match self.groups.heartbeat(&body.group_id, heartbeat).await {
-            // Its session begins when the group is loaded.
+            // While loading, its session has not begun.
             Ok(()) | Err(GroupError::Unavailable(Unavailable::Loading)) => HeartbeatResponse::default(),
             Err(error) => HeartbeatResponse::default().with_error_code(error.code()),
         })

@@ -1,4 +1,4 @@
-//! IncrementalAlterConfigs (KIP-339): single options are set, deleted, or as lists added to and subtracted from.
+//! IncrementalAlterConfigs (KIP-339): sets or deletes single options, or adds to and removes from lists.
 
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;

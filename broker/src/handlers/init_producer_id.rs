@@ -8,7 +8,7 @@ use super::{Broker, Request, RequestError};
 
 impl Broker {
     /// An idempotent producer always gets a new id with epoch 0: only a transactional one continues an old id, and
-    /// transactions are not offered.
+    /// transactions are not supported.
     pub(super) async fn init_producer_id(
         &self,
         request: &mut Request<'_>,

@@ -9,13 +9,13 @@ use super::groups::{NO_GENERATION, claim, copied, text};
 use super::{Broker, Request, RequestError, errors};
 use crate::coordinator::{Client, GroupError, JoinRequest, Joined, MemberId, Protocol};
 
-/// First version with a timeout of its own for rebalances.
+/// First version with a rebalance timeout.
 const VERSION_WITH_REBALANCE_TIMEOUT: i16 = 1;
-/// First version that takes the id it got and joins again (KIP-394).
+/// First version that must join again with the id it is given (KIP-394).
 const VERSION_WITH_REQUIRED_ID: i16 = 4;
-/// First version in which no protocol can be told as none.
+/// First version in which the protocol of a response may be null.
 const VERSION_WITH_NULL_PROTOCOL: i16 = 7;
-/// First version that can be told to leave the assignment as it is (KIP-814).
+/// First version that supports skipping the assignment (KIP-814).
 const VERSION_WITH_SKIPPED_ASSIGNMENT: i16 = 9;
 
 impl Broker {
@@ -39,7 +39,7 @@ impl Broker {
     }
 }
 
-/// Nothing of the request's memory is kept: a join may wait for minutes.
+/// Copies what it keeps of the request: a join may wait for minutes.
 fn join_request(body: JoinGroupRequest, request: &Request<'_>) -> JoinRequest {
     let version = request.version;
     let protocol = |protocol: JoinGroupRequestProtocol| Protocol {

@@ -1,11 +1,11 @@
-//! Compressed batches that have to be opened: for the keys of a compacted topic, for a limit on old timestamps, for a
-//! topic with a codec of its own, and to find a record by its time. A few kilobytes may decompress to any size, so:
+//! Compressed batches that must be decompressed: for the keys of a compacted topic, for a limit on timestamps, for a
+//! topic with its own codec, and to find a record by time. A few kilobytes may decompress to any size, so:
 //!
-//! 1. Up to [`OPENED_BYTES_MAX`] a batch is opened at once, wherever the request is handled, and up to
-//!    [`RECOMPRESSED_BYTES_MAX`] it is compressed there, which takes longer.
-//! 2. What turns out to be larger waits for its turn, in the order of arrival. Whoever has one may use
-//!    [`LARGE_BYTES_MAX`]; there are [`TURNS`] in the whole process.
-//! 3. Beyond that a batch is refused.
+//! Up to [`OPENED_BYTES_MAX`] a batch is decompressed at once, on the thread that handles the request, and up to
+//! [`RECOMPRESSED_BYTES_MAX`] it is recompressed there, which takes longer.
+//! A larger one waits for its turn, in the order of arrival. Each turn may use [`LARGE_BYTES_MAX`]; there are
+//! [`TURNS`] in the whole process.
+//! A batch that exceeds this is refused.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl LargeBatches {
     /// Runs `work` on a blocking thread when its turn has come. `None`: it panicked.
     pub(super) async fn open<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let turn = self.turns.clone().acquire_owned().await.ok()?;
-        // The turn ends with the work, also where the client no longer waits for it.
+        // The turn ends with the work, even if the client no longer waits for it.
         let task = tokio::task::spawn_blocking(move || {
             let done = work();
             drop(turn);

@@ -1,4 +1,4 @@
-//! What raft is to know of the configuration.
+//! Raft's configuration.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use raft::{Address, Config, Endpoint, ReplicaKey, Timing};
 
 use crate::config::{BrokerConfig, ListenerKind};
 
-/// How long a leader holds back a fetch that has nothing to bring, unless whoever waits gives up before.
+/// How long a leader holds back a fetch for which it has nothing new, unless the fetcher's own limit is shorter.
 const FETCH_WAIT_MAX: Duration = Duration::from_millis(500);
-/// None at all would keep a core busy while a leader restarts.
+/// Without a backoff a core would be busy while a leader restarts.
 const RETRY_BACKOFF_MIN: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +61,7 @@ fn milliseconds(values: &Values, name: &'static str) -> Duration {
     Duration::from_millis(u64::try_from(values.get_int(name)).unwrap_or(0))
 }
 
-/// Where to look for the quorum: both lists, without this node.
+/// Where to look for the quorum: both options' addresses, without this node.
 fn bootstrap(values: &Values, own: BrokerId) -> Result<Vec<Address>, InvalidController> {
     let mut found = Vec::new();
     for entry in values.get_list("controller.quorum.bootstrap.servers") {

@@ -1,4 +1,4 @@
-//! Control records between the log's words and raft's, which are the same but for their types.
+//! Converts control records between the log's types and raft's, which differ in their types alone.
 
 use protocol::metadata_records::control::{ControlRecord, Voter, VoterEndpoint};
 use raft::{Address, Endpoint, KRaftVersion, Quorum, ReplicaKey, VoterSet};
@@ -18,7 +18,7 @@ pub(in crate::controller) fn to_log(record: &raft::ControlRecord) -> ControlReco
     }
 }
 
-/// `None` for what only snapshots have.
+/// `None` for records that occur only in snapshots.
 pub(in crate::controller) fn from_log(record: &ControlRecord) -> Option<raft::ControlRecord> {
     Some(match record {
         ControlRecord::LeaderChange { leader_id, voters, granting_voters } => raft::ControlRecord::LeaderChange {
@@ -32,7 +32,7 @@ pub(in crate::controller) fn from_log(record: &ControlRecord) -> Option<raft::Co
     })
 }
 
-/// What a snapshot says of the quorum.
+/// The quorum's state in a snapshot.
 pub(in crate::controller) fn quorum_of(image: &Image) -> Quorum {
     let level = image.features.get(features::KRAFT_VERSION).copied().unwrap_or_default();
     Quorum { kraft_version: KRaftVersion(level), voters: voter_set(&image.voters) }

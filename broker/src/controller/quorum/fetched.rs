@@ -1,5 +1,5 @@
-//! What another node answers, as raft takes it: the bytes stay here, raft learns where each batch lies and what it says
-//! of the quorum.
+//! Converts another node's answer for raft: the bytes stay here, raft learns the offsets of each batch and its
+//! control records.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use super::control_records::from_log;
 use crate::controller::batches::{BadBatch, Batches};
 use crate::peer::QuorumAnswer;
 
-/// With the bytes that belong to it.
+/// The response, and the bytes that belong to it.
 pub(super) fn response_of(answer: QuorumAnswer) -> Result<(Response, Bytes), BadBatch> {
     let none = Bytes::new();
     Ok(match answer {
@@ -30,7 +30,7 @@ pub(super) fn response_of(answer: QuorumAnswer) -> Result<(Response, Bytes), Bad
     })
 }
 
-/// The batches of a fetch that lie within the offsets, each with its own.
+/// The batches of a fetch that lie within the offsets, each with its own offsets.
 pub(super) fn appendable(bytes: &Bytes, offsets: &Range<Offset>) -> Vec<(Range<Offset>, Bytes)> {
     let within = |batch: &Range<Offset>| offsets.start <= batch.start && batch.end <= offsets.end;
     let batches = Batches::new(bytes).map_while(Result::ok);
@@ -39,7 +39,7 @@ pub(super) fn appendable(bytes: &Bytes, offsets: &Range<Offset>) -> Vec<(Range<O
     sliced.filter(|(batch, _)| within(batch)).collect()
 }
 
-/// A last batch that is cut off comes with the next fetch.
+/// An incomplete last batch is left out; it comes with the next fetch.
 fn summarise(records: &[u8]) -> Result<Vec<BatchSummary>, BadBatch> {
     let summary = |batch: crate::controller::batches::Batch<'_>| {
         let records = batch.control_records()?;

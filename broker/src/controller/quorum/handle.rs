@@ -11,19 +11,19 @@ use crate::metadata::QuorumView;
 use crate::peer::QuorumAnswer;
 use crate::replica::ReplicaManager;
 
-/// Requests that wait for the control thread; whoever sends one more waits.
+/// Requests that wait for the control thread; further senders wait.
 const MESSAGES_QUEUED_MAX: usize = 1024;
 
 #[derive(Debug)]
 pub(in crate::controller) enum Message {
     Call(Call),
     Describe(oneshot::Sender<Option<QuorumDescription>>),
-    /// Partitions that follow the metadata from now on.
+    /// From now on these partitions follow the metadata.
     Attach(Arc<ReplicaManager>),
     Stop,
 }
 
-/// What only the leader knows.
+/// What DescribeQuorum needs; only the leader knows it.
 #[derive(Debug, Clone)]
 pub(crate) struct QuorumDescription {
     pub(crate) epoch: LeaderEpoch,
@@ -43,7 +43,7 @@ pub(crate) struct QuorumHandle {
 }
 
 impl QuorumHandle {
-    /// And where the control thread takes messages from.
+    /// Returns also the receiver from which the control thread takes messages.
     pub(in crate::controller) fn new(view: watch::Receiver<QuorumView>) -> (Self, mpsc::Receiver<Message>) {
         let (messages, receiver) = mpsc::channel(MESSAGES_QUEUED_MAX);
         (Self { messages, view }, receiver)
@@ -53,7 +53,7 @@ impl QuorumHandle {
         self.view.clone()
     }
 
-    /// Another node's request, or an administrator's. `bytes_max`: of records or a snapshot in the answer.
+    /// Passes on a request of another node or an administrator. `bytes_max`: of records or a snapshot in the answer.
     pub(crate) async fn call(&self, request: Request, bytes_max: usize) -> Result<QuorumAnswer, QuorumStopped> {
         self.ask(|reply| Message::Call(Call { request, bytes_max, reply })).await
     }
@@ -63,13 +63,13 @@ impl QuorumHandle {
         self.ask(Message::Describe).await
     }
 
-    /// From now on the partitions follow what is committed. They were loaded from what is published.
+    /// From now on the partitions follow the committed metadata. They were loaded from the published image.
     pub(crate) fn attach(&self, replicas: Arc<ReplicaManager>) -> Result<(), QuorumStopped> {
         self.messages.blocking_send(Message::Attach(replicas)).map_err(|_| QuorumStopped)
     }
 
     pub(in crate::controller) async fn stop(&self) {
-        // It may have ended by itself.
+        // The thread may have ended by itself.
         let _ended = self.messages.send(Message::Stop).await;
     }
 

@@ -1,9 +1,9 @@
 //! The thread that writes. The control thread hands it what is to be done to the metadata log, the quorum-state file
-//! and the snapshots; it does that in the order in which it came, and says when it is on disk. So a slow disk delays
-//! acknowledgements and votes, as it must, but neither a heartbeat nor an answer that needs no disk.
+//! and the snapshots; it does that in order and reports when it is on disk. So a slow disk delays acknowledgements
+//! and votes, as it must, but neither heartbeats nor answers that need no disk.
 //!
-//! Records that wait together share one sync. Where space or descriptors run out the thread tries again until there
-//! are some; any other failed write or sync is the end of the data directory.
+//! Appends that wait together share one sync. If space or descriptors run out the thread retries until there are
+//! some; any other failed write or sync fails the data directory.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -20,18 +20,18 @@ use crate::controller::quorum_state::{QuorumStateError, QuorumStateFile};
 use crate::controller::snapshot::{self, SNAPSHOT_BYTES_MAX};
 use crate::metadata::Image;
 
-/// What waits to be written; whoever has more waits.
+/// Tasks that wait to be done; further senders wait.
 const TASKS_QUEUED_MAX: usize = 1024;
 /// Each task reports at most twice, so reports never hold the thread up.
 const REPORTS_QUEUED_MAX: usize = 4 * TASKS_QUEUED_MAX;
 /// Tasks that may share one sync.
 const TASKS_PER_SYNC_MAX: usize = 256;
-/// Pause before what failed for want of space is tried again.
+/// Pause before an operation that failed for lack of space is retried.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(in crate::controller) enum Task {
-    /// Batches as they are to lie in the log.
+    /// Batches as they are written to the log.
     Append(Bytes),
     Truncate {
         end_offset: Offset,
@@ -61,22 +61,22 @@ pub(in crate::controller) enum Task {
         id: SnapshotId,
         generation: LogGeneration,
     },
-    /// One of this node's own is on disk.
+    /// A snapshot that this node has taken is on disk.
     AddSnapshot {
         id: SnapshotId,
         length: u64,
     },
-    /// Lets go of what exceeds the retention of metadata, but of nothing from that offset on.
+    /// Applies the retention of metadata, keeping everything from that offset on.
     Clean {
         log_start_max: Offset,
     },
 }
 
-/// Given back with what was read.
+/// Returned with what was read.
 #[derive(Debug)]
 pub(in crate::controller) enum Purpose {
     Replay,
-    /// It goes with this to whoever asked.
+    /// To be sent to the caller with this response.
     Answer {
         token: Token,
         response: Box<FetchResponse>,
@@ -85,18 +85,18 @@ pub(in crate::controller) enum Purpose {
 
 #[derive(Debug)]
 pub(in crate::controller) enum Report {
-    /// The log is on disk up to there.
+    /// The log is on disk up to this offset.
     Persisted {
         end_offset: Offset,
         generation: LogGeneration,
     },
     StateWritten,
-    /// Nothing where the log has been truncated meanwhile.
+    /// Empty if the log has been truncated meanwhile.
     Read {
         bytes: Bytes,
         purpose: Purpose,
     },
-    /// With the size of the whole; `None`: there is no such snapshot.
+    /// The piece, with the size of the whole; `None`: there is no such snapshot.
     SnapshotRead {
         piece: Option<(Bytes, u64)>,
         token: Token,
@@ -107,9 +107,9 @@ pub(in crate::controller) enum Report {
         image: Box<Image>,
     },
     SnapshotDamaged(SnapshotId),
-    /// Where the log begins now.
+    /// The log start has advanced.
     LogStart(Offset),
-    /// Nothing can be written for the time being, or it can again.
+    /// Whether writes are waiting for space.
     Short(bool),
     Failed(String),
 }
@@ -131,7 +131,7 @@ impl IoError {
     }
 }
 
-/// Ends, with the log closed, when nobody can hand it tasks any more.
+/// Ends, with the log closed, when its task channel is closed.
 #[derive(Debug)]
 pub(in crate::controller) struct IoThread {
     log: MetadataLog,
@@ -139,11 +139,11 @@ pub(in crate::controller) struct IoThread {
     reports: mpsc::Sender<Report>,
     generation: LogGeneration,
     has_unsynced: bool,
-    /// What has come of a snapshot so far.
+    /// The part of a snapshot that has arrived so far.
     collected: Option<(SnapshotId, Vec<u8>)>,
 }
 
-/// The other end.
+/// The control thread's ends of the channels.
 #[derive(Debug)]
 pub(in crate::controller) struct Io {
     pub(in crate::controller) tasks: mpsc::Sender<Task>,
@@ -233,7 +233,7 @@ impl IoThread {
         self.has_unsynced = true;
     }
 
-    /// A piece that does not continue what is there is left out: then the whole will be found damaged.
+    /// Ignores a piece that does not continue what is there: the snapshot will then be found damaged.
     fn collect(&mut self, id: SnapshotId, position: i64, bytes: &[u8]) {
         let collected = match &mut self.collected {
             Some((known, collected)) if *known == id && position != 0 => collected,
@@ -269,7 +269,7 @@ impl IoThread {
         Ok(())
     }
 
-    /// Until there is what it takes, or nobody waits for it any more.
+    /// Retries while resources are short, unless the control thread has ended.
     fn patiently<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> Result<T, IoError>) -> Result<T, IoError> {
         let mut is_short = false;
         loop {
@@ -290,7 +290,7 @@ impl IoThread {
         }
     }
 
-    /// The control thread may have ended: then there is nobody to tell.
+    /// The control thread may have ended: then there is no receiver.
     fn report(&self, report: Report) {
         let _gone = self.reports.blocking_send(report);
     }

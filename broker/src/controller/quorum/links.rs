@@ -1,5 +1,5 @@
-//! Connections to the other nodes of the quorum, made when they are needed and kept for as long as they hold. What is
-//! fetched has one of its own, because an answer to a long poll holds back those behind it.
+//! Connections to the other nodes of the quorum, made on demand and kept as long as they hold. Fetches have their own
+//! connection, because a long poll holds back the answers behind it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use tracing::{debug, warn};
 
 use crate::peer::{Connection, PeerError, PeerFailure, QuorumAnswer, QuorumCallError, call_quorum};
 
-/// Answers that wait to be taken; a node has at most some requests to each other node outstanding.
+/// Answers that wait to be taken; a node has only a few requests outstanding to each other node.
 const ANSWERS_QUEUED_MAX: usize = 256;
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(in crate::controller) struct Reply {
     pub(in crate::controller) id: RequestId,
@@ -28,19 +28,19 @@ pub(in crate::controller) struct Links {
     caller: Arc<Caller>,
     lanes: HashMap<(Address, Lane), Arc<Mutex<Link>>>,
     replies: mpsc::Sender<Reply>,
-    /// Requests without an answer that are no fetches.
+    /// Unanswered requests other than fetches.
     open: HashSet<RequestId>,
 }
 
-/// To one address.
+/// A connection to one address.
 #[derive(Debug, Default)]
 struct Link {
     connection: Option<Connection>,
-    /// Somebody else has answered there last; told once.
+    /// Another node answered at this address last; logged once.
     is_misdirected: bool,
 }
 
-/// Who calls.
+/// Identifies this node to others.
 #[derive(Debug)]
 struct Caller {
     cluster: ClusterId,
@@ -55,7 +55,7 @@ enum Lane {
 }
 
 impl Links {
-    /// And where the answers come.
+    /// Returns also the receiver of the answers.
     pub(in crate::controller) fn new(
         cluster: ClusterId,
         client_id: String,
@@ -66,7 +66,7 @@ impl Links {
         (Self { caller, lanes: HashMap::new(), replies, open: HashSet::new() }, receiver)
     }
 
-    /// One reply follows, in time.
+    /// Sends a request; exactly one reply follows, at the latest after the timeout.
     pub(in crate::controller) fn send(&mut self, id: RequestId, to: Destination, request: Request) {
         let lane = match &request {
             Request::Fetch(_) | Request::FetchSnapshot(_) => Lane::Fetches,
@@ -85,12 +85,12 @@ impl Links {
         });
     }
 
-    /// A reply was taken.
+    /// Notes that the reply was taken.
     pub(in crate::controller) fn answered(&mut self, id: RequestId) {
         self.open.remove(&id);
     }
 
-    /// Nothing is on its way, but for fetches.
+    /// Whether no request is outstanding, except for fetches.
     pub(in crate::controller) fn are_quiet(&self) -> bool {
         self.open.is_empty()
     }
@@ -129,7 +129,7 @@ impl Caller {
             Some(connection) if !connection.has_ended() => connection,
             _ => Connection::connect(&address.host, address.port, &self.client_id, deadline).await?,
         };
-        // The same address may be meant as that of another node by now.
+        // By now the same address may be used for another node.
         let connection = connection.to(&self.cluster, *node)?;
         let result = call_quorum(&connection, &self.cluster, request, deadline).await;
         // After a timeout the answer may still come, and would hold back the next one.
@@ -140,7 +140,7 @@ impl Caller {
     }
 }
 
-/// An earlier request to the same node has not been answered either.
+/// The earlier request to the same node is still unanswered.
 fn busy(address: &Address) -> QuorumCallError {
     PeerError { peer: address.to_string().into(), failure: PeerFailure::TimedOut }.into()
 }

@@ -1,8 +1,8 @@
-//! Raft, with what carries out its actions: the thread that writes, the links to other nodes, and whoever waits for an
-//! answer.
+//! Raft, with what carries out its actions: the thread that writes, the links to other nodes, and the callers that
+//! wait for answers.
 //!
-//! Actions are carried out in their order. Behind a change of the election state they wait until it is on disk: so no
-//! vote is given, asked for or counted that a power cut could take back.
+//! Actions are carried out in order. A change of the election state must be on disk before those after it: so no vote
+//! is given, requested or counted that a power cut could revoke.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -30,7 +30,7 @@ use crate::controller::metadata_log::{EncodeError, encode_control};
 use crate::metadata::Image;
 use crate::peer::QuorumAnswer;
 
-/// Read at once to be replayed.
+/// Bytes read at a time for replay.
 const REPLAY_BYTES: u32 = 1 << 20;
 
 #[derive(Debug)]
@@ -41,53 +41,53 @@ pub(in crate::controller) struct Node {
     tail: Tail,
     /// Each with the bytes that came with its event.
     actions: VecDeque<(Action, Bytes)>,
-    /// The election state is on its way to the disk.
+    /// The election state is being written to disk.
     is_persisting: bool,
     calls: HashMap<Token, Call>,
     tokens: u64,
-    /// What a snapshot of the leader's holds, until the log is begun anew behind it.
+    /// The image of a fetched snapshot, until the log is restarted at its end.
     installed: Option<(SnapshotId, Box<Image>)>,
     happenings: Vec<Happening>,
-    /// Where the log on disk ended at the last report.
+    /// The log end on disk at the last report.
     persisted: Offset,
 }
 
-/// Another node, or an administrator, who waits for an answer.
+/// A request of another node or an administrator that waits for its answer.
 #[derive(Debug)]
 pub(in crate::controller) struct Call {
     pub(in crate::controller) request: Request,
-    /// Of records or of a snapshot, that the answer may bring.
+    /// Most bytes of records or of a snapshot in the answer.
     pub(in crate::controller) bytes_max: usize,
     pub(in crate::controller) reply: oneshot::Sender<QuorumAnswer>,
 }
 
-/// What concerns the controller.
+/// Events for the control thread.
 #[derive(Debug)]
 pub(in crate::controller) enum Happening {
     HighWatermark(Offset),
-    /// At the end of the log, not by the controller.
+    /// The quorum itself has appended records.
     ControlAppended {
         records: Vec<ControlRecord>,
         end_offset: Offset,
     },
-    /// What [`Node::read`] could not give at once.
+    /// What [`Node::read`] could not return at once.
     ReadForReplay(Bytes),
-    /// The log begins anew with this state.
+    /// The log restarts with this image.
     Restarted(Box<Image>),
     Activated(LeaderEpoch),
     Resigned,
-    /// Another epoch, leader or voter set, perhaps.
+    /// The epoch, the leader or the voters may have changed.
     LeaderChanged,
     Short(bool),
     Failed(String),
 }
 
-/// Records of a leader that is none any more.
+/// The records come from a node that no longer leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::controller) struct NotLeading;
 
 impl Node {
-    /// The first actions are carried out with the first event.
+    /// Raft's first actions are carried out with the first event.
     pub(in crate::controller) fn new(
         config: raft::Config,
         restored: raft::Restored,
@@ -96,7 +96,7 @@ impl Node {
     ) -> Self {
         let persisted = restored.log.end_offset;
         let (raft, actions) = Raft::start(config, restored, moment());
-        // What the snapshot has is in the image already; how much more is committed only the quorum can tell.
+        // The image already has what is in the snapshot; how much more is committed only the quorum can tell.
         let news = actions.into_iter().filter(|action| !matches!(action, Action::HighWatermark(_)));
         Self {
             raft,
@@ -117,12 +117,12 @@ impl Node {
         &self.raft
     }
 
-    /// Where the log on disk ends.
+    /// The log end on disk.
     pub(in crate::controller) fn persisted(&self) -> Offset {
         self.persisted
     }
 
-    /// No request is on its way to another node, but for fetches.
+    /// Whether no request to another node is outstanding, except for fetches.
     pub(in crate::controller) fn is_quiet(&self) -> bool {
         self.links.are_quiet()
     }
@@ -151,7 +151,7 @@ impl Node {
             Ok(answer) => match response_of(answer) {
                 Ok((response, bytes)) => {
                     let mut happenings = self.step_with(Event::Response { id, response }, &bytes).await;
-                    // A new leader may not know yet: then this node does not either.
+                    // A new leader may not know the high watermark yet; then neither does this node.
                     if self.raft.has_heard_commits() {
                         happenings.push(Happening::HighWatermark(self.raft.high_watermark()));
                     }
@@ -199,14 +199,14 @@ impl Node {
         self.step(event).await
     }
 
-    /// As the active controller of an epoch: where the log ends after them.
+    /// Appends as the active controller of an epoch. Returns the log end.
     pub(in crate::controller) async fn append(
         &mut self,
         epoch: LeaderEpoch,
         batches: &[CheckedBatch],
     ) -> Result<(Offset, Vec<Happening>), NotLeading> {
         let leading = self.raft.leading().filter(|leading| leading.epoch == epoch && leading.is_activated);
-        // Behind what still waits nothing can be written: it would stand before it in the log.
+        // Nothing can be appended while actions wait: it would precede theirs in the log.
         let leading = leading.filter(|_| self.actions.is_empty());
         let mut end_offset = leading.ok_or(NotLeading)?.base_offset;
         for batch in batches {
@@ -215,7 +215,7 @@ impl Node {
         Ok((end_offset, self.step(Event::Appended { end_offset }).await))
     }
 
-    /// The log from an offset up to another, as far as it is at hand. `None`: [`Happening::ReadForReplay`] follows.
+    /// A range of the log, if it is in memory. `None`: [`Happening::ReadForReplay`] follows.
     pub(in crate::controller) async fn read(&mut self, range: Range<Offset>) -> Option<Bytes> {
         let found = self.tail.read(&range, REPLAY_BYTES as usize);
         if found.is_none() {
@@ -224,7 +224,7 @@ impl Node {
         found
     }
 
-    /// A snapshot of this node's own is on disk.
+    /// A snapshot that this node has taken is on disk.
     pub(in crate::controller) async fn snapshot_written(&mut self, id: SnapshotId, length: u64) -> Vec<Happening> {
         let happenings = self.step(Event::SnapshotWritten { id }).await;
         self.hand_over(Task::AddSnapshot { id, length }).await;
@@ -232,7 +232,7 @@ impl Node {
         happenings
     }
 
-    /// Lets go of metadata that is older, or more, than it needs to be.
+    /// Applies the retention of metadata.
     pub(in crate::controller) async fn clean(&self) {
         self.hand_over(Task::Clean { log_start_max: self.raft.log_start_max() }).await;
     }
@@ -308,7 +308,7 @@ impl Node {
         }
     }
 
-    /// Where the log ends after it.
+    /// Writes a batch. Returns the log end.
     async fn write(&mut self, batch: &CheckedBatch, base_offset: Offset, epoch: LeaderEpoch) -> Offset {
         let header = BatchHeader { base_offset, leader_epoch: epoch, ..batch.header };
         let records = batch.bytes.get(HEADER_LENGTH..).unwrap_or_default();
@@ -347,14 +347,14 @@ impl Node {
         self.hand_over(Task::Read { range: records, bytes_max, purpose }).await;
     }
 
-    /// Who asked may be gone.
+    /// The caller may be gone.
     fn answer(&mut self, token: Token, answer: QuorumAnswer) {
         if let Some(call) = self.calls.remove(&token) {
             let _gone = call.reply.send(answer);
         }
     }
 
-    /// A thread that has failed has said so.
+    /// If the thread has failed it has reported that.
     async fn hand_over(&self, task: Task) {
         let _failed = self.tasks.send(task).await;
     }

@@ -10,7 +10,7 @@ fn key(id: i32) -> ReplicaKey {
     ReplicaKey { id: BrokerId(id), directory_id: DirectoryId(Uuid::from_u128(u128::try_from(id).unwrap())) }
 }
 
-/// Nobody listens there.
+/// A voter at whose address nothing listens.
 fn voter(id: i32) -> Voter {
     let address = Address { host: "127.0.0.1".to_owned(), port: 1 };
     Voter {
@@ -62,7 +62,7 @@ async fn no_vote_is_given_before_it_is_on_disk() {
     node.call(call).await;
     let mut on_disk = None;
     let answer = loop {
-        // Nobody learns of a vote that a power cut could take back, nor of what this node says after it.
+        // A vote that a power cut could revoke is not sent, nor anything after it.
         match answer.try_recv() {
             Ok(answer) => break answer,
             Err(_) => assert!(later.try_recv().is_err(), "answers keep their order"),

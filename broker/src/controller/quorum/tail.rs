@@ -1,4 +1,4 @@
-//! The last batches of the log, in memory: followers are sent them, and they are replayed, without the disk.
+//! The last batches of the log, in memory, so that they are sent to followers and replayed without the disk.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -6,12 +6,12 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use protocol::types::Offset;
 
-/// More is read from the disk.
+/// Earlier batches are read from the disk.
 const BYTES_MAX: usize = 1 << 20;
 
 #[derive(Debug, Default)]
 pub(in crate::controller) struct Tail {
-    /// Without a gap between them.
+    /// Contiguous batches.
     batches: VecDeque<TailBatch>,
     bytes: usize,
 }
@@ -24,7 +24,7 @@ struct TailBatch {
 }
 
 impl Tail {
-    /// The next batch of the log.
+    /// Adds the next batch of the log.
     pub(in crate::controller) fn push(&mut self, offsets: Range<Offset>, bytes: Bytes) {
         let expected = self.batches.back().map_or(offsets.start, |last| last.next_offset);
         assert_eq!(offsets.start, expected, "the log has no gaps");
@@ -48,8 +48,8 @@ impl Tail {
         *self = Self::default();
     }
 
-    /// Whole batches from the start of the range, which is that of a batch, to its end at most: as many as `bytes_max`
-    /// has room for, but one in any case. `None`: they are not here.
+    /// Whole batches from the start of the range, which must be a batch's, at most to its end: as many as fit into
+    /// `bytes_max`, but at least one. `None`: they are not in memory.
     pub(in crate::controller) fn read(&self, range: &Range<Offset>, bytes_max: usize) -> Option<Bytes> {
         if range.is_empty() {
             return Some(Bytes::new());

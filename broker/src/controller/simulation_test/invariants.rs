@@ -1,4 +1,4 @@
-//! What holds of every partition after every batch.
+//! Invariants of every partition, checked after every batch.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +53,7 @@ fn epochs_move(was: &PartitionImage, state: &PartitionImage) {
     assert_eq!(state.leader_epoch, LeaderEpoch(expected), "{was:?} {state:?}");
 }
 
-/// A reassignment that takes a replica away has all of the others in sync.
+/// When a reassignment removes a replica all the others are in sync.
 fn nobody_leaves_before_all_have_come(was: &PartitionImage, state: &PartitionImage) {
     let left = was.removing.iter().any(|id| state.replica_on(*id).is_none());
     assert!(!left || state.isr.len() == state.replicas.len(), "{was:?} {state:?}");

@@ -1,10 +1,8 @@
-//! A machine: its volume, its logs, and the process that leads and follows as the rules of replication have it.
+//! A machine: its volume, its logs, and the process that leads and follows by the rules of replication.
 //!
-//! 1. A leader counts what a follower has by the offset at which it fetches, in the leader's epoch.
-//! 2. Committed is what all of the in-sync set have, and of a set that is proposed meanwhile, while the set is large
-//!    enough.
-//! 3. A follower comes into the set when it has everything that is committed and everything from before the leader's
-//!    epoch.
+//! A leader learns a follower's position from the offset at which it fetches, in the leader's epoch.
+//! Committed is what the whole ISR has, including members that are proposed, while the ISR is large enough.
+//! A follower joins the ISR when it has everything that is committed and everything from before the leader's epoch.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +20,7 @@ type Entry = (LeaderEpoch, u32);
 pub(super) struct Machine {
     pub(super) id: BrokerId,
     pub(super) volume: DirectoryId,
-    /// What `.kafka_cleanshutdown` says.
+    /// The epoch in `.kafka_cleanshutdown`.
     pub(super) clean: Option<BrokerEpoch>,
     pub(super) logs: BTreeMap<Key, Vec<Entry>>,
     pub(super) process: Option<Process>,
@@ -32,7 +30,7 @@ pub(super) struct Process {
     pub(super) incarnation: IncarnationId,
     pub(super) previous: Option<BrokerEpoch>,
     pub(super) epoch: Option<BrokerEpoch>,
-    /// As it knows it.
+    /// The metadata that the process knows.
     pub(super) image: Image,
     pub(super) stopping: bool,
     leads: BTreeMap<Key, Leading>,
@@ -44,19 +42,19 @@ struct Leading {
     recovery_state: LeaderRecoveryState,
     replicas: Vec<BrokerId>,
     isr: Vec<BrokerId>,
-    /// Until the metadata says what became of it.
+    /// Proposed for the ISR and not decided yet.
     proposed: Vec<BrokerId>,
-    /// Where each follower has fetched last.
+    /// Where each follower fetched last.
     fetched: BTreeMap<BrokerId, (BrokerEpoch, usize)>,
     start: usize,
     high_watermark: usize,
 }
 
-/// What a client was told is safe.
+/// What a client was told is committed.
 #[derive(Default)]
 pub(super) struct Committed {
     pub(super) records: Vec<Entry>,
-    /// Elections that could lose records, and the epoch that the last of them began.
+    /// Unclean elections, and the epoch that the last of them began.
     pub(super) unclean: usize,
     since: LeaderEpoch,
 }
@@ -72,7 +70,7 @@ impl Machine {
         Self { id, volume, clean: None, logs: BTreeMap::new(), process: None }
     }
 
-    /// The process learns what is committed of the metadata, and leads what it is to lead.
+    /// The process replays the committed metadata, and leads what it is the leader of.
     pub(super) fn catch_up(&mut self, image: &Image, committed: &mut BTreeMap<Key, Committed>) {
         let Some(process) = &mut self.process else { return };
         process.image = image.clone();
@@ -113,7 +111,7 @@ impl Machine {
         }
     }
 
-    /// As far as the process knows.
+    /// The leader as the process knows it.
     pub(super) fn leader_of(&self, key: Key) -> Option<BrokerId> {
         let process = self.process.as_ref()?;
         let state = process.image.topics.get(&key.0)?.partition(key.1)?;
@@ -126,7 +124,7 @@ impl Machine {
         }
     }
 
-    /// Fetches from where the logs part; only in the epoch that both are in.
+    /// Fetches from where the logs diverge, if both are in the same epoch.
     pub(super) fn follow(
         &mut self,
         leader: &mut Self,
@@ -148,7 +146,7 @@ impl Machine {
         leading.commit(leader.id, theirs, committed.entry(key).or_default());
     }
 
-    /// Another in-sync set, if there is reason for one, or none but chance.
+    /// Proposes another ISR, for a reason or by chance.
     pub(super) fn propose(
         &mut self,
         key: Key,
@@ -212,7 +210,7 @@ impl Machine {
                 leading.learn(&altered.isr, altered.partition_epoch, altered.recovery_state);
                 leading.commit(self.id, self.logs.entry(key).or_default(), committed.entry(key).or_default());
             }
-            // It was not done, and will not be: the same would be said of it later.
+            // The change was refused, and would be later, too.
             Err(AlterPartitionError::Ineligible { .. }) => leading.proposed.clear(),
             Ok(_) | Err(_) => {}
         }
@@ -246,7 +244,7 @@ impl Leading {
 }
 
 impl Committed {
-    /// A leader that was elected cleanly has everything.
+    /// A cleanly elected leader has everything that is committed.
     fn led_by(&mut self, leader: BrokerId, log: &[Entry], epoch: LeaderEpoch, recovery_state: LeaderRecoveryState) {
         let common = common(&self.records, log);
         if recovery_state == LeaderRecoveryState::Recovering && self.since < epoch {

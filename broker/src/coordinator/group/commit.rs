@@ -1,4 +1,4 @@
-//! Offsets of the group: committed, deleted, forgotten in time.
+//! Offsets of the group: committed, deleted, expired.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::super::request::{CommitRequest, Moment, OffsetToCommit, Results};
 use super::{Group, Phase};
 
 impl Group {
-    /// The records, and what becomes of each offset.
+    /// The records, and the result for each offset.
     pub(in super::super) fn commit(
         &mut self,
         request: CommitRequest,
@@ -20,7 +20,7 @@ impl Group {
         now: Moment,
     ) -> Decision<Results> {
         self.check_commit(&request)?;
-        // Who commits is alive.
+        // A member that commits is alive.
         if matches!(self.phase, Phase::Preparing { .. } | Phase::Stable) {
             self.begin_session(&request.member.id, None, now);
         }
@@ -38,7 +38,7 @@ impl Group {
         Ok((records, results))
     }
 
-    /// Who manages its partitions itself may commit as long as nobody is a member.
+    /// A consumer that assigns its partitions itself may commit as long as the group has no members.
     fn check_commit(&self, request: &CommitRequest) -> Result<(), GroupError> {
         let is_outsider = request.generation.0 < 0;
         if is_outsider && matches!(self.phase, Phase::Empty) {
@@ -50,7 +50,7 @@ impl Group {
         self.check_exists()?;
         self.check_member(&request.member)?;
         self.check_generation(request.generation)?;
-        // It has heard of this generation, but not what it has in it.
+        // It knows this generation, but not its assignment yet.
         if matches!(self.phase, Phase::Completing) { Err(GroupError::RebalanceInProgress) } else { Ok(()) }
     }
 
@@ -76,7 +76,7 @@ impl Group {
         }
     }
 
-    /// Not of topics that its members read.
+    /// Offsets of topics that its members subscribe to are not deleted.
     pub(in super::super) fn delete_offsets(&self, wanted: &[(String, PartitionId)]) -> Decision<Results> {
         self.check_exists()?;
         let has_members = !matches!(self.phase, Phase::Empty);
@@ -99,9 +99,9 @@ impl Group {
         Ok((records, results))
     }
 
-    /// What is over. Offsets are kept as long as there is somebody who could use them: with members, those of the
-    /// topics they read; without, for the retention time from when the group became empty, or of a group that never had
-    /// any members from when they were committed.
+    /// The records that delete expired offsets. With members, offsets of the topics they subscribe to are kept;
+    /// otherwise offsets are kept for the retention time since the group became empty or, if it never had members,
+    /// since they were committed.
     pub(in super::super) fn expire(&self, config: &GroupConfig, now: Timestamp) -> Vec<CoordinatorRecord> {
         let is_empty = matches!(self.phase, Phase::Empty);
         let kept_since = match &self.protocol_type {

@@ -1,4 +1,4 @@
-//! Joining: new members, members that come back, and static members that come back as somebody else.
+//! Joining: new members, members that come back, and static members that come back with a new member id.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use super::super::member::{Client, Member, MemberId, Protocol, milliseconds};
 use super::super::request::{JoinRequest, Joined, Moment};
 use super::{Group, Phase};
 
-/// A new member whose join is answered only then is taken for gone: while it waits it can send no heartbeat.
+/// A new member that has waited this long for its answer is taken for gone: while it waits it sends no heartbeats.
 const NEW_MEMBER_SESSION: Duration = Duration::from_mins(5);
-/// Ids that are given out at the same time. Each is forgotten unless it is used within a session.
+/// Unused member ids at a time. Each is forgotten unless it is used within a session.
 const UNUSED_IDS_MAX: usize = 10_000;
-/// What members say under all their protocols may take so many times the room that one record has, which has to hold
-/// what they say under one of them.
+/// The metadata of all protocols of all members may take this many times the room of one record, which has to hold
+/// their metadata for one protocol.
 const RECORDS_KEPT: usize = 4;
 
 impl Group {
@@ -31,7 +31,7 @@ impl Group {
         if let Err(error) = self.check_join(&request, config) {
             let is_full = matches!(error, GroupError::GroupFull { .. });
             tell(reply, Err(error));
-            // Nobody is to wait for who finds no room.
+            // A member that finds no room must not be waited for.
             if is_full && self.pending.remove(&request.member.id).is_some() {
                 self.complete_if_all_joined(now, turn);
             }
@@ -44,7 +44,7 @@ impl Group {
         }
     }
 
-    /// With what the joining one would add, members, and ids that are not used yet, take no more room than a group has.
+    /// Checks that with the joining member all members and unused ids fit into the room of a group.
     pub(in super::super) fn check_size(
         &self,
         request: &JoinRequest,
@@ -73,7 +73,8 @@ impl Group {
         if self.agrees(request) { Ok(()) } else { Err(GroupError::InconsistentProtocol) }
     }
 
-    /// While the group is rebalanced those count who wait for it: it may have had more members than it may have now.
+    /// During a rebalance only members that wait for it count: the limit may be lower than the members of the last
+    /// generation.
     fn has_room(&self, member: &MemberId, size_max: usize) -> bool {
         let known = self.members.get(member);
         match self.phase {
@@ -86,7 +87,7 @@ impl Group {
         }
     }
 
-    /// One of its protocols is known to all members.
+    /// Whether all members support one of its protocols.
     fn agrees(&self, request: &JoinRequest) -> bool {
         if self.members.is_empty() {
             return !request.protocol_type.is_empty() && !request.protocols.is_empty();
@@ -141,12 +142,12 @@ impl Group {
         let is_unchanged = self.members.get(&id).is_some_and(|member| member.protocols == request.protocols);
         let has_answer = match self.phase {
             Phase::Completing => is_unchanged,
-            // A leader joins again because something changed that no member's metadata tells, as the topics may.
+            // A leader joins again when something has changed that is in no member's metadata, such as the topics.
             Phase::Stable => is_unchanged && !self.leads(&id),
             Phase::Empty | Phase::Preparing { .. } => false,
         };
         if has_answer {
-            // It has not got the answer the first time.
+            // Its first answer was lost.
             let joined = self.joined(&id);
             return tell(reply, Ok(joined));
         }
@@ -201,7 +202,7 @@ impl Group {
         member.protocols.clone_from(&request.protocols);
     }
 
-    /// A static member has begun a new life. Where nothing changes by it, the group stays as it is (KIP-345).
+    /// A static member has restarted. If that changes nothing for the others, the group stays stable (KIP-345).
     #[expect(clippy::too_many_arguments, reason = "the two ids, and what every join has")]
     fn replace(
         &mut self,
@@ -231,7 +232,7 @@ impl Group {
         self.rebalance(config, now, turn);
     }
 
-    /// What a member is told of a generation that has begun.
+    /// The JoinGroup answer of a generation that has begun.
     pub(super) fn joined(&self, id: &MemberId) -> Joined {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         let members = if self.leads(id) {
@@ -250,8 +251,8 @@ impl Group {
         }
     }
 
-    /// What a static member is told that comes back to a generation as `id`. A leader that cannot be told to leave the
-    /// assignment as it is gets its former id as the leader's, so that it assigns nothing.
+    /// The JoinGroup answer for a static member that comes back as `id`. A leader that does not support skipping the
+    /// assignment is given its former id as the leader, so that it assigns nothing.
     fn rejoined(&self, former: &MemberId, id: MemberId, can_skip_assignment: bool) -> Joined {
         let leads = self.leads(former);
         if !(leads && can_skip_assignment) {

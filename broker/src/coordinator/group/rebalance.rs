@@ -12,11 +12,11 @@ use super::super::request::Moment;
 use super::{Group, Initial, Phase};
 use crate::bugs::{self, Bug};
 
-/// Where nobody is there who could lead, one is looked for again after this time at the earliest.
+/// If no member can be the leader the rebalance waits at least this long before the next try.
 const LEADER_WAIT_MIN: Duration = Duration::from_secs(1);
 
 impl Group {
-    /// Begins a rebalance, or looks whether the one in progress has all it waits for.
+    /// Begins a rebalance, or completes the one in progress if all members have joined.
     pub(super) fn rebalance(&mut self, config: &GroupConfig, now: Moment, turn: &mut Turn) {
         if !matches!(self.phase, Phase::Preparing { .. }) {
             self.prepare(config, now);
@@ -24,7 +24,7 @@ impl Group {
         self.complete_if_all_joined(now, turn);
     }
 
-    /// Not where more members may be about to come.
+    /// Not while more members may be about to join.
     pub(super) fn complete_if_all_joined(&mut self, now: Moment, turn: &mut Turn) {
         let all_joined = self.pending.is_empty() && self.members.values().all(|member| member.join.is_some());
         if all_joined && matches!(self.phase, Phase::Preparing { initial: None, .. }) {
@@ -63,7 +63,7 @@ impl Group {
         }
     }
 
-    /// The time to join is up.
+    /// The time to join is over.
     pub(super) fn end_preparing(&mut self, config: &GroupConfig, now: Moment, turn: &mut Turn) {
         let Phase::Preparing { until, initial } = &mut self.phase else { return };
         if let Some(initial) = initial
@@ -79,8 +79,8 @@ impl Group {
         self.begin_generation(now, turn);
     }
 
-    /// Dynamic members that did not join are gone, and new ones whose client has given up. Static ones stay until their
-    /// session ends.
+    /// Removes dynamic members that did not join, and new ones whose client has given up. Static ones stay until
+    /// their session ends.
     fn begin_generation(&mut self, now: Moment, turn: &mut Turn) {
         let is_gone = |member: &Member| {
             let gave_up = member.is_new && member.join.as_ref().is_none_or(Reply::is_closed);
@@ -95,7 +95,7 @@ impl Group {
             return self.become_empty(now, turn);
         }
         if !self.elect_leader() {
-            // Nobody is there to assign: only silent static members, whose sessions end sooner or later.
+            // No member can assign: there are only silent static members, whose sessions will end.
             let until = now.elapsed + self.rebalance_timeout().max(LEADER_WAIT_MIN);
             self.phase = Phase::Preparing { until, initial: None };
             return self.wake_by(until);
@@ -127,13 +127,13 @@ impl Group {
         self.protocol = None;
         self.leader = None;
         self.enter(Phase::Empty, now);
-        // Of a group that never came to a generation the log need not know.
+        // A group that never had a generation need not be in the log.
         if self.is_recorded || !self.offsets.is_empty() {
             turn.records.push(self.record(Vec::new(), None));
         }
     }
 
-    /// One of those that have joined; the former if it has.
+    /// A member that has joined; the former leader if it has.
     fn elect_leader(&mut self) -> bool {
         let has_joined = |id: &MemberId| self.members.get(id).is_some_and(|member| member.join.is_some());
         if !self.leader.as_ref().is_some_and(has_joined) {
@@ -146,8 +146,8 @@ impl Group {
         true
     }
 
-    /// Every member votes for the first of its protocols that all know. Of those with most votes it is the one that
-    /// got the first.
+    /// Each member votes for the first of its protocols that all members support. On a tie the protocol with the
+    /// earliest vote wins.
     pub(super) fn choose_protocol(&self) -> Option<String> {
         let common = self.common_protocols();
         let mut votes = BTreeMap::<&str, (usize, Reverse<usize>)>::new();
@@ -160,7 +160,7 @@ impl Group {
         votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(name, _)| name.to_owned())
     }
 
-    /// Those that all members know. Members may be many, and say much: each name is looked at once.
+    /// The protocols that all members support. There may be many members and protocols: each name is looked at once.
     pub(super) fn common_protocols(&self) -> BTreeSet<&str> {
         let mut known_by = BTreeMap::<&str, (usize, usize)>::new();
         for (number, member) in (1..).zip(self.members.values()) {
@@ -178,7 +178,7 @@ impl Group {
         self.members.values().map(|member| member.rebalance_timeout).max().unwrap_or_default()
     }
 
-    /// The member is out; its requests that wait are told so.
+    /// Removes the member and answers its waiting requests.
     pub(super) fn forget(&mut self, id: &MemberId) {
         let Some(mut member) = self.members.remove(id) else { return };
         member.turn_away(&GroupError::UnknownMember(id.clone()));

@@ -1,4 +1,4 @@
-//! What the log says of the group's generations.
+//! Replays records about the group's generations.
 
 use protocol::coordinator_records::{CoordinatorRecord, GroupMetadata};
 use protocol::types::Timestamp;
@@ -11,7 +11,7 @@ use super::super::request::Moment;
 use super::{Group, Phase};
 
 impl Group {
-    /// The same live and at load. What is only in memory of a member stays with it.
+    /// The same live and at load. A member's in-memory state is kept.
     pub(in super::super) fn replay(&mut self, recorded: Option<GroupMetadata>) {
         let Some(recorded) = recorded else { return self.forget_generations() };
         for member in &recorded.members {
@@ -41,7 +41,7 @@ impl Group {
         self.phase_began = Some(recorded.state_timestamp).filter(|at| *at != Timestamp::NONE);
     }
 
-    /// It is as one that never had members. What is left are offsets that somebody else may have committed since.
+    /// Resets it to a group that never had members. Its offsets stay; others may have committed them since.
     fn forget_generations(&mut self) {
         *self = Self {
             pending: std::mem::take(&mut self.pending),
@@ -54,7 +54,7 @@ impl Group {
         };
     }
 
-    /// A static member is known by another id from now on; who still uses the former one is fenced.
+    /// Gives a static member another id; requests with the former one are fenced.
     pub(super) fn rename(&mut self, former: &MemberId, id: &MemberId) {
         let Some(mut member) = self.members.remove(former) else { return };
         if let Some(instance) = member.instance.clone() {
@@ -68,7 +68,7 @@ impl Group {
         self.members.insert(id.clone(), member);
     }
 
-    /// This generation, with the member under another id.
+    /// The record of this generation, with the member under another id.
     pub(super) fn record_with_id(&self, former: &MemberId, id: &MemberId) -> CoordinatorRecord {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         let new_id = |known| if known == former { id } else { known };
@@ -77,7 +77,7 @@ impl Group {
         self.record(members.collect(), self.leader.as_ref().map(new_id))
     }
 
-    /// The log has been read: sessions begin now, and a group that is larger than it may be by now is made smaller.
+    /// The log has been loaded: sessions begin now, and a group that exceeds the size limit is rebalanced.
     pub(in super::super) fn loaded(&mut self, config: &GroupConfig, now: Moment, turn: &mut Turn) {
         let ids: Vec<_> = self.members.keys().cloned().collect();
         for id in &ids {

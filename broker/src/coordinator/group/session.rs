@@ -1,4 +1,4 @@
-//! Staying in, going, and being given up.
+//! Heartbeats, leaving, and expired sessions.
 
 use super::super::answer::Turn;
 use super::super::config::GroupConfig;
@@ -20,7 +20,7 @@ impl Group {
         }
     }
 
-    /// What became of each.
+    /// The result for each member.
     pub(in super::super) fn leave(
         &mut self,
         leaving: &[Leaving],
@@ -39,7 +39,7 @@ impl Group {
             return Ok(());
         }
         let id = match &leaving.instance {
-            // An administrator knows the static member by its name alone.
+            // An administrator knows a static member by `group.instance.id` only.
             Some(instance) if leaving.id.is_none() => {
                 let current = self.instances.get(instance);
                 current.cloned().ok_or_else(|| GroupError::UnknownInstance(instance.clone()))?
@@ -53,8 +53,8 @@ impl Group {
         Ok(())
     }
 
-    /// What there were before. An id that nobody has joined with is no member: without it the others may be complete,
-    /// but nothing has changed for them.
+    /// `member_count`: the members before. An id with which no member has joined yet is not a member: without it the
+    /// rebalance may be complete, but nothing else has changed.
     fn follow_departures(&mut self, member_count: usize, config: &GroupConfig, now: Moment, turn: &mut Turn) {
         if bugs::is_planted(Bug::DepartureUnnoticed) {
             return;
@@ -82,7 +82,8 @@ impl Group {
         self.wake_at = self.next_deadline();
     }
 
-    /// Members that were silent for too long, did not ask for their assignment, or lead and gave none that was written.
+    /// Members whose session has ended, that did not send SyncGroup in time, or that are the leader and gave no
+    /// assignment.
     fn overdue(&mut self, now: Moment) -> Vec<MemberId> {
         let syncs_are_due = self.sync_until.is_some_and(|until| until <= now.elapsed);
         if syncs_are_due {
@@ -107,7 +108,7 @@ impl Group {
     }
 }
 
-/// Whether silence ends its membership now.
+/// Whether its session can expire now.
 fn silence_counts(member: &Member) -> bool {
     member.session_counts() && !bugs::is_planted(Bug::SilenceUnnoticed)
 }

@@ -49,7 +49,7 @@ impl Group {
         if inconsistent { Err(GroupError::InconsistentProtocol) } else { Ok(()) }
     }
 
-    /// The record makes the group stable. Members that ask later find their assignment in it.
+    /// The record makes the group stable. Later SyncGroup requests find the assignment in it.
     fn assign(&mut self, mut assignments: HashMap<MemberId, Bytes>, now: Moment, turn: &mut Turn) {
         let protocol = self.protocol.clone().unwrap_or_default();
         let mut recorded = Vec::with_capacity(self.members.len());

@@ -18,7 +18,7 @@ pub(super) enum Doing {
     Nothing,
     Joining(Waiting<Joined>),
     Syncing(Waiting<Synced>),
-    /// Reads where to go on, once for every assignment.
+    /// Fetches the committed offsets, once for every assignment.
     Fetching(Waiting<FetchedOffsets>),
     Owning,
     /// The process has ended.
@@ -31,12 +31,12 @@ pub(super) struct Client {
     pub(super) generation: GenerationId,
     pub(super) owned: Vec<i32>,
     pub(super) positions: BTreeMap<i32, i64>,
-    /// Which of all requests to join was its last.
+    /// The number of its last JoinGroup request.
     pub(super) joined: u128,
     pub(super) committing: Option<Committing>,
     pub(super) beating: Option<Waiting<()>>,
     pub(super) doing: Doing,
-    /// Steps for which it does nothing: the process is paused, and knows nothing of it.
+    /// Steps for which it does nothing: the process is paused without noticing.
     pub(super) asleep: usize,
 }
 
@@ -64,13 +64,13 @@ impl Client {
         matches!(self.doing, Doing::Gone)
     }
 
-    /// Whose partitions are its: a static member's that comes back are those that it had.
+    /// Its identity: a static member that comes back owns the same partitions.
     pub(super) fn name(&self) -> String {
         self.instance.clone().unwrap_or_else(|| self.member.0.clone())
     }
 
-    /// What a client makes of a refusal. Who is fenced has a successor, and ends. Who only has to look for another
-    /// coordinator stays in its generation.
+    /// Reacts to an error. A fenced client has a successor, and ends. One that only has to find another coordinator
+    /// stays in its generation.
     pub(super) fn refused(&mut self, error: &GroupError) {
         let is_in_generation = matches!(self.doing, Doing::Owning | Doing::Fetching(_));
         match error {

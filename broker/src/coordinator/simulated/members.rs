@@ -1,8 +1,8 @@
-//! A group of consumers that join, commit, leave, crash, hang and come back, and what must hold of what they are told:
+//! A group of consumers that join, commit, leave, crash, hang and come back, and the invariants of their answers:
 //!
-//! 1. an offset that was told is never followed by a smaller one
+//! after an offset was returned no smaller one is returned
 //! 2. a partition has one owner in a generation
-//! 3. left in peace, all that are there come to one generation that owns every partition
+//! without faults, all live members come to one generation that owns every partition
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,31 +23,31 @@ use super::super::request::{
 use super::super::testing::{Waiting, commit_of, offset, request};
 use super::client::{Client, Doing, poll};
 
-/// What its members belong to.
+/// The group that its members belong to.
 pub(crate) const GROUP: &str = "g";
 const PARTITIONS: i32 = 5;
 const CLIENTS: usize = 4;
 const ASLEEP_MAX: usize = 60;
 
-/// What must not be.
+/// A broken invariant.
 pub(crate) type Violation = String;
 pub(crate) type Checked = Result<(), Violation>;
 
-/// Something that the coordinator of the group is asked. Whoever drops it has lost it on the way.
+/// A request to the coordinator of the group. Dropping it loses it on the way.
 pub(crate) struct Asked(pub(in super::super) GroupRequest);
 
-/// Where the members are.
+/// The environment of the members.
 pub(crate) trait Surroundings {
-    /// Brings it to whom the member takes for the coordinator.
+    /// Sends the request to the node that the member takes for the coordinator.
     fn ask(&mut self, member: usize, asked: Asked);
-    /// The member has heard of its coordinator that it is none, or nothing.
+    /// The member got no answer, or the answer of a node that is not the coordinator.
     fn doubt_coordinator(&mut self, member: usize);
     fn below(&mut self, end: usize) -> usize;
-    /// Whether something happens that need not. Never, once the members are left in peace.
+    /// Whether an optional event happens. Always false once faults have ended.
     fn one_in(&mut self, chances: usize) -> bool;
 }
 
-/// For how long members may be silent, and for how long the others wait for them.
+/// Session and rebalance timeouts of the members.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
     pub(crate) session_ms: i32,
@@ -58,7 +58,7 @@ pub(crate) struct Members {
     clients: Vec<Client>,
     patience: Patience,
     last_id: u128,
-    /// The largest that anybody was told: it is committed.
+    /// The largest offset that was returned to any client: it is committed.
     told: BTreeMap<i32, i64>,
     owners: BTreeMap<(GenerationId, i32), String>,
     is_excused: bool,
@@ -79,17 +79,17 @@ impl Members {
         }
     }
 
-    /// Somebody has reported that what was committed may be lost: it is not expected any more.
+    /// Committed records may be lost from now on, which was reported: the invariants no longer apply.
     pub(crate) fn excuse(&mut self) {
         self.is_excused = true;
     }
 
-    /// What is committed stays as it is from now on.
+    /// Stops commits, so that what is committed stays as it is.
     pub(crate) fn commit_no_more(&mut self) {
         self.commits = false;
     }
 
-    /// Of those who are left in peace somebody is there.
+    /// Makes sure that at least one member is alive.
     pub(crate) fn fill(&mut self) {
         if self.clients.iter().all(Client::is_gone) {
             self.clients.push(Client::new(None));
@@ -115,8 +115,8 @@ impl Members {
         Ok(())
     }
 
-    /// What comes after it, if anything, is a process that knows nothing. Of a static member there may be two then: one
-    /// that was only paused, and the one that was started in its place.
+    /// Its successor, if any, is a process without state. There may be two of a static member: one that was only
+    /// paused, and the one that was started in its place.
     fn crash(&mut self, index: usize, around: &mut impl Surroundings) {
         let fresh = Client::new(self.clients[index].instance.clone());
         match around.below(4) {
@@ -238,8 +238,8 @@ impl Members {
         self.clients[index].doing = Doing::Fetching(waiting);
     }
 
-    /// Whoever is in the last generation, and was not replaced in it, begins where all before it have ended. What
-    /// others are told may be old: they will not be let commit.
+    /// A member of the last generation that was not replaced in it starts where all before it have ended. Others may
+    /// get stale offsets: they cannot commit.
     fn fetched(&mut self, index: usize, fetched: &FetchedOffsets) -> Checked {
         let committed = offsets(fetched);
         let is_replaced = self.is_replaced(index);
@@ -256,13 +256,13 @@ impl Members {
         Ok(())
     }
 
-    /// By a process that has joined later under the same name.
+    /// Whether a process with the same static id has joined later.
     fn is_replaced(&self, index: usize) -> bool {
         let Client { instance, joined, .. } = &self.clients[index];
         instance.is_some() && self.clients.iter().any(|other| other.instance == *instance && *joined < other.joined)
     }
 
-    /// They are told to somebody: those of these partitions that were told before are not smaller.
+    /// Checks that no offset is smaller than one that was returned before.
     fn check(&self, offsets: &BTreeMap<i32, i64>) -> Checked {
         for (partition, found) in offsets {
             let told = self.told.get(partition).copied().unwrap_or(0);
@@ -273,7 +273,7 @@ impl Members {
         Ok(())
     }
 
-    /// All that is committed, as somebody is told who asks now.
+    /// Checks all committed offsets, as they would be returned now.
     pub(in super::super) fn see_all(&mut self, fetched: &FetchedOffsets) -> Checked {
         let committed = offsets(fetched);
         let all = (0..PARTITIONS).map(|partition| (partition, committed.get(&partition).copied().unwrap_or(0)));
@@ -289,7 +289,7 @@ impl Members {
         }
     }
 
-    /// Commits before it looks whether it still may, as who was paused does.
+    /// Commits before it checks that it still may, as a client that was paused does.
     fn work(&mut self, index: usize, around: &mut impl Surroundings) {
         self.clients[index].doing = Doing::Owning;
         if around.one_in(50) {
@@ -340,7 +340,7 @@ impl Members {
         }
     }
 
-    /// Left in peace, all that are there have come to one generation that owns every partition.
+    /// Without faults, all live members have come to one generation that owns every partition.
     pub(crate) fn check_calm(&self) -> Checked {
         let clients: Vec<_> = self.clients.iter().filter(|client| !client.is_gone()).collect();
         let generations: Vec<_> = clients.iter().map(|client| client.generation).collect();

@@ -11,13 +11,13 @@ use super::super::request::GroupRequest;
 use super::super::simulated::{Asked, Checked, GROUP, Members, Patience, Surroundings, Violation};
 use super::super::testing::{Bench, config};
 
-/// Less time to join than to be silent: static members stay that do not join in time.
+/// Shorter to join than to be silent: static members stay if they do not join in time.
 const PATIENCE: Patience = Patience { session_ms: 10_000, rebalance_ms: 4_000 };
 
 pub(super) struct World {
     around: Around,
     members: Members,
-    /// Records before that are on enough brokers.
+    /// The records before it are committed.
     high_watermark: usize,
 }
 
@@ -52,7 +52,7 @@ impl World {
         Self { around, members: Members::new(PATIENCE), high_watermark: 0 }
     }
 
-    /// Nothing fails any more, and somebody is there.
+    /// Faults end, and at least one member is alive.
     pub(super) fn calm_down(&mut self) {
         self.around.calm = true;
         self.members.fill();
@@ -75,7 +75,7 @@ impl World {
         self.check_offsets()
     }
 
-    /// The new leader has all that is committed, and perhaps some more, which it commits.
+    /// The new leader has all that is committed, and perhaps more, which it commits.
     fn fail_over(&mut self) {
         let Around { bench, random, .. } = &mut self.around;
         let uncommitted = bench.log.records.len() - self.high_watermark;
@@ -89,7 +89,7 @@ impl World {
         self.around.bench.shard.committed(Offset(i64::try_from(self.high_watermark).unwrap()));
     }
 
-    /// As a client sees it that asks now.
+    /// Checks the offsets as a client would get them now.
     fn check_offsets(&mut self) -> Checked {
         let mut waiting = self.around.bench.ask(GROUP, |reply| GroupRequest::FetchOffsets(None, reply));
         match waiting.try_recv() {
