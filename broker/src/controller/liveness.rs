@@ -95,7 +95,7 @@ impl Decider {
     ) -> Result<(), BrokerEpochError> {
         check_epoch(image, id, epoch)?;
         info!(broker = %id, %epoch, "somebody says that the broker is gone");
-        // The hint shortens the session; only a heartbeat or an answer to the probe restores it.
+        // The hint alone does not shorten the session: a live broker may not send a heartbeat within the hinted timeout.
         self.sessions.hint(id, now);
         self.ask_for_probe(image, id, epoch, now);
         Ok(())

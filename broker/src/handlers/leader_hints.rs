@@ -1,4 +1,5 @@
-//! Where a client that came to the wrong broker finds the leader (KIP-951): it need not ask for metadata first.
+//! Tells a client that came to the wrong broker who the leader is (KIP-951), so that it need not ask for metadata
+//! first.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,14 +9,14 @@ use protocol::types::{BrokerId, LeaderEpoch, PartitionId};
 
 use crate::metadata::{Image, TopicImage};
 
-/// Leaders that one response names, on the listener that the client uses.
+/// Leaders named by one response, with their endpoints on the client's listener.
 pub(super) struct LeaderHints<'a> {
     image: Arc<Image>,
     listener: &'a str,
     named: BTreeSet<BrokerId>,
 }
 
-/// A node of the cluster as a client reaches it.
+/// A node of the cluster as the client reaches it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NodeAddress {
     pub(super) id: BrokerId,
@@ -33,7 +34,8 @@ impl<'a> LeaderHints<'a> {
         self.image.clone()
     }
 
-    /// For a partition that was answered with this code. `None`: it is not about the leader, or nobody leads.
+    /// The leader to name for a partition with this error code. `None`: the error is not about the leader, or there
+    /// is none.
     pub(super) fn leader(
         &mut self,
         topic: &TopicImage,

@@ -1,4 +1,4 @@
-//! LeaveGroup: by a member, or by an administrator who sends static members away (KIP-345).
+//! LeaveGroup: by a member, or by an administrator who removes static members (KIP-345).
 
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::leave_group_response::MemberResponse;

@@ -1,4 +1,5 @@
-//! ListConfigResources (KIP-1142): what there is to describe. Version 0 knows subscriptions to client metrics alone.
+//! ListConfigResources (KIP-1142): the resources that can be described. Version 0 has client metrics subscriptions
+//! only.
 
 use std::collections::BTreeSet;
 
@@ -39,12 +40,12 @@ impl Broker {
     }
 }
 
-/// Every topic and broker; of groups and subscriptions those for which something is set.
+/// All topics and brokers; groups and subscriptions only if something is set for them.
 fn names(image: &Image, kind: ConfigResourceType) -> Vec<String> {
     match kind {
         ConfigResourceType::Topic => image.topic_ids.keys().cloned().collect(),
         ConfigResourceType::Broker => image.active_brokers().map(|(id, _)| id.to_string()).collect(),
-        // They are neither described nor changed.
+        // Broker loggers can be neither described nor changed.
         ConfigResourceType::BrokerLogger => Vec::new(),
         ConfigResourceType::ClientMetrics | ConfigResourceType::Group => {
             let set: BTreeSet<_> = image.configs.keys().filter(|resource| resource.kind == kind).collect();

@@ -1,4 +1,4 @@
-//! ListGroups: those that this broker coordinates.
+//! ListGroups: the groups that this broker coordinates.
 
 use std::collections::BTreeSet;
 

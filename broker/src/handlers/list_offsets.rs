@@ -1,4 +1,4 @@
-//! ListOffsets: positions by time, and the special positions that negative timestamps name.
+//! ListOffsets: offsets by time, and the special offsets that negative timestamps stand for.
 
 use std::sync::Arc;
 
@@ -22,18 +22,18 @@ const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 /// KIP-405: without tiered storage the same as earliest.
 const EARLIEST_LOCAL: i64 = -4;
-/// KIP-1005: without tiered storage there is none.
+/// KIP-1005: without tiered storage there is no such offset.
 const LATEST_TIERED: i64 = -5;
 
 /// First version that carries leader epochs (KIP-320).
 const VERSION_WITH_EPOCHS: i16 = 4;
 
-/// First version that knows the error (KIP-207).
+/// First version with the error OFFSET_NOT_AVAILABLE (KIP-207).
 const VERSION_WITH_OFFSET_NOT_AVAILABLE: i16 = 5;
 
 const CONSUMER: i32 = -1;
 
-/// A record's position, or nothing where no record fits.
+/// The offset of a record, or none if no record matches.
 type Found = Option<(Timestamp, Offset, Option<LeaderEpoch>)>;
 
 impl Broker {
@@ -95,14 +95,14 @@ impl Broker {
         Ok(found.map(|found| (found.timestamp, found.offset, Some(found.leader_epoch))))
     }
 
-    /// And whether another one may lead by now.
+    /// The partition, and whether another broker may be its leader by now.
     fn leader_of(&self, topic: &str, index: i32) -> Result<(Arc<Partition>, bool), ResponseError> {
         let image = self.image.load();
         let topic = find(&image, topic, Uuid::nil(), false)?;
         Ok((self.hosted(topic, index)?, self.may_be_superseded(topic, index)))
     }
 
-    /// Looks into batches, so it is not done on the network thread.
+    /// Decompresses batches, so it is not done on the network thread.
     async fn search(&self, search: TimestampLookup) -> Result<Option<TimestampOffset>, ResolveError> {
         let search = Arc::new(search);
         let small = search.clone();
@@ -116,14 +116,14 @@ impl Broker {
     }
 }
 
-/// What a timestamp of the request stands for.
+/// The meaning of a timestamp in the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Special {
     Latest,
     Earliest,
     MaxTimestamp,
     LatestTiered,
-    /// A real one.
+    /// An ordinary timestamp.
     None(Timestamp),
 }
 

@@ -1,4 +1,4 @@
-//! ListPartitionReassignments (KIP-455): what is in progress, as of the committed metadata.
+//! ListPartitionReassignments (KIP-455): the reassignments in progress, by the committed metadata.
 
 use kafka_protocol::messages::list_partition_reassignments_response::{
     OngoingPartitionReassignment, OngoingTopicReassignment,
@@ -34,7 +34,7 @@ impl Broker {
     }
 }
 
-/// `None`: of none of these partitions.
+/// `None`: none of these partitions is being reassigned.
 fn ongoing<'a>(
     topic: &TopicImage,
     partitions: impl Iterator<Item = (PartitionId, &'a PartitionImage)>,

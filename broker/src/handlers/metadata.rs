@@ -1,4 +1,4 @@
-//! Metadata, and the creation of topics that a client asks for by name (`auto.create.topics.enable`).
+//! Metadata, and the creation of topics that a client names (`auto.create.topics.enable`).
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::{Broker, Request, RequestContext, RequestError, authorized_operations
 use crate::controller::{TopicSpec, is_internal_topic, is_legal_topic_name};
 use crate::metadata::{BrokerImage, Image, PartitionImage, TopicImage};
 
-/// Topics that one request may bring into being. The client asks again for what it still misses.
+/// Most topics that one request creates. The client asks again for the others.
 const CREATED_MAX: usize = 1000;
 
 impl Broker {
@@ -69,10 +69,10 @@ impl Broker {
         })
     }
 
-    /// Creates the named topics that do not exist. Returns the error of each that could not be.
+    /// Creates the named topics that do not exist. Returns the errors of those that could not be created.
     async fn create_missing(&self, topics: &[MetadataRequestTopic], context: &RequestContext) -> Failures {
         let image = self.image.load_full();
-        // Internal topics are for their coordinators to make, with options of their own.
+        // Internal topics are created by their coordinators, with their own options.
         let missing = distinct(topics)
             .filter_map(|topic| topic.name.as_ref())
             .filter(|name| image.topic(name).is_none() && !is_internal_topic(name));
@@ -111,7 +111,7 @@ fn unknown(wanted: &MetadataRequestTopic, refused: &Failures, version: i16) -> M
         Some(name) => refused.get(name.as_str()).map_or(ResponseError::UnknownTopicOrPartition, |(error, _)| *error),
         None => ResponseError::UnknownTopicId,
     };
-    // Only since version 12 may the name be absent.
+    // The name may be absent since version 12 only.
     let name = wanted.name.clone().or_else(|| (version < 12).then(TopicName::default));
     MetadataResponseTopic::default().with_error_code(error.code()).with_name(name).with_topic_id(wanted.topic_id)
 }

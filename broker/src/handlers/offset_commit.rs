@@ -16,13 +16,13 @@ use super::{Broker, Request, RequestError, errors};
 use crate::coordinator::{CommitRequest, GroupError, OffsetToCommit};
 use crate::metadata::{Image, TopicImage};
 
-/// What the records of one request may take together.
+/// Most bytes of all records of one request.
 const RECORDS_BYTES_MAX: usize = 64 << 20;
-/// Of a record, besides names and metadata.
+/// Bytes of a record besides names and metadata.
 const RECORD_BYTES: usize = 80;
 
 impl Broker {
-    /// Offsets in partitions that do not exist are refused one by one, the others are committed.
+    /// Offsets of unknown partitions are refused one by one, the others are committed.
     pub(super) async fn offset_commit(&self, request: &mut Request<'_>) -> Result<OffsetCommitResponse, RequestError> {
         let body: OffsetCommitRequest = request.decode()?;
         if let Err(error) = check_size(&body) {
@@ -35,7 +35,7 @@ impl Broker {
             member: claim(&body.member_id, body.group_instance_id.as_ref()),
             generation: GenerationId(body.generation_id_or_member_epoch),
             offsets,
-            // −1, and every version that cannot tell: as the broker keeps them.
+            // −1, and every version without the field: the broker's retention.
             retention: u64::try_from(body.retention_time_ms).ok().map(Duration::from_millis),
         };
         let committed = request.answer_of(self.groups.commit_offsets(&body.group_id, commit)).await;
@@ -50,7 +50,7 @@ impl Broker {
     }
 }
 
-/// Before anything is made of it: every record repeats the name of the group, which may be long.
+/// Checked before decoding further: every record repeats the group id, which may be long.
 fn check_size(body: &OffsetCommitRequest) -> Result<(), GroupError> {
     let length = |partition: &OffsetCommitRequestPartition| {
         let metadata = partition.committed_metadata.as_ref().map_or(0, |metadata| metadata.len());
@@ -63,7 +63,7 @@ fn check_size(body: &OffsetCommitRequest) -> Result<(), GroupError> {
     if bytes_max < bytes { Err(GroupError::CommitTooLarge { bytes, bytes_max }) } else { Ok(()) }
 }
 
-/// With a code for each partition, in their order.
+/// The response with a code for each partition, in order.
 fn response(body: OffsetCommitRequest, mut code: impl FnMut() -> i16) -> OffsetCommitResponse {
     let topics = body.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
@@ -77,7 +77,7 @@ fn response(body: OffsetCommitRequest, mut code: impl FnMut() -> i16) -> OffsetC
     OffsetCommitResponse::default().with_topics(topics.collect())
 }
 
-/// What is to be committed, and for every partition of the request whether it exists.
+/// The offsets to commit, and for every partition of the request whether it exists.
 fn offsets(image: &Image, body: &OffsetCommitRequest) -> (Vec<OffsetToCommit>, Vec<bool>) {
     let (mut offsets, mut known) = (Vec::new(), Vec::new());
     for topic in &body.topics {

@@ -1,4 +1,4 @@
-//! OffsetFetch: of one group, since version 8 of several.
+//! OffsetFetch: for one group, since version 8 for several.
 
 use std::collections::HashSet;
 
@@ -17,11 +17,11 @@ use super::{Broker, Request, RequestError, errors};
 use crate::coordinator::TopicOffsets;
 use crate::metadata::Image;
 
-/// First version that tells an error of the whole group apart from those of partitions.
+/// First version with an error for the whole group besides those of partitions.
 const VERSION_WITH_GROUP_ERROR: i16 = 2;
 /// First version that can ask for several groups.
 const VERSION_WITH_GROUPS: i16 = 8;
-/// Nothing is committed.
+/// No offset is committed.
 const NO_OFFSET: i64 = -1;
 
 impl Broker {
@@ -65,7 +65,7 @@ impl Broker {
             Ok(fetched) => response.with_topics(fetched.into_iter().map(fetched_topic).collect()),
             Err(error) => {
                 let code = errors::of_offset_fetch(&error).code();
-                // Old clients look for it in each partition.
+                // Old clients look for the error in each partition.
                 let told_in_each = request.version < VERSION_WITH_GROUP_ERROR;
                 let topics = group.topics.into_iter().flatten().filter(|_| told_in_each);
                 let topics = topics.map(|topic| failed_topic(topic, code)).collect();
@@ -76,8 +76,8 @@ impl Broker {
     }
 }
 
-/// A partition that is named again is told of once, as a group is: the answer would be many times as long as the
-/// question.
+/// A partition that is named twice is answered once, like a group: otherwise a short request could ask for a huge
+/// answer.
 fn wanted<'a>(
     image: &Image,
     topic: &'a OffsetFetchRequestTopics,
@@ -119,7 +119,7 @@ fn nothing(partition: OffsetFetchResponsePartitions) -> OffsetFetchResponseParti
         .with_metadata(Some(StrBytes::from_static_str("")))
 }
 
-/// The same, in the form of a request for one group.
+/// The same, in the form of the response for one group.
 fn single_group_partition(partition: OffsetFetchResponsePartitions) -> OffsetFetchResponsePartition {
     OffsetFetchResponsePartition::default()
         .with_partition_index(partition.partition_index)

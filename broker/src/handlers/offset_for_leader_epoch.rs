@@ -1,5 +1,5 @@
-//! OffsetForLeaderEpoch (KIP-320): where an epoch ends, so that a consumer finds out whether what it has read is still
-//! there.
+//! OffsetForLeaderEpoch (KIP-320): the end offset of an epoch, by which a consumer detects that what it has read was
+//! truncated.
 
 use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
 use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
@@ -27,7 +27,7 @@ impl Broker {
     fn end_of_epoch(&self, topic: &str, wanted: &OffsetForLeaderPartition) -> EpochEndOffset {
         let answer = EpochEndOffset::default().with_partition(wanted.partition);
         let found = self.named_partition(topic, wanted.partition).map_err(|error| error.code()).and_then(|partition| {
-            // No epoch at all has no end.
+            // An undefined epoch has no end offset.
             let Some(epoch) = known_epoch(wanted.leader_epoch) else { return Ok(None) };
             let claimed = known_epoch(wanted.current_leader_epoch);
             partition.end_offset_for_epoch(epoch, claimed).map_err(|error| error.code())

@@ -30,22 +30,22 @@ const VERSION_WITH_TOPIC_IDS: i16 = 13;
 /// First version that may carry zstd (KIP-110).
 const VERSION_WITH_ZSTD: i16 = 7;
 
-/// A client that allows more time is told to try again.
+/// Longer waits are cut to this; the client then gets a timeout.
 const WAIT_MAX: Duration = Duration::from_mins(5);
 
-/// First version that may name the leader to a client that came to another broker (KIP-951).
+/// First version that may name the leader if the client came to another broker (KIP-951).
 const VERSION_WITH_LEADERS: i16 = 10;
 
-/// Written, and not to be acknowledged before it is committed and synced as far as that was asked for.
+/// Written, but not to be acknowledged before it is committed and synced as requested.
 struct Unsettled {
-    /// In the topic's answer.
+    /// The index in the topic's answer.
     place: usize,
     partition: Arc<Partition>,
     commit_due: Option<CommitDue>,
     sync_due: Option<Offset>,
 }
 
-/// Why one partition of the request was not written.
+/// Why a partition of the request was not written.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error("{0}")]
@@ -77,7 +77,7 @@ impl Refusal {
         }
     }
 
-    /// The records to blame, where it is not the whole batch.
+    /// The records at fault, unless it is the whole batch.
     fn records(&self) -> &[RefusedRecord] {
         match self {
             Self::Batch(BatchError::Records { refused }) => refused,
@@ -119,7 +119,7 @@ impl Broker {
             let response = ProduceResponse::default().with_responses(responses);
             return request.respond(&self.with_leaders(response, &request));
         }
-        // Closing the connection is the only way to tell the client that something went wrong.
+        // Closing the connection is the only way to tell the client of an error.
         let partitions = responses.iter().flat_map(|topic| &topic.partition_responses);
         match partitions.map(|partition| partition.error_code).find(|code| *code != 0) {
             Some(code) => {
@@ -175,7 +175,7 @@ impl Broker {
         (response, unsettled)
     }
 
-    /// Tells who leads the partitions that this broker does not lead, as of now.
+    /// Adds the current leaders of the partitions that this broker does not lead.
     fn with_leaders(&self, mut response: ProduceResponse, request: &Request<'_>) -> ProduceResponse {
         if request.version < VERSION_WITH_LEADERS {
             return response;
@@ -218,7 +218,7 @@ impl Broker {
         Ok((response, written))
     }
 
-    /// See [`super::large_batches`].
+    /// Checks a batch, see [`super::large_batches`].
     async fn check(&self, records: Bytes, rules: BatchRules) -> Result<CheckedBatch, Refusal> {
         let decompressed_bytes_max = if rules.codec.is_none() { OPENED_BYTES_MAX } else { RECOMPRESSED_BYTES_MAX };
         let small = BatchRules { decompressed_bytes_max, ..rules };
@@ -232,12 +232,12 @@ impl Broker {
     }
 }
 
-/// What coordinators keep is theirs alone to write.
+/// The topics of coordinators are not open to clients.
 fn writable(topic: &TopicImage) -> Result<&TopicImage, ResponseError> {
     if is_internal_topic(&topic.name) { Err(ResponseError::InvalidTopicException) } else { Ok(topic) }
 }
 
-/// Others of the reactor go on meanwhile, and all of them share the syncs.
+/// Waits without holding up the reactor; all waiting requests share the syncs.
 async fn wait_until_settled(topic: &mut TopicProduceResponse, unsettled: Vec<Unsettled>, deadline: Instant) {
     for unsettled in unsettled {
         let place = unsettled.place;

@@ -1,5 +1,5 @@
-//! What the requests of the metadata quorum have in common: they name a cluster, and the one partition there is; the
-//! control thread answers.
+//! Shared by the requests of the metadata quorum: they name a cluster and its only partition; the control thread
+//! answers.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{BrokerId as WireBrokerId, TopicName};
@@ -12,11 +12,11 @@ use super::{Broker, Request, RequestError};
 use crate::metadata::METADATA_TOPIC;
 use crate::peer::QuorumAnswer;
 
-/// Of records or of a snapshot, that an answer brings at most, whatever is asked for.
+/// Most bytes of records or of a snapshot in an answer, whatever is requested.
 const BYTES_MAX: i32 = 8 << 20;
 
 impl Broker {
-    /// A request may leave its cluster open.
+    /// A request may leave the cluster id empty.
     pub(super) fn check_cluster(&self, claimed: Option<&StrBytes>) -> Result<(), ResponseError> {
         let own = self.identity.cluster_id.to_string();
         match claimed {
@@ -25,14 +25,14 @@ impl Broker {
         }
     }
 
-    /// Whom a request is for, where it says so.
+    /// The node that a request is for; missing parts are taken to be this node's.
     pub(super) fn addressee(&self, id: i32, directory: Uuid) -> ReplicaKey {
         let id = if id < 0 { self.config.broker_id } else { BrokerId(id) };
         let directory_id = if directory.is_nil() { self.identity.directory_id } else { DirectoryId(directory) };
         ReplicaKey { id, directory_id }
     }
 
-    /// Without an answer the connection is closed: whoever asked knows then that this node is going.
+    /// If the control thread has ended the connection is closed, which tells the caller that this node is stopping.
     pub(super) async fn ask_quorum<T>(
         &self,
         request: &Request<'_>,
@@ -46,7 +46,7 @@ impl Broker {
     }
 }
 
-/// The partition of the metadata topic, if the request is about nothing else.
+/// The partition of the metadata topic, if the request names nothing else.
 pub(super) fn only_partition<'a, Topic, Partition>(
     topics: &'a [Topic],
     parts: impl Fn(&'a Topic) -> (&'a str, &'a Vec<Partition>),
@@ -70,12 +70,12 @@ pub(super) fn endpoint(name: &StrBytes, host: &StrBytes, port: u16) -> Endpoint 
     Endpoint { name: name.to_string(), address: raft::Address { host: host.to_string(), port } }
 }
 
-/// −1: nobody.
+/// −1: there is none.
 pub(super) fn leader_id(leader: &LeaderInfo) -> WireBrokerId {
     WireBrokerId(leader.leader.map_or(-1, |leader| leader.0))
 }
 
-/// Where the leader is, if that is known and the version has room for it.
+/// The leader's endpoint, if it is known and the version has a field for it.
 pub(super) fn leader_endpoint<T>(
     leader: &LeaderInfo,
     has_room: bool,

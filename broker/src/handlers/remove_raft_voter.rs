@@ -1,4 +1,4 @@
-//! RemoveRaftVoter (KIP-853): a voter loses its vote. It may be this node, which then resigns.
+//! RemoveRaftVoter (KIP-853): a voter is removed. It may be this node, which then resigns.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};

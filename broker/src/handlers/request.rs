@@ -1,4 +1,4 @@
-//! A request on its way to its handler and back: what is known of it, how its body is decoded and its answer encoded.
+//! A request from the frame to its handler and back: its header, decoding of the body, encoding of the answer.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,15 +18,15 @@ use crate::config::Listener;
 use crate::metrics::RequestMetrics;
 use crate::peer::ForwardError;
 
-/// What is known of a connection.
+/// The context of a connection.
 #[derive(Debug)]
 pub(crate) struct RequestContext {
     pub(crate) listener: Arc<Listener>,
-    /// Where the client is.
+    /// The client's address.
     pub(crate) client: IpAddr,
-    /// Asks a request that waits, as fetches do, to answer with what there is: the client is gone, or the broker stops.
+    /// Asks a waiting request, such as a fetch, to answer with what it has: the client is gone, or the broker stops.
     pub(crate) hurry: Notify,
-    /// Of the reactor that serves it.
+    /// The counters of the reactor that serves the connection.
     pub(crate) requests: Arc<RequestMetrics>,
     /// Nothing of the request's frame is needed any more, though the request goes on.
     frame_is_free: AtomicBool,
@@ -54,21 +54,21 @@ impl RequestContext {
     }
 }
 
-/// A request whose header is read and whose body has passed the guard.
+/// A request whose header is read and whose body has passed the checks against excessive sizes.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
     pub(super) api: &'static Api,
     pub(super) version: i16,
     pub(super) correlation_id: i32,
-    /// Only of who joins a group, which is known by it.
+    /// Set for JoinGroup only, which uses it.
     pub(super) client_id: String,
     pub(super) body: Bytes,
-    /// What decoding the body takes besides it.
+    /// Memory that decoding the body takes besides the body itself.
     pub(crate) decoded_bytes: usize,
     pub(super) context: &'a RequestContext,
 }
 
-/// Why a request cannot be answered; the connection is closed with it.
+/// Why a request cannot be answered; the connection is then closed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestError {
     #[error(transparent)]
@@ -104,7 +104,7 @@ pub(crate) fn admit<'a>(frame: &Bytes, context: &'a RequestContext) -> Result<Re
 }
 
 impl<'a> Request<'a> {
-    /// A version of ApiVersions that is not served passes with an empty body.
+    /// An unsupported version of ApiVersions passes with an empty body.
     pub(super) fn checked(
         header: RequestHeader<'_>,
         frame: &Bytes,

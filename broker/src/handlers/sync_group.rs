@@ -8,7 +8,7 @@ use super::groups::{claim, copied, text};
 use super::{Broker, Request, RequestError, errors};
 use crate::coordinator::{MemberId, SyncRequest};
 
-/// First version that has to say which protocol it means.
+/// First version that must name the protocol.
 const VERSION_WITH_PROTOCOL: i16 = 5;
 
 impl Broker {

@@ -1,4 +1,4 @@
-//! What several APIs need of topics. Requests name one, or since KIP-516 carry its id.
+//! Shared by APIs about topics. Requests name a topic, or since KIP-516 carry its id.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::Broker;
 use crate::metadata::{Image, PartitionImage, Replica, TopicImage};
 use crate::replica::{Partition, RequiredAcks};
 
-/// `by_id`: the version of the request carries ids instead of names.
+/// `by_id`: the version of the request has ids instead of names.
 pub(super) fn find<'a>(image: &'a Image, name: &str, id: Uuid, by_id: bool) -> Result<&'a TopicImage, ResponseError> {
     let found = if by_id { image.topics.get(&TopicId(id)) } else { image.topic(name) };
     let unknown = if by_id { ResponseError::UnknownTopicId } else { ResponseError::UnknownTopicOrPartition };
@@ -45,13 +45,13 @@ pub(super) fn offline_replicas(
     partition.replicas.iter().filter(move |replica| !is_online(replica)).map(|replica| replica.broker)
 }
 
-/// Whom the controller could elect.
+/// Whether the controller could elect another leader.
 fn has_successor(partition: &PartitionImage, own: BrokerId) -> bool {
     partition.isr.iter().any(|member| *member != own)
 }
 
 impl Broker {
-    /// As [`Self::hosted`], to write to with these acknowledgements.
+    /// As [`Self::hosted`], for writing with these acknowledgements.
     pub(super) fn hosted_for(
         &self,
         topic: &TopicImage,
@@ -67,14 +67,14 @@ impl Broker {
         }
     }
 
-    /// A leader that has heard no controller for a session may have a successor among the others of its ISR. What waits
-    /// for them is safe. What does not would be lost, and where the log ends only the successor knows.
+    /// A leader that has heard no controller for a session may have been replaced by another member of its ISR.
+    /// Writes that wait for those are safe. Others could be lost, and only the new leader knows the log end.
     pub(super) fn may_be_superseded(&self, topic: &TopicImage, index: i32) -> bool {
         let state = topic.partition(PartitionId(index));
         !self.contact.is_alive() && state.is_some_and(|state| has_successor(state, self.config.broker_id))
     }
 
-    /// A partition that this broker hosts. One that only others host has its leader elsewhere.
+    /// A partition that this broker hosts. If only others host it the client must go to its leader.
     pub(super) fn hosted(&self, topic: &TopicImage, index: i32) -> Result<Arc<Partition>, ResponseError> {
         let id = PartitionId(index);
         topic.partition(id).ok_or(ResponseError::UnknownTopicOrPartition)?;

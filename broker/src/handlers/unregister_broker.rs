@@ -1,4 +1,4 @@
-//! UnregisterBroker (KIP-631): a broker that does not come back.
+//! UnregisterBroker (KIP-631): removes a broker that does not come back.
 
 use kafka_protocol::messages::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 use kafka_protocol::protocol::StrBytes;

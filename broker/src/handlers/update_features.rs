@@ -1,4 +1,4 @@
-//! UpdateFeatures (KIP-584): all of the levels or none.
+//! UpdateFeatures (KIP-584): changes all of the levels or none.
 
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::update_features_response::UpdatableFeatureResult;
@@ -9,9 +9,9 @@ use super::errors::KafkaError as _;
 use super::{Broker, Request, RequestError};
 use crate::controller::{Direction, FeatureUpdate};
 
-/// First version that says of a downgrade whether it is safe.
+/// First version in which a downgrade says whether it is safe.
 const VERSION_WITH_DIRECTION: i16 = 1;
-/// Last version that answers for each feature, though they share one fate.
+/// Last version with a result per feature, though they succeed or fail together.
 const LAST_VERSION_WITH_RESULTS: i16 = 1;
 
 impl Broker {

@@ -1,4 +1,4 @@
-//! UpdateRaftVoter (KIP-853): a voter tells the leader where it listens now, and which versions it has.
+//! UpdateRaftVoter (KIP-853): a voter tells the leader its current endpoints and supported versions.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::update_raft_voter_response::CurrentLeader;

@@ -1,4 +1,4 @@
-//! Vote (KIP-595, KIP-853, and KIP-996 for pre-votes): a candidate asks this node.
+//! Vote (KIP-595, KIP-853, and KIP-996 for pre-votes): a candidate asks this node for its vote.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::vote_response::{NodeEndpoint, PartitionData, TopicData};
@@ -10,7 +10,7 @@ use super::quorum::{key, leader_endpoint, leader_id, only_partition, topic_name}
 use super::{Broker, Request, RequestError};
 use crate::peer::QuorumAnswer;
 
-/// First version that tells where the leader is.
+/// First version with the leader's endpoints.
 const VERSION_WITH_ENDPOINTS: i16 = 1;
 
 impl Broker {

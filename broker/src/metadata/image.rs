@@ -1,5 +1,5 @@
-//! What the metadata log says, as one immutable value. Cloning shares structure, so a reader keeps a consistent view
-//! for as long as it likes, and the controller can try changes on a copy.
+//! The state of the metadata log as one immutable value. Clones share structure, so a reader keeps a consistent view
+//! as long as it likes, and the controller can try changes on a copy.
 
 use std::sync::Arc;
 
@@ -16,24 +16,24 @@ use super::TOPIC_NAME_LENGTH_MAX;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Image {
-    /// Offset after the last record that is in it.
+    /// Offset after the last record in the image.
     pub(crate) end_offset: Offset,
-    /// Epoch of the last record that is in it.
+    /// Epoch of the last record in the image.
     pub(crate) epoch: LeaderEpoch,
     pub(crate) features: OrdMap<String, i16>,
-    /// Of the metadata quorum.
+    /// The voters of the metadata quorum.
     pub(crate) voters: Arc<[Voter]>,
     pub(crate) brokers: OrdMap<BrokerId, BrokerImage>,
-    /// As they registered last.
+    /// The latest registrations.
     pub(crate) controllers: OrdMap<BrokerId, RegisterControllerRecord>,
     pub(crate) topics: HashMap<TopicId, Arc<TopicImage>>,
     pub(crate) topic_ids: OrdMap<String, TopicId>,
-    /// How many replicas each broker has.
+    /// Number of replicas of each broker.
     pub(crate) replica_counts: OrdMap<BrokerId, usize>,
-    /// Of topics that metrics know under another name: see [`metric_name`].
+    /// Topics whose metrics have another name, see [`metric_name`].
     pub(crate) metric_names: OrdMap<String, TopicId>,
     pub(crate) configs: HashMap<ConfigResource, OrdMap<String, String>>,
-    /// First producer id that is in no broker's block.
+    /// First producer id that is not in any broker's block.
     pub(crate) next_producer_id: ProducerId,
 }
 
@@ -60,27 +60,27 @@ pub(crate) struct PartitionImage {
     /// In order of preference.
     pub(crate) replicas: Vec<Replica>,
     pub(crate) isr: Vec<BrokerId>,
-    /// Of a reassignment in progress, these two.
+    /// Being added and removed by a reassignment in progress.
     pub(crate) adding: Vec<BrokerId>,
     pub(crate) removing: Vec<BrokerId>,
     pub(crate) leader: Option<BrokerId>,
     pub(crate) recovery_state: LeaderRecoveryState,
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) partition_epoch: PartitionEpoch,
-    /// Out of sync, but with all that was committed (ELR, KIP-966).
+    /// Out of sync, but with everything that was committed (ELR, KIP-966).
     pub(crate) eligible_leader_replicas: Vec<BrokerId>,
-    /// Where neither ISR nor ELR has anybody: the last leader.
+    /// The last leader, if ISR and ELR are empty.
     pub(crate) last_known_elr: Vec<BrokerId>,
 }
 
-/// A copy of a partition: an empty volume under an old broker id is another one.
+/// A copy of a partition: an empty volume under the same broker id is another replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Replica {
     pub(crate) broker: BrokerId,
     pub(crate) directory: DirectoryId,
 }
 
-/// What a configuration belongs to; an empty name is the default of all of the type.
+/// The resource of a configuration; an empty name is the default for the type.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ConfigResource {
     pub(crate) kind: ConfigResourceType,
@@ -101,7 +101,7 @@ impl ConfigResource {
     }
 }
 
-/// A request is about what the metadata does not have.
+/// The metadata has no such partition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UnknownPartition {
     #[error("topic {topic:?} does not exist")]
@@ -132,7 +132,7 @@ impl Image {
         self.topics.get(self.topic_ids.get(name)?)
     }
 
-    /// Another topic's name, from which metrics could not tell this one.
+    /// The existing topic whose name metrics could not tell from this one.
     pub(crate) fn collides_with(&self, name: &str) -> Option<&str> {
         let topic = self.topics.get(self.metric_names.get(&metric_name(name)?)?)?;
         Some(topic.name.as_str())
@@ -160,14 +160,14 @@ impl Image {
         self.brokers.iter().filter(|(_, broker)| !broker.fenced).map(|(id, broker)| (*id, broker))
     }
 
-    /// What is set for a resource itself, and for the rest the defaults. It was checked when it was set.
+    /// The options set for a resource itself, otherwise the defaults. They were checked when they were set.
     pub(crate) fn own_values(&self, scope: Scope, resource: &ConfigResource) -> Values {
         let set = self.configs.get(resource).into_iter().flatten();
         Values::parse(scope, set.map(|(name, value)| (name.as_str(), value.as_str()))).0
     }
 
-    /// What holds for a broker that was started with `file`: over it what is set for all brokers, and over that what is
-    /// set for this one. What cannot be in force is left out, and told.
+    /// The effective options of a broker that was started with `file`: options set for this broker override those set
+    /// for all brokers, which override the file. Invalid ones are left out and returned.
     pub(crate) fn broker_values(&self, id: BrokerId, file: &Values) -> (Values, Vec<ConfigError>) {
         let (mut values, mut errors) = (file.clone(), Vec::new());
         let layers = [
@@ -190,13 +190,13 @@ impl Image {
         self.brokers.get(&broker).is_some_and(|broker| !broker.fenced && !broker.in_controlled_shutdown)
     }
 
-    /// Nil for a broker that is not registered.
+    /// Nil if the broker is not registered.
     pub(crate) fn directory_for_new_replica(&self, broker: BrokerId) -> DirectoryId {
         self.brokers.get(&broker).and_then(|broker| broker.directories.first()).copied().unwrap_or_default()
     }
 }
 
-/// '.' and '_' are the same in names of metrics. `None`: the name has neither.
+/// Metric names do not distinguish '.' and '_'. `None`: the name has neither.
 pub(super) fn metric_name(topic: &str) -> Option<String> {
     topic.contains(['.', '_']).then(|| topic.replace('.', "_"))
 }

@@ -1,17 +1,17 @@
-//! An image as the records that add up to it: what a snapshot holds.
+//! Converts an image to the records that lead to it: the content of a snapshot.
 
 use protocol::metadata_records::{MetadataRecord, PartitionRecord, RegisterBrokerRecord};
 use protocol::types::{BrokerEpoch, BrokerId, PartitionId, ProducerId, TopicId};
 
 use super::image::{BrokerImage, Image, PartitionImage};
 
-/// Its level stands in control records (KIP-853).
+/// Its level is a control record (KIP-853).
 const KRAFT_VERSION: &str = "kraft.version";
-/// Its level is the first record, because it says how to read the others.
+/// Its level is the first record, because it decides how the others are read.
 const METADATA_VERSION: &str = "metadata.version";
 
 impl Image {
-    /// In an order in which each can be replayed. The voters and kraft.version are control records, not among these.
+    /// In an order in which each can be replayed. The voters and kraft.version are control records and not included.
     pub(crate) fn records(&self) -> impl Iterator<Item = MetadataRecord> {
         let Self {
             end_offset: _,
@@ -138,7 +138,7 @@ mod tests {
         for record in &records {
             replay(&mut again, record).unwrap();
         }
-        // Maps have no order of their own, so each part is compared by itself.
+        // Maps are unordered, so each part is compared by itself.
         assert_eq!((&again.features, &again.brokers, &again.topics), (&image.features, &image.brokers, &image.topics));
         assert_eq!((&again.topic_ids, &again.configs), (&image.topic_ids, &image.configs));
         assert_eq!(again.next_producer_id, image.next_producer_id);

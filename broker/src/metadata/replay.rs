@@ -1,4 +1,4 @@
-//! The only code that changes an image: one record at a time, live and at load alike.
+//! The only code that changes an image: one record at a time, live and at load.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, Partition
 
 use super::image::{BrokerImage, ConfigResource, Image, PartitionImage, Replica, TopicImage, metric_name};
 
-/// A record that contradicts the ones before it: the log is not one that a controller wrote.
+/// A record that contradicts the ones before it: no controller wrote this log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ReplayError {
     #[error("a record is about topic {topic}, which does not exist")]
@@ -28,7 +28,7 @@ pub(crate) enum ReplayError {
     BrokerEpoch { broker: BrokerId, claimed: BrokerEpoch, registered: Option<BrokerEpoch> },
 }
 
-/// Applies one record. The caller moves `end_offset` and `epoch` on.
+/// Applies one record. The caller advances `end_offset` and `epoch`.
 pub(crate) fn replay(image: &mut Image, record: &MetadataRecord) -> Result<(), ReplayError> {
     match record {
         MetadataRecord::RegisterBroker(record) => register_broker(image, record),
@@ -103,7 +103,7 @@ fn create_topic(image: &mut Image, name: &str, id: TopicId) -> Result<(), Replay
     Ok(())
 }
 
-/// The topic's configuration goes with it.
+/// The topic's configuration is removed with it.
 fn remove_topic(image: &mut Image, id: TopicId) -> Result<(), ReplayError> {
     let topic = image.topics.remove(&id).ok_or(ReplayError::UnknownTopic { topic: id })?;
     image.topic_ids.remove(&topic.name);
@@ -142,7 +142,7 @@ fn create_partition(image: &mut Image, record: &PartitionRecord) -> Result<(), R
     Ok(())
 }
 
-/// Every change bumps the partition epoch; a named leader, the same one too, bumps the leader epoch.
+/// Every change bumps the partition epoch; naming a leader, even the same one, bumps the leader epoch.
 fn change_partition(image: &mut Image, record: &PartitionChangeRecord) -> Result<(), ReplayError> {
     let (topic, partition) = (record.topic_id, record.partition_id);
     let unknown = || ReplayError::UnknownPartition { topic, partition };

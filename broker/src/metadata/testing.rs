@@ -1,4 +1,4 @@
-//! Images for tests of what decides on them.
+//! Images for tests of decisions.
 
 use protocol::metadata_records::{
     BrokerRegistrationChangeRecord, Endpoint, LeaderRecoveryState, MetadataRecord, PartitionRecord,
@@ -69,7 +69,7 @@ pub(crate) fn fence(image: &mut Image, broker: i32) {
     apply(image, &[fenced]);
 }
 
-/// A topic with one partition on these brokers, the first of which leads.
+/// A topic with one partition on these brokers, led by the first.
 pub(crate) fn add_topic(image: &mut Image, name: &str, replicas: &[i32]) -> TopicId {
     let topic_id = TopicId(Uuid::from_u128(u128::try_from(image.topics.len()).unwrap() + 1));
     apply(image, &[MetadataRecord::Topic { name: name.to_owned(), topic_id }]);

@@ -1,4 +1,4 @@
-//! Every metric there is: name, kind, labels, and what it says. The reference page comes from here.
+//! Every metric: name, kind, labels, help. The reference page is made from it.
 
 use std::fmt::Write as _;
 
@@ -339,7 +339,7 @@ pub(crate) static CATALOGUE: &[&Metric] = &[
     &METADATA_END,
 ];
 
-/// Everything that `/metrics` tells, in Markdown.
+/// The reference of `/metrics`, in Markdown.
 pub(crate) fn reference_page() -> String {
     let mut text = String::from(
         "# Metrics\n\nWritten by `millrace-broker reference`; changes here are lost. Served at `/metrics` of the management port in OpenMetrics form. Names follow Kafka's MBeans; \

@@ -1,4 +1,4 @@
-//! What coordinators of groups count.
+//! Counters of the group coordinators.
 
 use std::sync::atomic::AtomicU64;
 
@@ -13,7 +13,7 @@ pub(crate) struct GroupMetrics {
     pub(crate) load_time: LatencyHistogram,
 }
 
-/// As of a scrape.
+/// Values at a scrape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct GroupNumbers {
     pub(crate) rebalances: u64,

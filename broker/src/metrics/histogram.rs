@@ -1,4 +1,4 @@
-//! Latencies in buckets that are the same everywhere.
+//! Latency histograms, all with the same buckets.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(crate) struct LatencyHistogram {
     sum_ns: AtomicU64,
 }
 
-/// What histograms held when they were read.
+/// The content of histograms when they were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Latencies {
     counts: [u64; BUCKETS],

@@ -1,4 +1,4 @@
-//! AlterPartition: leaders ask the active controller for other in-sync replicas.
+//! AlterPartition: leaders propose ISRs to the active controller.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::alter_partition_request::{BrokerState, PartitionData, TopicData};
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::controller_channel::{ChannelError, ControllerChannel};
 
 const VERSION: i16 = 3;
-/// A broker that the controller is to find by itself.
+/// The epoch of a broker that the controller shall look up itself.
 const UNKNOWN_EPOCH: i64 = -1;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) struct IsrRequest {
     pub(crate) recovery_state: LeaderRecoveryState,
 }
 
-/// What the controller says of one partition.
+/// The controller's answer for one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum IsrAnswer {
     Committed {
@@ -35,7 +35,7 @@ pub(crate) enum IsrAnswer {
     Refused {
         error_code: i16,
     },
-    /// What it was to replace is not what the controller has any more.
+    /// The controller's state is newer than the one it was to replace.
     Superseded {
         error_code: i16,
     },
@@ -53,7 +53,7 @@ pub(crate) enum AlterPartitionError {
     Refused(i16),
 }
 
-/// The answers are in the order of the requests; `Unknown` where there is none.
+/// The answers are in the order of the requests; `Unknown` if one is missing.
 pub(crate) async fn alter_partitions(
     channel: &ControllerChannel,
     (broker, epoch): (BrokerId, BrokerEpoch),

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Both loops are one task of the runtime that connected. It ends with the connection: when the other side closes,
-//! when an answer cannot be understood, and when the [`Connection`] is dropped. A call that was given up stays in the
-//! order, its answer is thrown away. A long poll holds back the answers to whatever is asked after it: who fetches
-//! has a connection of its own.
+//! when an answer is malformed, and when the [`Connection`] is dropped. A call that was given up keeps its place, and
+//! its answer is discarded. A long poll holds back the answers to requests sent after it: so fetches have their own
+//! connection.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -32,13 +32,13 @@ use super::frames;
 use super::introduction::{CLIENT_SOFTWARE, Introduction};
 use super::resolver::RESOLVER;
 
-/// Longest answer that is accepted: what a follower may ask for in one fetch is less.
+/// Longest answer that is accepted; the largest fetch of a follower is smaller.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
-/// Requests that wait to be sent, and requests that wait for their answer; one more waits to get that far.
+/// Requests that wait to be sent, and requests that wait for their answer; further calls wait.
 const REQUESTS_QUEUED_MAX: usize = 64;
-/// What is kept between answers. A larger buffer goes with the answer that needed it.
+/// Largest buffer kept between answers. A larger one is freed with its answer.
 const IDLE_BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// The first call on every connection, in a version that all nodes have.
+/// The first request on every connection, in a version that all nodes have.
 const API_VERSIONS_VERSION: i16 = 3;
 
 /// A client of one other node. Calls may overlap.
@@ -46,7 +46,7 @@ const API_VERSIONS_VERSION: i16 = 3;
 pub(crate) struct Connection {
     peer: Arc<str>,
     client_id: StrBytes,
-    /// What the other side serves, by API key.
+    /// The versions that the other side serves, by API key.
     served: Vec<(i16, Versions)>,
     introduction: Introduction,
     requests: mpsc::Sender<Outgoing>,
@@ -68,7 +68,7 @@ struct Waiting {
     answer: oneshot::Sender<Bytes>,
 }
 
-/// How the connection ended. The first reason holds.
+/// How the connection ended. Only the first reason counts.
 #[derive(Debug, Default)]
 struct End {
     failure: OnceLock<PeerFailure>,
@@ -107,7 +107,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// This connection, if who was meant has answered. A node that is known by its address alone has no id yet.
+    /// Returns this connection if the intended node has answered. A node known by its address alone has no id yet.
     pub(crate) fn to(self, cluster: &ClusterId, node: Option<BrokerId>) -> Result<Self, PeerError> {
         let meant = Introduction { cluster: Some(cluster.clone()), node, incarnation: None };
         if self.introduction.is_of(&meant) {
@@ -117,7 +117,7 @@ impl Connection {
         Err(self.error(PeerFailure::Misdirected { found, meant: meant.to_string() }))
     }
 
-    /// The answer. Its text and records are slices of the frame that it came in.
+    /// The answer. Its text and records are slices of its frame.
     pub(crate) async fn call<R: Request>(
         &self,
         version: i16,
@@ -132,12 +132,12 @@ impl Connection {
         client::decode::<R>(&frame, version).map_err(|fault| self.give_up(fault.into()))
     }
 
-    /// No further call has a chance.
+    /// Whether every further call will fail.
     pub(crate) fn has_ended(&self) -> bool {
         self.end.token.is_cancelled()
     }
 
-    /// Which start of the process answers there; `None`: it does not say.
+    /// The incarnation of the answering process; `None`: it does not tell.
     pub(crate) fn incarnation(&self) -> Option<IncarnationId> {
         self.introduction.incarnation
     }
@@ -150,7 +150,7 @@ impl Connection {
         frames::decode_api_versions(&frame, API_VERSIONS_VERSION).map_err(|fault| self.give_up(fault))
     }
 
-    /// Sends, and waits for the frame that answers.
+    /// Sends a request and waits for the frame with its answer.
     async fn exchange<R: Request>(&self, version: i16, request: &R, deadline: Instant) -> Result<Bytes, PeerError> {
         let correlation_id = self.next_correlation_id.fetch_add(1, Ordering::Relaxed);
         let frame = client::encode(&self.client_id, correlation_id, version, request);
@@ -174,7 +174,7 @@ impl Connection {
     }
 
     fn why_ended(&self) -> PeerError {
-        // Without a reason only where the runtime that carried the connection has ended.
+        // There is no reason only if the runtime of the connection has ended.
         self.error(self.end.failure.get().cloned().unwrap_or(PeerFailure::Reset))
     }
 
@@ -196,12 +196,12 @@ async fn open(host: &str, port: u16) -> Result<TcpStream, PeerFailure> {
     Ok(stream)
 }
 
-/// Carries the connection to its end. Who waits learns of the end after its reason is known.
+/// Runs the connection until it ends. The reason is set before waiting calls learn of the end.
 async fn run(stream: TcpStream, mut requests: mpsc::Receiver<Outgoing>, end: Arc<End>) {
     let (read, write) = stream.into_split();
     let (waiting, mut asked) = mpsc::channel(REQUESTS_QUEUED_MAX);
     let failure = tokio::select! {
-        // First of all: nothing more is sent on a connection that was given up.
+        // First, so that nothing more is sent on a connection that was given up.
         biased;
         () = end.token.cancelled() => return,
         failure = send(write, &mut requests, &waiting) => failure,
@@ -236,7 +236,7 @@ async fn receive(mut stream: OwnedReadHalf, asked: &mut mpsc::Receiver<Waiting>)
                 if let Err(fault) = frames::check_correlation(&frame, expected) {
                     return fault.into();
                 }
-                // Who asked may have given up.
+                // The caller may have given up.
                 let _gone = waiting.map(|waiting| waiting.answer.send(frame));
             }
             Ok(None) => match stream.read_buf(&mut received).await {
@@ -249,7 +249,7 @@ async fn receive(mut stream: OwnedReadHalf, asked: &mut mpsc::Receiver<Waiting>)
     }
 }
 
-/// A whole frame off the start of what was received, or room for more of it.
+/// Splits a whole frame off the start of what was received, or makes room for more of it.
 fn next_frame(received: &mut BytesMut) -> Result<Option<Bytes>, AnswerFault> {
     if let Some(frame) = frame::split(received, ANSWER_BYTES_MAX)? {
         return Ok(Some(frame));

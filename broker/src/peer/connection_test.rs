@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::peer::testing::{CLUSTER, HEARTBEAT, Server, far_off, listen};
 
-/// Connects to a server that does what the script says.
+/// Connects to a server that follows the script.
 async fn connect_to<Script, Done>(script: Script) -> Result<Connection, PeerError>
 where
     Script: FnOnce(Server) -> Done + Send + 'static,

@@ -1,9 +1,9 @@
-//! Requests for the active controller, whichever node that is: always through its controller listener, also where it
-//! is this node, so that there is one way.
+//! Requests to the active controller, whichever node that is: always through its controller listener, even if it is
+//! this node, so that there is one way.
 //!
-//! A request goes to who leads the quorum. It goes again, to whoever leads then, when nobody was reached and when the
-//! answer is NOT_CONTROLLER. When the connection is lost after it was sent, it may have been carried out: it goes
-//! again only if that does no harm.
+//! A request goes to the leader of the quorum. It is repeated, with whichever node leads then, when no connection was
+//! made and when the answer is NOT_CONTROLLER. If the connection is lost after sending, the request may have been
+//! carried out: it is repeated only if that does no harm.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +24,14 @@ use super::connection::Connection;
 use super::error::{PeerError, PeerFailure};
 use crate::metadata::{QuorumLeader, QuorumView};
 
-/// Before the same controller is tried again, unless the quorum changes.
+/// Pause before the same controller is tried again, unless the quorum changes.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
-/// For one attempt to connect: somebody else may lead by then.
+/// Timeout of one attempt to connect: another node may lead by then.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 
-/// What only the active controller answers.
+/// A request that only the active controller answers.
 pub(crate) trait ControllerRequest: Request {
-    /// Whether carrying it out twice is the same as once.
+    /// Whether carrying it out twice has the same effect as once.
     const REPEATABLE: bool;
 
     fn error_code(response: &Self::Response) -> i16;
@@ -39,7 +39,7 @@ pub(crate) trait ControllerRequest: Request {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ChannelError {
-    /// It was not carried out, unless it is one that may be carried out twice.
+    /// It was not carried out, unless it is repeatable.
     #[error("no controller was reached in time{}", because(.0.as_ref()))]
     NotReached(Option<PeerError>),
     /// It may have been carried out.
@@ -51,20 +51,20 @@ fn because(error: Option<&PeerError>) -> String {
     error.map(|error| format!(": {error}")).unwrap_or_default()
 }
 
-/// What channels to the controller have in common.
+/// Shared by all channels to the controller.
 #[derive(Debug, Clone)]
 pub(crate) struct ControllerRoute {
     pub(crate) quorum: watch::Receiver<QuorumView>,
-    /// Where this node's own controller listener is; `None`: it has none.
+    /// This node's own controller listener; `None`: it has none.
     pub(crate) own: Option<QuorumLeader>,
     pub(crate) client_id: String,
     pub(crate) cluster: ClusterId,
-    /// Carries the connections, whoever asks.
+    /// Runs the connections, whoever calls.
     pub(crate) runtime: Handle,
 }
 
-/// One connection, kept open, to whoever is the active controller. Requests on it are answered in their order, so
-/// what must not wait for others has a channel of its own.
+/// One connection, kept open, to the active controller. Requests on it are answered in order, so urgent ones have
+/// their own channel.
 #[derive(Debug)]
 pub(crate) struct ControllerChannel {
     route: ControllerRoute,
@@ -104,7 +104,8 @@ impl ControllerChannel {
         }
     }
 
-    /// To this leader, and as long as it leads. What must not be repeated waits for its answer anyway, once sent.
+    /// Calls this leader as long as it leads. A request that must not be repeated, once sent, waits for its answer
+    /// anyway.
     async fn attempt<R: ControllerRequest>(
         &self,
         leader: &QuorumLeader,
@@ -127,14 +128,14 @@ impl ControllerChannel {
                 Err(Attempt::NotSent(error))
             }
             Err(error) => {
-                // The next request is not to queue up behind one that got no answer.
+                // The next request must not queue up behind one that got no answer.
                 self.forget(&connection).await;
                 Err(Attempt::Sent(error))
             }
         }
     }
 
-    /// The open connection, or a new one. Who comes while it is being opened waits for it.
+    /// The open connection, or a new one. Other callers wait while it is being opened.
     async fn connection(&self, leader: &QuorumLeader, deadline: Instant) -> Result<Arc<Connection>, PeerError> {
         let to = self.route.own.clone().filter(|own| own.id == leader.id).unwrap_or_else(|| leader.clone());
         let failed = |failure| PeerError { peer: format!("{}:{}", to.host, to.port).into(), failure };
@@ -154,7 +155,7 @@ impl ControllerChannel {
             let opened = Connection::connect(&node.host, node.port, &client_id, deadline).await?;
             opened.to(&cluster, Some(node.id))
         };
-        // Fails only with the runtime.
+        // Fails only if the runtime ends.
         let opened = self.route.runtime.spawn(opening).await.map_err(|_| failed(PeerFailure::Reset))?;
         let connection = Arc::new(opened?);
         *current = Some((to, connection.clone()));
@@ -173,7 +174,7 @@ impl ControllerChannel {
 enum Attempt {
     NotSent(PeerError),
     Sent(PeerError),
-    /// Somebody else leads.
+    /// Another node leads.
     Overtaken,
 }
 
@@ -181,17 +182,17 @@ fn is_for_another(error_code: i16) -> bool {
     error_code == ResponseError::NotController.code()
 }
 
-/// Returns when somebody else is known to lead.
+/// Returns when another node is known to lead.
 async fn overtaken(quorum: &mut watch::Receiver<QuorumView>, leader: &QuorumLeader) {
     let is_other = |view: &QuorumView| view.leader.as_ref().is_some_and(|now| now != leader);
     let has_stopped = quorum.wait_for(is_other).await.is_err();
     if has_stopped {
-        // The node stops: the attempt has its deadline.
+        // The node stops: the attempt ends at its deadline.
         std::future::pending::<()>().await;
     }
 }
 
-/// When the quorum has changed, or after the pause. False: at the deadline, and when the node stops.
+/// Waits for a change of the quorum, or the pause. False: the deadline has passed, or the node stops.
 async fn may_go_on(quorum: &mut watch::Receiver<QuorumView>, pause: Option<Duration>, deadline: Instant) -> bool {
     let pause = async {
         match pause {
@@ -233,7 +234,7 @@ impl ControllerRequest for ControllerRegistrationRequest {
 }
 
 impl ControllerRequest for AllocateProducerIdsRequest {
-    /// A block that nobody took is lost: there are enough.
+    /// A block that was allocated twice is lost: there are enough.
     const REPEATABLE: bool = true;
 
     fn error_code(response: &AllocateProducerIdsResponse) -> i16 {
@@ -242,7 +243,7 @@ impl ControllerRequest for AllocateProducerIdsRequest {
 }
 
 impl ControllerRequest for AlterPartitionRequest {
-    /// The partition's epoch shows that it was carried out.
+    /// The partition epoch shows whether it was carried out.
     const REPEATABLE: bool = true;
 
     fn error_code(response: &AlterPartitionResponse) -> i16 {
@@ -251,7 +252,7 @@ impl ControllerRequest for AlterPartitionRequest {
 }
 
 impl ControllerRequest for EnvelopeRequest {
-    /// A client's request: it may create, delete, append to a list.
+    /// A client's request may create, delete, or append to a list.
     const REPEATABLE: bool = false;
 
     fn error_code(response: &EnvelopeResponse) -> i16 {

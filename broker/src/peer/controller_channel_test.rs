@@ -7,9 +7,9 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::peer::testing::{CLUSTER, HEARTBEAT, Server, far_off, listen};
 
-/// Of an answer to an envelope: no tagged fields; two bytes of response; no error; no tagged fields.
+/// The answer to an envelope: no tagged fields; two bytes of response; no error; no tagged fields.
 const ANSWERED: [u8; 7] = [0, 3, b'o', b'k', 0, 0, 0];
-/// The same, and of a heartbeat, with NOT_CONTROLLER.
+/// The same, and the answer to a heartbeat, with NOT_CONTROLLER.
 const ENVELOPE_NOT_CONTROLLER: [u8; 5] = [0, 0, 0, 41, 0];
 const HEARTBEAT_NOT_CONTROLLER: [u8; 11] = [0, 0, 0, 0, 0, 0, 41, 0, 1, 0, 0];
 
@@ -29,7 +29,7 @@ fn envelope() -> EnvelopeRequest {
     EnvelopeRequest::default().with_request_data(Bytes::from_static(b"request"))
 }
 
-/// Answers every request in the same way, and counts them.
+/// Gives every request the same answer, and counts them.
 async fn answering(node: i32, answer: &'static [u8]) -> (u16, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();

@@ -1,4 +1,4 @@
-//! Why a call to another node came to nothing.
+//! Why a call to another node failed.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -19,25 +19,25 @@ pub(crate) struct PeerError {
 pub(crate) enum PeerFailure {
     #[error("the name cannot be resolved: {0}")]
     Unresolved(String),
-    /// Nobody listens there: the process is not up.
+    /// Nothing listens there: the process is not up.
     #[error("the connection is refused")]
     Refused,
-    /// The process has ended, or has closed the connection by itself.
+    /// The process has ended, or has closed the connection.
     #[error("the connection is closed by the other side")]
     Reset,
     #[error("no answer in time")]
     TimedOut,
-    /// The address is somebody else's.
+    /// Another node answers at the address.
     #[error("{found} answers there, {meant} was meant")]
     Misdirected { found: String, meant: String },
     #[error("{message}")]
     Io { kind: ErrorKind, message: String },
-    /// Nothing was sent.
+    /// The other side does not serve the request; nothing was sent.
     #[error("{request} version {version} is not served there; versions {served} are")]
     NotServed { request: &'static str, version: i16, served: Versions },
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// The connection is closed with it: what follows cannot be trusted.
+    /// The connection is closed: what follows cannot be trusted.
     #[error("an answer cannot be understood: {0}")]
     Malformed(#[from] AnswerFault),
 }

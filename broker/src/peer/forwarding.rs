@@ -1,4 +1,4 @@
-//! Requests of clients that the active controller decides, handed to it in an Envelope (KIP-590).
+//! Forwards client requests that the active controller decides, in an Envelope (KIP-590).
 
 use std::net::IpAddr;
 
@@ -29,20 +29,20 @@ pub(crate) enum ForwardError {
 }
 
 impl ForwardError {
-    /// Nobody carried it out.
+    /// Whether it was certainly not carried out.
     pub(crate) fn is_not_reached(&self) -> bool {
         matches!(self, Self::Channel(ChannelError::NotReached(_)))
     }
 }
 
 impl ControllerChannel {
-    /// `frame` is the client's request with its header, without its length. The answer is one such, for the client.
+    /// `frame` is the client's request with its header, without its length. The answer has the same form.
     pub(crate) async fn forward(&self, frame: Bytes, client: IpAddr, deadline: Instant) -> Result<Bytes, ForwardError> {
         let address = match client.to_canonical() {
             IpAddr::V4(address) => Bytes::copy_from_slice(&address.octets()),
             IpAddr::V6(address) => Bytes::copy_from_slice(&address.octets()),
         };
-        // No principal: without authentication everybody is the same.
+        // No principal: without authentication all clients are the same.
         let envelope = EnvelopeRequest::default()
             .with_request_data(frame)
             .with_request_principal(None)
@@ -55,7 +55,7 @@ impl ControllerChannel {
         }
     }
 
-    /// A request of this node's own, in the name of a client.
+    /// Sends a request of this node's own on behalf of a client.
     pub(crate) async fn forward_own<R: Request>(
         &self,
         version: i16,

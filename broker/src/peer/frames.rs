@@ -1,4 +1,4 @@
-//! Which answer a frame is: the pure part of a connection.
+//! Matches answers to requests: the pure part of a connection.
 
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
@@ -7,7 +7,7 @@ use protocol::frame::ResponseHeader;
 
 use super::error::AnswerFault;
 
-/// Whether the frame answers the request that is the next to be answered.
+/// Checks that the frame answers the oldest unanswered request.
 pub(super) fn check_correlation(frame: &[u8], expected: Option<i32>) -> Result<(), AnswerFault> {
     let found = ResponseHeader::decode(frame, 0).map_err(DecodeError::Header)?.correlation_id;
     match expected {

@@ -1,5 +1,5 @@
-//! How nodes tell each other who they are: in fields of their own in the answer to ApiVersions, which others skip. So a
-//! connection to an address that is another's by now is noticed before anything is asked on it.
+//! How nodes identify themselves: in tagged fields in the answer to ApiVersions, which other software skips. So a
+//! node at an address that formerly was another's is noticed before anything is sent to it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,18 +8,18 @@ use bytes::Bytes;
 use protocol::types::{BrokerId, ClusterId, IncarnationId};
 use uuid::Uuid;
 
-/// How a node of ours introduces itself where it asks.
+/// The client software name of our nodes.
 pub(crate) const CLIENT_SOFTWARE: &str = "millrace";
 const INCARNATION: i32 = 21_000;
 const NODE: i32 = 21_001;
 const CLUSTER: i32 = 21_002;
 
-/// Who a node is, as far as it says.
+/// A node's identity, as far as it tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Introduction {
     pub(crate) cluster: Option<ClusterId>,
     pub(crate) node: Option<BrokerId>,
-    /// Which start of the process.
+    /// The incarnation of the process.
     pub(crate) incarnation: Option<IncarnationId>,
 }
 
@@ -46,7 +46,7 @@ impl Introduction {
         }
     }
 
-    /// Nothing that is asked for is missing or different.
+    /// Whether everything in `meant` is present and equal.
     pub(crate) fn is_of(&self, meant: &Self) -> bool {
         (meant.cluster.is_none() || self.cluster == meant.cluster)
             && (meant.node.is_none() || self.node == meant.node)

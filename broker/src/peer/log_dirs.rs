@@ -1,4 +1,4 @@
-//! What the partitions of another broker take of its volume.
+//! Asks another broker for the sizes of its partitions.
 
 use kafka_protocol::messages::DescribeLogDirsRequest;
 use protocol::metadata_records::Endpoint;
@@ -10,7 +10,7 @@ use super::error::PeerError;
 
 const VERSION: i16 = 4;
 
-/// Of all partitions that the broker has, whether they are to leave it or not.
+/// The bytes of all partitions that the broker has.
 pub(crate) async fn bytes_of_partitions(
     (cluster, broker): (&ClusterId, BrokerId),
     endpoint: &Endpoint,

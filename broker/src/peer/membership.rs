@@ -1,4 +1,4 @@
-//! What a node tells the active controller of itself: who it is, that it lives, that it wants to leave.
+//! A node's requests to the active controller about itself: registration, heartbeats, departure.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::broker_registration_request::{Feature, Listener};
@@ -16,10 +16,10 @@ use super::controller_channel::{ChannelError, ControllerChannel};
 const REGISTRATION_VERSION: i16 = 4;
 const HEARTBEAT_VERSION: i16 = 1;
 const CONTROLLER_REGISTRATION_VERSION: i16 = 0;
-/// On the wire: none.
+/// The value for "none".
 const NO_EPOCH: BrokerEpoch = BrokerEpoch(-1);
 
-/// A node as it describes itself, for this start of the process.
+/// A node's registration, for this incarnation.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeDescription {
     pub(crate) id: BrokerId,
@@ -28,14 +28,14 @@ pub(crate) struct NodeDescription {
     pub(crate) directory: DirectoryId,
     pub(crate) rack: Option<String>,
     pub(crate) features: Vec<FeatureRange>,
-    /// Of the listeners for clients and brokers, or of those for controllers.
+    /// The listeners for clients and brokers, or those for controllers.
     pub(crate) endpoints: Vec<Endpoint>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Heartbeat {
     pub(crate) epoch: BrokerEpoch,
-    /// Of the last record that is replayed here.
+    /// The offset of the last record replayed here.
     pub(crate) metadata_offset: Offset,
     pub(crate) wants_fence: bool,
     pub(crate) wants_shutdown: bool,
@@ -47,14 +47,14 @@ pub(crate) struct HeartbeatAnswer {
     pub(crate) should_shut_down: bool,
 }
 
-/// Why the controller did not do what a node asked for.
+/// Why the controller refused a node's request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("another process is registered under this id, and its session has not ended")]
     Duplicate,
     #[error("the controller does not know this registration")]
     NotRegistered,
-    /// Asking again does not help.
+    /// Retrying does not help.
     #[error("the controller refuses the registration: {0}")]
     Invalid(&'static str),
     #[error("the controller answers with error {0}")]
@@ -63,7 +63,7 @@ pub(crate) enum Refusal {
     Unreachable(#[from] ChannelError),
 }
 
-/// Registers a broker. The answer is its epoch.
+/// Registers a broker. Returns its epoch.
 pub(crate) async fn register_broker(
     channel: &ControllerChannel,
     node: &NodeDescription,

@@ -1,4 +1,4 @@
-//! Ids for idempotent producers: the controller hands out blocks (KIP-730), a broker hands out the ids of its block.
+//! Ids for idempotent producers: the controller allocates blocks (KIP-730), a broker the ids of its block.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::controller_channel::{ChannelError, ControllerChannel};
 use crate::metadata::Image;
 
 const VERSION: i16 = 0;
-/// For a new block. Clients try again.
+/// Timeout for a new block. Clients retry.
 const ALLOCATION_MAX: Duration = Duration::from_secs(5);
 
-/// Ids that no other broker has.
+/// A block of ids that no other broker has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Block {
     next: ProducerId,
@@ -62,7 +62,7 @@ impl ProducerIdAllocator {
         Self { id, image, channel, block: Mutex::new(Block::EMPTY) }
     }
 
-    /// Whoever comes while a block is on its way waits for that block.
+    /// Callers that come while a block is being fetched wait for that block.
     pub(crate) async fn next(&self) -> Result<ProducerId, ProducerIdError> {
         let mut block = self.block.lock().await;
         loop {
@@ -82,7 +82,7 @@ impl ProducerIdAllocator {
             return Err(ProducerIdError::Refused(response.error_code));
         }
         let block = Block::new(response.producer_id_start.0, response.producer_id_len);
-        // An empty one would be asked for for ever.
+        // An empty block would be requested again for ever.
         let unusable = ProducerIdError::Refused(ResponseError::UnknownServerError.code());
         if block.next < block.end { Ok(block) } else { Err(unusable) }
     }

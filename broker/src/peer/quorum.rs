@@ -1,5 +1,5 @@
-//! The quorum's requests to other nodes, in Kafka's words. [`raft`] says what they mean; the bytes of records and
-//! snapshots, which it leaves out, come and go beside them.
+//! Encodes the quorum's requests to other nodes for Kafka's protocol. [`raft`] defines their meaning; the bytes of
+//! records and snapshots, which it leaves out, are added here.
 
 mod answers;
 mod requests;
@@ -20,15 +20,15 @@ use crate::metadata::METADATA_TOPIC;
 /// Kafka's fixed id of the metadata topic.
 pub(crate) const METADATA_TOPIC_ID: TopicId = TopicId(Uuid::from_u128(1));
 
-/// Versions that all nodes have; no older one is asked for.
+/// Versions that all nodes have; older ones are never used.
 const VOTE_VERSION: i16 = 2;
 const QUORUM_EPOCH_VERSION: i16 = 1;
-/// With the high watermark that the follower knows, so that commits reach it at once.
+/// It carries the high watermark that the follower knows, so that it learns of commits at once.
 const FETCH_VERSION: i16 = 18;
 const FETCH_SNAPSHOT_VERSION: i16 = 1;
 const UPDATE_VOTER_VERSION: i16 = 0;
 
-/// What a node answers to a request of the quorum.
+/// A node's answer to a request of the quorum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum QuorumAnswer {
     Vote(VoteResponse),
@@ -38,7 +38,7 @@ pub(crate) enum QuorumAnswer {
         response: FetchResponse,
         records: Bytes,
     },
-    /// `size`: of the whole snapshot, of which `bytes` begin at the position in the response.
+    /// `size`: that of the whole snapshot, of which `bytes` begin at the position in the response.
     FetchSnapshot {
         response: FetchSnapshotResponse,
         size: i64,
@@ -47,7 +47,7 @@ pub(crate) enum QuorumAnswer {
     VoterChange(VoterChangeResponse),
 }
 
-/// An answer that says nothing to the quorum.
+/// An answer that the quorum cannot use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UnusableAnswer {
     #[error("it is about another topic or partition")]
@@ -56,7 +56,7 @@ pub(crate) enum UnusableAnswer {
     Code(i16),
 }
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum QuorumCallError {
     #[error(transparent)]
@@ -88,7 +88,7 @@ impl QuorumCallError {
     }
 }
 
-/// Asks, and waits for the answer.
+/// Sends a request and waits for the answer.
 pub(crate) async fn call(
     connection: &Connection,
     cluster: &ClusterId,

@@ -1,5 +1,5 @@
-//! Fetch as a follower sends it: with its broker epoch (KIP-903), its volume, and how far it knows the log to be
-//! committed, so that the leader tells at once when it is further.
+//! Fetch as sent by a follower: with its broker epoch (KIP-903), its directory id, and the high watermark it knows,
+//! so that the leader answers at once when it has advanced.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const VERSION: i16 = 18;
 
 pub(crate) type ReplicaKey = (TopicId, PartitionId);
 
-/// Of a fetch session (KIP-227) that a leader keeps.
+/// The id of a fetch session (KIP-227), given by the leader.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct FetchSessionId(pub(crate) i32);
 
@@ -26,7 +26,7 @@ impl FetchSessionId {
     pub(crate) const NONE: Self = Self(0);
 }
 
-/// What a request tells a session, and its epoch there.
+/// What a request changes in the session, and its session epoch.
 #[derive(Debug, Clone)]
 pub(crate) struct FetchChanges {
     pub(crate) session: (FetchSessionId, i32),
@@ -39,7 +39,7 @@ pub(crate) struct ReplicaFetch {
     pub(crate) broker: BrokerId,
     pub(crate) broker_epoch: BrokerEpoch,
     pub(crate) directory: DirectoryId,
-    /// How long the leader may hold it back.
+    /// How long the leader may hold back the answer.
     pub(crate) wait_max: Duration,
     pub(crate) bytes_min: i32,
     pub(crate) bytes_max: i32,
@@ -47,19 +47,19 @@ pub(crate) struct ReplicaFetch {
     pub(crate) changes: FetchChanges,
 }
 
-/// Where a follower reads on.
+/// A follower's position in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReplicaPosition {
     pub(crate) key: ReplicaKey,
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) offset: Offset,
-    /// Of the last record.
+    /// The epoch of the last record.
     pub(crate) last_epoch: Option<LeaderEpoch>,
     pub(crate) log_start: Offset,
     pub(crate) high_watermark: Offset,
 }
 
-/// What the leader says of one partition.
+/// The leader's answer for one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReplicaAnswer {
     pub(crate) key: ReplicaKey,
@@ -81,7 +81,7 @@ pub(crate) enum FetchOutcome {
         log_start: Offset,
     },
     Fenced,
-    /// Not where it was asked.
+    /// The leader does not accept followers on this listener.
     Denied,
     Failed {
         error_code: i16,
@@ -98,7 +98,7 @@ pub(crate) enum ReplicaFetchError {
     Refused(i16),
 }
 
-/// Of the partitions of which there is news, and the session to go on with. Records are slices of the answer's frame.
+/// Returns the session to continue, and the partitions with news. Records are slices of the answer's frame.
 pub(crate) async fn fetch_replicas(
     connection: &Connection,
     fetch: &ReplicaFetch,
@@ -125,7 +125,7 @@ pub(crate) async fn fetch_replicas(
     Ok((session, answers.collect()))
 }
 
-/// Partitions keep their order: the leader fills its answer with the first ones.
+/// The order of the partitions is kept: the leader fills its answer with the first ones.
 fn request(fetch: &ReplicaFetch) -> FetchRequest {
     let (session, session_epoch) = fetch.changes.session;
     let mut topics: Vec<FetchTopic> = Vec::new();
@@ -158,7 +158,7 @@ fn request(fetch: &ReplicaFetch) -> FetchRequest {
         .with_forgotten_topics_data(forgotten(&fetch.changes.forgotten))
 }
 
-/// Those of one topic are beside each other.
+/// The partitions of a topic are adjacent.
 fn forgotten(keys: &[ReplicaKey]) -> Vec<ForgottenTopic> {
     let topics = keys.chunk_by(|one, other| one.0 == other.0).filter_map(|keys| {
         let (topic, _) = keys.first()?;

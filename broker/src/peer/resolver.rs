@@ -1,7 +1,7 @@
-//! Where names lead, looked up anew for every connection: in Kubernetes an address changes with every restart. A lookup
-//! cannot be taken back, and where a name server is gone it takes many seconds. So there is one at a time for each
-//! name, on a thread of its own, for everybody who wants it: those that hang hold up no other name. While one hangs,
-//! what the name led to last may still hold: whoever answers there says who it is.
+//! Resolves host names anew for every connection: in Kubernetes an address changes with every restart. A lookup
+//! cannot be cancelled, and without a name server it takes many seconds. So there is at most one lookup at a time for
+//! each name, on its own thread, shared by all callers: hanging lookups hold up no other name. While one hangs, the
+//! last known addresses may still hold: the node that answers there identifies itself.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,9 +15,9 @@ use tokio::time::timeout;
 use super::error::PeerFailure;
 use crate::bugs::{self, Bug};
 
-/// A name server that is there answers sooner.
+/// A working name server answers sooner.
 const HANGS_AFTER: Duration = Duration::from_millis(100);
-/// More names than any cluster has nodes: beyond it what they led to is forgotten.
+/// More names than any cluster has nodes; beyond that known addresses are forgotten.
 const NAMES_MAX: usize = 10_000;
 
 pub(super) static RESOLVER: LazyLock<Resolver> = LazyLock::new(|| Resolver::new(look_up, HANGS_AFTER));
@@ -68,7 +68,7 @@ impl Resolver {
         found.map_err(PeerFailure::Unresolved)
     }
 
-    /// Joins the lookup that is under way, or begins one.
+    /// Joins the lookup in progress, or begins one.
     fn join(&self, name: Name) -> io::Result<watch::Receiver<Option<Found>>> {
         let mut names = lock(&self.names);
         if NAMES_MAX <= names.len() {
@@ -96,7 +96,7 @@ impl Resolver {
     }
 }
 
-/// Whole after every call.
+/// The state is consistent after every call, so that a poisoned lock can be used.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -107,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    /// Another address each time.
+    /// Returns another address each time.
     #[expect(clippy::unnecessary_wraps, reason = "as the system's own look-up, whose place it takes")]
     fn moving(_: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
         static PORT: AtomicU16 = AtomicU16::new(1);
@@ -135,7 +135,7 @@ mod tests {
         );
     }
 
-    /// Some names for ever.
+    /// Hangs for some names.
     fn hanging(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         static ASKED: AtomicU16 = AtomicU16::new(0);
         match host {

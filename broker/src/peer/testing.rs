@@ -1,4 +1,4 @@
-//! The other side of a connection, as a test wants it to be.
+//! The other side of a connection, as a test wants it to behave.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use super::Introduction;
 
 pub(crate) const CLUSTER: &str = "4L6g3nShT-eMCtK--X86sw";
 
-/// Of an answer to a heartbeat, behind the correlation id: no tagged fields; throttle time, no error, caught up, not
+/// An answer to a heartbeat, after the correlation id: no tagged fields; throttle time, no error, caught up, not
 /// fenced, stay; no tagged fields.
 pub(crate) const HEARTBEAT: [u8; 11] = [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
 
-/// What every node serves here, in versions 0 and 1.
+/// The APIs that every node serves here, in versions 0 and 1.
 const SERVED: [ApiKey; 2] = [ApiKey::BrokerHeartbeat, ApiKey::Envelope];
 
 pub(crate) struct Server {
@@ -47,7 +47,7 @@ impl Server {
         self.stream.write_all(&frame).await.unwrap();
     }
 
-    /// As node 1.
+    /// Answers ApiVersions as node 1.
     pub(crate) async fn agree_on_versions(&mut self) {
         self.introduce(BrokerId(1)).await;
     }
@@ -64,7 +64,7 @@ impl Server {
     }
 }
 
-/// Serves its connections one after the other; the script gets the number of each, from 0. The port.
+/// Serves its connections one after the other; the script gets the number of each, from 0. Returns the port.
 pub(crate) async fn listen<Script, Done>(mut script: Script) -> u16
 where
     Script: FnMut(usize, Server) -> Done + Send + 'static,

@@ -1,4 +1,4 @@
-//! What a partition is asked for, what it answers, and why it refuses.
+//! Types of reads and writes of a partition, and why they are refused.
 
 use protocol::types::{LeaderEpoch, Offset, TopicPartition};
 use storage::{AppendError, Appended, FlushError, InvalidLogStart, Located, LogPosition, OutOfRange};
@@ -13,7 +13,7 @@ pub(crate) enum RequiredAcks {
     All,
 }
 
-/// Why a partition cannot be read or written by a client now.
+/// Why a client cannot read or write a partition now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AccessError {
     #[error("this broker does not lead {0}")]
@@ -49,7 +49,7 @@ pub(crate) enum ProduceError {
 }
 
 impl ProduceError {
-    /// What was found too late to refuse it.
+    /// The same error, found only after the append.
     pub(super) fn after_append(self) -> Self {
         match self {
             Self::NotEnoughReplicas { isr_count, min_insync_replicas } => {
@@ -80,7 +80,7 @@ pub(crate) enum FetchError {
     UnknownLastEpoch { epoch: LeaderEpoch, current: LeaderEpoch },
 }
 
-/// Where the log is to begin.
+/// The new log start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NewLogStart {
     At(Offset),
@@ -107,56 +107,56 @@ pub(crate) enum DeleteRecordsError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ServedBy {
     Leader,
-    /// KIP-392: one that finds its way to a follower is served there, up to the high watermark known there.
+    /// Also a follower (KIP-392): a consumer is served there up to the high watermark known there.
     AnyReplica,
 }
 
-/// Where a consumer or a follower reads on.
+/// The position of a consumer or a follower.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FetchPosition {
     pub(crate) served_by: ServedBy,
     pub(crate) offset: Offset,
-    /// `None`: the client does not know.
+    /// `None`: the client does not know it.
     pub(crate) leader_epoch: Option<LeaderEpoch>,
     pub(crate) bytes_max: u32,
 }
 
-/// A batch in the log, and where the log begins.
+/// A batch in the log, and the log start.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Written {
     pub(crate) appended: Appended,
     pub(crate) log_start: Offset,
-    /// The end that has to be [`super::Partition::synced`] before this is acknowledged.
+    /// The end offset to wait for with [`super::Partition::synced`] before this is acknowledged.
     pub(crate) sync_due: Option<Offset>,
-    /// What has to be [`super::Partition::committed`] before this is acknowledged.
+    /// What to wait for with [`super::Partition::committed`] before this is acknowledged.
     pub(crate) commit_due: Option<CommitDue>,
 }
 
-/// An end of the log that is to be committed, and the epoch in which it was written.
+/// An end offset that must be committed, and the epoch in which it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CommitDue {
     pub(crate) end: Offset,
     pub(crate) epoch: LeaderEpoch,
 }
 
-/// What a fetch finds, as of one moment.
+/// What a fetch finds at one moment.
 #[derive(Debug)]
 pub(crate) struct Readable {
     pub(crate) located: Located,
     pub(crate) high_watermark: Offset,
-    /// Up to where there is something to read for this reader.
+    /// The end of what this reader may read.
     pub(crate) end: LogPosition,
     pub(crate) log_start: Offset,
-    /// Nothing more is to be had, and nothing of this reader is waited for, until the partition wakes it.
+    /// Nothing more can be read, and no other request of this reader matters, until the partition wakes it.
     pub(crate) is_settled: bool,
-    /// Only as far as the leader's throttle lets it.
+    /// Subject to the leader's replication throttle.
     pub(crate) is_throttled: bool,
 }
 
-/// What a follower's fetch finds.
+/// The result of a follower's fetch.
 #[derive(Debug)]
 pub(crate) enum FollowerRead {
     Readable(Readable),
-    /// The last epoch in common, and its end here.
+    /// The last common epoch, and its end offset here.
     Diverging(LeaderEpoch, Offset),
 }

@@ -1,4 +1,4 @@
-//! What a follower does with its leader's answers.
+//! How a follower applies its leader's answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::partition::Partition;
 use crate::clock;
 use crate::peer::FetchOutcome;
 
-/// Goes on as the leader says, or later.
+/// Applies an answer, or pauses the partition.
 pub(super) fn follow_answer(
     replicas: &ReplicaManager,
     partition: &Arc<Partition>,
@@ -28,7 +28,7 @@ pub(super) fn follow_answer(
     partition.pause_fetching(plan.epoch, clock::monotonic(), backoff_max);
 }
 
-/// With what it has for the log's beginning.
+/// Also carries out what the answer requires of the log's start.
 fn take_whole(
     replicas: &ReplicaManager,
     partition: &Arc<Partition>,
@@ -39,7 +39,7 @@ fn take_whole(
         Next::Shorten(step) => shorten(replicas, partition, plan, step).map(|()| Next::Continue),
         Next::BeginEarlier(offset) => {
             shorten(replicas, partition, plan, Step::Restart(offset))?;
-            // At once: what lies before the leader's start it will not be asked for.
+            // At once: offsets before the leader's log start cannot be fetched.
             partition.take_answer(&FetchPlan { offset, ..*plan }, answered)
         }
         next @ (Next::Continue | Next::Pause) => Ok(next),
@@ -69,7 +69,7 @@ fn shorten(replicas: &ReplicaManager, partition: &Partition, plan: &FetchPlan, s
         partition.checkpointed()?;
     }
     if matches!(step, Step::Restart(_)) {
-        // What the cleaner's says is of the log that was there before.
+        // The cleaner checkpoint is about the former content of the log.
         replicas.checkpoint_is_due();
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! The checkpoint files, each one for all logs of the data directory: up to where they are on disk, where they begin,
-//! how far they are committed and how far compacted.
+//! The checkpoint files, each for all logs of the data directory: recovery points, log starts, high watermarks, and
+//! offsets of the cleaner.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -13,20 +13,20 @@ use super::manager::ReplicaManager;
 use super::partition::{Offline, lock};
 use crate::metadata::METADATA_DIRECTORY;
 
-/// What is known of the files besides what the logs say themselves.
+/// State of the checkpoint files that is not in the logs.
 #[derive(Debug, Default)]
 pub(super) struct Checkpointing {
     is_due: AtomicBool,
-    /// Up to where the metadata log is synced.
+    /// The metadata log is synced up to this offset.
     metadata_recovery_point: AtomicI64,
-    /// Names that the files may have, of partitions that are gone.
+    /// Names of removed partitions that the files may still have.
     forgotten: Mutex<BTreeSet<TopicPartition>>,
-    /// Held while the files are written: what that of the cleaner says, once it is known.
+    /// Locked while the files are written. The content of the cleaner's file, once known.
     compacted: Mutex<Option<BTreeMap<TopicPartition, Offset>>>,
 }
 
 impl ReplicaManager {
-    /// For the checkpoint, which is one for all logs of the directory.
+    /// For the checkpoint file, which is shared by all logs of the directory.
     pub(crate) fn set_metadata_recovery_point(&self, offset: Offset) {
         self.checkpointing.metadata_recovery_point.store(offset.0, Ordering::Relaxed);
     }
@@ -43,7 +43,7 @@ impl ReplicaManager {
         self.checkpointing.is_due.swap(false, Ordering::AcqRel)
     }
 
-    /// Partitions of these names are gone from the manager, but not yet from the checkpoint files.
+    /// Records partitions that are gone from the manager, but not yet from the checkpoint files.
     pub(super) fn forget_checkpoints(&self, names: impl IntoIterator<Item = TopicPartition>) {
         self.forgotten().extend(names);
     }
@@ -56,7 +56,7 @@ impl ReplicaManager {
         lock(&self.checkpointing.forgotten)
     }
 
-    /// One thread at a time: what an earlier one saw must not come to lie over what a later one wrote.
+    /// One thread at a time: an older state must not overwrite a newer one.
     pub(crate) fn write_checkpoints(&self) -> Result<(), CheckpointError> {
         let mut compacted = lock(&self.checkpointing.compacted);
         let forgotten = std::mem::take(&mut *self.forgotten());
@@ -67,7 +67,7 @@ impl ReplicaManager {
         written
     }
 
-    /// Where there was no room they are tried again. Any other error is one of the directory.
+    /// After a shortage they are retried. Any other error fails the directory.
     pub(super) fn checkpoints_not_written(&self, error: &CheckpointError) {
         match error {
             CheckpointError::Io { source, .. } if is_shortage(source) => {
@@ -83,7 +83,7 @@ impl ReplicaManager {
         let mut high_watermarks = BTreeMap::new();
         for partition in self.all() {
             let positions = match partition.offline_log() {
-                // What cannot be read now was synced all the same.
+                // An offline log cannot be read now, but what was synced still is.
                 Some(Offline { checkpointed, .. }) => Ok((checkpointed.recovery_point, checkpointed.high_watermark)),
                 None => partition.with_log(|log| (log.recovery_point(), log.high_watermark().offset)),
             };
@@ -96,7 +96,7 @@ impl ReplicaManager {
         self.directory.high_watermarks().write(&high_watermarks)
     }
 
-    /// Up to where logs are compacted, if that has changed.
+    /// Writes the offsets of the cleaner, if they have changed.
     fn write_compacted(&self, known: &mut Option<BTreeMap<TopicPartition, Offset>>) -> Result<(), CheckpointError> {
         let compacted = self.all().into_iter().filter_map(|partition| {
             partition.settings().compaction?;
@@ -111,18 +111,18 @@ impl ReplicaManager {
         Ok(())
     }
 
-    /// As [`Self::write_checkpoints`], where a log was compacted.
+    /// As [`Self::write_checkpoints`], after a log was compacted.
     pub(super) fn write_cleaner_offsets(&self) -> Result<(), CheckpointError> {
         self.write_compacted(&mut lock(&self.checkpointing.compacted))
     }
 
-    /// As [`Self::write_checkpoints`], where nothing else has changed.
+    /// As [`Self::write_checkpoints`], if nothing else has changed.
     pub(super) fn write_log_starts(&self) -> Result<(), CheckpointError> {
         let _alone = lock(&self.checkpointing.compacted);
         self.directory.log_starts().write(&self.log_starts())
     }
 
-    /// Of the partitions that do not begin at 0.
+    /// The log starts of partitions that do not begin at 0.
     fn log_starts(&self) -> BTreeMap<TopicPartition, Offset> {
         let starts = self.all().into_iter().filter_map(|partition| {
             let start = match partition.offline_log() {

@@ -1,5 +1,5 @@
-//! The threads that compact logs: as many as `log.cleaner.threads` says, which may change while they work. One more
-//! looks after them.
+//! The threads that compact logs, `log.cleaner.threads` in number, which may change while they run. One more thread
+//! supervises them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +19,7 @@ pub(crate) struct Cleaner {
     thread: JoinHandle<()>,
 }
 
-/// Told once to all who work.
+/// A stop signal for all threads.
 #[derive(Debug, Default)]
 pub(super) struct Stop {
     is_told: Mutex<bool>,
@@ -36,7 +36,7 @@ impl Stop {
         *lock(&self.is_told)
     }
 
-    /// Waits for so long, or until it is told, and says whether it is.
+    /// Waits for so long, or for the signal. Returns whether it was given.
     pub(super) fn is_told_within(&self, time: Duration) -> bool {
         let is_told = lock(&self.is_told);
         let waited = self.told.wait_timeout_while(is_told, time, |is_told| !*is_told);
@@ -82,7 +82,7 @@ fn look_after(replicas: &ReplicaManager, stop: &Stop) {
     });
 }
 
-/// As long as there are to be so many.
+/// Works as long as so many threads are wanted.
 fn work(cleaning: &Cleaning<'_>, number: usize) {
     while number < cleaning.threads() && !cleaning.stop.is_told() {
         if !cleaning.clean_one(Instant::now()) {

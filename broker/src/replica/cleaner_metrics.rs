@@ -1,4 +1,4 @@
-//! What the cleaner tells of itself.
+//! Metrics of the cleaner.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -15,7 +15,7 @@ pub(crate) struct CleanerMetrics {
     bytes_written: AtomicU64,
 }
 
-/// At one moment.
+/// Values at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CleanerNumbers {
     pub(crate) max_dirty_percent: u64,
@@ -29,7 +29,7 @@ pub(crate) struct CleanerNumbers {
     pub(crate) bytes_written: u64,
 }
 
-/// What a look at all compacted partitions has found.
+/// The result of a look at all compacted partitions.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Look {
     pub(super) max_dirty_ratio: f64,

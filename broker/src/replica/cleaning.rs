@@ -1,9 +1,8 @@
-//! What the threads of the cleaner do: each compacts the log with the largest share of what is new, or one that has
-//! waited for longer than `max.compaction.lag.ms`, unless another thread does so already. Memory and the rate of
-//! reading and writing are for all of them together.
+//! The work of the cleaner threads: each compacts the log with the largest dirty ratio, or one that has waited for
+//! longer than `max.compaction.lag.ms`, unless another thread is at it. The limits of memory and I/O rate are shared.
 //!
-//! A log that cannot be compacted, for a reason that lies in it, is left alone until the next start, told of and
-//! counted; the others go on, and so do appends to it. Where something ran out it is tried again later.
+//! A log that cannot be compacted because of its content is left alone until the next start, logged and counted;
+//! others go on, and so do appends to it. After a shortage it is retried later.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -24,27 +23,27 @@ use super::pacer::Pacer;
 use super::partition::{Partition, lock};
 use crate::clock;
 
-/// What a compressed batch may hold: as much as producers may send.
+/// Most bytes of a decompressed batch: as much as producers may send.
 const DECOMPRESSED_BYTES_MAX: usize = 128 << 20;
-/// More do not work, whatever `log.cleaner.threads` says.
+/// Upper bound, whatever `log.cleaner.threads` says.
 const THREADS_MAX: usize = 64;
-/// Less memory for the map of keys is not taken.
+/// Least memory for the map of keys.
 const MAP_BYTES_MIN: u64 = 1 << 20;
-/// How long a log is left alone that could not be compacted for want of something.
+/// Pause for a log after a shortage.
 const RETRY_PAUSE: Duration = Duration::from_mins(1);
-/// What is used is counted, and paused for, after so much.
+/// I/O is counted, and throttled, in steps of this size.
 const COUNTED_BYTES: u64 = 256 << 10;
-/// After this the pause is thought over: the limit may have been raised.
+/// The pause is reconsidered after this time: the limit may have been raised.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 type Key = (TopicId, PartitionId);
 
-/// Why a pass over a partition does not begin.
+/// Why no pass over a partition is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Avoided {
     Uncleanable,
     Until(Instant),
-    /// One is in progress.
+    /// A pass is in progress.
     Taken,
 }
 
@@ -60,7 +59,7 @@ impl<'a> Cleaning<'a> {
         Self { replicas, stop, avoided: Mutex::default() }
     }
 
-    /// How many are to work now.
+    /// The number of threads that should work now.
     pub(super) fn threads(&self) -> usize {
         let values = self.replicas.broker_values();
         let threads = usize::try_from(values.get_int("log.cleaner.threads")).unwrap_or(0).min(THREADS_MAX);
@@ -88,7 +87,7 @@ impl<'a> Cleaning<'a> {
         self.run(partition, started.ok_or(CompactionError::Stopped)?)
     }
 
-    /// Of those that are to be compacted the one with the largest share of new bytes. Nobody else takes it.
+    /// Takes, of the logs due for compaction, the one with the largest dirty ratio. No other thread gets it.
     fn take_filthiest(&self, age_now: Timestamp, now: Instant) -> Option<Arc<Partition>> {
         let (mut look, mut found) = (Look::default(), None::<(f64, Arc<Partition>)>);
         let (partitions, mut all_avoided) = (self.replicas.all(), lock(&self.avoided));
@@ -126,7 +125,7 @@ impl<'a> Cleaning<'a> {
         owner.count();
         let compacted = outcome?;
         self.replicas.cleaning.cleaned(compacted.bytes_before, compacted.bytes_after);
-        // At once: only by the file does a follower know after a crash what must not be cut into.
+        // At once: only the file tells a follower after a crash below which offset it must not truncate.
         if let Err(error) = self.replicas.write_cleaner_offsets() {
             self.replicas.checkpoints_not_written(&error);
         }
@@ -154,7 +153,7 @@ impl<'a> Cleaning<'a> {
         }
     }
 
-    /// Who share memory and rate.
+    /// Threads that share memory and rate.
     fn sharers(&self) -> u32 {
         u32::try_from(self.threads()).unwrap_or(u32::MAX).max(1)
     }
@@ -201,7 +200,7 @@ struct Owner<'a> {
 }
 
 impl Owner<'_> {
-    /// Returns how many bytes are counted now.
+    /// Counts them, and returns how many there were.
     fn count(&self) -> u64 {
         let (read, written) = self.uncounted.take();
         self.cleaning.replicas.cleaning.used(read, written);

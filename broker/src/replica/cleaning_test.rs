@@ -11,7 +11,7 @@ use crate::metadata::testing::{add_topic, apply, cluster};
 use crate::replica::testing::{DATA, NO_LIMITS, formatted, manager};
 use crate::replica::{Checkpoints, Cleaner, CleanerNumbers, LoadProgress, RequiredAcks};
 
-/// A process on what the last one left, with two compacted topics. Every batch begins a segment.
+/// A process on the disk of the last one, with two compacted topics. Every batch begins a segment.
 fn start(disk: &Arc<FaultyDisk>) -> (ReplicaManager, [Arc<Partition>; 2]) {
     let mut image = cluster(1);
     let topics = ["one", "other"].map(|name| {
@@ -34,7 +34,7 @@ fn start(disk: &Arc<FaultyDisk>) -> (ReplicaManager, [Arc<Partition>; 2]) {
     (replicas, partitions)
 }
 
-/// The same key again and again.
+/// Writes the same key again and again.
 fn fill(partition: &Arc<Partition>) {
     static TIME: AtomicU64 = AtomicU64::new(0);
     for _ in 0..10 {

@@ -1,5 +1,5 @@
-//! New replicas: their logs are made as the metadata says. One for which something has run out, space or descriptors,
-//! is tried again until there is some.
+//! New replicas: their logs are created as the metadata says. After a shortage of space or descriptors creation is
+//! retried.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::metadata::{Image, TopicImage};
 
 type Key = (TopicId, PartitionId);
 
-/// Of this broker by the metadata, and not made yet for want of something.
+/// Replicas of this broker that could not be created yet because of a shortage.
 #[derive(Debug, Default)]
 pub(super) struct MissingReplicas(Mutex<BTreeMap<Key, OfflineReplica>>);
 
@@ -34,7 +34,7 @@ impl MissingReplicas {
         lock(&self.0).keys().map(|(topic, _)| *topic).collect()
     }
 
-    /// Whether that is news.
+    /// Returns whether it was not there before.
     fn add(&self, key: Key, replica: OfflineReplica) -> bool {
         lock(&self.0).insert(key, replica).is_none()
     }
@@ -49,7 +49,7 @@ impl ReplicaManager {
         !lock(&self.missing.0).is_empty()
     }
 
-    /// Tries again what could not be made. `image` is published.
+    /// Retries what could not be created. `image` is published.
     pub(crate) fn make_missing(&self, image: &Image) {
         if !self.space().is_exhausted() {
             let topics: Vec<_> = self.missing.topics().into_iter().collect();
@@ -81,7 +81,7 @@ impl ReplicaManager {
                 partitions.insert(key, partition.clone());
                 Some(partition)
             }
-            // A full disk is no failed disk. What there is of the partition is put aside at the next start.
+            // A full disk is not a failed one. Remains of the partition are set aside at the next start.
             Err(error) if is_shortage(&error) => {
                 let reason = format!("not made yet: {error}");
                 if self.missing.add(key, OfflineReplica { partition: name.clone(), reason }) {
@@ -96,7 +96,7 @@ impl ReplicaManager {
         }
     }
 
-    /// What checkpoints say of an earlier partition of that name would be taken for this one's after a crash.
+    /// Checkpoints of an earlier partition of the same name would be taken for this one's after a crash.
     fn create_log(
         &self,
         path: &Path,

@@ -1,5 +1,5 @@
-//! The thread that deletes: what was renamed, once `file.delete.delay.ms` is over, and from time to time what
-//! [`super::retention`] finds. What waits at a stop is removed by the next start.
+//! The thread that deletes renamed files after `file.delete.delay.ms`, and periodically what [`super::retention`]
+//! finds. What is left at a stop is removed by the next start.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,19 +12,19 @@ use tracing::{error, info};
 
 use super::manager::ReplicaManager;
 
-/// A longer delay is cut: until the next start is as good as for ever.
+/// A longer delay is cut to this.
 const DELAY_MAX: Duration = Duration::from_hours(24 * 365);
 
-/// Something that was renamed.
+/// A renamed file or directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Renamed {
-    /// Of a partition.
+    /// A partition's directory.
     Directory(PathBuf),
-    /// Of a segment.
+    /// A segment's file.
     File(PathBuf),
 }
 
-/// What waits to be removed.
+/// Files that wait to be removed.
 #[derive(Debug, Default)]
 pub(super) struct Removals {
     state: Mutex<State>,
@@ -44,7 +44,7 @@ enum Work {
     /// Make renames of directories durable.
     Sync,
     Remove(Renamed),
-    /// What is to be done at regular intervals.
+    /// Do the periodic work.
     Regular,
     Stop,
 }
@@ -79,7 +79,7 @@ impl Removals {
         }
     }
 
-    /// Whole after every call, so a panic elsewhere does not spoil it.
+    /// The state is consistent after every call, so that a poisoned lock can be used.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,7 +126,7 @@ impl Deleter {
         Ok(Self { replicas, thread })
     }
 
-    /// Waits until the work in progress is over.
+    /// Waits until the work in progress is done.
     pub(crate) fn stop(self) {
         self.replicas.removals.stop();
         if self.thread.join().is_err() {

@@ -1,5 +1,6 @@
-//! Partitions that are deleted, or have moved to other brokers. At once: out of service, and the directory renamed, so
-//! that its name is free for a new topic. After `file.delete.delay.ms` the [`super::deleter`] removes the directory.
+//! Partitions that are deleted, or have moved to other brokers. They are taken out of service at once, and the
+//! directory is renamed, so that a new topic can use the name. After `file.delete.delay.ms` the [`super::deleter`]
+//! removes it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::partition::{Partition, lock};
 use crate::metadata::{Image, PartitionImage};
 
 impl ReplicaManager {
-    /// Follows the metadata in what is gone: those of `topics` that it no longer has, or no longer here.
+    /// Drops those partitions of `topics` that are no longer in the metadata, or no longer on this broker.
     pub(super) fn drop_deleted(&self, image: &Image, topics: &[TopicId]) {
         let deleted: HashSet<_> = topics.iter().filter(|id| !image.topics.contains_key(*id)).collect();
         let mut partitions = Partitions::clone(&self.partitions.load());
@@ -49,7 +50,7 @@ impl ReplicaManager {
                 info!(partition = %partition.name, directory = %directory.display(), "deleted");
                 self.removals.add_directory(directory, partition.settings().file_delete_delay);
             }
-            // Not even a name fits on the disk any more. The name has to be free for another topic, so it goes now.
+            // There is no space even for a rename. Another topic may need the name, so the directory is removed now.
             Err(error) => {
                 let path = self.directory.partition_path(&partition.name);
                 error!(partition = %partition.name, %error, "cannot be renamed: removed at once");

@@ -12,13 +12,13 @@ use crate::metadata::testing::{add_partition, add_topic, apply, cluster};
 use crate::replica::testing::{self, DATA, NO_LIMITS, formatted};
 use crate::replica::{AccessError, FetchPosition, ProduceError, RequiredAcks, ServedBy, Waiter};
 
-/// Broker 0 on a disk of its own.
+/// Broker 0 on its own disk.
 fn manager() -> (ReplicaManager, Arc<FaultyDisk>) {
     let disk = formatted();
     (testing::manager(&disk, NO_LIMITS), disk)
 }
 
-/// A topic of this broker, and its partition.
+/// Creates a topic on this broker, with one partition.
 fn create(replicas: &ReplicaManager, image: &mut Image, name: &str) -> (TopicId, Arc<Partition>) {
     let topic = add_topic(image, name, &[0]);
     replicas.apply(image, &[topic]);
@@ -31,7 +31,7 @@ fn delete(replicas: &ReplicaManager, image: &mut Image, topic: TopicId) {
     replicas.published();
 }
 
-/// Without the records of the metadata log.
+/// Removes the topic from the image without records.
 fn remove(image: &mut Image, topic: TopicId) {
     let name = image.topics.remove(&topic).unwrap().name.clone();
     image.topic_ids.remove(&name);

@@ -1,5 +1,5 @@
-//! Brokers that were fenced or unregistered a short while ago. Clients are still told where they were, as they would be
-//! while a session of Kafka's nine seconds runs out: librdkafka (2.10 to 2.12 at least) loses a partition whose leader
+//! Brokers that were fenced or unregistered a short while ago. Clients are still given their addresses, as they would
+//! be during a session of Kafka's nine seconds: librdkafka (2.10 to 2.12 at least) loses a partition whose leader
 //! vanishes from the list of brokers in the same answer that names the next one, and asks again only after a second.
 
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use protocol::types::BrokerId;
 use super::partition::lock;
 use crate::metadata::{BrokerImage, Image};
 
-/// Kafka's default of `broker.session.timeout.ms`: its clients know brokers for so long that are not there any more.
+/// Kafka's default of `broker.session.timeout.ms`: with it clients see a failed broker for this long.
 const KEPT: Duration = Duration::from_secs(9);
 
-/// Each with the moment, on the monotonic clock, at which it was no longer active.
+/// Each with the time, on the monotonic clock, at which it was no longer active.
 #[derive(Debug, Default)]
 pub(super) struct Departed(Mutex<BTreeMap<BrokerId, (BrokerImage, Duration)>>);
 

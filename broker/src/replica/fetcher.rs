@@ -1,6 +1,6 @@
-//! Following leaders: a thread with a runtime of its own. To each leader there are a few connections; each asks for all
-//! partitions that follow that leader and that no other connection is asking for, so requests overlap only for
-//! different partitions, and one that becomes ready while the others wait for news need not wait with them.
+//! Follows leaders, on a thread with its own runtime. There are a few connections to each leader; each fetches all
+//! partitions of that leader that no other connection is fetching. So requests overlap only for different partitions,
+//! and a partition that becomes ready while the others wait for news does not wait with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -29,17 +29,18 @@ use crate::peer::{
     ReplicaKey, ReplicaPosition, fetch_replicas,
 };
 
-/// Connections to one leader, at least: what becomes ready while the others wait for news is not to wait with them.
+/// Least connections to one leader: a partition that becomes ready while others wait for news must not wait with
+/// them.
 const CONNECTIONS_MIN: usize = 2;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// How often it is looked whether this process is registered.
+/// Interval of checks whether this process is registered.
 const REGISTRATION_INTERVAL: Duration = Duration::from_millis(50);
 
-/// `replica.fetch.*` and what goes with it.
+/// `replica.fetch.*` and related options.
 #[derive(Debug, Clone)]
 pub(crate) struct FetcherConfig {
     pub(crate) inter_broker_listener: String,
-    /// To each leader: `num.replica.fetchers`
+    /// Connections to each leader: `num.replica.fetchers`
     pub(crate) connections: usize,
     pub(crate) wait_max: Duration,
     pub(crate) bytes_min: i32,
@@ -70,7 +71,7 @@ impl FetcherConfig {
     }
 }
 
-/// What fetchers share.
+/// Shared by all fetchers.
 pub(super) struct Context {
     pub(super) replicas: Arc<ReplicaManager>,
     image: Arc<ArcSwap<Image>>,
@@ -120,7 +121,7 @@ impl Fetchers {
     }
 }
 
-/// Without its fetcher a broker is a replica of nothing: a panic of the thread ends the process.
+/// A broker whose fetcher ends replicates nothing: a panic of the thread ends the process.
 struct PanicWatch(Arc<ReplicaManager>);
 
 impl Drop for PanicWatch {
@@ -132,8 +133,8 @@ impl Drop for PanicWatch {
 }
 
 impl Context {
-    /// This process's own registration, once the metadata has it: the epoch of an earlier life would vouch for what
-    /// that one had.
+    /// The epoch of this process's own registration, once the metadata has it: an earlier process's epoch would vouch
+    /// for that one's log.
     pub(super) fn broker_epoch(&self) -> Option<BrokerEpoch> {
         let image = self.image.load();
         let registered = image.brokers.get(&self.replicas.broker_id)?;
@@ -168,7 +169,7 @@ impl Context {
     }
 }
 
-/// Keeps a follower for every leader that is followed.
+/// Runs the connections to every leader that is followed.
 async fn follow_all(context: &Arc<Context>) {
     let mut changes = context.replicas.shared.followed.changes();
     let mut running: BTreeMap<BrokerId, JoinSet<()>> = BTreeMap::new();
@@ -187,14 +188,14 @@ async fn follow_all(context: &Arc<Context>) {
     }
 }
 
-/// What the connections to one leader are asking for, and which partition is to come first.
+/// The partitions being fetched from one leader, and which comes first next.
 #[derive(Debug, Default)]
 struct Asked {
     partitions: BTreeSet<ReplicaKey>,
     turn: usize,
 }
 
-/// One request's partitions; free for others when dropped.
+/// The partitions of one request; released when dropped.
 struct Claim {
     asked: Arc<Mutex<Asked>>,
     planned: BTreeMap<ReplicaKey, (Arc<Partition>, FetchPlan)>,
@@ -237,7 +238,7 @@ async fn follow(context: Arc<Context>, leader: BrokerId, asked: Arc<Mutex<Asked>
     }
 }
 
-/// What can be asked for now, or when there may be something.
+/// What can be fetched now, or when to look again.
 fn claim(context: &Context, leader: BrokerId, asked: &Arc<Mutex<Asked>>) -> (Option<Claim>, Option<Duration>) {
     let now = clock::monotonic();
     let mut followed = context.replicas.shared.followed.of(leader);
@@ -274,18 +275,18 @@ fn position(key: ReplicaKey, plan: &FetchPlan) -> ReplicaPosition {
     ReplicaPosition { key, leader_epoch, offset, last_epoch, log_start, high_watermark }
 }
 
-/// A connection to a leader, while there is one, and what the leader has been told.
+/// The connection to a leader, if there is one, and the session on it.
 #[derive(Default)]
 struct Link {
     connection: Option<Connection>,
     session: FetcherSession,
-    /// Somebody else has answered in the leader's place last; told once.
+    /// Another node answered at the leader's address last; logged once.
     is_misdirected: bool,
-    /// By listeners of the leader.
+    /// Listeners of the leader that refused followers.
     refusals: usize,
 }
 
-/// The leader gave no answer.
+/// The leader did not answer.
 struct Unreached;
 
 async fn fetch(
@@ -323,7 +324,7 @@ async fn fetch(
             link.connection = Some(connected);
             Ok(answers)
         }
-        // All of it is asked for again, at once: a request that begins a session is not refused so.
+        // Everything is requested again at once: a request that begins a session cannot fail this way.
         Err(ReplicaFetchError::UnknownSession(error_code)) if fetch.changes.session.1 != 0 => {
             debug!(%leader, error_code, "the leader's session of this follower has ended");
             link.session.restart();
@@ -333,7 +334,7 @@ async fn fetch(
         Err(error) => {
             debug!(%leader, %error, "no answer to a follower's fetch");
             link.session.restart();
-            // Silence may be that of the network: clients may still reach the leader.
+            // Silence may be the network's: clients may still reach the leader.
             if connected.has_ended() {
                 context.replicas.shared.lost_leaders.lose(leader, clock::monotonic());
             }

@@ -1,5 +1,5 @@
-//! The follower's part of a fetch session (KIP-227): what the leader has been told, so that a request names only what
-//! has changed since. Pure.
+//! The follower's side of a fetch session (KIP-227): what the leader has been told, so that a request names only
+//! changes. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,18 @@ use protocol::types::Offset;
 
 use crate::peer::{FetchChanges, FetchSessionId, ReplicaKey, ReplicaPosition};
 
-/// With one leader, over one connection. A leader that keeps no session is told everything each time.
+/// The session with one leader, over one connection. A leader that keeps no session is told everything each time.
 #[derive(Debug, Default)]
 pub(super) struct FetcherSession {
     id: FetchSessionId,
-    /// Of the next request; 0 begins a session.
+    /// The epoch of the next request; 0 begins a session.
     epoch: i32,
     told: BTreeMap<ReplicaKey, ReplicaPosition>,
 }
 
 impl FetcherSession {
-    /// What to send so that the leader reads on at these positions, and at no others. Until it is answered or
-    /// [`Self::restart`]ed, nothing else is to be sent.
+    /// What to send so that the leader reads at these positions, and at no others. Nothing else may be sent until it
+    /// is answered or [`Self::restart`]ed.
     pub(super) fn changes(&mut self, wanted: Vec<ReplicaPosition>) -> FetchChanges {
         let session = (self.id, self.epoch);
         let before = std::mem::take(&mut self.told);
@@ -32,20 +32,20 @@ impl FetcherSession {
         FetchChanges { session, positions, forgotten }
     }
 
-    /// The leader's session after its answer.
+    /// Takes the leader's session from its answer.
     pub(super) fn answered(&mut self, id: FetchSessionId) {
         let goes_on = id != FetchSessionId::NONE;
         let epoch = if goes_on { self.epoch.checked_add(1).unwrap_or(1) } else { 0 };
         (self.id, self.epoch) = (id, epoch);
     }
 
-    /// No answer came, or the leader knows no such session: a new one takes its place.
+    /// No answer came, or the leader does not know the session: a new one is begun.
     pub(super) fn restart(&mut self) {
         self.epoch = 0;
     }
 }
 
-/// The high watermark is what the leader has told this follower: it knows.
+/// The high watermark is not compared: the leader knows what it has told this follower.
 fn differs(told: &ReplicaPosition, now: &ReplicaPosition) -> bool {
     let high_watermark = Offset(0);
     ReplicaPosition { high_watermark, ..*told } != ReplicaPosition { high_watermark, ..*now }

@@ -1,7 +1,7 @@
-//! Which partitions are to be synced: at once, because producers wait for it, or in time.
+//! Partitions that are to be synced: at once, because producers wait, or in time.
 //!
-//! Producers that wait share syncs: while a partition is being synced it is not queued again but marked, and one more
-//! sync then serves everybody who came meanwhile.
+//! Waiting producers share syncs: a partition that is being synced is not queued again but marked, and one more sync
+//! then serves all producers that came meanwhile.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,14 +18,14 @@ pub(crate) struct FlushQueue {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Each at most once: see [`SyncState`].
+    /// Each at most once, see [`SyncState`].
     urgent: VecDeque<Arc<Partition>>,
-    /// Since when it has something that is not synced. Each at most once, too.
+    /// With the time since which it has unsynced records. Each at most once, too.
     dirty: Vec<(Instant, Arc<Partition>)>,
     stopped: bool,
 }
 
-/// Where a partition is on its way through the queue.
+/// The state of a partition in the queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum SyncState {
     #[default]
@@ -37,14 +37,14 @@ pub(super) enum SyncState {
 }
 
 impl SyncState {
-    /// Whether the partition is to be queued.
+    /// Returns whether the partition must be queued.
     pub(super) fn ask(&mut self) -> bool {
         let is_idle = *self == Self::Idle;
         *self = if is_idle { Self::Asked } else { Self::AskedAgain };
         is_idle
     }
 
-    /// A sync is over. Whether the partition is to be queued once more.
+    /// A sync has ended. Returns whether the partition must be queued once more.
     pub(super) fn synced(&mut self) -> bool {
         let again = *self == Self::AskedAgain;
         *self = if again { Self::Asked } else { Self::Idle };
@@ -64,7 +64,7 @@ impl FlushQueue {
         self.urgent_came.notify_one();
     }
 
-    /// Partitions that producers wait for, without those that are being synced.
+    /// The number of partitions that producers wait for, except those being synced.
     pub(super) fn queued(&self) -> usize {
         self.lock().urgent.len()
     }
@@ -73,7 +73,7 @@ impl FlushQueue {
         self.lock().dirty.push((Instant::now(), partition));
     }
 
-    /// Waits for one. `None`: stopped, and none is left.
+    /// Waits for a partition. `None`: stopped, and none is left.
     pub(super) fn next_urgent(&self) -> Option<Arc<Partition>> {
         let mut state = self.lock();
         loop {
@@ -87,7 +87,7 @@ impl FlushQueue {
         }
     }
 
-    /// Whoever keeps one of them puts it back.
+    /// The caller puts back those that stay dirty.
     pub(super) fn take_dirty(&self) -> Vec<(Instant, Arc<Partition>)> {
         std::mem::take(&mut self.lock().dirty)
     }
@@ -101,7 +101,7 @@ impl FlushQueue {
         self.urgent_came.notify_all();
     }
 
-    /// The queues are whole after every call.
+    /// The queues are consistent after every call, so that a poisoned lock can be used.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

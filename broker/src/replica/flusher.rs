@@ -1,6 +1,7 @@
-//! Who syncs the logs. One thread does it in time: a log is synced after so many bytes or so much time, whichever comes
-//! first, and then its recovery point moves, which bounds what a start after a crash has to scan. A few others sync at
-//! once what producers wait for (`flush.messages`). All of them look only at what was written to.
+//! The threads that sync the logs. One does it in time: a log is synced after so many bytes or so much time,
+//! whichever comes first, and then its recovery point advances, which bounds what a start after a crash has to scan.
+//! A few others sync at once what producers wait for (`flush.messages`). All of them handle only logs that were
+//! written to.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,15 +17,15 @@ use super::manager::ReplicaManager;
 use super::partition::Partition;
 
 /// An append may wait for a sync of the same file (ext4 changes an inode only when the journal has written its former
-/// state), so syncs are to be short: a few milliseconds each for this much.
+/// state), so syncs should be short: a few milliseconds each for this much.
 const UNFLUSHED_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const UNFLUSHED_BYTES_MAX_ALL: u64 = 256 * 1024 * 1024;
 const UNFLUSHED_TIME_MAX: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);
-/// Recovery points are of use only in their file, so it follows the flushes closely.
+/// Recovery points help only once they are in their file, so it is written soon after the flushes.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
-/// Logs that are synced at the same time for producers that wait.
+/// Logs that are synced at the same time for waiting producers.
 const SYNC_THREADS: usize = 4;
 
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl Flusher {
         Ok(Self { replicas, stopping, in_time, at_once })
     }
 
-    /// Waits until the flushes in progress are over.
+    /// Waits until the flushes in progress are done.
     pub(crate) fn stop(self) {
         self.stopping.store(true, Ordering::Release);
         self.in_time.thread().unpark();
@@ -104,7 +105,7 @@ fn flush_what_is_due(replicas: &ReplicaManager) {
             || time_max <= since.elapsed()
     };
     let due: Vec<_> = dirty.extract_if(.., |(since, partition)| is_due(since, partition)).collect();
-    // Synced for a producer since then, and not written to again.
+    // Synced for a producer since, and not written to again.
     dirty.retain(|(_, partition)| !partition.leaves_if_clean());
     replicas.shared.flushes.put_back(dirty);
     for (_, partition) in due {
@@ -115,7 +116,7 @@ fn flush_what_is_due(replicas: &ReplicaManager) {
     }
 }
 
-/// A failed sync says nothing of what reached the disk, so it is never tried again.
+/// After a failed sync it is unknown what reached the disk, so it is never retried.
 fn flush(replicas: &ReplicaManager, partition: &Arc<Partition>) {
     let began = Instant::now();
     match partition.flush() {

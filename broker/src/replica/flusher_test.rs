@@ -30,7 +30,7 @@ fn image() -> (Image, TopicId) {
     (image, topic)
 }
 
-/// A process on what the last one left.
+/// A process on the disk of the last one.
 fn start(disk: &Arc<FaultyDisk>, limits: SpaceLimits) -> (Arc<ReplicaManager>, Arc<Partition>) {
     let (image, topic) = image();
     let replicas = Arc::new(manager(disk, limits));
@@ -47,14 +47,14 @@ fn batch(value: u64) -> CheckedBatch {
     builder.build().unwrap()
 }
 
-/// The batch at an offset, as a consumer sees it.
+/// The batch at an offset, as a consumer reads it.
 fn read(partition: &Partition, offset: Offset) -> Option<Vec<u8>> {
     let position = FetchPosition { served_by: ServedBy::Leader, offset, leader_epoch: None, bytes_max: 1 };
     let located = partition.locate(position).ok()?.located;
     located.resolve(ReadMode::Blocking, true).unwrap().map(|slice| slice.read().unwrap())
 }
 
-/// Appends and waits as a produce request does. `None`: refused.
+/// Appends and waits like a produce request. `None`: refused.
 fn produce(partition: &Arc<Partition>, value: u64) -> Option<Offset> {
     let written = partition.append_as_leader(&batch(value), RequiredAcks::Leader, Timestamp(1)).ok()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

@@ -1,4 +1,4 @@
-//! Which partitions are followed, and whose log they follow.
+//! The partitions that follow a leader, by leader.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ impl Default for Followed {
 }
 
 impl Followed {
-    /// `None`: this broker leads it, nobody does, or it is gone.
+    /// `None`: this broker leads it, there is no leader, or the partition is gone.
     pub(super) fn set(&self, partition: &Arc<Partition>, leader: Option<BrokerId>) {
         let key = (partition.topic_id, partition.name.partition);
         let mut state = lock(&self.state);
@@ -64,7 +64,7 @@ impl Followed {
         lock(&self.state).partitions.get(&leader).into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 
-    /// A partition may be fetched that could not be before.
+    /// A partition can be fetched that could not be before.
     pub(super) fn changed(&self) {
         self.changes.send_replace(());
     }

@@ -1,9 +1,9 @@
-//! What a follower does with its leader's answers. Pure: the log's state is an argument, and what is to be done with it
-//! comes back.
+//! How a follower reacts to its leader's answers. Pure: the state of the log is an argument, and the action is
+//! returned.
 //!
-//! A log is shortened only where its leader says that the two have parted (KIP-595): to the end of the last epoch they
-//! have in common. Never to the high watermark, which a follower learns late (KIP-101). Where that would cut into what
-//! was compacted, which takes a loss of what was committed, it is fetched anew.
+//! A log is truncated only where its leader says that the two diverge (KIP-595): to the end of the last common epoch.
+//! Never to the high watermark, which a follower learns late (KIP-101). If that would cut into compacted offsets,
+//! which takes a loss of committed records, the log is fetched anew.
 
 use std::time::Duration;
 
@@ -14,47 +14,47 @@ use crate::bugs::{self, Bug};
 
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
-/// This broker follows.
+/// The state of a follower.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FollowerState {
-    /// `None`: nobody leads.
+    /// `None`: there is no leader.
     pub(crate) leader: Option<BrokerId>,
     pub(crate) epoch: LeaderEpoch,
-    /// As the metadata has it: producers wait for this replica.
+    /// By the metadata: producers wait for this replica.
     pub(crate) is_in_sync: bool,
-    /// As it was last told.
+    /// The last high watermark that the leader has sent.
     pub(crate) leader_high_watermark: Offset,
-    /// No fetch before that.
+    /// No fetch before this time.
     paused_until: Duration,
-    /// Fetches in a row that came to nothing.
+    /// Consecutive fetches that failed.
     failures: u32,
 }
 
-/// The log as the next fetch is to describe it.
+/// The log as the next fetch describes it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LocalLog<'a> {
     pub(crate) start: Offset,
     pub(crate) end: Offset,
-    /// Up to here compaction has left out what later records supersede.
+    /// Up to here compaction has removed superseded records.
     pub(crate) compacted: Offset,
     pub(crate) epochs: &'a LeaderEpochs,
 }
 
-/// A leader's answer, but for the records.
+/// A leader's answer without its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LeaderAnswer {
-    /// The logs agree: there may be records to append, and the leader's high watermark and log start to follow.
+    /// The logs agree: there may be records to append, and a new high watermark and log start.
     Agreed,
-    /// The last epoch that the leader has of those up to ours, and where it ends there.
+    /// The leader's largest epoch that is not beyond ours, and its end offset there.
     Diverged {
         epoch: LeaderEpoch,
         end: Offset,
     },
-    /// What was asked for is not there: the leader's log begins here.
+    /// The offset is out of range: the leader's log starts here.
     OutOfRange {
         leader_start: Offset,
     },
-    /// It leads in a newer epoch: the metadata is on its way.
+    /// The leader is in a newer epoch: the metadata will arrive.
     Fenced,
     Failed,
 }
@@ -65,7 +65,7 @@ pub(crate) enum Step {
     Append,
     Truncate(Offset),
     Restart(Offset),
-    /// Ask again, later.
+    /// Retry later.
     Pause,
 }
 
@@ -74,14 +74,15 @@ impl LeaderAnswer {
         match self {
             Self::Agreed => Step::Append,
             Self::Diverged { epoch, end } => match common_end(log, epoch, end) {
-                // What supersedes may lie behind the cut, and with it the last of what was said under some key.
+                // Records that supersede compacted ones may lie behind the cut: the last value of a key would be
+                // lost.
                 common if common < log.compacted && !bugs::is_planted(Bug::CutIntoCompacted) => {
                     Step::Restart(log.start)
                 }
                 common if common < log.end => Step::Truncate(common),
-                // All records are the leader's, but not an epoch in which this broker led and wrote nothing.
+                // All records are the leader's, but not an epoch in which this broker led without writing anything.
                 _ if log.epochs.latest().is_some_and(|latest| epoch < latest) => Step::Truncate(log.end),
-                // Nothing to take back, and yet it would be asked again: something is wrong with the answer.
+                // Nothing to truncate, but the same answer would come again: something is wrong with it.
                 _ => Step::Pause,
             },
             Self::OutOfRange { leader_start } if leader_start < Offset(0) => Step::Pause,
@@ -102,7 +103,7 @@ impl FollowerState {
         now < self.paused_until
     }
 
-    /// Short at first: after an election followers may know of it before the leader does.
+    /// Short at first: after an election followers may know the leader before it knows itself.
     pub(crate) fn pause(&mut self, now: Duration, pause_max: Duration) {
         let pause = PAUSE_MIN.saturating_mul(1 << self.failures.min(16));
         self.paused_until = now.saturating_add(pause.min(pause_max));
@@ -119,8 +120,8 @@ impl FollowerState {
     }
 }
 
-/// How far this log can be what the leader's log is. Where this log lacks the epoch that the leader names, the next
-/// fetch tells further.
+/// How far this log can agree with the leader's. If it lacks the epoch that the leader names, the next fetch goes
+/// further back.
 fn common_end(log: &LocalLog<'_>, epoch: LeaderEpoch, end: Offset) -> Offset {
     match log.epochs.end_offset_for_epoch(epoch, log.end) {
         Some((found, here)) if found == epoch => here.min(end),
@@ -141,18 +142,18 @@ mod tests {
     #[test]
     fn a_log_goes_back_to_the_end_of_the_last_epoch_in_common() {
         let table = [
-            // Epochs here, log end, the leader's answer, and what is kept.
+            // Epochs here, log end, the leader's answer, and the step.
             (vec![(1, 0)], 30, (1, 20), Step::Truncate(Offset(20))),
             (vec![(1, 0), (3, 20)], 30, (1, 25), Step::Truncate(Offset(20))),
             (vec![(1, 0), (3, 20)], 30, (1, 10), Step::Truncate(Offset(10))),
-            // Into what was compacted.
+            // Cuts into compacted offsets.
             (vec![(1, 0), (3, 20)], 30, (1, 9), Step::Restart(Offset(5))),
-            // The leader has an epoch that is not known here: further back, and ask again.
+            // The leader's epoch is not known here: further back, and ask again.
             (vec![(1, 0), (4, 20)], 30, (3, 25), Step::Truncate(Offset(20))),
             (vec![(4, 20)], 30, (3, 25), Step::Truncate(Offset(20))),
             (Vec::new(), 30, (3, 25), Step::Truncate(Offset(25))),
             (vec![(1, 0)], 30, (1, 40), Step::Pause),
-            // Led in epoch 3, and nothing was written.
+            // Led in epoch 3, and wrote nothing.
             (vec![(1, 0), (3, 30)], 30, (1, 30), Step::Truncate(Offset(30))),
         ];
         for (epochs, end, (leader_epoch, leader_end), expected) in table {

@@ -1,5 +1,5 @@
-//! What the follower of a partition does with its log: says where it reads on, appends what the leader sends, and goes
-//! back where the two have parted. Decisions are [`LeaderAnswer::step`]'s.
+//! The log of a follower: plans the next fetch, appends what the leader sends, and truncates where the logs diverge.
+//! The decisions are [`LeaderAnswer::step`]'s.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,15 +15,15 @@ use super::partition::{Partition, Role, State};
 use crate::bugs::{self, Bug};
 use crate::clock;
 
-/// Without space a follower waits that long.
+/// Pause of a follower without space.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
-/// Where the next fetch reads on.
+/// The position of the next fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FetchPlan {
     pub(super) epoch: LeaderEpoch,
     pub(super) offset: Offset,
-    /// Of the last record.
+    /// The epoch of the last record.
     pub(super) last_epoch: Option<LeaderEpoch>,
     pub(super) log_start: Offset,
     pub(super) high_watermark: Offset,
@@ -39,7 +39,7 @@ impl Answered {
 pub(super) enum Planned {
     Fetch(FetchPlan),
     Later(Duration),
-    /// Until something changes, which will be told.
+    /// Not until a change, which will be notified.
     NotNow,
 }
 
@@ -58,15 +58,15 @@ pub(super) enum Next {
     Continue,
     Pause,
     Shorten(Step),
-    /// The log is to begin where the first batch does, and then takes the same answer.
+    /// The log must restart at the first batch's offset, and then takes the same answer.
     BeginEarlier(Offset),
 }
 
-/// How far the shortening of a log is.
+/// The progress of shortening a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shortening {
     Done,
-    /// The checkpoints have to be written before it goes on, and [`Partition::checkpointed`] called.
+    /// The checkpoints must be written, and [`Partition::checkpointed`] called, before it continues.
     CheckpointFirst,
 }
 
@@ -89,7 +89,7 @@ impl Partition {
         let Ok(state) = self.state() else { return Planned::NotNow };
         let Role::Follower(follower) = &state.role else { return Planned::NotNow };
         let log = &state.log;
-        // What is to be on disk is fetched for only when it is: the offset is an acknowledgement.
+        // If records must be on disk, the next fetch waits for that: its offset is an acknowledgement.
         let is_acknowledgeable =
             log.replicated_end() == Some(log.log_end()) || bugs::is_planted(Bug::AcknowledgementBeforeSync);
         if follower.leader != Some(leader) || log.is_offline() || !is_acknowledgeable {
@@ -119,9 +119,9 @@ impl Partition {
         !follower.is_in_sync && self.settings().throttled_followers.contains(self.name.partition)
     }
 
-    /// An answer to a fetch that is not the next one any more is of no use.
+    /// Ignores the answer to a fetch that is out of date.
     pub(super) fn take_answer(self: &Arc<Self>, plan: &FetchPlan, answered: Answered) -> Result<Next, FollowError> {
-        // Outside the lock: it reads every byte.
+        // Without the lock: it reads every byte.
         let fetched = FetchedBatches::check_compacted(answered.records)?;
         let mut state = self.state()?;
         if !is_next(&state, plan) {
@@ -168,8 +168,8 @@ impl Partition {
         Ok(Next::Continue)
     }
 
-    /// The leader's high watermark and log start hold here, too, as far as this log goes. Returns what is newly
-    /// committed.
+    /// Takes over the leader's high watermark and log start, as far as this log goes. Returns the newly committed
+    /// end.
     fn follow_positions(&self, log: &mut Log, high_watermark: Offset, log_start: Offset) -> Option<Offset> {
         let known = high_watermark.min(log.log_end().offset);
         let mut committed = None;
@@ -234,7 +234,7 @@ impl Partition {
         }
     }
 
-    /// Committed records that this follower lacks. `None`: it is none.
+    /// Committed records that this follower lacks. `None`: it is not a follower.
     pub(crate) fn follower_lag(&self) -> Option<i64> {
         let state = self.state().ok()?;
         let Role::Follower(follower) = &state.role else { return None };
@@ -242,15 +242,15 @@ impl Partition {
     }
 }
 
-/// Where the first batch begins, if this log ends within it and the leader has deleted everything before: so it is
-/// where records were deleted up to an offset inside of a batch, which is fetched whole.
+/// The offset of the first batch, if this log ends within it and the leader has deleted everything before: records
+/// were deleted up to an offset inside a batch, which is fetched whole.
 fn begins_within(log: &Log, fetched: &FetchedBatches, leader_start: Offset) -> Option<Offset> {
     let (end, first) = (log.log_end().offset, fetched.headers().first()?);
     let is_deleted = log.log_start() == end || end <= leader_start;
     (is_deleted && first.base_offset < end && end <= first.last_offset()).then_some(first.base_offset)
 }
 
-/// The fetch was of the leadership that is followed now, and nothing has changed in the log since.
+/// Whether the fetch belongs to the current leadership, and the log has not changed since.
 fn is_next(state: &State, plan: &FetchPlan) -> bool {
     let Role::Follower(follower) = &state.role else { return false };
     follower.epoch == plan.epoch && state.log.log_end().offset == plan.offset

@@ -1,4 +1,4 @@
-//! `__consumer_offsets`, as the coordinators see it.
+//! `__consumer_offsets`, as the coordinators access it.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Carries proposals of in-sync replicas to the controller: one request at a time, with all that wait for it, until it
-//! is known what became of each. And looks from time to time who has fallen behind.
+//! Sends ISR proposals to the controller: one request at a time, with all that wait, until the outcome of each is
+//! known. Also checks periodically which followers have fallen behind.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,11 +13,11 @@ use super::leader_state::{IsrProposal, ProposalOutcome};
 use super::partition::Partition;
 use crate::peer::{ControllerChannel, IsrAnswer, IsrRequest, alter_partitions};
 
-/// For one request, the search for a controller included.
+/// Timeout of one request, including the search for a controller.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// After a request that settled nothing.
+/// Pause after a request that settled nothing.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// Between two looks, at least.
+/// Least interval between two checks.
 const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 type Proposals = Vec<(Arc<Partition>, IsrProposal)>;
@@ -59,7 +59,7 @@ impl IsrChanges {
         }
     }
 
-    /// Returns those that are to be asked again.
+    /// Returns those that must be sent again.
     async fn ask(&self, mut waiting: Proposals) -> Proposals {
         let Some(epoch) = self.context.broker_epoch().filter(|_| !waiting.is_empty()) else { return waiting };
         let broker = self.context.replicas.broker_id;
@@ -101,7 +101,7 @@ fn request(partition: &Partition, proposal: &IsrProposal) -> IsrRequest {
     }
 }
 
-/// `None`: it is not known.
+/// `None`: it is unknown.
 fn outcome(answer: IsrAnswer) -> Option<ProposalOutcome> {
     match answer {
         IsrAnswer::Committed { leader_epoch, partition_epoch, isr } => {

@@ -1,9 +1,9 @@
-//! Where a leader is followed. Pure.
+//! The address at which a leader is followed. Pure.
 
 use protocol::metadata_records::Endpoint;
 
-/// The listener that brokers meet at here has the same name there, unless `inter.broker.listener.name` is just being
-/// changed: after a refusal the others have their turn.
+/// The inter-broker listener has the same name on all brokers, unless `inter.broker.listener.name` is just being
+/// changed: after a refusal the other listeners are tried.
 pub(super) fn address<'a>(endpoints: &'a [Endpoint], own: &str, refusals: usize) -> Option<&'a Endpoint> {
     let (same, others): (Vec<_>, Vec<_>) = endpoints.iter().partition(|endpoint| endpoint.name == own);
     let all: Vec<_> = same.into_iter().chain(others).collect();

@@ -1,9 +1,10 @@
-//! What a leader knows of its followers, and what follows from it: how far the log is committed, and who is in sync.
-//! Pure: time, the log's end and the brokers that are up are arguments.
+//! What a leader knows of its followers, and derives from it: the high watermark and the ISR. Pure: time, the log end
+//! and the active brokers are arguments.
 //!
-//! A record is committed when every member of the *maximal* ISR has it: those whom the controller has in the ISR, and
-//! those whom it may have by now, because a proposal is on its way. So whoever the controller may elect has it, too.
-//! Only while the controller's own ISR has `min.insync.replicas` members is anything committed (KIP-966).
+//! A record is committed when every member of the *maximal* ISR has it: the members that the controller has in the
+//! ISR, and those that it may have by now, because a proposal is pending. So every replica that the controller may
+//! elect has it, too. Nothing is committed unless the controller's own ISR has `min.insync.replicas` members
+//! (KIP-966).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use protocol::types::{BrokerEpoch, BrokerId, DirectoryId, LeaderEpoch, Offset, P
 use crate::bugs::{self, Bug};
 use crate::metadata::{PartitionImage, Replica};
 
-/// Brokers as the metadata has them.
+/// The brokers as registered in the metadata.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RegisteredBrokers(pub(crate) BTreeMap<BrokerId, RegisteredBroker>);
 
@@ -35,7 +36,7 @@ impl RegisteredBrokers {
     }
 }
 
-/// What the judgement of followers depends on.
+/// What followers are judged by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Judgement<'a> {
     pub(crate) brokers: &'a RegisteredBrokers,
@@ -44,20 +45,20 @@ pub(crate) struct Judgement<'a> {
     pub(crate) now: Duration,
 }
 
-/// A follower says with a fetch what it has.
+/// A follower reports its position with a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FollowerFetch {
     pub(crate) broker: BrokerId,
-    /// Of the follower's registration (KIP-903).
+    /// The epoch of the follower's registration (KIP-903).
     pub(crate) broker_epoch: BrokerEpoch,
-    /// Its volume, if it says so.
+    /// Its directory id, if it is sent.
     pub(crate) directory: Option<DirectoryId>,
-    /// Where it reads on: everything before it, it has.
+    /// The fetch offset: the follower has everything before it.
     pub(crate) offset: Offset,
     pub(crate) log_start: Offset,
 }
 
-/// A fetch that is not counted.
+/// Why a fetch is not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UnknownFollower {
     #[error("broker {0} has no replica of the partition")]
@@ -68,29 +69,29 @@ pub(crate) enum UnknownFollower {
     OtherEpoch { broker: BrokerId, epoch: BrokerEpoch, registered: Option<BrokerEpoch> },
 }
 
-/// An ISR that the leader asks the controller for.
+/// An ISR that the leader proposes to the controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IsrProposal {
     pub(crate) leader_epoch: LeaderEpoch,
-    /// What it is meant to replace.
+    /// The partition epoch that it shall replace.
     pub(crate) partition_epoch: PartitionEpoch,
-    /// With the epochs of their registrations, as far as they are known.
+    /// With the epochs of their registrations, if known.
     pub(crate) isr: Vec<(BrokerId, Option<BrokerEpoch>)>,
     pub(crate) recovery_state: LeaderRecoveryState,
 }
 
-/// What came of a proposal.
+/// The outcome of a proposal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ProposalOutcome {
-    /// That is what the controller has now.
+    /// The controller's current state.
     Committed { leader_epoch: LeaderEpoch, partition_epoch: PartitionEpoch, isr: Vec<BrokerId> },
     /// It was not and will not be carried out.
     Refused,
-    /// The controller has something newer, which the metadata will tell.
+    /// The controller has a newer state, which the metadata will bring.
     Superseded,
 }
 
-/// How ISRs changed by proposals.
+/// Changes of ISRs by proposals.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct IsrChange {
     pub(crate) joined: usize,
@@ -101,19 +102,19 @@ pub(crate) struct IsrChange {
 pub(crate) struct LeaderState {
     local: BrokerId,
     pub(crate) epoch: LeaderEpoch,
-    /// The first epoch since which this broker has followed nobody: what it wrote then is still in its log.
+    /// The first epoch since which this broker has followed no other: what it wrote since is still in its log.
     since: LeaderEpoch,
-    /// Where the log ended when this leadership began.
+    /// The log end when this leadership began.
     epoch_start: Offset,
     partition_epoch: PartitionEpoch,
-    /// As the controller has it.
+    /// The controller's ISR.
     isr: Vec<BrokerId>,
     recovery_state: LeaderRecoveryState,
     proposal: Option<IsrProposal>,
     followers: Vec<Follower>,
 }
 
-/// Everything but the first two is of this leadership: what a follower had before says nothing of what it has kept.
+/// All but the first two fields are of this leadership: what a follower had before does not tell what it has kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Follower {
     broker: BrokerId,
@@ -121,9 +122,9 @@ struct Follower {
     broker_epoch: Option<BrokerEpoch>,
     log_end: Option<Offset>,
     log_start: Offset,
-    /// Its last fetch, and where the leader's log ended then.
+    /// The time of its last fetch, and the leader's log end then.
     last_fetch: Option<(Duration, Offset)>,
-    /// Then it had all that there was.
+    /// The last time at which it had everything.
     last_caught_up: Option<Duration>,
 }
 
@@ -141,7 +142,7 @@ impl LeaderState {
             followers: Vec::new(),
         };
         state.set_replicas(&partition.replicas);
-        // Members of the ISR have all that is committed: they get the whole time to be heard of.
+        // Members of the ISR have all that is committed: they get the full time to fetch.
         for follower in &mut state.followers {
             let is_in_sync = state.isr.contains(&follower.broker);
             follower.last_caught_up = is_in_sync.then_some(now);
@@ -152,17 +153,17 @@ impl LeaderState {
         state
     }
 
-    /// Of a broker that led before, and has followed nobody since.
+    /// Continues an earlier leadership of this broker, which has followed no other since.
     pub(crate) fn leading_on(self, before: &Self) -> Self {
         Self { since: before.since, ..self }
     }
 
-    /// Whether what this broker wrote in that epoch is in its log.
+    /// Whether what this broker wrote in that epoch is still in its log.
     pub(crate) fn has_kept(&self, epoch: LeaderEpoch) -> bool {
         self.since <= epoch && epoch <= self.epoch
     }
 
-    /// Follows the metadata within the same leadership. What is older than what is known here is late, not news.
+    /// Follows the metadata within the same leadership. Stale metadata (an older partition epoch) is ignored.
     pub(crate) fn follow(&mut self, partition: &PartitionImage) {
         assert_eq!(self.epoch, partition.leader_epoch, "another epoch is another leadership");
         if partition.partition_epoch <= self.partition_epoch {
@@ -183,12 +184,12 @@ impl LeaderState {
         self.followers.len().saturating_add(1)
     }
 
-    /// How many replicas must be in sync: `min.insync.replicas`, but all there are is enough.
+    /// How many replicas must be in sync: `min.insync.replicas`, but not more than there are.
     pub(crate) fn isr_count_min(&self, min_insync_replicas: usize) -> usize {
         min_insync_replicas.min(self.replica_count())
     }
 
-    /// Takes note of what a follower has. `log_end`: of this log. The offset is not beyond it.
+    /// Records a follower's position. `log_end`: of this log. The offset is not beyond it.
     pub(crate) fn fetched(
         &mut self,
         fetch: &FollowerFetch,
@@ -202,7 +203,7 @@ impl LeaderState {
         if let Some(found) = fetch.directory.filter(|found| *found != assigned) {
             return Err(UnknownFollower::OtherDirectory { broker, assigned, found });
         }
-        // Of an earlier life, made up, or one that the metadata here has not got to: that will not take long.
+        // From an earlier process, made up, or of a registration not replayed here yet, which will not take long.
         let registered = brokers.epoch(broker);
         if registered != Some(fetch.broker_epoch) {
             return Err(UnknownFollower::OtherEpoch { broker, epoch: fetch.broker_epoch, registered });
@@ -220,10 +221,11 @@ impl LeaderState {
         Ok(())
     }
 
-    /// Up to where the log is committed, if that can be said. `local_end`: up to where this replica counts as having
-    /// the records, `log_end`: where its log ends.
+    /// The end of what is committed, if that can be told. `local_end`: up to here this replica counts as having the
+    /// records, `log_end`: the end of its log.
     ///
-    /// Who is about to join the ISR is waited for, too: under load it would never be where the high watermark is.
+    /// Replicas about to join the ISR are waited for, too: under load they would otherwise never reach the high
+    /// watermark.
     pub(crate) fn committed_end(
         &self,
         (local_end, log_end): (Offset, Offset),
@@ -244,14 +246,14 @@ impl LeaderState {
         Some(joining.fold(committed, Offset::min))
     }
 
-    /// Where the last of the replicas begins that are up, of which this log is one. `log_start`: of this log.
+    /// The lowest log start of the active replicas, this one included. `log_start`: of this log.
     pub(crate) fn low_watermark(&self, log_start: Offset, brokers: &RegisteredBrokers) -> Offset {
         let up = self.followers.iter().filter(|follower| brokers.active_epoch(follower.broker).is_some());
         up.map(|follower| follower.log_start).fold(log_start, Offset::min)
     }
 
-    /// What to ask the controller for now, if anything. From here on it counts for the maximal ISR, until
-    /// [`Self::resolve`] or the metadata says what became of it.
+    /// The ISR to propose to the controller now, if any. It counts for the maximal ISR until [`Self::resolve`] or the
+    /// metadata tells its outcome.
     pub(crate) fn propose(
         &mut self,
         high_watermark: Offset,
@@ -275,7 +277,7 @@ impl LeaderState {
         let staying = self.isr.iter().copied().filter(stays);
         let joining: Vec<_> = self.followers.iter().filter(has_caught_up).map(|follower| follower.broker).collect();
         let isr: Vec<_> = staying.chain(joining.iter().copied()).collect();
-        // As for members of old: under load who joins is not at the log's end, and would be the next to leave.
+        // As for initial members: under load a joining replica is not at the log end, and would be the next to leave.
         for follower in self.followers.iter_mut().filter(|follower| joining.contains(&follower.broker)) {
             follower.last_caught_up = Some(judgement.now);
         }
@@ -290,9 +292,9 @@ impl LeaderState {
         Some(proposal)
     }
 
-    /// `None`: the outcome is of no use any more. What the controller has committed counts from when the metadata tells
-    /// it here, as then does everything that the controller went by: `min.insync.replicas` may have been raised just
-    /// before, and then others are eligible to lead, who must have what is committed here.
+    /// `None`: the outcome is out of date. A committed change takes effect only when the metadata brings it, together
+    /// with everything the controller decided on: if `min.insync.replicas` was raised just before, other replicas are
+    /// eligible to lead, and must have what is committed here.
     pub(crate) fn resolve(&mut self, proposal: &IsrProposal, outcome: ProposalOutcome) -> Option<IsrChange> {
         if self.proposal.as_ref() != Some(proposal) {
             return None;
@@ -305,7 +307,7 @@ impl LeaderState {
                 let joined = isr.iter().filter(|broker| !self.isr.contains(broker)).count();
                 let left = self.isr.iter().filter(|broker| !isr.contains(broker)).count();
                 if partition_epoch == self.partition_epoch {
-                    // It was so already: there is nothing to be told.
+                    // Nothing has changed: the metadata will bring no news.
                     self.proposal = None;
                 }
                 Some(IsrChange { joined, left })
@@ -322,7 +324,7 @@ impl LeaderState {
         self.proposal.as_ref()
     }
 
-    /// Followers that a consumer at `offset` can read from, with the ends of their logs (KIP-392).
+    /// Followers from which a consumer at `offset` can read, with their log ends (KIP-392).
     pub(crate) fn readable_followers(&self, offset: Offset) -> impl Iterator<Item = (BrokerId, Offset)> {
         let end_of = move |follower: &Follower| {
             let end = follower.log_end.filter(|end| follower.log_start <= offset && offset <= *end)?;
@@ -331,7 +333,7 @@ impl LeaderState {
         self.followers.iter().filter_map(end_of)
     }
 
-    /// Some perhaps twice.
+    /// May contain duplicates.
     fn maximal_isr(&self) -> impl Iterator<Item = BrokerId> {
         let proposal = self.proposal.iter().filter(|_| !bugs::is_planted(Bug::NoMaximalIsr));
         let proposed = proposal.flat_map(|proposal| &proposal.isr);
@@ -342,7 +344,7 @@ impl LeaderState {
         self.followers.iter().find(|follower| follower.broker == broker)
     }
 
-    /// Of those that stay, what is known is kept.
+    /// Keeps what is known of replicas that stay.
     fn set_replicas(&mut self, replicas: &[Replica]) {
         let mut known = std::mem::take(&mut self.followers);
         for replica in replicas.iter().filter(|replica| replica.broker != self.local) {
@@ -358,7 +360,7 @@ impl LeaderState {
         if broker == self.local {
             return registered();
         }
-        // Who has not fetched in this leadership is who the metadata says it is.
+        // If it has not fetched in this leadership the registered epoch is taken.
         self.follower(broker)?.broker_epoch.or_else(registered)
     }
 }
@@ -376,7 +378,7 @@ impl Follower {
         }
     }
 
-    /// It is the very registration that is up: another one of that broker may have lost its disk.
+    /// Whether it fetched under the active registration: another process of the broker may have lost its disk.
     fn is_eligible(&self, brokers: &RegisteredBrokers) -> bool {
         self.broker_epoch.is_some() && self.broker_epoch == brokers.active_epoch(self.broker)
     }

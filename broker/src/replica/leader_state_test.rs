@@ -11,7 +11,7 @@ fn ids(brokers: &[i32]) -> Vec<BrokerId> {
     brokers.iter().copied().map(BrokerId).collect()
 }
 
-/// Replicas on 0, 1 and 2; broker 0 leads.
+/// Replicas on 0, 1 and 2, led by broker 0.
 fn partition(partition_epoch: i32, isr: &[i32]) -> PartitionImage {
     let replica = |broker| Replica { broker: BrokerId(broker), directory: volume(broker) };
     PartitionImage {
@@ -28,7 +28,7 @@ fn partition(partition_epoch: i32, isr: &[i32]) -> PartitionImage {
     }
 }
 
-/// All three are up, registered with epochs 100, 101 and 102.
+/// All three are active, registered with epochs 100, 101 and 102.
 fn all_active() -> RegisteredBrokers {
     let broker = |id| RegisteredBroker { epoch: BrokerEpoch(100 + i64::from(id)), is_active: true };
     RegisteredBrokers((0..3).map(|id| (BrokerId(id), broker(id))).collect())
@@ -67,7 +67,7 @@ impl Leader {
         self.brokers.0.get_mut(&BrokerId(broker)).unwrap().is_active = false;
     }
 
-    /// It has registered again.
+    /// The broker has registered again.
     fn restart(&mut self, broker: i32) {
         self.brokers.0.get_mut(&BrokerId(broker)).unwrap().epoch.0 += 100;
     }
@@ -80,7 +80,7 @@ impl Leader {
         committed
     }
 
-    /// The members that are asked for.
+    /// The members that are proposed.
     fn propose(&mut self, second: u64) -> Option<IsrProposal> {
         let judgement = Judgement { brokers: &self.brokers, lag_max: LAG_MAX, now: at(second) };
         self.state.propose(Offset(self.high_watermark), Offset(self.log_end), &judgement)
@@ -114,7 +114,7 @@ fn nothing_is_committed_with_fewer_in_sync_than_asked_for() {
     let mut leader = Leader::new(&[0, 1]);
     leader.fetch(1, 10, 1);
     assert_eq!((leader.committed(3, 1), leader.committed(2, 1)), (None, Some(10)));
-    // With more asked for than there are replicas, all of them are enough.
+    // If more are required than there are replicas, all of them are enough.
     let mut leader = Leader::new(&[0, 1, 2]);
     leader.fetch(1, 10, 1);
     leader.fetch(2, 10, 1);
@@ -133,7 +133,7 @@ fn who_may_be_in_sync_by_now_counts_until_it_is_known() {
     let proposal = leader.propose(1).unwrap();
     leader.log_end = 20;
     leader.fetch(1, 20, 2);
-    // Long after, and no longer up: the controller may have it in the ISR all the same.
+    // Long after, and no longer active: the controller may have it in the ISR all the same.
     leader.fence(2);
     assert_eq!(leader.committed(2, 99), Some(10));
     assert_eq!(leader.propose(99), None, "one proposal at a time");
@@ -170,7 +170,7 @@ fn who_leaves_counts_until_the_metadata_tells_it_with_what_the_controller_went_b
 fn a_follower_stays_that_was_caught_up_when_it_last_fetched() {
     let mut leader = Leader::new(&[0, 1]);
     for second in 1..100 {
-        // Always one fetch behind a log that grows.
+        // Always one fetch behind a growing log.
         leader.log_end += 10;
         leader.fetch(1, leader.log_end - 10, second);
         assert_eq!(leader.propose(second), None, "second {second}");
@@ -191,7 +191,7 @@ fn a_follower_of_an_idle_log_is_in_sync_however_long_it_is_silent() {
 fn a_follower_joins_when_it_has_all_that_is_committed_and_is_the_one_that_is_up() {
     let fetches: [(i64, Option<&[i32]>); 4] = [
         (10, Some(&[0, 1, 2])),
-        (9, None), // not even what there was when this leadership began
+        (9, None), // less than the log end when this leadership began
         (12, Some(&[0, 1, 2])),
         (11, None), // less than is committed
     ];
@@ -233,7 +233,7 @@ fn under_load_the_high_watermark_waits_for_who_is_about_to_join() {
 fn fetches_of_strangers_count_for_nothing() {
     let mut leader = Leader::new(&[0, 1]);
     assert_eq!(leader.fetch_as(7, 107, 10, 1), Err(UnknownFollower::NotAReplica(BrokerId(7))));
-    // Made up, of a version that has none, and one that the metadata here does not know yet.
+    // Made up, of a version without an epoch, and one that is not replayed here yet.
     for epoch in [i64::MAX, -1, 100, 201] {
         let refused = leader.fetch_as(1, epoch, 10, 1);
         let (broker, registered) = (BrokerId(1), Some(BrokerEpoch(101)));

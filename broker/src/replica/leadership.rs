@@ -1,9 +1,9 @@
-//! What the log of the process says when this broker begins to lead.
+//! Logs the partitions that this broker begins to lead.
 
 use protocol::types::{BrokerId, LeaderEpoch, Offset, TopicPartition};
 use tracing::{debug, info};
 
-/// Nobody reads more of them one by one.
+/// Beyond this many they are not logged one by one.
 const NAMED_MAX: usize = 8;
 
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Leadership {
     pub(super) isr: Vec<BrokerId>,
 }
 
-/// Of the leaderships that one change of the metadata brought.
+/// Logs the leaderships that one change of the metadata brought.
 pub(super) fn tell(begun: &[Leadership]) {
     let are_few = begun.len() <= NAMED_MAX;
     for Leadership { partition, epoch, log_end, isr } in begun {

@@ -1,5 +1,5 @@
-//! What the leader of a partition does: appends for producers, serves followers and takes note of what they have,
-//! commits, and asks the controller for another ISR. Decisions are [`LeaderState`]'s.
+//! The leader of a partition: appends for producers, serves followers and records their positions, commits, and
+//! proposes ISRs to the controller. The decisions are [`LeaderState`]'s.
 
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ const UNKNOWN_LOSS: &str =
     "RECOVERING: nobody is left who is known to have everything; records that this log does not have are lost";
 
 impl Partition {
-    /// Follows the metadata: who leads, in which epoch, and who is in sync. What is late is not news. Returns the
-    /// leadership of this broker that begins with it.
+    /// Follows the metadata: leader, epoch and ISR. Stale metadata (an older leader epoch) is ignored. Returns the
+    /// leadership of this broker that begins with it, if any.
     pub(crate) fn follow_metadata(
         self: &Arc<Self>,
         partition: &PartitionImage,
@@ -93,7 +93,7 @@ impl Partition {
         self.append(batch, acks, None, now)
     }
 
-    /// Of one whose decision is worth nothing under a later leadership, as a coordinator's.
+    /// Appends only if `epoch` is still current: a coordinator's decision does not outlive its leadership.
     pub(super) fn append_in_epoch(
         self: &Arc<Self>,
         batch: &CheckedBatch,
@@ -145,7 +145,7 @@ impl Partition {
         Ok(written)
     }
 
-    /// Waits until what was written is committed, and no longer than this broker leads, and has followed nobody since.
+    /// Waits until what was written is committed, and only while this broker leads and has followed no other since.
     pub(crate) async fn committed(&self, due: CommitDue, deadline: Instant) -> Result<(), ProduceError> {
         loop {
             let waiter = Arc::new(Waiter::default());
@@ -160,8 +160,8 @@ impl Partition {
         }
     }
 
-    /// Whether it is committed, and whether enough replicas are in sync now. An error: this broker does not lead any
-    /// more, or has followed another leader in between.
+    /// Whether it is committed, and whether enough replicas are in sync now. An error: this broker no longer leads,
+    /// or has followed another leader in between.
     pub(super) fn commit_state(&self, due: CommitDue) -> Result<(bool, Result<(), ProduceError>), ProduceError> {
         let state = self.state()?;
         if !self.leader(&state)?.has_kept(due.epoch) {
@@ -171,8 +171,8 @@ impl Partition {
         Ok((due.end <= state.log.high_watermark().offset, isr))
     }
 
-    /// Where this log and one that had last read `epoch` part: the last epoch in common and its end. `None`: the reader
-    /// has nothing that is not here (KIP-320).
+    /// Where a reader that last read `epoch` diverges from this log: the last common epoch and its end. `None`:
+    /// everything the reader has is here (KIP-320).
     pub(crate) fn divergence(
         &self,
         epoch: LeaderEpoch,
@@ -183,7 +183,7 @@ impl Partition {
         divergence(&state.log, epoch, position.offset, current)
     }
 
-    /// The greatest epoch up to `epoch` and where it ends; `None` for an epoch that has not begun (KIP-320).
+    /// The largest epoch up to `epoch` and its end offset; `None` for an epoch that has not begun (KIP-320).
     pub(crate) fn end_offset_for_epoch(
         &self,
         epoch: LeaderEpoch,
@@ -192,7 +192,7 @@ impl Partition {
         self.with_leading_log(leader_epoch, |log, current| log.end_offset_for_epoch(epoch, current))
     }
 
-    /// Reads positions of the log that this broker leads, and in which epoch, for `ListOffsets`.
+    /// Reads positions of the log for `ListOffsets`, if this broker leads it.
     pub(crate) fn with_leading_log<T>(
         &self,
         leader_epoch: Option<LeaderEpoch>,
@@ -204,7 +204,7 @@ impl Partition {
         Ok(read(&state.log, current))
     }
 
-    /// Finds the records without reading them.
+    /// Locates the records without reading them.
     pub(crate) fn locate(&self, position: FetchPosition) -> Result<Readable, FetchError> {
         let state = self.state()?;
         self.check_epoch(&state, position)?;
@@ -220,7 +220,7 @@ impl Partition {
         })
     }
 
-    /// Takes note of what a follower has, and finds what it lacks.
+    /// Records a follower's position, and locates what it lacks.
     pub(crate) fn fetch_as_follower(
         self: &Arc<Self>,
         fetch: &FollowerFetch,
@@ -229,7 +229,7 @@ impl Partition {
     ) -> Result<FollowerRead, FetchError> {
         let mut state = self.state()?;
         let current = self.leader(&state)?.epoch;
-        // Who does not say so has not heard of this leadership: that it has the same records is not known.
+        // A follower that sends no epoch may not know this leader yet, so its log cannot be assumed to match.
         check_claim(Some(position.leader_epoch.unwrap_or(LeaderEpoch(-1))), current)?;
         if let Some(epoch) = last_epoch
             && let Some((epoch, end)) = divergence(&state.log, epoch, fetch.offset, current)?
@@ -251,14 +251,14 @@ impl Partition {
         let log_start = state.log.log_start();
         drop(state);
         self.carry_out(review);
-        // Every fetch of one that is not in sync is a chance to join.
+        // A replica that is not in sync may be able to join with each of its fetches.
         let is_settled = is_in_sync && end.offset <= fetch.offset;
         self.deletion_waiters.wake_all();
         let is_throttled = !is_in_sync && self.settings().throttled_leaders.contains(self.name.partition);
         Ok(FollowerRead::Readable(Readable { located, high_watermark, end, log_start, is_settled, is_throttled }))
     }
 
-    /// Moves the log start, and lets go of the segments before it. Returns where the log begins now.
+    /// Advances the log start, and drops the segments before it. Returns the new log start.
     pub(super) fn delete_records(
         &self,
         start: NewLogStart,
@@ -282,7 +282,7 @@ impl Partition {
         Ok((log_start, deletion))
     }
 
-    /// From time to time, and when other brokers are up: who is late, who may join, and what is committed by that.
+    /// Periodically, and when other brokers become active: decides which followers are late or may join, and commits.
     pub(super) fn review_followers(self: &Arc<Self>) {
         if let Ok(mut state) = self.state() {
             let review = self.review(&mut state);
@@ -292,7 +292,7 @@ impl Partition {
         }
     }
 
-    /// What became of a proposal. `None`: it was of no use any more.
+    /// Takes the outcome of a proposal. `None`: it was out of date.
     pub(super) fn resolve(self: &Arc<Self>, proposal: &IsrProposal, outcome: ProposalOutcome) -> Option<IsrChange> {
         let mut state = self.state().ok()?;
         let Role::Leader(leader) = &mut state.role else { return None };
@@ -300,7 +300,7 @@ impl Partition {
         let change = leader.resolve(proposal, outcome)?;
         let isr: Vec<_> = proposal.isr.iter().map(|(broker, _)| broker).collect();
         info!(partition = %self.name, ?isr, refused, "in-sync replicas");
-        // What was refused is tried again when something has happened since: a fetch, or the next look at all.
+        // A refused proposal is repeated only at the next fetch or review.
         let review = if refused {
             Review { committed: self.advance_high_watermark(&mut state), proposal: None }
         } else {
@@ -311,7 +311,7 @@ impl Partition {
         Some(change)
     }
 
-    /// Followers that a consumer at `offset` can read from, and the ends of their logs (KIP-392).
+    /// Followers from which a consumer at `offset` can read, with their log ends (KIP-392).
     pub(crate) fn readable_followers(&self, offset: Offset) -> Vec<(BrokerId, Offset)> {
         match self.state() {
             Ok(state) => match &state.role {
@@ -322,7 +322,7 @@ impl Partition {
         }
     }
 
-    /// The controller has not said yet what became of it.
+    /// Whether the outcome is still unknown.
     pub(super) fn still_proposes(&self, proposal: &IsrProposal) -> bool {
         let Ok(state) = self.state() else { return false };
         matches!(&state.role, Role::Leader(leader) if leader.proposal() == Some(proposal))
@@ -335,7 +335,7 @@ impl Partition {
         }
     }
 
-    /// The epoch that a consumer reads in.
+    /// The current epoch, if this replica may serve the consumer.
     fn check_epoch(&self, state: &State, position: FetchPosition) -> Result<LeaderEpoch, AccessError> {
         let current = match (&state.role, position.served_by) {
             (Role::Leader(leader), _) => leader.epoch,
@@ -355,7 +355,7 @@ impl Partition {
         Ok(())
     }
 
-    /// Where it has moved to.
+    /// Returns the new high watermark, if it has advanced.
     pub(super) fn advance_high_watermark(&self, state: &mut State) -> Option<Offset> {
         let State { log, role: Role::Leader(leader), .. } = state else { return None };
         let (local, log_end) = (log.replicated_end()?, log.log_end().offset);
@@ -403,7 +403,7 @@ impl Partition {
     }
 }
 
-/// What a look at the followers calls for, once the lock is free.
+/// The result of a review, to be carried out once the lock is free.
 #[must_use]
 struct Review {
     committed: Option<Offset>,
@@ -424,7 +424,7 @@ fn divergence(
     offset: Offset,
     current: LeaderEpoch,
 ) -> Result<Option<(LeaderEpoch, Offset)>, FetchError> {
-    // What is gone cannot be compared.
+    // Deleted offsets cannot be compared.
     log.check_range(offset.min(log.log_end().offset))?;
     let known = log.end_offset_for_epoch(epoch, current);
     let Some((found, end)) = known else {

@@ -19,18 +19,18 @@ use super::settings::TopicSettings;
 use crate::clock::{self, Pulse};
 use crate::metadata::{Image, METADATA_DIRECTORY};
 
-/// A recovery in which nothing has moved for this long is dead.
+/// A recovery without progress for this long is taken for dead.
 const RECOVERY_SILENCE_MAX: Duration = Duration::from_mins(5);
 
-/// How far loading is; read by the management API.
+/// Progress of loading; read by the management API.
 #[derive(Debug)]
 pub(crate) struct LoadProgress {
     logs_total: AtomicUsize,
     logs_done: AtomicUsize,
-    /// Beyond the recovery points, before any of it was read.
+    /// What lies beyond the recovery points, before any of it was read.
     bytes_total: AtomicU64,
     bytes_done: AtomicU64,
-    /// Beats as long as something moves.
+    /// Beats as long as there is progress.
     pub(crate) pulse: Pulse,
 }
 
@@ -69,7 +69,7 @@ pub(crate) enum LoaderError {
     Io { path: PathBuf, source: std::io::Error },
 }
 
-/// What the checkpoint files say. A partition that is missing there is scanned from its beginning.
+/// The content of the checkpoint files. A partition without an entry is scanned from its beginning.
 #[derive(Debug, Default)]
 pub(crate) struct Checkpoints {
     clean: bool,
@@ -80,7 +80,7 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// A file that cannot be read is as good as none, as in Kafka: recovery finds what is there.
+    /// An unreadable file counts as empty, as in Kafka: recovery finds what is there.
     pub(crate) fn read(directory: &LogDirectory) -> Self {
         let read = |checkpoint: storage::OffsetCheckpoint| {
             checkpoint.read().unwrap_or_else(|error| {
@@ -101,7 +101,7 @@ impl Checkpoints {
         self.recovery_points.get(&metadata_partition()).copied().unwrap_or(Offset(0))
     }
 
-    /// Partitions that they have something of.
+    /// Partitions that have an entry in any of them.
     fn names(&self) -> impl Iterator<Item = &TopicPartition> {
         let metadata = metadata_partition();
         let files = [&self.recovery_points, &self.log_starts, &self.high_watermarks, &self.compacted];
@@ -124,7 +124,7 @@ impl Checkpoints {
     }
 }
 
-/// A directory whose partition the metadata gives to this broker.
+/// A directory whose partition is this broker's by the metadata.
 struct Candidate {
     name: TopicPartition,
     path: PathBuf,
@@ -132,12 +132,13 @@ struct Candidate {
     settings: TopicSettings,
     options: LoadOptions,
     first_dirty: Offset,
-    /// What there is to scan, at most.
+    /// Most bytes to be scanned.
     bytes: u64,
 }
 
 impl ReplicaManager {
-    /// Opens every partition that the metadata gives to this broker and that is here. The rest is put aside as stray.
+    /// Opens every partition that the metadata assigns to this broker and that is on disk. Others are set aside as
+    /// stray.
     pub(crate) fn load(
         &self,
         image: &Image,
@@ -210,8 +211,8 @@ impl ReplicaManager {
         self.hosts(topic.partition(name.partition)?).then_some(topic.id)
     }
 
-    /// `None`: what is there belongs to an earlier topic of that name, or its creation was cut short. Then it is put
-    /// aside unread, and the partition is made anew. A log that cannot be opened is offline, alone.
+    /// `None`: the directory belongs to an earlier topic of that name, or its creation was cut short. It is then set
+    /// aside unread, and the partition is created anew. If a log cannot be opened only that one is offline.
     fn open(&self, candidate: Candidate, progress: &LoadProgress) -> Result<Option<Arc<Partition>>, LoaderError> {
         let Candidate { name, path, topic_id, settings, options, first_dirty, bytes } = candidate;
         let found = Log::topic_id_in(&self.pool, &path);

@@ -1,5 +1,4 @@
-//! How a partition's log reaches the disk: what is written and not synced, and the producers that wait for it
-//! (`flush.messages`).
+//! Syncing of a partition's log: unsynced bytes, and the producers that wait for a sync (`flush.messages`).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,13 +16,13 @@ use crate::clock;
 
 #[derive(Debug, Default)]
 pub(super) struct LogSync {
-    /// Producers, until what they wrote is synced.
+    /// Producers that wait for their records to be synced.
     waiters: Waiters,
     state: Mutex<SyncState>,
-    /// Held during a flush: those of one log are finished in the order they were started.
+    /// Locked during a flush: flushes of one log finish in the order in which they were started.
     flushing: Mutex<()>,
     unflushed_bytes: AtomicU64,
-    /// In the queue of those that are to be flushed in time.
+    /// Whether it is in the queue of partitions to be flushed in time.
     is_dirty: AtomicBool,
 }
 
@@ -60,7 +59,7 @@ impl Partition {
         }
     }
 
-    /// A sync that was asked for is over, well or not.
+    /// A requested sync has ended, successfully or not.
     pub(super) fn sync_is_over(self: &Arc<Self>) {
         if lock(&self.sync.state).synced() {
             self.shared.flushes.push_urgent(self.clone());
@@ -74,17 +73,17 @@ impl Partition {
         }
     }
 
-    /// Whether it left the queue of those that are to be flushed in time: with nothing to flush it does.
+    /// Leaves the queue of partitions to be flushed in time if there is nothing to flush. Returns whether it did.
     pub(super) fn leaves_if_clean(&self) -> bool {
         if 0 < self.unflushed_bytes() {
             return false;
         }
         self.sync.is_dirty.store(false, Ordering::SeqCst);
-        // Whoever wrote just before that took it for queued.
+        // A writer just before that took it for queued.
         self.unflushed_bytes() == 0 || self.sync.is_dirty.swap(true, Ordering::SeqCst)
     }
 
-    /// Taken from the queue to be flushed: what is written from now on queues it again.
+    /// Leaves the queue in order to be flushed: later writes queue it again.
     pub(super) fn leave_dirty(&self) {
         self.sync.is_dirty.store(false, Ordering::SeqCst);
     }
@@ -100,7 +99,7 @@ impl Partition {
         u64::try_from(flush_ms).ok().map(Duration::from_millis)
     }
 
-    /// Syncs what was appended so far, and lets those go on who wait for it.
+    /// Syncs everything appended so far, and wakes those who wait for it.
     pub(super) fn flush(self: &Arc<Self>) -> Result<(), FlushFailure> {
         let _in_order = lock(&self.sync.flushing);
         let outcome = self.run_flush();
@@ -127,7 +126,7 @@ impl Partition {
         };
         self.tell_committed(committed);
         if follows {
-            // It fetches on from what is on disk.
+            // The follower continues to fetch from what is on disk.
             self.shared.followed.changed();
         }
         Ok(())

@@ -1,6 +1,6 @@
-//! Leaders whose connections broke, before the controller has said what became of them. A client that asks in that
-//! moment who leads is better told that nobody does, and asks again soon, than sent to the dead: librdkafka, which is,
-//! asks again after a second.
+//! Leaders whose connections broke, until the controller has told what became of them. A client that asks at this
+//! moment for the leader should be told that there is none, and soon asks again; if it is sent to the dead broker,
+//! librdkafka asks again only after a second.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -10,10 +10,10 @@ use protocol::types::BrokerId;
 
 use super::partition::lock;
 
-/// The controller knows by then. If not, only this broker has lost the leader.
+/// By then the controller knows. Otherwise only this broker has lost the leader.
 const AT_MOST: Duration = Duration::from_secs(1);
 
-/// Since when each is lost, on the monotonic clock.
+/// The time since which each is lost, on the monotonic clock.
 #[derive(Debug, Default)]
 pub(super) struct LostLeaders(Mutex<BTreeMap<BrokerId, Duration>>);
 

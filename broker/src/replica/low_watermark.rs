@@ -1,5 +1,5 @@
-//! Records that a client deletes are gone once every replica that could come to lead begins after them. Until then the
-//! next leader could bring them back, so the client waits.
+//! Records that a client deletes are gone once the log of every replica that could become leader starts after them.
+//! Until then the next leader could bring them back, so the client waits.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::partition::Partition;
 use super::waiters::Waiter;
 
 impl Partition {
-    /// Waits until all replicas begin at `start` or later. Returns where the last of them does.
+    /// Waits until all replicas start at `start` or later. Returns the lowest log start among them.
     pub(crate) async fn deleted(&self, start: Offset, deadline: Instant) -> Result<Offset, DeleteRecordsError> {
         loop {
             let waiter = Arc::new(Waiter::default());
@@ -26,7 +26,7 @@ impl Partition {
         }
     }
 
-    /// Where the last of the replicas begins that are up.
+    /// The lowest log start of the active replicas.
     pub(super) fn low_watermark(&self) -> Result<Offset, AccessError> {
         let state = self.state()?;
         Ok(self.leader(&state)?.low_watermark(state.log.log_start(), &self.shared.brokers.load()))

@@ -1,4 +1,4 @@
-//! All partitions of this broker: loaded at start, made and given leaders as the metadata says.
+//! All partitions of this broker: loaded at the start, created and given leaders by the metadata.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -29,10 +29,10 @@ use crate::clock::{self, AgeClock};
 use crate::metadata::{BrokerImage, ConfigResource, Image};
 use crate::metrics::LatencyHistogram;
 
-/// Logs that are closed at the same time: most of it is waiting for the disk.
+/// Logs that are closed at the same time: most of the time they wait for the disk.
 const CLOSING_THREADS: usize = 8;
 
-/// Of a broker that has never been registered.
+/// The epoch of a broker that was never registered.
 pub(super) const NO_EPOCH: BrokerEpoch = BrokerEpoch(-1);
 
 /// A log that could not be opened, and why.
@@ -42,7 +42,7 @@ pub(crate) struct OfflineReplica {
     pub(crate) reason: String,
 }
 
-/// Changes of in-sync replicas that leaders here have asked for, and got.
+/// ISR changes that leaders on this broker have requested and got.
 #[derive(Debug, Default)]
 pub(crate) struct IsrCounts {
     pub(crate) expands: AtomicU64,
@@ -58,26 +58,26 @@ pub(crate) struct ReplicaManager {
     pub(super) directory_id: DirectoryId,
     pub(super) pool: Arc<FilePool>,
     pub(super) directory: Arc<LogDirectory>,
-    /// What the broker was started with.
+    /// The options that the broker was started with.
     file_values: Values,
-    /// What holds now: see [`Image::broker_values`].
+    /// The effective options, see [`Image::broker_values`].
     broker_values: ArcSwap<Values>,
     pub(super) partitions: ArcSwap<Partitions>,
     pub(super) topic_metrics: TopicRegistry,
     pub(crate) flush_time: LatencyHistogram,
     pub(crate) isr_counts: IsrCounts,
-    /// With which the last process was registered.
+    /// The epoch with which the last process was registered.
     pub(super) former_epoch: AtomicI64,
     pub(super) removals: Removals,
     pub(super) missing: MissingReplicas,
     pub(super) checkpointing: Checkpointing,
-    /// By which records grow old.
+    /// The clock by which records age.
     pub(super) age_clock: AgeClock,
     pub(crate) cleaning: CleanerMetrics,
     pub(super) shared: Arc<Shared>,
-    /// Those who follow the metadata, and with it who leads what. Woken once it is published.
+    /// Tasks that wait for new metadata. Woken once it is published.
     pub(super) metadata_waiters: Waiters,
-    /// Out of service since the last publication.
+    /// Partitions taken out of service since the last publication.
     pub(super) retired: Mutex<Vec<Arc<Partition>>>,
 }
 
@@ -128,12 +128,12 @@ impl ReplicaManager {
         self.partitions.load().len()
     }
 
-    /// Those whose connections broke just now.
+    /// Leaders whose connections broke just now.
     pub(crate) fn lost_leaders(&self) -> BTreeSet<BrokerId> {
         self.shared.lost_leaders.at(clock::monotonic())
     }
 
-    /// Those that were fenced or unregistered a short while ago, as they were.
+    /// Brokers that were fenced or unregistered a short while ago, with their last registrations.
     pub(crate) fn departed_brokers(&self) -> Vec<(BrokerId, BrokerImage)> {
         self.shared.departed.at(clock::monotonic())
     }
@@ -146,7 +146,7 @@ impl ReplicaManager {
         self.partitions.load().values().filter_map(|partition| partition.with_log(Log::size).ok()).sum()
     }
 
-    /// This broker's options, with what was set while it ran.
+    /// This broker's effective options.
     pub(crate) fn broker_values(&self) -> Guard<Arc<Values>> {
         self.broker_values.load()
     }
@@ -155,12 +155,12 @@ impl ReplicaManager {
         &self.shared.space
     }
 
-    /// A follower that has not caught up for this long leaves the in-sync set.
+    /// A follower that has not caught up for this long leaves the ISR.
     pub(crate) fn lag_max(&self) -> Duration {
         self.shared.lag_max
     }
 
-    /// Of what others fetch from here.
+    /// The throttle of what others fetch from here.
     pub(crate) fn leader_throttle(&self) -> &Throttle {
         &self.shared.throttles.leader
     }
@@ -169,7 +169,7 @@ impl ReplicaManager {
         self.shared.space.look(&self.directory);
     }
 
-    /// Logs that could not be opened, or made.
+    /// Logs that could not be opened, or created.
     pub(crate) fn offline(&self) -> Vec<OfflineReplica> {
         let partitions = self.partitions.load();
         let offline = partitions.values().filter_map(|partition| {
@@ -178,14 +178,14 @@ impl ReplicaManager {
         offline.chain(self.missing.all()).collect()
     }
 
-    /// It is still this broker's, and has not been made anew.
+    /// Whether it is still this broker's, and has not been created anew.
     pub(super) fn is_hosted(&self, partition: &Arc<Partition>) -> bool {
         let partitions = self.partitions.load();
         let found = partitions.get(&(partition.topic_id, partition.name.partition));
         found.is_some_and(|found| Arc::ptr_eq(found, partition))
     }
 
-    /// What holds for a topic of this name.
+    /// The settings of a topic of this name.
     pub(crate) fn settings(&self, image: &Image, topic: &str) -> TopicSettings {
         TopicSettings::of(image, topic, self.broker_id, &self.broker_values())
     }
@@ -201,7 +201,7 @@ impl ReplicaManager {
         self.broker_values.store(Arc::new(values));
     }
 
-    /// Puts in force what was set, here and on what inherits it.
+    /// Applies changed options, here and to everything that inherits them.
     pub(crate) fn configure(&self, image: &Image, changed: &[ConfigResource]) {
         if changed.is_empty() {
             return;
@@ -242,12 +242,12 @@ impl ReplicaManager {
         }
     }
 
-    /// Of the volume that holds the data directory; `None` where it has failed.
+    /// The space of the data directory's volume; `None` if it has failed.
     pub(crate) fn disk_space(&self) -> Option<std::io::Result<storage::DiskSpace>> {
         self.shared.failure.borrow().is_none().then(|| self.pool.disk().space(self.directory.path()))
     }
 
-    /// After everything has stopped. False: something could not be made durable, so the stop was not clean.
+    /// Called after everything has stopped. False: something could not be made durable, so the stop was not clean.
     pub(crate) fn close(&self) -> bool {
         let partitions = Mutex::new(self.all());
         let next = || lock(&partitions).pop();
@@ -260,14 +260,14 @@ impl ReplicaManager {
             error!(%error, "checkpoints not written");
             clean = false;
         }
-        // Whoever stops a broker may have been told that its clock is doubted: the next one goes by it.
+        // The user may have been told that the clock is doubted, and restarts for that: the next process trusts it.
         self.note_alive(clock::wall());
         info!(partitions = self.partition_count(), clean, "logs closed");
         clean
     }
 }
 
-/// A log that could not be opened is none that was closed cleanly: the next start is to look at it as this one did.
+/// A log that could not be opened was not closed cleanly: the next start must check it as this one did.
 fn close(partition: &Partition) -> bool {
     let closed = partition.with_log_mut(|log| log.close_clean(clock::wall()));
     let clean = matches!(closed, Ok(Ok(_)));

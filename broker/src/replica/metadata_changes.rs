@@ -1,5 +1,5 @@
-//! The metadata is followed: in what is here already at once, while the logs of new replicas are made some at a time.
-//! So whoever is to lead from now on waits for no thousands of logs.
+//! Applies metadata changes: to existing partitions at once, while the logs of new replicas are created some at a
+//! time. So a new leader need not wait for thousands of logs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::bugs::{self, Bug};
 use crate::clock;
 use crate::metadata::{BrokerImage, Image, PartitionImage, TopicImage};
 
-/// Some milliseconds' worth.
+/// A few milliseconds' worth.
 const MADE_AT_ONCE_MAX: usize = 100;
 
-/// Replicas that are still to be made here.
+/// Replicas that are still to be created here.
 #[derive(Debug, Default)]
 pub(crate) struct Unmade {
     keys: BTreeSet<(TopicId, PartitionId)>,
-    /// Of those that were made since there were none, told together.
+    /// New leaderships since the last time nothing was left to create; logged together.
     begun: Vec<Leadership>,
 }
 
@@ -39,33 +39,33 @@ impl Unmade {
 }
 
 impl ReplicaManager {
-    /// Follows the metadata in what changed: gives up what is gone, makes the logs of new replicas, leads or follows.
+    /// Applies changes: drops what is gone, creates the logs of new replicas, leads or follows.
     pub(crate) fn follow(&self, image: &Image, topics: &[TopicId]) {
         let mut unmade = Unmade::default();
         self.follow_present(image, topics, &mut unmade);
         self.make_all(image, &mut unmade);
     }
 
-    /// As [`Self::follow`], but for new replicas: those are added to what is left to be made.
+    /// As [`Self::follow`], but new replicas are only added to `unmade`.
     pub(crate) fn follow_present(&self, image: &Image, topics: &[TopicId], unmade: &mut Unmade) {
         if bugs::is_planted(Bug::CreationBeforeDeletion) {
             let mut too_early = Unmade::default();
             self.take_up(image, topics, &mut too_early);
             self.make_all(image, &mut too_early);
         }
-        // A topic of that name may have come since, and wants the directory.
+        // A new topic of the same name may need the directory.
         self.drop_deleted(image, topics);
         self.missing.retain(|topic, id| self.hosts_any(image, topic, id));
         self.take_up(image, topics, unmade);
     }
 
-    /// The next few.
+    /// Creates the next few.
     pub(crate) fn make_some(&self, image: &Image, unmade: &mut Unmade) {
         let mut partitions = Partitions::clone(&self.partitions.load());
         let mut settings: BTreeMap<TopicId, TopicSettings> = BTreeMap::new();
         for _ in 0..MADE_AT_ONCE_MAX {
             let Some(key) = unmade.keys.pop_first() else { break };
-            // Deleted or moved since, perhaps.
+            // It may have been deleted or moved since.
             let Some((topic, state)) = self.followed(image, key) else { continue };
             let settings = settings.entry(topic.id).or_insert_with(|| self.settings(image, &topic.name));
             if let Some(partition) = self.ensure(&mut partitions, topic, key.1, settings) {
@@ -78,12 +78,12 @@ impl ReplicaManager {
         }
     }
 
-    /// Before the one image is published over the other.
+    /// Call it before `after` is published in place of `before`.
     pub(crate) fn note_departed(&self, before: &Image, after: &Image) {
         self.shared.departed.note(before, after, clock::monotonic());
     }
 
-    /// What was followed is published: whoever waits for it, or for a partition that is gone, looks again.
+    /// The image is published: tasks that wait for it, or for a partition that is gone, look again.
     pub(crate) fn published(&self) {
         let retired = std::mem::take(&mut *lock(&self.retired));
         for partition in retired {
@@ -92,7 +92,7 @@ impl ReplicaManager {
         self.metadata_waiters.wake_all();
     }
 
-    /// As [`Self::follow`] what is there, of a process that is registered.
+    /// As [`Self::follow`] for what is there, on a registered process.
     #[cfg(test)]
     pub(crate) fn apply(&self, image: &Image, topics: &[TopicId]) {
         self.former_epoch.store(NO_EPOCH.0, Ordering::Relaxed);
@@ -101,7 +101,7 @@ impl ReplicaManager {
         self.make_all(image, &mut unmade);
     }
 
-    /// At a start.
+    /// Applies the first image, at a start.
     pub(super) fn follow_first(&self, image: &Image) {
         let former = image.brokers.get(&self.broker_id).map_or(NO_EPOCH, |broker| broker.epoch);
         self.former_epoch.store(former.0, Ordering::Relaxed);
@@ -150,15 +150,15 @@ impl ReplicaManager {
         Some((&**topic, state))
     }
 
-    /// What is hosted here. What this broker led before its process started it leads again in a new epoch, or not at
-    /// all: the log may have lost what it had. So until this process is registered it leads nothing.
+    /// Whether the partition is hosted here. What the broker's last process led this one leads only in a new epoch:
+    /// the log may have lost records. So until this process is registered it leads nothing.
     fn follows(&self, image: &Image, state: &PartitionImage) -> bool {
         let of_former = BrokerEpoch(self.former_epoch.load(Ordering::Relaxed));
         let is_registered = || image.brokers.get(&self.broker_id).is_none_or(|broker| broker.epoch != of_former);
         self.hosts(state) && (state.leader != Some(self.broker_id) || is_registered())
     }
 
-    /// The replica is on this broker and on the volume that it has now.
+    /// Whether the replica is on this broker and on its current volume.
     pub(super) fn hosts(&self, state: &PartitionImage) -> bool {
         state.replica_on(self.broker_id).is_some_and(|replica| replica.directory == self.directory_id)
     }
@@ -167,7 +167,7 @@ impl ReplicaManager {
         image.topics.get(&topic).and_then(|topic| topic.partition(id)).is_some_and(|state| self.hosts(state))
     }
 
-    /// Who is up decides who may join an ISR, and whom the high watermark waits for.
+    /// Active brokers may join an ISR, and are waited for by the high watermark.
     fn follow_brokers(&self, image: &Image) {
         let registered = |(id, broker): (&BrokerId, &BrokerImage)| {
             (*id, RegisteredBroker { epoch: broker.epoch, is_active: image.is_active(*id) })

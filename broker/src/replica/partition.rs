@@ -1,5 +1,5 @@
-//! One partition on this broker: its log, and what the broker does with it. What leaders do is in [`super::leading`],
-//! what followers do in [`super::following`], how the log reaches the disk in [`super::log_sync`].
+//! A partition on this broker: its log and its role. Leaders are in [`super::leading`], followers in
+//! [`super::following`], syncing is in [`super::log_sync`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,13 +25,13 @@ pub(crate) struct Partition {
     pub(crate) metrics: Arc<TopicMetrics>,
     settings: ArcSwap<TopicSettings>,
     log: Loaded,
-    /// Readers, until more is committed.
+    /// Readers that wait for more to be committed.
     pub(super) waiters: Waiters,
-    /// Followers, until more is written.
+    /// Followers that wait for more to be written.
     pub(super) follower_waiters: Waiters,
-    /// Producers, until what they wrote is committed.
+    /// Producers that wait for their records to be committed.
     pub(super) commit_waiters: Waiters,
-    /// Who deletes records, until the followers have deleted them, too.
+    /// DeleteRecords requests that wait for the followers to have deleted, too.
     pub(super) deletion_waiters: Waiters,
     pub(super) sync: LogSync,
     pub(super) shared: Arc<Shared>,
@@ -40,21 +40,21 @@ pub(crate) struct Partition {
 #[derive(Debug)]
 enum Loaded {
     Online(Box<Mutex<State>>),
-    /// It could not be opened, and stays as it is.
+    /// The log could not be opened, and stays as it is.
     Offline(Offline),
 }
 
-/// Why a log was not opened, and what the checkpoints are to go on saying of it.
+/// Why a log was not opened, and its entries in the checkpoints, which are kept.
 #[derive(Debug)]
 pub(super) struct Offline {
     pub(super) reason: String,
     pub(super) checkpointed: LoadOptions,
 }
 
-/// What this broker does with its replica.
+/// The role of this broker's replica.
 #[derive(Debug)]
 pub(super) enum Role {
-    /// The metadata has not been heard yet.
+    /// No metadata yet.
     Unknown,
     Leader(LeaderState),
     Follower(FollowerState),
@@ -77,7 +77,7 @@ impl Partition {
         metrics: Arc<TopicMetrics>,
         shared: &Arc<Shared>,
     ) -> Arc<Self> {
-        // What recovery found beyond the recovery point is not known to be on disk.
+        // What recovery found beyond the recovery point may not be on disk.
         let unflushed_bytes = log.unflushed_bytes();
         let state = State { log, role: Role::Unknown, deleted: false };
         let log = Loaded::Online(Box::new(Mutex::new(state)));
@@ -124,7 +124,7 @@ impl Partition {
         self.settings.load()
     }
 
-    /// Holds from the next append on. A batch that was checked by the former rules is still written.
+    /// Takes effect at the next append. A batch checked by the former settings is still written.
     pub(super) fn set_settings(&self, settings: TopicSettings) -> Result<(), AccessError> {
         let mut state = self.state()?;
         state.log.set_config(settings.log.clone());
@@ -132,8 +132,8 @@ impl Partition {
         Ok(())
     }
 
-    /// The topic is deleted: once this returned, nothing is appended, and nothing is touched in the directory. Who
-    /// waits for records is woken when the metadata say so.
+    /// The partition is deleted or moved: when this returns, nothing is appended or touched in the directory any
+    /// more. Readers that wait are woken when the metadata is published.
     pub(super) fn retire(&self) {
         if let Loaded::Online(state) = &self.log {
             let mut state = lock(state);
@@ -143,17 +143,17 @@ impl Partition {
         self.sync.wake_producers();
     }
 
-    /// Whoever has opened a file by its name asks this afterwards: the name may be another partition's by then.
+    /// To be checked after opening a file by name: the name may be another partition's by then.
     pub(crate) fn check_in_service(&self) -> Result<(), AccessError> {
         self.state().map(drop)
     }
 
-    /// Whether a reader may be at this offset.
+    /// Checks that the offset is in range.
     pub(crate) fn check_range(&self, offset: Offset) -> Result<(), FetchError> {
         Ok(self.state()?.log.check_range(offset)?)
     }
 
-    /// Call this *before* looking for what is committed.
+    /// Call this *before* checking what is committed.
     pub(crate) fn register(&self, waiter: &Arc<Waiter>) {
         self.waiters.register(waiter);
     }
@@ -169,7 +169,7 @@ impl Partition {
         self.follower_waiters.register_as(tag, waiter);
     }
 
-    /// Whoever waits for records looks again: who leads has changed, or the partition is gone.
+    /// Wakes everything that waits for records: the leader has changed, or the partition is gone.
     pub(super) fn wake_everybody(&self) {
         self.waiters.wake_all();
         self.follower_waiters.wake_all();
@@ -177,7 +177,7 @@ impl Partition {
         self.deletion_waiters.wake_all();
     }
 
-    /// Reads positions of the log, whoever leads.
+    /// Reads positions of the log, whatever its role.
     pub(crate) fn with_log<T>(&self, read: impl FnOnce(&Log) -> T) -> Result<T, AccessError> {
         Ok(read(&self.state()?.log))
     }
@@ -198,8 +198,8 @@ impl Partition {
         }
     }
 
-    /// A full disk is told to producers until there is room. One that failed, whoever was writing, ends the process:
-    /// the log takes nothing more, and as long as this broker is there nobody else leads the partition.
+    /// Producers are told of a full disk until there is room. A failed disk, whoever was writing, ends the process:
+    /// the log takes nothing more, and while this broker is up no other can become leader.
     pub(super) fn write_failed(&self, error: &AppendError) {
         match error {
             AppendError::NoSpace { .. } => self.shared.space.ran_out(),
@@ -212,7 +212,7 @@ impl Partition {
         }
     }
 
-    /// A thread that panicked inside left the log in doubt: it is offline from then on.
+    /// If a thread panicked while holding the lock the log is in doubt: it is offline from then on.
     pub(super) fn state(&self) -> Result<MutexGuard<'_, State>, AccessError> {
         let offline = || AccessError::Offline(self.name.clone());
         match &self.log {
@@ -225,7 +225,7 @@ impl Partition {
     }
 }
 
-/// What these guard is whole after every call.
+/// What these locks guard is consistent after every call.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

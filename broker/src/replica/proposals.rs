@@ -1,4 +1,4 @@
-//! ISRs that leaders ask the controller for, until they are sent. Each partition has one at a time.
+//! ISR proposals until they are sent to the controller. Each partition has one at a time.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,7 +19,7 @@ impl ProposalQueue {
         self.came.notify_one();
     }
 
-    /// All there are; waits for one.
+    /// Takes all there are; waits for at least one.
     pub(super) async fn take(&self) -> Vec<(Arc<Partition>, IsrProposal)> {
         loop {
             let taken = self.take_now();

@@ -1,4 +1,4 @@
-//! A leader and a follower with real logs, and the answers carried from the one to the other by hand.
+//! A leader and a follower with real logs; the test carries the answers from one to the other.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use crate::metadata::{PartitionImage, Replica};
 /// Brokers 0 and 1.
 struct Pair([Arc<Partition>; 2]);
 
-/// Broker `leader` leads.
+/// Led by broker `leader`.
 fn metadata(leader: i32, epoch: i32, partition_epoch: i32, isr: &[i32]) -> PartitionImage {
     PartitionImage {
         replicas: (0..2).map(|id| Replica { broker: BrokerId(id), directory: volume(id) }).collect(),
@@ -57,7 +57,7 @@ fn batch(values: &[&str]) -> CheckedBatch {
     batch.build().unwrap()
 }
 
-/// What the follower `id` asks for by this plan.
+/// The request of follower `id` by this plan.
 fn request(id: i32, plan: &FetchPlan) -> (FollowerFetch, FetchPosition) {
     let fetch = FollowerFetch {
         broker: BrokerId(id),
@@ -96,7 +96,7 @@ fn replica_on(disk: Arc<FaultyDisk>, flush_messages: i64) -> Arc<Partition> {
 }
 
 impl Pair {
-    /// Broker 0 leads, both are in sync.
+    /// Led by broker 0, both in sync.
     fn new() -> Self {
         Self::syncing(i64::MAX)
     }
@@ -117,7 +117,7 @@ impl Pair {
         self.write_together(leader, &[value])
     }
 
-    /// In one batch.
+    /// Writes in one batch.
     fn write_together(&self, leader: usize, values: &[&str]) -> Result<Written, ProduceError> {
         self.0[leader].append_as_leader(&batch(values), RequiredAcks::All, Timestamp(1))
     }
@@ -130,7 +130,7 @@ impl Pair {
         }
     }
 
-    /// One fetch of the follower of `leader`, and what the follower makes of the answer.
+    /// One fetch of the follower of `leader`, and its result.
     fn replicate(&self, leader: usize) -> Next {
         let follower = 1 - leader;
         let plan = self.plan(leader).unwrap();
@@ -170,7 +170,7 @@ impl Pair {
         self.0.each_ref().map(|partition| partition.with_log(|log| log.high_watermark().offset.0).unwrap())
     }
 
-    /// Where each log begins and ends.
+    /// Log start and log end of both.
     fn bounds(&self) -> [(i64, i64); 2] {
         let bounds = |log: &Log| (log.log_start().0, log.log_end().offset.0);
         self.0.each_ref().map(|partition| partition.with_log(bounds).unwrap())
@@ -359,7 +359,7 @@ fn a_log_that_begins_within_a_batch_is_replicated_whole() {
     assert_eq!(pair.contents()[0], pair.contents()[1]);
 }
 
-/// Of an earlier leader it has other batches, and all of them are deleted.
+/// From an earlier leader it has other batches, and all of them are deleted.
 #[test]
 fn a_log_that_ends_within_a_batch_begins_anew_with_it_where_all_before_is_deleted() {
     let mut pair = Pair::new();

@@ -1,5 +1,5 @@
-//! What leaves the partitions in time: records that a client deletes, segments that `retention.ms` and
-//! `retention.bytes` no longer cover, producers that have fallen silent.
+//! What is deleted over time: records deleted by clients, segments beyond `retention.ms` and `retention.bytes`,
+//! producers that have been silent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::clock::{self, Age};
 
 const PRODUCER_CHECK: &str = "producer.id.expiration.check.interval.ms";
 
-/// When what is due next. See [`ReplicaManager::run_due`].
+/// When each task is due next. See [`ReplicaManager::run_due`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RetentionSchedule {
     segments: Instant,
@@ -29,8 +29,8 @@ impl RetentionSchedule {
 }
 
 impl ReplicaManager {
-    /// DeleteRecords: moves the log starts and answers, for each, where the log begins now. Then no crash brings
-    /// the records back. Waits for the disk.
+    /// DeleteRecords: advances the log starts and returns the new ones. After that no crash brings the records back.
+    /// Waits for the disk.
     pub(crate) fn delete_records(
         &self,
         wanted: Vec<(Arc<Partition>, NewLogStart)>,
@@ -45,7 +45,7 @@ impl ReplicaManager {
                 Ok(log_start)
             })
             .collect();
-        // Also where no start has moved: it may be a retry after the checkpoint could not be written.
+        // Even if no log start has moved: it may be a retry after the checkpoint could not be written.
         if results.iter().any(Result::is_ok)
             && let Err(error) = self.write_log_starts()
         {
@@ -53,7 +53,7 @@ impl ReplicaManager {
             let not_durable = |_| Err(DeleteRecordsError::NotDurable(error.to_string()));
             results = results.into_iter().map(|result| result.and_then(not_durable)).collect();
         }
-        // Files go even where the checkpoint could not be written: a full disk needs the space.
+        // Files are removed even if the checkpoint could not be written: a full disk needs the space.
         for (partition, deletion) in deletions {
             self.remove_segments(&partition, &deletion);
         }
@@ -65,11 +65,11 @@ impl ReplicaManager {
         RetentionSchedule { segments: now + delay, producers: now + self.interval(PRODUCER_CHECK).min(delay) }
     }
 
-    /// Does what is due, and says in the schedule when it is due again.
+    /// Does what is due, and sets in the schedule when it is due again.
     pub(super) fn run_due(&self, schedule: &mut RetentionSchedule, now: Instant) {
         if schedule.segments <= now {
             let age_now = self.age_now();
-            // A clock that is doubted is to be doubted by the next start, too.
+            // A doubted clock must be doubted by the next start, too.
             let wall = clock::wall();
             if self.age_clock.read(wall, clock::monotonic()).is_plausible() {
                 self.note_alive(wall);
@@ -80,14 +80,15 @@ impl ReplicaManager {
         if schedule.producers <= now {
             let age_now = self.age_now();
             for partition in self.all() {
-                // A partition that is offline has nothing to forget.
+                // An offline partition has no producers to expire.
                 partition.with_log_mut(|log| log.expire_producers(age_now)).unwrap_or_default();
             }
             schedule.producers = now + self.interval(PRODUCER_CHECK);
         }
     }
 
-    /// What records are as old by as they seem. A wall clock that was set forward does not count, and is told of.
+    /// The time by which the age of records is measured. A wall clock that was set forward is ignored, with a
+    /// warning.
     pub(super) fn age_now(&self) -> Timestamp {
         let Age { now, ahead } = self.age_clock.read(clock::wall(), clock::monotonic());
         if self.age_clock.is_news(ahead) {

@@ -1,4 +1,4 @@
-//! A topic's options in the form that its partitions need.
+//! A topic's options, parsed for its partitions.
 
 use std::time::Duration;
 
@@ -19,17 +19,17 @@ pub(crate) struct TopicSettings {
     /// `cleanup.policy` contains `delete`.
     pub(crate) records_deletable: bool,
     pub(crate) retention: Retention,
-    /// Where `cleanup.policy` contains `compact`.
+    /// Set if `cleanup.policy` contains `compact`.
     pub(crate) compaction: Option<CompactionRules>,
     pub(crate) file_delete_delay: Duration,
-    /// What others fetch from here.
+    /// Throttled when others fetch from here.
     pub(super) throttled_leaders: ThrottledPartitions,
-    /// What is fetched from others.
+    /// Throttled when fetched from others.
     pub(super) throttled_followers: ThrottledPartitions,
 }
 
 impl TopicSettings {
-    /// The topic's own options, and for the rest those of broker `id`.
+    /// The topic's own options, otherwise those of broker `id`.
     pub(crate) fn of(image: &Image, topic: &str, id: BrokerId, broker: &Values) -> Self {
         let topic = image.own_values(Scope::Topic, &ConfigResource::topic(topic));
         Effective { topic: &topic, id, broker }.settings()
@@ -62,7 +62,7 @@ impl Effective<'_> {
                 keys_required: self.compacts(),
                 timestamps: self.timestamps(),
                 codec: self.codec(),
-                // Set by whoever checks a batch, by the memory there is for it.
+                // Set by the caller, who knows the memory available for decompression.
                 decompressed_bytes_max: 0,
             },
             min_insync_replicas: usize::try_from(self.number("min.insync.replicas")).unwrap_or(1),
@@ -89,7 +89,7 @@ impl Effective<'_> {
         self.has_word("cleanup.policy", "compact")
     }
 
-    /// What is to be compacted in time has to be in a closed segment by then.
+    /// Records due for compaction must be in a closed segment by then.
     fn segment_ms(&self) -> i64 {
         let lag_max = if self.compacts() { self.number("max.compaction.lag.ms") } else { i64::MAX };
         self.number("segment.ms").min(lag_max)
@@ -104,7 +104,7 @@ impl Effective<'_> {
         }
     }
 
-    /// −1 stands for no limit.
+    /// −1 means no limit.
     fn retention(&self) -> Retention {
         if !self.deletes() {
             return Retention::default();
@@ -125,7 +125,7 @@ impl Effective<'_> {
         }
     }
 
-    /// `None`: as each producer sends them.
+    /// `None`: the producer's own.
     fn codec(&self) -> Option<Compression> {
         let codecs = [
             ("uncompressed", Compression::None),

@@ -1,4 +1,4 @@
-//! What all partitions of a broker share.
+//! Shared by all partitions of a broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) struct Shared {
     pub(super) brokers: ArcSwap<RegisteredBrokers>,
     /// `replica.lag.time.max.ms`
     pub(super) lag_max: Duration,
-    /// What leaders ask the controller for.
+    /// Proposals of leaders to the controller.
     pub(super) proposals: ProposalQueue,
     pub(super) followed: Followed,
     pub(super) throttles: Throttles,
@@ -49,7 +49,7 @@ impl Shared {
         })
     }
 
-    /// A write or sync failed: nothing says what else did not reach the disk, so this process must end.
+    /// A write or sync failed: it is unknown what else did not reach the disk, so this process must end.
     pub(super) fn directory_failed(&self, reason: &str) {
         error!(%reason, "the data directory failed");
         self.failure.send_replace(Some(reason.to_owned()));

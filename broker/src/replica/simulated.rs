@@ -1,5 +1,5 @@
-//! The replicas of a broker without its threads and sockets: a simulation of the cluster does by hand what the loader,
-//! the fetchers, the flusher and the way to the controller do. Everything it calls is what a broker runs.
+//! The replicas of a broker without its threads and sockets: a simulation of the cluster does step by step what the
+//! loader, the fetchers, the flusher and the ISR requests do. Everything it calls is production code.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
@@ -40,14 +40,14 @@ use crate::metadata::Image;
 
 pub(crate) type Key = (TopicId, PartitionId);
 
-/// One record: where it is, in which epoch it was written, and what it is.
+/// A record with its offset and leader epoch.
 pub(crate) type Entry = (Offset, LeaderEpoch, Record);
 
-/// What a record says, in numbers by which it is told from others.
+/// The content of a record, as numbers that identify it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Record {
     pub(crate) key: Option<u64>,
-    /// `None` deletes what was said under the key.
+    /// `None` is a tombstone.
     pub(crate) value: Option<u64>,
 }
 
@@ -62,7 +62,7 @@ impl Record {
     }
 }
 
-/// What a consumer got, and where it reads on.
+/// What a consumer read, and its next offset.
 #[derive(Debug, Clone)]
 pub(crate) struct Portion {
     pub(crate) entries: Vec<Entry>,
@@ -77,7 +77,7 @@ const BACKOFF_MAX: Duration = Duration::from_millis(100);
 pub(crate) struct SimulatedReplicas {
     manager: Arc<ReplicaManager>,
     checkpoints: Checkpoints,
-    /// What a clean stop has left.
+    /// The epoch left by a clean stop.
     pub(crate) previous_epoch: Option<BrokerEpoch>,
 }
 
@@ -89,11 +89,11 @@ pub(crate) struct Asked {
     directory: DirectoryId,
 }
 
-/// A leader's answer to it.
+/// The leader's answer to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Told(Answered);
 
-/// A replica at one moment.
+/// The positions of a replica at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Positions {
     pub(crate) leads: Option<LeaderEpoch>,
@@ -123,19 +123,19 @@ impl SimulatedReplicas {
         Self { manager, checkpoints, previous_epoch }
     }
 
-    /// `__consumer_offsets`, as its coordinators see it.
+    /// `__consumer_offsets`, as its coordinators access it.
     pub(crate) fn group_logs(&self, image: Arc<ArcSwap<Image>>) -> Arc<OffsetsLogs> {
         Arc::new(OffsetsLogs::new(self.manager.clone(), image))
     }
 
-    /// What was put aside goes at once: its name is not of the seed's making.
+    /// Removes what was set aside at once: its name does not follow from the seed.
     pub(crate) fn load(&self, image: &Image) {
         self.manager.load(image, &self.checkpoints, &LoadProgress::new()).unwrap();
         self.check_open();
         self.clear_away();
     }
 
-    /// No crash leaves a log that cannot be opened.
+    /// No crash may leave a log that cannot be opened.
     fn check_open(&self) {
         let offline = self.manager.offline();
         assert!(offline.is_empty(), "{offline:?}");
@@ -153,7 +153,7 @@ impl SimulatedReplicas {
         self.clear_away();
     }
 
-    /// Of the data directory, which no disk here brings about.
+    /// The failure of the data directory; no disk here causes one.
     pub(crate) fn failure(&self) -> Option<String> {
         self.manager.shared.failure.borrow().clone()
     }
@@ -223,7 +223,7 @@ impl SimulatedReplicas {
         Ok(portion)
     }
 
-    /// A pass of the cleaner over a partition. `false`: there was nothing to do.
+    /// Runs the cleaner over a partition. `false`: there was nothing to do.
     pub(crate) fn compact(&self, key: Key) -> bool {
         let Some(partition) = self.manager.partition(key.0, key.1) else { return false };
         let (stop, now) = (Stop::default(), self.manager.age_now());
@@ -234,7 +234,7 @@ impl SimulatedReplicas {
         }
     }
 
-    /// Up to the offset, where this broker leads.
+    /// Deletes up to the offset, if this broker leads.
     pub(crate) fn delete_records(&self, key: Key, offset: Offset) {
         let Some(partition) = self.manager.partition(key.0, key.1) else { return };
         if let Ok((_, Some(deletion))) = partition.delete_records(NewLogStart::At(offset), clock::wall()) {
@@ -242,7 +242,7 @@ impl SimulatedReplicas {
         }
     }
 
-    /// What this broker would ask its leaders for now, each with the leader.
+    /// The fetches that this broker would send now, with their leaders.
     pub(crate) fn plan_fetches(&self) -> Vec<(BrokerId, Asked)> {
         let (now, directory) = (clock::monotonic(), self.manager.directory_id);
         let followed = &self.manager.shared.followed;
@@ -254,7 +254,7 @@ impl SimulatedReplicas {
         by_leader.flat_map(|(leader, all)| all.into_iter().filter_map(move |one| plan(leader, &one))).collect()
     }
 
-    /// A leader's part, and whether it is worth telling at once.
+    /// The leader's answer, and whether it would be sent at once.
     pub(crate) fn answer(&self, asked: &Asked, (broker, broker_epoch): (BrokerId, BrokerEpoch)) -> (Told, bool) {
         let Asked { key, plan, directory } = asked;
         let (offset, log_start, directory) = (plan.offset, plan.log_start, Some(*directory));
@@ -285,7 +285,7 @@ impl SimulatedReplicas {
         }
     }
 
-    /// Looks who is late.
+    /// Checks which followers are late.
     pub(crate) fn review(&self) {
         for partition in self.keys().into_iter().filter_map(|key| self.manager.partition(key.0, key.1)) {
             if partition.leads() {
@@ -294,7 +294,7 @@ impl SimulatedReplicas {
         }
     }
 
-    /// What leaders here ask the controller for, since the last time.
+    /// Proposals of leaders here since the last call.
     pub(crate) fn take_proposals(&self) -> Vec<(Key, IsrProposal)> {
         let taken = self.manager.shared.proposals.take_now().into_iter();
         let mut proposals: Vec<_> = taken.map(|(partition, proposal)| (key_of(&partition), proposal)).collect();
@@ -322,7 +322,7 @@ impl SimulatedReplicas {
         self.manager.write_checkpoints().unwrap();
     }
 
-    /// A clean stop, with the mark of it.
+    /// A clean stop, with its marker file.
     pub(crate) fn close(&self, epoch: BrokerEpoch) {
         for partition in self.keys().into_iter().filter_map(|key| self.manager.partition(key.0, key.1)) {
             partition.with_log_mut(|log| log.close_clean(clock::wall())).unwrap().unwrap();
@@ -336,7 +336,7 @@ impl SimulatedReplicas {
         self.manager.partition(key.0, key.1).ok_or_else(|| AccessError::NotLeader(name()))
     }
 
-    /// Removes the directories of partitions that are not here any more.
+    /// Removes the directories of partitions that are no longer here.
     fn clear_away(&self) {
         self.manager.directory.sync().unwrap();
         for (name, path) in self.manager.directory.partitions().unwrap() {
@@ -348,7 +348,7 @@ impl SimulatedReplicas {
 }
 
 impl Drop for SimulatedReplicas {
-    /// Partitions and what they share hold each other.
+    /// Breaks the reference cycle between partitions and what they share.
     fn drop(&mut self) {
         let shared = &self.manager.shared;
         for partition in self.manager.all() {
@@ -374,7 +374,7 @@ pub(crate) fn first_record(batch: &CheckedBatch) -> Record {
     decode(batch.bytes.clone(), Offset(0)).entries[0].2
 }
 
-/// What was read from an offset on.
+/// The records from an offset on.
 fn decode(bytes: Bytes, from: Offset) -> Portion {
     let batches = FetchedBatches::check_compacted(bytes).unwrap();
     let mut entries = Vec::new();

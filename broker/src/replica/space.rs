@@ -1,4 +1,4 @@
-//! How full the volume is. Looked at now and then; between two looks, what was appended counts as gone.
+//! How full the volume is. Checked periodically; in between, appended bytes are subtracted.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,14 +9,14 @@ use tracing::{info, warn};
 
 use crate::config::DiskReserves;
 
-/// Free bytes that are kept for others than clients.
+/// Free bytes that are not available to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SpaceLimits {
-    /// With less, producers are told to try again.
+    /// With less, producers are told to retry.
     pub(crate) soft: u64,
-    /// With less, nothing new is made either.
+    /// With less, no partitions are created either.
     pub(crate) hard: u64,
-    /// Of the reserve file.
+    /// Size of the reserve file.
     pub(crate) file: u64,
 }
 
@@ -60,27 +60,27 @@ impl DiskSpace {
         self.available.load(Ordering::Relaxed)
     }
 
-    /// Producers are to try again later.
+    /// Whether producers must retry later.
     pub(crate) fn is_low(&self) -> bool {
         self.available_bytes() < self.limits.soft
     }
 
-    /// No partition is to be made.
+    /// Whether no partition may be created.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.available_bytes() < self.limits.hard
     }
 
     pub(super) fn appended(&self, bytes: u64) {
-        // Two at once may count one of them only: the next look puts it right.
+        // If two subtract at once one of them may be lost: the next check corrects it.
         self.available.store(self.available_bytes().saturating_sub(bytes), Ordering::Relaxed);
     }
 
-    /// A write found no space: so it is until the next look.
+    /// A write found no space: that holds until the next check.
     pub(super) fn ran_out(&self) {
         self.available.store(0, Ordering::Relaxed);
     }
 
-    /// Looks at the volume. The reserve is taken again once there is more than enough for it.
+    /// Checks the volume. The reserve is taken again once there is more than enough for it.
     pub(crate) fn look(&self, directory: &LogDirectory) {
         let _alone = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         match directory.space() {

@@ -27,7 +27,7 @@ pub(crate) fn formatted() -> Arc<FaultyDisk> {
     faulty
 }
 
-/// Of partitions without a manager.
+/// For partitions without a manager.
 pub(crate) fn shared() -> Arc<Shared> {
     let disk = formatted();
     let reserve = Arc::new(Reserve::open(disk.clone(), Path::new(DATA), NO_LIMITS.file));
@@ -35,7 +35,7 @@ pub(crate) fn shared() -> Arc<Shared> {
     Shared::new(space, Duration::from_secs(30))
 }
 
-/// Without the partitions that are there.
+/// Without loading the partitions on the disk.
 pub(crate) fn manager(disk: &Arc<FaultyDisk>, limits: SpaceLimits) -> ReplicaManager {
     let disk: Arc<dyn Disk> = disk.clone();
     let owner = ExpectedOwner { cluster_id: None, node_id: BrokerId(0) };

@@ -1,6 +1,6 @@
-//! The throttle of replication (KIP-73): what replicas of a reassignment may take of a broker per second, so that there
-//! is room for clients. It holds back only replicas that are named in the topic's options and not in sync: who is in
-//! sync is waited for by producers.
+//! The replication throttle (KIP-73): limits the bytes per second that reassigned replicas take of a broker, so that
+//! there is room for clients. It holds back only replicas that are named in the topic's options and not in sync:
+//! producers wait for the ISR.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,12 +11,12 @@ use protocol::types::{BrokerId, PartitionId};
 
 use super::partition::lock;
 
-/// Shorter waits are not worth the fetch that follows them.
+/// A shorter wait is not worth another fetch.
 const WAIT_MIN: Duration = Duration::from_millis(20);
 /// The rate may have been changed meanwhile.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// Partitions of a topic that are throttled on this broker.
+/// The partitions of a topic that are throttled on this broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ThrottledPartitions {
     All,
@@ -24,7 +24,7 @@ pub(crate) enum ThrottledPartitions {
 }
 
 impl ThrottledPartitions {
-    /// `*`, or `partition:broker` of each throttled replica.
+    /// `*`, or `partition:broker` for each throttled replica.
     pub(super) fn parse(replicas: &[String], broker: BrokerId) -> Self {
         if replicas.iter().any(|replica| replica == "*") {
             return Self::All;
@@ -44,25 +44,25 @@ impl ThrottledPartitions {
     }
 }
 
-/// As a leader, and as a follower.
+/// The throttles as a leader, and as a follower.
 #[derive(Debug, Default)]
 pub(crate) struct Throttles {
     pub(crate) leader: Throttle,
     pub(crate) follower: Throttle,
 }
 
-/// Bytes per second: a second's worth may be taken at once. What is taken beyond that is waited for afterwards, so
+/// Bytes per second. A second's worth may be taken at once; what is taken beyond that is waited for afterwards, so
 /// that one large batch gets through.
 #[derive(Debug)]
 pub(crate) struct Throttle {
-    /// `i64::MAX`: as many as there are.
+    /// `i64::MAX`: unlimited.
     rate: AtomicI64,
     account: Mutex<Account>,
 }
 
 #[derive(Debug, Default)]
 struct Account {
-    /// Bytes; below zero: a debt.
+    /// Bytes; a negative balance is a debt.
     balance: i64,
     at: Duration,
 }
@@ -87,7 +87,7 @@ impl Throttle {
             return None;
         }
         let missing = u64::try_from(account.balance.saturating_neg().saturating_add(1)).unwrap_or(u64::MAX);
-        // With a rate of 0 nothing may be taken until there is another one; that is looked for from time to time.
+        // With a rate of 0 nothing may be taken until it changes, which is checked periodically.
         let wait =
             missing.saturating_mul(1000).checked_div(rate.unsigned_abs()).map_or(WAIT_MAX, Duration::from_millis);
         Some(now.saturating_add(wait.clamp(WAIT_MIN, WAIT_MAX)))
@@ -109,7 +109,7 @@ impl Account {
     fn fill(&mut self, rate: i64, now: Duration) {
         let elapsed = i64::try_from(now.saturating_sub(self.at).as_millis()).unwrap_or(i64::MAX);
         let earned = rate.saturating_mul(elapsed) / 1000;
-        // A span that earns nothing yet is counted with the next.
+        // A span too short to earn anything is added to the next.
         if 0 < earned || rate == 0 {
             self.at = now;
         }

@@ -7,7 +7,7 @@ use protocol::types::TopicId;
 
 use crate::metrics::TopicMetrics;
 
-/// They belong to the partitions: what is here only finds them again for a further partition of the topic.
+/// The partitions own them: the registry only finds them for further partitions of the topic.
 #[derive(Debug, Default)]
 pub(super) struct TopicRegistry {
     topics: Mutex<HashMap<TopicId, Weak<TopicMetrics>>>,
@@ -19,7 +19,7 @@ impl TopicRegistry {
         if let Some(metrics) = topics.get(&topic).and_then(Weak::upgrade) {
             return metrics;
         }
-        // Topics that are gone are forgotten when the map would grow.
+        // Deleted topics are dropped when the map would grow.
         if topics.len() == topics.capacity() {
             topics.retain(|_, metrics| 0 < metrics.strong_count());
         }

@@ -1,4 +1,5 @@
-//! Who waits for a partition to grow: long polls, and producers whose records are to be committed.
+//! Requests that wait for a partition to change: long polls, and producers that wait for their records to be
+//! committed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -8,10 +9,10 @@ use tokio::sync::Notify;
 
 use super::partition::lock;
 
-/// What a waiter calls one of the partitions that it is registered with.
+/// A waiter's own number for one of its partitions.
 pub(crate) type Tag = u32;
 
-/// One request that waits, or a session of them. It is registered with every partition that it is about.
+/// A request, or session of requests, that waits. It is registered with all of its partitions.
 #[derive(Debug, Default)]
 pub(crate) struct Waiter {
     notify: Notify,
@@ -24,7 +25,7 @@ impl Waiter {
         self.notify.notified().await;
     }
 
-    /// Which those were, of the partitions it has a tag for: some perhaps twice.
+    /// The tags of those partitions; may contain duplicates.
     pub(crate) fn take_told(&self) -> Vec<Tag> {
         std::mem::take(&mut *lock(&self.told))
     }
@@ -39,42 +40,42 @@ impl Waiter {
 
 #[derive(Debug)]
 struct Registered {
-    /// What it waits for.
+    /// The offset that it waits for.
     end: Offset,
     waiter: Weak<Waiter>,
     tag: Option<Tag>,
 }
 
-/// The waiters of one partition. They are told once and forgotten: who wants to wait on registers again.
+/// The waiters of one partition. They are woken once and removed: to wait on, register again.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    /// Spares the append the lock while nobody waits.
+    /// Spares the append the lock if there are no waiters.
     any: AtomicBool,
     list: Mutex<Vec<Registered>>,
 }
 
 impl Waiters {
-    /// The caller looks at the partition *after* this call, so that no growth falls between the two.
+    /// The caller must check the partition *after* this call, so that no growth is missed in between.
     pub(super) fn register(&self, waiter: &Arc<Waiter>) {
         self.add(Registered { end: Offset(i64::MIN), waiter: Arc::downgrade(waiter), tag: None });
     }
 
-    /// For one that is to learn which partition it was.
+    /// As [`Self::register`]; the waiter learns by the tag which partition it was.
     pub(super) fn register_as(&self, tag: Tag, waiter: &Arc<Waiter>) {
         self.add(Registered { end: Offset(i64::MIN), waiter: Arc::downgrade(waiter), tag: Some(tag) });
     }
 
-    /// For one that [`Self::wake_reached`] is to leave alone until the offset is reached.
+    /// As [`Self::register`], but [`Self::wake_reached`] wakes it only once the offset is reached.
     pub(super) fn register_for(&self, end: Offset, waiter: &Arc<Waiter>) {
         self.add(Registered { end, waiter: Arc::downgrade(waiter), tag: None });
     }
 
     fn add(&self, registered: Registered) {
         let mut list = lock(&self.list);
-        // Polls of idle partitions end by their own deadline: what they leave behind goes when the list doubles.
+        // Long polls of idle partitions end at their own deadline: their entries are removed before the list grows.
         if list.len() == list.capacity() {
             list.retain(|registered| 0 < registered.waiter.strong_count());
-            // And some register again before they are told.
+            // And some register again before they are woken.
             list.sort_unstable_by_key(|registered| (registered.waiter.as_ptr(), registered.tag, registered.end));
             list.dedup_by(|one, other| one.waiter.ptr_eq(&other.waiter) && one.tag == other.tag);
         }

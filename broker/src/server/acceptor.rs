@@ -1,4 +1,4 @@
-//! Accepts on every listener, refuses what is over a limit, and hands the rest to the reactor that has the fewest.
+//! Accepts on every listener, refuses connections over a limit, and hands the others to the reactor with the fewest.
 
 use std::io;
 use std::net::TcpListener;
@@ -12,16 +12,16 @@ use super::quotas::ConnectionQuotas;
 use super::reactor::{Accepted, Inlet};
 use crate::config::Listener;
 
-/// Pause after an accept that failed for want of descriptors or memory: the kernel keeps the connection queued.
+/// Pause after an accept that failed for lack of descriptors or memory: the kernel keeps the connection queued.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
-/// Between two warnings of the same trouble.
+/// Least interval between warnings of the same kind.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// One socket of a listener.
 pub(super) struct Acceptor {
     pub(super) socket: TcpListener,
     pub(super) listener: Arc<Listener>,
-    /// The listener's place in the configuration.
+    /// The listener's index in the configuration.
     pub(super) index: usize,
     pub(super) quotas: Arc<ConnectionQuotas>,
     pub(super) inlets: Vec<Inlet>,
@@ -29,7 +29,7 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Ends with the shutdown, or when the reactors have ended.
+    /// Ends at shutdown, or when the reactors have ended.
     pub(super) async fn run(self) -> io::Result<()> {
         let Self { socket, listener, index, quotas, inlets, shutdown } = self;
         let socket = tokio::net::TcpListener::from_std(socket)?;
@@ -72,7 +72,7 @@ impl Acceptor {
     }
 }
 
-/// Keeps a trouble that lasts from filling the log.
+/// Keeps a lasting problem from filling the log.
 #[derive(Debug, Default)]
 struct Seldom {
     last: Option<Instant>,

@@ -1,32 +1,32 @@
-//! What each connection of a reactor is at, so that one look now and then takes the place of a timer per read: a look
-//! costs some nanoseconds a connection, a timer that is set and cleared costs every request more than its metrics.
+//! The state of each connection of a reactor, so that a periodic check replaces a timer per read: a check costs some
+//! nanoseconds per connection, while setting and clearing a timer costs every request more than its metrics.
 
 use std::cell::Cell;
 use std::time::Duration;
 
-/// While the in-flight budget is short: a sender from which nothing has come for so long is closed.
+/// While the in-flight budget is short: a sender that has been silent for this long is disconnected.
 const STALL_MAX: Duration = Duration::from_secs(5);
-/// While the in-flight budget is short: an unfinished frame may be so old. Its client has given up by then, by the
-/// default of its `request.timeout.ms`.
+/// While the in-flight budget is short: the largest age of an unfinished frame. By then its client has given up, by
+/// the default of its `request.timeout.ms`.
 const FRAME_AGE_MAX: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// Interval of the checks.
 const INTERVAL: Duration = Duration::from_secs(1);
 const INTERVAL_MIN: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nothing of a request is here, and nothing is left to send.
+    /// No part of a request is here, and nothing is left to send.
     Idle,
     /// A part of a frame is here.
     Receiving,
-    /// More of the frame may not be read while the in-flight budget is short.
+    /// No more of the frame may be read while the in-flight budget is short.
     Waiting,
     Handling,
     /// The client does not read.
     Sending,
 }
 
-/// Looks since the reactor began: the clock of everything here.
+/// The number of checks since the reactor began: the clock of this module.
 pub(super) type Look = u32;
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) struct Activity {
     frame_began: Cell<Look>,
 }
 
-/// Limits in looks.
+/// Limits in numbers of checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Patience {
     pub(super) interval: Duration,
@@ -59,18 +59,18 @@ impl Activity {
         Self { phase: Cell::new(Phase::Idle), moved_at: Cell::new(now), frame_began: Cell::new(now) }
     }
 
-    /// Something was received or sent, and this is next.
+    /// Something was received or sent; sets the next phase.
     pub(super) fn moved(&self, phase: Phase, now: Look) {
         self.phase.set(phase);
         self.moved_at.set(now);
     }
 
-    /// What is received from here on belongs to another frame.
+    /// From here on received bytes belong to another frame.
     pub(super) fn begin_frame(&self, now: Look) {
         self.frame_began.set(now);
     }
 
-    /// It goes on with something else, without that anything was received or sent.
+    /// Changes the phase although nothing was received or sent.
     pub(super) fn turn_to(&self, phase: Phase) {
         self.phase.set(phase);
     }
@@ -79,7 +79,7 @@ impl Activity {
         self.phase.get()
     }
 
-    /// Why the connection is to be closed.
+    /// Why the connection is to be closed, if it is.
     pub(super) fn overdue(&self, now: Look, patience: Patience, budget_is_short: bool) -> Option<&'static str> {
         let (phase, silent) = (self.phase.get(), now.wrapping_sub(self.moved_at.get()));
         let age = now.wrapping_sub(self.frame_began.get());

@@ -1,14 +1,14 @@
-//! Memory that requests and unsent answers may take, of all connections together.
+//! Memory that requests and unsent answers of all connections may take.
 //!
-//! What counts is what has been received, not what a frame announces, and what the decoder makes of it. Before a
-//! connection reads or decodes it asks whether more may come:
+//! Counted are bytes received, not what a frame announces, and what the decoder makes of them. Before a connection
+//! reads or decodes it asks whether it may take more:
 //!
-//! 1. Frames of more than 64 KiB may use three quarters of the budget; the last one is for small requests, which go on
-//!    while large ones wait.
-//! 2. Where that is used up, the smallest frame goes on first when something is given back.
-//! 3. One waiting frame at a time has the turn: it goes on uncounted until it is handled. So something always moves,
-//!    and all of it together is never more than the budget and one frame.
-//! 4. While somebody waits, the reactors close senders that stall, see [`super::activity`].
+//! Frames of more than 64 KiB may use three quarters of the budget; the last quarter is for small requests, which
+//! continue while large ones wait.
+//! If that is used up, the smallest waiting frame continues first when memory is returned.
+//! One waiting frame at a time has the turn: it continues uncounted until it is handled. So there is always progress,
+//! and the total never exceeds the budget and one frame.
+//! While any frame waits, the reactors disconnect stalled senders, see [`super::activity`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ pub(super) struct InFlightBudget {
     bytes_max: usize,
     used: AtomicUsize,
     turn_is_taken: AtomicBool,
-    /// How many wait: spares who gives back the lock while nobody does.
+    /// The number of waiters: without any, memory is returned without taking the lock.
     waiting: AtomicUsize,
     waiters: Mutex<BTreeMap<Place, Waiter>>,
     arrivals: AtomicU64,
@@ -58,7 +58,7 @@ impl InFlightBudget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Somebody waits.
+    /// Whether any frame waits.
     pub(super) fn is_short(&self) -> bool {
         0 < self.waiting.load(Ordering::Relaxed)
     }
@@ -77,7 +77,7 @@ impl InFlightBudget {
 
     fn serve_waiters(self: &Arc<Self>) {
         while let Some((waiter, share)) = self.next_grant() {
-            // Who no longer waits gives it back by dropping it.
+            // If the waiter is gone, dropping the share returns the memory.
             drop(waiter.grant.send(share));
         }
     }
@@ -97,13 +97,13 @@ impl InFlightBudget {
         Some((first.remove(), share))
     }
 
-    /// No change to the map is left half done by a panic.
+    /// The map is consistent after every call, so that a poisoned lock can be used.
     fn waiters(&self) -> MutexGuard<'_, BTreeMap<Place, Waiter>> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What one connection takes of the budget. Gives it back when dropped.
+/// A connection's share of the budget. Returned when dropped.
 #[derive(Debug)]
 pub(super) struct Share {
     budget: Arc<InFlightBudget>,
@@ -121,11 +121,11 @@ impl Share {
         self.has_turn || self.budget.admits(wanted, frame_bytes)
     }
 
-    /// Returns when they may be.
+    /// Waits until they may be.
     pub(super) async fn admitted(&mut self, wanted: usize, frame_bytes: usize) {
         let (grant, granted) = oneshot::channel();
         let _waiting = Waiting::begin(&self.budget, frame_bytes, Waiter { wanted, grant });
-        // Something may have been given back since it was asked.
+        // Memory may have been returned since the check.
         self.budget.serve_waiters();
         if let Ok(mut share) = granted.await {
             self.counted += std::mem::take(&mut share.counted);
@@ -133,7 +133,7 @@ impl Share {
         }
     }
 
-    /// The connection now holds that many bytes.
+    /// Sets the bytes that the connection holds.
     pub(super) fn holds(&mut self, bytes: usize) {
         let bytes = if self.has_turn { bytes.min(self.counted) } else { bytes };
         let before = std::mem::replace(&mut self.counted, bytes);
@@ -144,7 +144,7 @@ impl Share {
         }
     }
 
-    /// The frame that had the turn, if it had, is handled.
+    /// The frame is handled, and gives up the turn if it had it.
     pub(super) fn end_turn(&mut self) {
         if std::mem::take(&mut self.has_turn) {
             self.budget.turn_is_taken.store(false, Ordering::SeqCst);
@@ -160,7 +160,7 @@ impl Drop for Share {
     }
 }
 
-/// Somebody's place among those who wait, until it is dropped.
+/// A place among the waiters, until it is dropped.
 struct Waiting<'a> {
     budget: &'a InFlightBudget,
     place: Place,

@@ -1,14 +1,14 @@
-//! Buffers of one reactor. A connection holds one only while bytes of a request or of an answer are in it, so an idle
-//! connection costs none, and a busy one reuses memory that the kernel has mapped already (first touch of a page costs
+//! The buffers of a reactor. A connection holds one only while it contains bytes of a request or an answer, so an
+//! idle connection costs none, and a busy one reuses memory that is already mapped (the first touch of a page costs
 //! more than the copy into it).
 
 use std::cell::RefCell;
 
 use bytes::BytesMut;
 
-/// A fresh buffer: enough for a request of most kinds in one read.
+/// Size of a fresh buffer: enough for most requests in one read.
 pub(super) const CAPACITY_DEFAULT: usize = 16 * 1024;
-/// A larger buffer is given back to the allocator rather than kept.
+/// A larger buffer is freed rather than kept.
 const CAPACITY_MAX: usize = 2 * 1024 * 1024;
 const BUFFERS_MAX: usize = 16;
 
@@ -22,13 +22,13 @@ impl Buffers {
         self.free.borrow_mut().pop().unwrap_or_else(|| BytesMut::with_capacity(CAPACITY_DEFAULT))
     }
 
-    /// `buffer` must be empty. The memory of requests that were split off it comes back with it, once they are gone.
+    /// `buffer` must be empty. The memory of requests split off it is reused once they are gone.
     pub(super) fn give_back(&self, mut buffer: BytesMut) {
         debug_assert!(buffer.is_empty(), "a buffer with unread bytes belongs to its connection");
         if buffer.capacity() == 0 {
             return;
         }
-        // The view may be a small rest of a large allocation: reclaiming shows how large it is.
+        // The view may be a small part of a large allocation: reclaiming shows how large it is.
         let is_too_large = buffer.try_reclaim(CAPACITY_MAX + 1);
         let is_of_use = !is_too_large && buffer.try_reclaim(CAPACITY_DEFAULT);
         let mut free = self.free.borrow_mut();

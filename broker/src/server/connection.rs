@@ -1,12 +1,12 @@
 //! One client connection: requests are handled and answered in order, one at a time, as Kafka does by muting the
-//! channel. Later requests wait in the buffer or in the socket, so a client that sends without reading is held back by
-//! TCP.
+//! channel. Later requests wait in the buffer or in the socket, so TCP slows down a client that sends without
+//! reading.
 //!
 //! ```text
 //! read once ─► handle every whole frame ─► answers collect ─► sent together, at the latest before anything waits
 //! ```
 //!
-//! Nothing here has a timer: the reactor looks at [`Activity`] now and then and closes what is overdue.
+//! There are no timers here: the reactor checks [`Activity`] periodically and closes what is overdue.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
@@ -27,17 +27,17 @@ use super::buffers::CAPACITY_DEFAULT;
 use super::reactor::Shared;
 use crate::handlers::{Handled, Outcome, Part, RequestContext, admit};
 
-/// Bytes asked of the socket at once while nothing is known of the frame.
+/// Bytes read at once while nothing is known of the frame.
 const READ_BYTES_MIN: usize = CAPACITY_DEFAULT;
-/// Least growth of the buffer for a frame that is longer. Beyond, it grows with what has been received.
+/// Least growth of the buffer for a longer frame. Beyond that it grows with what has been received.
 const READ_BYTES_STEP: usize = 64 * 1024;
-/// Answers that are collected before they are sent; a longer one is sent by itself.
+/// Bytes of answers collected before they are sent; a longer answer is sent by itself.
 const ANSWER_BYTES_MAX: usize = CAPACITY_DEFAULT;
-/// Bytes that one `sendfile` may move, and that one connection may handle, before others of the reactor get their turn.
+/// Bytes that one `sendfile` may move, and that one connection may handle, before other connections get their turn.
 const TURN_BYTES_MAX: usize = 1024 * 1024;
-/// What a request counts in that besides its bytes.
+/// What a request counts towards that besides its bytes.
 const REQUEST_BYTES: usize = 16 * 1024;
-/// What any request may be decoded to without that it is counted.
+/// A request may be decoded to this size without being counted.
 const UNCOUNTED_BYTES: usize = REQUEST_BYTES;
 /// A frame up to this size is copied out of the buffer.
 const SMALL_FRAME_BYTES: usize = 8 * 1024;
@@ -48,14 +48,14 @@ pub(super) struct Connection {
     pub(super) shared: Rc<Shared>,
     pub(super) activity: Rc<Activity>,
     pub(super) share: Share,
-    /// Received, not handled.
+    /// Received, but not handled.
     pub(super) received: BytesMut,
-    /// Answers, not sent.
+    /// Answers that are not sent.
     pub(super) answers: BytesMut,
 }
 
 impl Connection {
-    /// Serves until the client goes, sends what cannot be answered, or the broker stops.
+    /// Serves until the client closes, sends a request that cannot be answered, or the broker stops.
     pub(super) async fn serve(mut self) -> io::Result<()> {
         let mut handled_bytes = 0;
         loop {
@@ -89,7 +89,7 @@ impl Connection {
         if SMALL_FRAME_BYTES < length {
             return Ok(Some(framed.freeze().split_off(frame::LENGTH_BYTES)));
         }
-        // Copied, so that a request that waits, as fetches do, holds no buffer.
+        // Copied, so that a request that waits, such as a fetch, holds no buffer.
         Ok(Some(Bytes::copy_from_slice(framed.get(frame::LENGTH_BYTES..).unwrap_or_default())))
     }
 
@@ -109,12 +109,12 @@ impl Connection {
                 self.activity.turn_to(Phase::Waiting);
                 self.share.admitted(wanted, length).await;
             }
-            // Memory that is there already may be more than what is wanted now, and then nothing has to grow later.
+            // Reclaimed memory may be more than needed now, which avoids growing later.
             if !self.received.try_reclaim(missing) {
                 self.received.reserve(wanted);
             }
             let mut buffer = (&mut self.received).limit(wanted);
-            // Not read after all, it asks again: what was admitted may be somebody else's by then.
+            // If there was nothing to read it asks again: others may have taken the budget by then.
             let Poll::Ready(read) = at_once(pin!(self.stream.read_buf(&mut buffer))).await else { continue };
             if read? == 0 {
                 return if self.received.is_empty() { Ok(false) } else { Err(ErrorKind::UnexpectedEof.into()) };
@@ -125,7 +125,7 @@ impl Connection {
         }
     }
 
-    /// Waits for bytes: for the first ones of a request without holding memory.
+    /// Waits for bytes; for the first ones of a request without holding memory.
     async fn readable(&mut self) -> io::Result<()> {
         self.share.holds(self.received.len());
         if !self.received.is_empty() {
@@ -142,7 +142,7 @@ impl Connection {
         Ok(())
     }
 
-    /// A request that has to wait does so with all earlier answers sent, and no longer than its client is there.
+    /// Before a request waits all earlier answers are sent; it waits only as long as its client is there.
     async fn handle(&mut self, frame: Bytes) -> io::Result<Outcome> {
         let (began, request_bytes) = (Instant::now(), frame.len());
         let (shared, context) = (self.shared.clone(), self.context.clone());
@@ -166,7 +166,7 @@ impl Connection {
                 let handled = tokio::select! {
                     biased;
                     handled = &mut handling => handled,
-                    // Only the end of what the client sends satisfies this: urgent data is not asked for.
+                    // Only the end of the client's stream completes this: urgent data is not asked for.
                     _gone = self.stream.ready(Interest::PRIORITY) => {
                         context.hurry.notify_one();
                         handling.await
@@ -185,7 +185,7 @@ impl Connection {
         Ok(outcome)
     }
 
-    /// What a request is decoded to may be many times the frame: it counts as what is received does.
+    /// A decoded request may be many times its frame: it counts like received bytes.
     async fn hold_decoded(&mut self, decoded_bytes: usize, frame_bytes: usize) -> io::Result<()> {
         if !self.share.admits(decoded_bytes, frame_bytes) {
             self.flush(SendFlags::empty()).await?;
@@ -229,7 +229,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends what has collected.
+    /// Sends the collected answers.
     async fn flush(&mut self, flags: SendFlags) -> io::Result<()> {
         if self.answers.is_empty() {
             return Ok(());
@@ -259,7 +259,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The length was promised in the response head: if the file has shrunk since, only closing is left.
+    /// The length is already in the response head: if the file has shrunk since, the connection must be closed.
     async fn send_file(&mut self, slice: &storage::LogSlice) -> io::Result<()> {
         let mut position = slice.start.position;
         let end = position + u64::from(slice.length);
@@ -289,7 +289,7 @@ impl Connection {
     }
 }
 
-/// What a future has to say now.
+/// Polls a future once.
 async fn at_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }

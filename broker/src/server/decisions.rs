@@ -1,5 +1,5 @@
-//! What an operator of the cluster asks its active controller: whether a broker may restart, to empty a broker, to give
-//! up a volume, to look after a broker that seems gone. A node that must not decide says who may (421).
+//! Management calls that the active controller decides: restarting a broker, decommissioning it, discarding a volume,
+//! checking on a broker that seems gone. Other nodes answer with the address of the controller (421).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::handlers::Broker;
 use crate::metadata::QuorumView;
 use crate::peer::bytes_of_partitions;
 
-/// For a question to another broker: whoever asks the controller waits no longer than two seconds.
+/// Timeout of a request to another broker: callers of the controller wait at most two seconds.
 const ASK_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Deserialize)]
@@ -67,7 +67,7 @@ struct GrantView {
     /// Partitions that no other replica can serve meanwhile.
     will_be_unavailable: Vec<String>,
     quorum_will_wait: bool,
-    /// What has come up since it was granted.
+    /// Obstacles since it was granted.
     obstacles: Vec<String>,
 }
 
@@ -78,7 +78,7 @@ struct DecommissionView {
     broker: i32,
     replicas_left: usize,
     moving: usize,
-    /// On the broker's volume; absent where it does not say.
+    /// On the broker's volume; absent if the broker does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_left: Option<u64>,
 }
@@ -89,7 +89,7 @@ struct Done {
     controller_epoch: i32,
 }
 
-/// A problem (RFC 9457), and where to go with it.
+/// A problem (RFC 9457), with the node to ask instead.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Misdirected {
@@ -112,7 +112,7 @@ pub(super) fn routes() -> Router<Arc<Management>> {
         .route("/fence-hints", post(fence_hint))
 }
 
-/// The broker whose controller decides, and what it knows of the quorum.
+/// The broker that is the active controller, and its view of the quorum.
 struct Active {
     broker: Arc<Broker>,
     view: QuorumView,
@@ -140,12 +140,12 @@ impl Active {
         self.view.epoch.0
     }
 
-    /// Voters that would do their part if another one stopped now.
+    /// Voters that are caught up, so that another one may stop.
     fn voters_caught_up(&self) -> BTreeSet<BrokerId> {
         self.view.voters.iter().filter(|voter| voter.is_caught_up).map(|voter| voter.id).collect()
     }
 
-    /// Perhaps because another one is the controller by now.
+    /// Possibly because another node is the controller by now.
     fn failed(&self, error: &ControllerError) -> Response {
         let now = self.broker.raft.view().borrow().clone();
         if now.is_active { problem(StatusCode::SERVICE_UNAVAILABLE, error.to_string()) } else { misdirected(&now) }
@@ -216,7 +216,7 @@ async fn restart_grant(active: Active, Path(broker): Path<i32>) -> Response {
     }
 }
 
-/// Whether there was one makes no difference.
+/// Succeeds whether or not there was a grant.
 async fn cancel_grant(active: Active, Path(broker): Path<i32>) -> Response {
     match active.controller().cancel_grant(BrokerId(broker)).await {
         Ok(_was_there) => active.done(),
@@ -232,7 +232,7 @@ async fn decommission(active: Active, Path(broker): Path<i32>) -> Response {
     }
 }
 
-/// As the metadata has it: it goes on whoever is the controller.
+/// By the metadata: it does not depend on which node is the controller.
 async fn decommission_progress(active: Active, Path(broker): Path<i32>) -> Response {
     match controller::decommission_progress(&active.broker.image.load(), BrokerId(broker)) {
         Some(progress) => active.decommissioning(&progress).await,
@@ -275,7 +275,7 @@ async fn fence_hint(active: Active, Body(request): Body<FenceHint>) -> Response 
     }
 }
 
-/// An epoch that is not the broker's is a conflict: whoever asks means another process.
+/// Another epoch than the broker's is a conflict: the caller means another process.
 fn unknown_broker(error: &BrokerEpochError) -> Response {
     let status = match error {
         BrokerEpochError::NotRegistered { .. } => StatusCode::NOT_FOUND,
@@ -292,7 +292,7 @@ fn not_decommissioned(error: &DecommissionError) -> Response {
     }
 }
 
-/// Says who decides, where that is known.
+/// Names the controller, if it is known.
 fn misdirected(view: &QuorumView) -> Response {
     let told = Misdirected {
         title: "Misdirected Request",

@@ -1,28 +1,28 @@
-//! What may be open at the same time: by the limit of descriptors, which is raised as far as it may be, and by memory.
-//! Half of the descriptors are for connections, a quarter for logs that are left open, and a quarter for logs with
-//! records that are not synced and whatever else is open for a moment.
+//! Limits of open connections and logs: by the descriptor limit, which is raised as far as possible, and by memory.
+//! Half of the descriptors are for connections, a quarter for logs that are kept open, and a quarter for logs with
+//! unsynced records and whatever else is open briefly.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
 const CONNECTIONS_SHARE: usize = 2;
 const LOGS_SHARE: usize = 4;
-/// Share of the memory limit that connections may take, and what one takes at rest: half here, half in the kernel.
+/// Share of the memory limit for connections, and the size of an idle one: half here, half in the kernel.
 const CONNECTIONS_MEMORY_SHARE: usize = 4;
 const CONNECTION_BYTES: usize = 16 * 1024;
-/// Share of the memory limit that open logs may take, and what one takes, nearly all of it in the kernel.
+/// Share of the memory limit for open logs, and the size of one, nearly all of it in the kernel.
 const LOGS_MEMORY_SHARE: usize = 64;
 const LOG_BYTES: usize = 2 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct OpenLimits {
     pub(super) connections_max: usize,
-    /// Beside those that have records that are not synced.
+    /// Besides those with unsynced records.
     pub(super) logs_max: usize,
 }
 
 impl OpenLimits {
-    /// Of this process.
+    /// Raises the limits of this process.
     pub(super) fn raise(memory_bytes: usize) -> Self {
         let descriptors = raise_descriptors();
         let limits = Self::of(descriptors, memory_bytes);
@@ -40,8 +40,8 @@ impl OpenLimits {
     }
 }
 
-/// All that the process may have are its to use. Service managers leave the limit low for the sake of programs that
-/// cannot do with more.
+/// Service managers set a low soft limit for the sake of programs that cannot cope with more; it may be raised to the
+/// hard limit.
 fn raise_descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });

@@ -1,4 +1,4 @@
-//! How far groups are behind, of partitions that this broker has a replica of: of others it does not know the end.
+//! Lag of groups, for partitions with a replica on this broker: of others it does not know the end.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use crate::handlers::Broker;
 use crate::metadata::Image;
 use crate::metrics::{Exposition, Number, catalogue as m};
 
-/// Committed offsets beyond this many have no series of their own.
+/// Committed offsets beyond this many have no series.
 const SERIES_MAX: usize = 20_000;
 
-/// Of the groups that this broker coordinates.
+/// The lags of groups that this broker coordinates.
 pub(super) fn tell(out: &mut Exposition<'_>, broker: &Broker, image: &Image) -> fmt::Result {
     let mut positions = broker.groups.positions(SERIES_MAX);
     let place = |position: &Position| (position.group.clone(), position.topic.clone(), position.partition);
@@ -32,7 +32,7 @@ pub(super) fn tell(out: &mut Exposition<'_>, broker: &Broker, image: &Image) -> 
     out.number(&m::GROUP_LAGS_LEFT_OUT, positions.left_out)
 }
 
-/// What this replica knows as committed may be less than what a consumer has read elsewhere.
+/// The high watermark known here may be behind what a consumer has read elsewhere.
 fn lag(end: Offset, committed: Offset) -> i64 {
     end.0.saturating_sub(committed.0).max(0)
 }

@@ -1,4 +1,4 @@
-//! A broker's standing with the controller, and what it has to send next. Pure.
+//! A broker's state with the controller, and what it must send next. Pure.
 //!
 //! ```text
 //! register ──▶ own registration replayed here ──▶ asks to be unfenced ──▶ heartbeats ──▶ asks to leave ──▶ granted
@@ -6,9 +6,9 @@
 //!    └─────────────── the controller does not know this epoch ────────────────┘
 //! ```
 //!
-//! What changes travels at once, a heartbeat otherwise when it is due: when the registration has been replayed, when
-//! the broker is told to stop, when another controller leads, which has yet to hear of this broker, and when another
-//! broker is to stop, which waits until all know that it leads nothing any more.
+//! Changes are sent at once, otherwise a heartbeat when it is due. Changes are: the registration has been replayed,
+//! the broker is told to stop, another controller leads, which has yet to hear of this broker, or another broker is
+//! stopping, which must wait until all know that it no longer leads.
 
 use std::time::Duration;
 
@@ -16,25 +16,25 @@ use protocol::types::{BrokerEpoch, BrokerId, IncarnationId, LeaderEpoch, Offset}
 
 use crate::peer::{Heartbeat, HeartbeatAnswer, Refusal};
 
-/// Before something is asked again that was refused, and between heartbeats of which something is expected.
+/// Pause before a refused request is repeated, and between heartbeats that wait for a change.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long the controller may take to move leaders away before a broker leaves without its consent.
+/// How long the controller may take to move leaders away before a broker stops without its consent.
 const LEAVE_MAX: Duration = Duration::from_mins(1);
-/// A new controller counts the session of a former process from its own beginning.
+/// A new controller starts the session of the former process anew.
 const DUPLICATE_SESSIONS: u32 = 2;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LifeCycleConfig {
     pub(super) heartbeat_interval: Duration,
     pub(super) session_timeout: Duration,
-    /// For the first registration.
+    /// Time allowed for the first registration.
     pub(super) registration_max: Duration,
 }
 
-/// What the node knows by its metadata.
+/// What the node sees in its metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Observed {
-    /// Of this broker's registration.
+    /// This broker's registration.
     pub(super) registered: Option<(BrokerEpoch, IncarnationId)>,
     pub(super) metadata_end: Offset,
     pub(super) controller: Option<(BrokerId, LeaderEpoch)>,
@@ -52,7 +52,7 @@ pub(super) enum Step {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Departure {
-    /// The broker leads nothing any more.
+    /// The broker no longer leads anything.
     Granted,
     NotGranted(&'static str),
     /// The broker cannot go on.
@@ -71,28 +71,28 @@ pub(super) enum LifeCycleError {
     TooLate(Refusal),
 }
 
-/// Times are since any origin.
+/// Times are relative to any origin.
 #[derive(Debug)]
 pub(super) struct LifeCycle {
     config: LifeCycleConfig,
     incarnation: IncarnationId,
     standing: Standing,
-    /// The last one; before the first registration that of the process before.
+    /// The current epoch; before the first registration that of the last process.
     epoch: Option<BrokerEpoch>,
     observed: Observed,
-    /// When there is something to send, at the latest.
+    /// When something must be sent, at the latest.
     due: Duration,
     began: Duration,
     duplicate_since: Option<Duration>,
     /// The last answer of a controller.
     heard: Duration,
-    /// Told to stop.
+    /// When it was told to stop.
     leaving_since: Option<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Standing {
-    /// `has_been`: under an epoch that the controller has forgotten.
+    /// `has_been`: it was, under an epoch that the controller has forgotten.
     Registering {
         previous_epoch: Option<BrokerEpoch>,
         has_been: bool,
@@ -102,7 +102,7 @@ enum Standing {
 }
 
 impl LifeCycle {
-    /// `previous_epoch`: what a clean stop has left.
+    /// `previous_epoch`: left by a clean stop.
     pub(super) fn new(
         config: LifeCycleConfig,
         incarnation: IncarnationId,
@@ -169,7 +169,7 @@ impl LifeCycle {
                 self.duplicate_since = None;
                 self.standing = Standing::Registered(epoch);
                 self.epoch = Some(epoch);
-                // Perhaps replayed by now; else what is replayed next tells.
+                // It may be replayed by now; otherwise the replay will trigger it.
                 self.due = if self.is_fit() { now } else { now.saturating_add(self.config.heartbeat_interval) };
             }
             Err(refusal) => self.not_registered(refusal, now),
@@ -188,7 +188,7 @@ impl LifeCycle {
                 self.due = now.saturating_add(pause);
             }
             Err(Refusal::NotRegistered) => {
-                // The logs are those of this process: nothing is said of how the one before it ended.
+                // The logs are this process's: nothing is claimed about how the last process ended.
                 self.standing = Standing::Registering { previous_epoch: None, has_been: true };
                 self.due = now.saturating_add(self.pause());
             }
@@ -196,7 +196,7 @@ impl LifeCycle {
         }
     }
 
-    /// For the mark of a clean stop.
+    /// For the clean-shutdown file.
     pub(super) fn epoch(&self) -> Option<BrokerEpoch> {
         self.epoch
     }
@@ -235,7 +235,7 @@ impl LifeCycle {
         }
     }
 
-    /// What the broker is registered with has been replayed here, so it knows what it hosts.
+    /// Whether its registration has been replayed here, so that it knows what it hosts.
     fn is_fit(&self) -> bool {
         match self.standing {
             Standing::Registered(epoch) => self.observed.registered == Some((epoch, self.incarnation)),

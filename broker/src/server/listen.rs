@@ -10,8 +10,8 @@ use tracing::warn;
 
 use crate::config::{Listener, NetworkConfig};
 
-/// A peer that has vanished without a word is noticed after two minutes: long before `connections.max.idle.ms`, and
-/// before what is on the way gives up its mapping of an idle connection.
+/// A peer that has vanished silently is noticed after two minutes: long before `connections.max.idle.ms`, and before
+/// middleboxes drop their mapping of an idle connection.
 const KEEP_ALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_mins(1)).with_interval(Duration::from_secs(10)).with_retries(6);
 
@@ -27,8 +27,9 @@ pub(super) enum ListenError {
     Io { listener: String, address: SocketAddr, source: io::Error },
 }
 
-/// Bound, not listening yet: who connects is refused. An empty host is every address, of IPv4 and IPv6 in one socket. A
-/// name may have addresses that this machine lacks, as `localhost` has without IPv6: one that can be bound is enough.
+/// Bound, but not listening yet: connections are refused. An empty host means every address, IPv4 and IPv6 in one
+/// socket. A name may have addresses that this machine lacks, like `localhost` without IPv6: one that can be bound is
+/// enough.
 pub(super) fn bind(listener: &Listener, config: &NetworkConfig) -> Result<Vec<Socket>, ListenError> {
     let name = || listener.to_string();
     let mut sockets = Vec::new();
@@ -72,7 +73,7 @@ fn addresses(listener: &Listener) -> io::Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
-/// Connections inherit the options of the socket that accepted them, so none needs calls of its own.
+/// Connections inherit the options of the listening socket, so none needs its own calls.
 fn open(address: SocketAddr, both_families: bool, config: &NetworkConfig) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -92,7 +93,7 @@ fn open(address: SocketAddr, both_families: bool, config: &NetworkConfig) -> io:
     Ok(socket)
 }
 
-/// The machine has no such family or address.
+/// Whether the machine lacks this address family or address.
 fn is_lacking(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     error.kind() == ErrorKind::AddrNotAvailable || code == Some(Errno::AFNOSUPPORT.raw_os_error())
@@ -123,7 +124,7 @@ mod tests {
         NetworkConfig::from_values(&Values::defaults(Scope::Broker)).unwrap()
     }
 
-    /// Bound, and listening.
+    /// Bound and listening.
     fn open(listener: &Listener) -> Result<Vec<TcpListener>, ListenError> {
         let sockets = bind(listener, &config())?;
         let listening = sockets.into_iter().map(|socket| listen(listener, &socket, &config()).map(|()| socket.into()));

@@ -24,17 +24,17 @@ use crate::metrics::Metrics;
 use crate::peer::{ControllerChannel, ControllerRoute, NodeDescription, ProducerIdAllocator};
 use crate::replica::{Checkpoints, DiskSpace, LoadProgress, LoaderError, OffsetsLogs, ReplicaManager, SpaceLimits};
 
-/// A node whose quorum runs. It does not know yet what is committed, and so not what it hosts.
+/// A node whose quorum runs, but that does not know yet what is committed, and so not what it hosts.
 pub(super) struct Opened {
     pub(super) broker: Arc<Broker>,
     pub(super) starting: Starting,
     pub(super) checkpoints: Checkpoints,
     pub(super) coordinator: CoordinatorThread,
-    /// Of a broker.
+    /// None on a node that is only a controller.
     pub(super) session: Option<Session>,
-    /// Of a controller.
+    /// None on a node that is only a broker.
     pub(super) announcement: Option<Announcement>,
-    /// For what leaders say of their in-sync sets.
+    /// For ISR proposals of leaders.
     pub(super) isr_channel: ControllerChannel,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn open(
     control: Arc<Pulse>,
 ) -> Result<Opened, ServerError> {
     let space = open_space(&config, &disk, &directory)?;
-    // From here on: what has to be written on a full volume, too.
+    // From here on: writes that must succeed on a full volume, too.
     let reserved: Arc<dyn Disk> = Arc::new(ReservedDisk::new(disk.clone(), space.reserve().clone()));
     let directory = directory.on(reserved.clone());
     let properties = directory.properties().clone();
@@ -98,7 +98,7 @@ fn controller_context(config: &BrokerConfig, identity: &Identity) -> ControllerC
     }
 }
 
-/// What serves requests, and what speaks for the node.
+/// Assembles what serves requests, and what reports to the controller.
 fn assemble(
     config: Arc<BrokerConfig>,
     identity: Identity,
@@ -164,7 +164,7 @@ fn assemble(
     Ok(Opened { broker: Arc::new(broker), starting, checkpoints, coordinator, session, announcement, isr_channel })
 }
 
-/// Opens what the committed metadata says that this node hosts, which follows the metadata from then on.
+/// Opens the logs of the partitions that this node hosts, which follow the metadata from then on.
 pub(super) fn load(broker: &Broker, checkpoints: &Checkpoints, progress: &LoadProgress) -> Result<(), ServerError> {
     broker.replicas.load(&broker.image.load(), checkpoints, progress)?;
     broker.raft.attach(broker.replicas.clone()).map_err(|error| ServerError::start("the quorum", error))
@@ -183,7 +183,7 @@ fn open_space(config: &BrokerConfig, disk: &Arc<dyn Disk>, directory: &LogDirect
     Ok(space)
 }
 
-/// The node with those of its listeners that others are told of.
+/// The node's description with the listeners that are advertised.
 fn describe(config: &BrokerConfig, identity: &Identity, is_told: impl Fn(ListenerKind) -> bool) -> NodeDescription {
     let told = config.listeners.iter().filter(|listener| is_told(listener.kind));
     NodeDescription {
@@ -197,7 +197,7 @@ fn describe(config: &BrokerConfig, identity: &Identity, is_told: impl Fn(Listene
     }
 }
 
-/// Where this node reaches its own controller, whatever others are told.
+/// How this node reaches its own controller, whatever is advertised.
 fn own_controller(config: &BrokerConfig) -> Option<QuorumLeader> {
     let listener = config.listeners.iter().find(|listener| listener.kind == ListenerKind::Controller)?;
     let host = match listener.host.as_str() {

@@ -1,5 +1,5 @@
-//! The management API (HTTP and JSON): probes and metrics for everybody, `/v1` for who has a token of the cluster.
-//! Repeating a call is harmless. Errors are `application/problem+json` (RFC 9457).
+//! The management API (HTTP and JSON): probes and metrics without authentication, `/v1` with one of the cluster's
+//! tokens. Repeating a call is harmless. Errors are `application/problem+json` (RFC 9457).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,22 +26,22 @@ use crate::clock::Pulse;
 use crate::handlers::Broker;
 use crate::replica::LoadProgress;
 
-/// How far this process is.
+/// The stage of this process.
 #[derive(Debug)]
 pub(crate) enum Stage {
     Starting,
     /// Waits for `POST /v1/format`.
     Unformatted(mpsc::Sender<FormatCall>),
     Recovering(Arc<LoadProgress>),
-    /// Known to its controllers, not yet to its clients.
+    /// Serves controllers, not clients yet.
     Registering(Arc<Broker>),
     Running(Arc<Broker>),
-    /// Serves until its leaders are moved away.
+    /// Serves until its leaderships are moved away.
     Leaving(Arc<Broker>),
     Stopping,
 }
 
-/// A request to format, and where its outcome goes.
+/// A request to format, and the channel for its result.
 #[derive(Debug)]
 pub(crate) struct FormatCall {
     pub(crate) request: FormatRequest,
@@ -68,7 +68,7 @@ pub(crate) struct FormatVoter {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FormatRefusal {
-    /// What the caller sent cannot be done.
+    /// The request cannot be carried out.
     #[error("{0}")]
     Invalid(String),
     #[error("the data directory is formatted already")]
@@ -77,16 +77,16 @@ pub(crate) enum FormatRefusal {
     Failed(String),
 }
 
-/// What the handlers share with the rest of the process.
+/// Shared by the handlers and the rest of the process.
 #[derive(Debug)]
 pub(crate) struct Management {
     pub(crate) broker_id: BrokerId,
     pub(crate) began: SystemTime,
     pub(crate) stage: ArcSwap<Stage>,
     pub(crate) tokens_file: Option<PathBuf>,
-    /// Of the control thread.
+    /// Beats of the control thread.
     pub(crate) control: Arc<Pulse>,
-    /// One of each reactor.
+    /// Beats of each reactor.
     pub(crate) pulses: Vec<Arc<Pulse>>,
     pub(crate) network: Arc<Network>,
 }
@@ -103,7 +103,7 @@ pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
 
 type Shared = State<Arc<Management>>;
 
-/// What a caller sends as JSON.
+/// A JSON request body.
 pub(super) struct Body<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
@@ -157,7 +157,7 @@ async fn readyz(State(management): Shared) -> Response {
     }
 }
 
-/// On a thread of its own: with many partitions it takes milliseconds.
+/// On its own thread: with many partitions it takes milliseconds.
 async fn metrics(State(management): Shared) -> Response {
     match tokio::task::spawn_blocking(move || scrape::render(management)).await {
         Ok(Ok(text)) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
@@ -202,7 +202,7 @@ async fn cluster(State(management): Shared) -> Response {
     }
 }
 
-/// An absent or wrong token is denied, and so is everything while no token is configured.
+/// A missing or wrong token is denied, and so is every request while no token is configured.
 async fn require_token(State(management): Shared, request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let Some(given) = given.and_then(|value| value.strip_prefix("Bearer ")) else {
@@ -211,7 +211,7 @@ async fn require_token(State(management): Shared, request: Request, next: Next) 
     let Some(file) = &management.tokens_file else {
         return problem(StatusCode::FORBIDDEN, "set millrace.management.tokens.file to allow these calls");
     };
-    // Read at every call, so that a rotated token holds at once.
+    // Read at every call, so that a rotated token takes effect at once.
     match tokio::fs::read_to_string(file).await {
         Ok(tokens) if is_accepted(given, &tokens) => next.run(request).await,
         Ok(_) => problem(StatusCode::UNAUTHORIZED, "the bearer token is not one of the cluster"),
@@ -233,7 +233,7 @@ pub(super) fn problem(status: StatusCode, detail: impl Into<String>) -> Response
 }
 
 impl Stage {
-    /// From when it has its metadata to when it closes it.
+    /// From the time the metadata is loaded until it is closed.
     pub(super) fn broker(&self) -> Option<&Arc<Broker>> {
         match self {
             Self::Registering(broker) | Self::Running(broker) | Self::Leaving(broker) => Some(broker),
@@ -241,7 +241,7 @@ impl Stage {
         }
     }
 
-    /// Kafka's number of the state.
+    /// Kafka's `BrokerState` number.
     pub(super) fn number(&self) -> usize {
         match self {
             Self::Unformatted(_) => 0,

@@ -1,4 +1,4 @@
-//! How much memory this process may use: the least limit of its cgroups (v1 and v2), else what the machine has.
+//! The memory this process may use: the smallest limit of its cgroups (v1 and v2), otherwise the machine's memory.
 
 use std::fs;
 use std::path::Path;
@@ -13,8 +13,8 @@ pub(super) fn limit_bytes() -> usize {
     usize::try_from(limit.unwrap_or(total).min(total)).unwrap_or(usize::MAX)
 }
 
-/// `groups` is what `/proc/self/cgroup` says: `number:controllers:path`, where v2 has no controllers. A limit further
-/// up holds too, and in a container only the upper end of the path may be there.
+/// `groups` is the content of `/proc/self/cgroup`: `number:controllers:path`, where v2 has no controllers. Limits of
+/// parent groups hold too, and in a container only the upper end of the path may be visible.
 fn cgroup_limit_bytes(root: &Path, groups: &str) -> Option<u64> {
     let limits = groups.lines().filter_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;

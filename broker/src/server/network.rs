@@ -1,4 +1,4 @@
-//! What all connections share, and how much of it there is on this machine.
+//! Shared by all connections, and its size on this machine.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ const IN_FLIGHT_SHARE: usize = 4;
 #[derive(Debug)]
 pub(super) struct Network {
     pub(super) budget: Arc<InFlightBudget>,
-    /// Apart, so that requests of clients cannot use up the controllers' share.
+    /// Separate, so that clients' requests cannot use up the controllers' share.
     pub(super) controllers_budget: Arc<InFlightBudget>,
     pub(super) quotas: Arc<ConnectionQuotas>,
 }

@@ -1,5 +1,5 @@
-//! Reactors and the listeners that feed them. Clients and brokers have one plane, controllers another, so that no
-//! load of clients holds up the quorum.
+//! Reactors and the listeners that feed them. Clients and brokers have one plane, controllers another, so that client
+//! load does not hold up the quorum.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ use crate::handlers::Broker;
 #[derive(Debug)]
 pub(super) struct Bound {
     listener: Arc<Listener>,
-    /// The listener's place in the configuration.
+    /// The listener's index in the configuration.
     index: usize,
     sockets: Vec<Socket>,
 }
 
-/// The listeners of these kinds. Who connects is refused, and tries another node.
+/// Binds the listeners of these kinds. Clients that connect are refused, and try another node.
 pub(super) fn bind(config: &BrokerConfig, is_wanted: impl Fn(ListenerKind) -> bool) -> Result<Vec<Bound>, ServerError> {
     let wanted = config.listeners.iter().enumerate().filter(|(_, listener)| is_wanted(listener.kind));
     let bound = wanted.map(|(index, listener)| {
@@ -39,7 +39,7 @@ pub(super) fn bind(config: &BrokerConfig, is_wanted: impl Fn(ListenerKind) -> bo
     bound.collect()
 }
 
-/// From now on who connects waits until it is accepted.
+/// From now on connections wait until they are accepted.
 pub(super) fn listen(bound: &[Bound], config: &BrokerConfig) -> Result<(), ServerError> {
     let mut sockets = bound.iter().flat_map(|bound| bound.sockets.iter().map(|socket| (&bound.listener, socket)));
     sockets.try_for_each(|(listener, socket)| {
@@ -55,7 +55,7 @@ pub(super) struct Plane {
 }
 
 impl Plane {
-    /// Reactors with these numbers.
+    /// Starts the reactors with these numbers.
     pub(super) fn spawn(
         numbers: Range<usize>,
         broker: &Arc<Broker>,
@@ -74,7 +74,7 @@ impl Plane {
         Ok(Self { inlets, reactors, shutdown })
     }
 
-    /// They listen already.
+    /// The sockets must be listening already.
     pub(super) fn accept(&self, bound: Vec<Bound>, quotas: &Arc<ConnectionQuotas>) {
         for Bound { listener, index, sockets } in bound {
             let Endpoint { host, port, .. } = &listener.advertised;
@@ -88,7 +88,7 @@ impl Plane {
         }
     }
 
-    /// Nobody else is accepted, requests in progress are finished.
+    /// Stops accepting; requests in progress are finished.
     pub(super) async fn stop(self) {
         self.shutdown.cancel();
         let reactors = self.reactors;

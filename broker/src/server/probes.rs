@@ -1,4 +1,4 @@
-//! Dials brokers that seem gone, for the controller: whoever answers, or refuses, says more than silence does.
+//! Probes brokers that seem gone, for the controller: an answer, or a refused connection, tells more than silence.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use tracing::{info, warn};
 use crate::controller::{ControllerHandle, Probe, ProbeOutcome};
 use crate::peer::{Connection, PeerFailure};
 
-/// For the whole of it: a busy process takes longer to answer than to refuse.
+/// For the whole probe: a busy process takes longer to answer than to refuse.
 const PROBE_MAX: Duration = Duration::from_millis(300);
 /// A process that is just being replaced refuses once.
 const SECOND_LOOK: Duration = Duration::from_millis(25);
 
-/// Until the controller ends.
+/// Runs until the controller ends.
 pub(super) async fn make_probes(controller: ControllerHandle, inter_broker: Option<String>) {
     while let Ok(probe) = controller.next_probe().await {
         let (controller, inter_broker) = (controller.clone(), inter_broker.clone());
@@ -48,7 +48,7 @@ async fn make(probe: &Probe, inter_broker: Option<&str>) -> ProbeOutcome {
     }
 }
 
-/// Nobody listens, or who did is just going.
+/// Whether nothing listens, or the process that did is just ending.
 fn is_absence(failure: &PeerFailure) -> bool {
     matches!(failure, PeerFailure::Refused | PeerFailure::Reset)
 }

@@ -1,10 +1,10 @@
-//! How many connections there may be: in all, from one address, and how many new ones a second.
+//! Limits of connections: in total, per address, and new ones per second.
 //!
-//! A connection over a limit is closed at once, so that its client hears it and tries elsewhere or later. (Kafka leaves
-//! it in the kernel's queue when `max.connections` is reached, where its client waits for an answer until it gives up.)
-//! `max.connections` does not hold for the listeners of brokers and controllers, and a part of what the machine allows
-//! is theirs alone: clients cannot lock them out. No limit per address holds for that of controllers, where a node
-//! reaches itself, too.
+//! A connection over a limit is closed at once, so that its client notices and tries elsewhere or later. (Kafka
+//! leaves it in the kernel's queue when `max.connections` is reached, where its client waits for an answer until it
+//! gives up.) `max.connections` does not apply to the listeners of brokers and controllers, and a part of what the
+//! machine allows is reserved for them: clients cannot lock them out. The limit per address does not apply to the
+//! controllers' listener, which the node itself uses, too.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -15,10 +15,11 @@ use tracing::warn;
 
 use crate::config::{ConnectionConfig, Listener, ListenerKind};
 
-/// New connections that may come at once before the rate holds them back.
+/// New connections that may come at once before the rate limits them.
 const BURST: Duration = Duration::from_secs(1);
 
-/// Of what the machine allows, for brokers and controllers: a part of so many, and no more than they ever need.
+/// The part of what the machine allows that is reserved for brokers and controllers: one in so many, bounded by what
+/// they ever need.
 const NODES_PART: usize = 8;
 const NODES_MAX: usize = 512;
 
@@ -30,7 +31,7 @@ pub(super) enum Refusal {
     Address(usize),
 }
 
-/// What is known of one listener's connections.
+/// Counts of one listener's connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ListenerCounts {
     pub(super) name: String,
@@ -59,7 +60,7 @@ struct Counts {
     next_due: Option<Instant>,
 }
 
-/// Where an open connection counts. Given back when dropped.
+/// An open connection in the counts. Removed when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     quotas: Arc<ConnectionQuotas>,
@@ -93,9 +94,9 @@ impl ConnectionQuotas {
         }
     }
 
-    /// A place for a connection on the listener of that index.
+    /// Admits a connection on the listener of that index.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr, index: usize, kind: ListenerKind) -> Result<Place, Refusal> {
-        // An IPv4 client of a socket for both looks like IPv6.
+        // An IPv4 client on a dual-stack socket has an IPv4-mapped IPv6 address.
         let address = address.to_canonical();
         let is_client = kind == ListenerKind::Client;
         let mut counts = self.counts();
@@ -136,7 +137,7 @@ impl ConnectionQuotas {
         self.counts().listeners.clone()
     }
 
-    /// No count is left half changed by a panic.
+    /// The counts are consistent after every call, so that a poisoned lock can be used.
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -159,7 +160,7 @@ impl Drop for Place {
     }
 }
 
-/// A name stands for all its addresses.
+/// A name stands for all of its addresses.
 fn resolve(overrides: &[(String, usize)]) -> HashMap<IpAddr, usize> {
     let mut resolved = HashMap::new();
     for (host, count) in overrides {

@@ -1,5 +1,5 @@
-//! The data plane: one thread and one single-threaded runtime per reactor. A connection stays on the reactor that it
-//! was handed to, so nothing of it needs a lock.
+//! The data plane: one thread with a single-threaded runtime per reactor. A connection stays on its reactor, so its
+//! state needs no lock.
 
 use std::cell::Cell;
 use std::io;
@@ -28,9 +28,10 @@ use crate::config::Listener;
 use crate::handlers::{Broker, RequestContext};
 use crate::metrics::RequestMetrics;
 
-/// Connections accepted but not yet taken up by their reactor; the acceptor waits when a reactor is that far behind.
+/// Connections accepted but not yet taken by their reactor; the acceptor waits when a reactor is that far behind.
 const ACCEPTED_QUEUED_MAX: usize = 1024;
-/// After what silence a loop is dead. It beats at every look at its connections, at least once a second.
+/// A loop that has been silent for this long is dead. It beats at every check of its connections, at least once a
+/// second.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Time that requests in progress get to finish at shutdown.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
@@ -54,14 +55,14 @@ pub(super) struct ConnectionLimits {
     pub(super) budget: Arc<InFlightBudget>,
 }
 
-/// Where the acceptor hands connections to.
+/// The acceptor's end of a reactor.
 #[derive(Debug, Clone)]
 pub(super) struct Inlet {
     sender: mpsc::Sender<(Accepted, Seat)>,
     connections: Arc<AtomicUsize>,
 }
 
-/// A connection's part in the load of its reactor.
+/// A connection in the load count of its reactor.
 #[derive(Debug)]
 struct Seat(Arc<AtomicUsize>);
 
@@ -76,7 +77,7 @@ impl Inlet {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// False when the reactor has ended.
+    /// False if the reactor has ended.
     pub(super) async fn hand_over(&self, accepted: Accepted) -> bool {
         self.connections.fetch_add(1, Ordering::Relaxed);
         let seat = Seat(self.connections.clone());
@@ -84,15 +85,15 @@ impl Inlet {
     }
 }
 
-/// What the connections of one reactor have in common.
+/// Shared by the connections of one reactor.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) broker: Arc<Broker>,
     pub(super) limits: ConnectionLimits,
     pub(super) buffers: Buffers,
-    /// Apart, so that a buffer that has grown for large requests does not end up with answers, which are small.
+    /// Separate, so that buffers grown for large requests are not used for answers, which are small.
     pub(super) answer_buffers: Buffers,
-    /// Of this reactor alone, so that counting a request touches no memory of another core.
+    /// This reactor's own counters, so that counting a request touches no memory of another core.
     pub(super) requests: Arc<RequestMetrics>,
     looks: Cell<Look>,
     stopping: Cell<bool>,
@@ -103,7 +104,7 @@ impl Shared {
         self.looks.get()
     }
 
-    /// No further request is to be read.
+    /// Whether no further request shall be read.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.get()
     }
@@ -141,7 +142,7 @@ pub(super) fn spawn(
 
 struct Reactor {
     shared: Rc<Shared>,
-    /// Those that have ended are forgotten at the next look.
+    /// Ended ones are removed at the next check.
     connections: Vec<Entry>,
 }
 
@@ -208,7 +209,7 @@ impl Reactor {
         self.connections.push(Entry { peer, activity, context, task: task.abort_handle() });
     }
 
-    /// Closes the connections that are overdue.
+    /// Closes overdue connections.
     fn look(&mut self, patience: Patience) {
         let now = self.shared.now().wrapping_add(1);
         self.shared.looks.set(now);
@@ -226,8 +227,8 @@ impl Reactor {
         });
     }
 
-    /// What is not a whole request by now is not waited for; requests in progress are answered, those that wait at
-    /// once. What takes longer is cut off with the runtime.
+    /// Incomplete requests are dropped; requests in progress are answered, those that wait at once. What takes longer
+    /// is cut off with the runtime.
     async fn drain(&mut self) {
         self.shared.stopping.set(true);
         let deadline = Instant::now() + DRAIN_MAX;

@@ -1,8 +1,14 @@
-//! A node that serves, from the first socket that accepts to the last file that is closed.
+//! A node that serves, from its first open socket to the last closed file.
 //!
-//! Start: controllers' listener; logs, as soon as the quorum says what is committed; registration; and when this broker
-//! has replayed that it is registered, its clients may connect: they are accepted when it is unfenced.
-//! Stop: not ready; leaders moved away while it serves; clients' sockets; controller; files.
+//! Start, in this order:
+//!
+//! 1. controller sockets bound, listening and accepting: the quorum needs them
+//! 2. committed metadata replayed, then the logs of the partitions opened
+//! 3. client sockets bound; the broker registers
+//! 4. registration replayed here: client sockets listen
+//! 5. broker unfenced: clients are accepted
+//!
+//! Stop: not ready; leaders moved away while it serves; client sockets; controller; files.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,10 +35,10 @@ use crate::handlers::Broker;
 use crate::peer::ControllerChannel;
 use crate::replica::{Checkpoints, Cleaner, Deleter, FetcherConfig, Fetchers, Flusher, LoadProgress};
 
-/// For clients to hear from this broker where its leaders went: one that loses its only connection has nobody to ask,
-/// and librdkafka looks for somebody only once a second.
+/// Time for clients to learn from this broker where its leaders went: a client that loses its only connection cannot
+/// ask any other, and librdkafka looks for one only once a second.
 const FAREWELL: Duration = Duration::from_millis(300);
-/// On the wire: not registered.
+/// The value for "not registered".
 const NO_EPOCH: BrokerEpoch = BrokerEpoch(-1);
 
 #[derive(Debug)]
@@ -40,7 +46,7 @@ pub(super) struct Running {
     broker: Arc<Broker>,
     controller: ControllerThread,
     coordinator: CoordinatorThread,
-    /// Of a broker.
+    /// None on a node that is only a controller.
     session: Option<JoinHandle<Ended>>,
     leave: CancellationToken,
     controllers: Plane,
@@ -51,18 +57,18 @@ pub(super) struct Running {
     cleaner: Cleaner,
 }
 
-/// Why a node does not go on.
+/// Why a node stops.
 #[derive(Debug)]
 pub(super) enum Reason {
     Told,
     DirectoryFailed(String),
-    /// The broker's session has ended, for a reason of its own.
+    /// The broker's session has ended by itself.
     Session(Ended),
 }
 
 impl Running {
-    /// Serves controllers at once, clients as soon as the broker is unfenced. Where something else comes first, says
-    /// what. `None`: told to stop before there was anything to close.
+    /// Serves controllers at once, clients as soon as the broker is unfenced. Returns the reason if it must stop
+    /// before that. `None`: told to stop before there was anything to close.
     pub(super) async fn start(
         config: &BrokerConfig,
         management: &Management,
@@ -113,7 +119,7 @@ impl Running {
             deleter,
             cleaner,
         };
-        // Who connects before is refused, and so knows that the process of before is gone.
+        // Earlier connections are refused, which tells clients that the former process is gone.
         let mut reason = running.until_replayed(Broker::is_registered, stop).await;
         if reason.is_none() {
             plane::listen(&client_sockets, config)?;
@@ -126,7 +132,7 @@ impl Running {
         Ok(Some((running, reason)))
     }
 
-    /// Until the metadata that was replayed says so of this broker, or something else comes first.
+    /// Waits until the replayed metadata says so of this broker, or there is a reason to stop.
     async fn until_replayed(&mut self, is_so: fn(&Broker) -> bool, stop: &CancellationToken) -> Option<Reason> {
         self.session.as_ref()?;
         let (broker, mut quorum) = (self.broker.clone(), self.broker.raft.view());
@@ -144,7 +150,7 @@ impl Running {
         }
     }
 
-    /// After a failure of the directory nothing is closed: what is on disk is for recovery to judge.
+    /// If the directory has failed nothing is closed: recovery will judge what is on disk.
     pub(super) async fn stop(mut self, management: &Management, reason: Reason) -> Result<(), ServerError> {
         let began = Instant::now();
         let ended = match reason {
@@ -219,7 +225,7 @@ fn fetchers(config: &BrokerConfig, broker: &Broker, isr_channel: ControllerChann
         .map_err(|error| ServerError::start("replica fetcher", error))
 }
 
-/// Waits for the quorum, and opens the logs. On blocking threads, so that the management API tells how far it is.
+/// Waits for the quorum, and opens the logs. On blocking threads, so that the management API can tell the progress.
 async fn load(
     broker: &Arc<Broker>,
     starting: Starting,
@@ -235,7 +241,7 @@ async fn load(
     Ok(controller)
 }
 
-/// Never returns where there is no session.
+/// Never returns if there is no session.
 async fn ended(session: &mut Option<JoinHandle<Ended>>) -> Ended {
     let Some(running) = session else { return std::future::pending().await };
     let outcome = running.await;

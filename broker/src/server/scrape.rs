@@ -1,5 +1,5 @@
-//! What `/metrics` tells: counters as they stand, and the state of process, network, partitions and cluster as it is
-//! found. Series of single partitions come from one pass over them and are kept nowhere.
+//! The content of `/metrics`: counters, and the state of process, network, partitions and cluster, read at the
+//! scrape. Series per partition come from one pass over the partitions.
 
 use std::fmt;
 use std::fs;
@@ -25,7 +25,7 @@ use crate::metadata::Image;
 use crate::metrics::{Exposition, GroupNumbers, Number, Traffic, catalogue as m};
 use crate::replica::{CleanerMetrics, CleanerNumbers, DiskSpace, IsrCounts, LoadProgress, Partition};
 
-/// Topics and partitions beyond this many have no series of their own.
+/// Topics and partitions beyond this many have no series.
 const TOPIC_SERIES_MAX: usize = 5_000;
 const PARTITION_SERIES_MAX: usize = 20_000;
 
@@ -68,7 +68,7 @@ fn process(out: &mut Exposition<'_>, management: &Management) -> fmt::Result {
     out.number(&m::BROKER_STATE, management.stage.load().number())
 }
 
-/// Pages of the process that are in memory are the second number of `statm`.
+/// Resident pages are the second number of `statm`.
 fn resident_bytes() -> Option<u64> {
     let pages: u64 = fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
@@ -139,7 +139,7 @@ fn requests(out: &mut Exposition<'_>, broker: &Broker) -> fmt::Result {
     out.number(&m::BYTES_OUT, bytes_out)
 }
 
-/// `partitions` are in the order of their names, so those of a topic follow each other.
+/// `partitions` are sorted by name, so those of a topic are adjacent.
 fn topics(out: &mut Exposition<'_>, partitions: &[Arc<Partition>]) -> fmt::Result {
     let topics: Vec<_> = partitions.chunk_by(|one, other| one.topic_id == other.topic_id).collect();
     let shown = topics.iter().filter_map(|of_topic| of_topic.first()).take(TOPIC_SERIES_MAX);
@@ -193,7 +193,7 @@ fn replicas(out: &mut Exposition<'_>, broker: &Broker, image: &Image, partitions
     out.number(&m::FETCHER_LAG, Number::Whole(counts.lag_max))
 }
 
-/// One log as it is found.
+/// A log at the time of the scrape.
 struct LogSample<'a> {
     topic: &'a str,
     partition: String,

@@ -31,7 +31,7 @@ fn partitions() -> Vec<Arc<Partition>> {
     let shared = testing::shared();
     let of_topic = |topic: u32| {
         let (id, metrics) = (TopicId(Uuid::from_u128(u128::from(topic))), Arc::new(TopicMetrics::default()));
-        // One of its own for each topic: with so many files a single one would take minutes.
+        // A disk for each topic: a single one would take minutes with so many files.
         let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new());
         disk.create_directory(Path::new("/data")).unwrap();
         let (pool, settings, shared) = (FilePool::new(disk, PoolLimits::default()), &settings, &shared);

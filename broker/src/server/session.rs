@@ -1,4 +1,4 @@
-//! What a node owes the controller: a broker lives its [`LifeCycle`], a controller is registered once.
+//! A node's duties to the controller: a broker runs its [`LifeCycle`], a controller is registered once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use crate::clock::Pulse;
 use crate::metadata::{Image, QuorumView};
 use crate::peer::{ControllerChannel, NodeDescription, Refusal, register_broker, register_controller, send_heartbeat};
 
-/// Before a controller is registered again.
+/// Pause before a controller is registered again.
 const CONTROLLER_PAUSE: Duration = Duration::from_secs(1);
 
-/// A broker's session with whoever is the active controller.
+/// A broker's session with the active controller.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) node: NodeDescription,
     pub(super) channel: ControllerChannel,
     pub(super) config: LifeCycleConfig,
-    /// What a clean stop has left.
+    /// The epoch left by a clean stop.
     pub(super) previous_epoch: Option<BrokerEpoch>,
     pub(super) image: Arc<ArcSwap<Image>>,
     pub(super) quorum: watch::Receiver<QuorumView>,
@@ -36,12 +36,12 @@ pub(super) struct Session {
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) departure: Departure,
-    /// For the mark of a clean stop.
+    /// For the clean-shutdown file.
     pub(super) epoch: Option<BrokerEpoch>,
 }
 
 impl Session {
-    /// Until the controller lets the broker go, after `leave`, or the broker cannot go on.
+    /// Runs until the controller lets the broker go, after `leave`, or the broker cannot go on.
     pub(super) async fn run(mut self, leave: CancellationToken) -> Ended {
         let origin = Instant::now();
         let mut life = LifeCycle::new(self.config, self.node.incarnation, self.previous_epoch, Duration::ZERO);
@@ -52,7 +52,7 @@ impl Session {
                 Step::Leave(departure) => return Ended { departure, epoch: life.epoch() },
                 step => tokio::select! {
                     () = self.take(step, &mut life, origin) => {}
-                    // Whatever was under way may be repeated.
+                    // The interrupted step may be repeated.
                     () = leave.cancelled(), if !is_leaving => {}
                 },
             }
@@ -74,7 +74,7 @@ impl Session {
                 life.registered(outcome, origin.elapsed());
             }
             Step::Heartbeat(heartbeat) => {
-                // A process that was stopped meanwhile reads an answer of long ago.
+                // If the process was paused meanwhile the answer is old: what counts is when it was asked.
                 let asked = std::time::Instant::now();
                 let outcome = send_heartbeat(&self.channel, self.node.id, heartbeat, deadline).await;
                 match &outcome {
@@ -87,7 +87,7 @@ impl Session {
             Step::WaitUntil(due) => tokio::select! {
                 () = sleep_until(origin + due) => {}
                 changed = self.quorum.changed() => if changed.is_err() {
-                    // The control thread has ended, and with it soon the process.
+                    // The control thread has ended, and the process will soon.
                     sleep_until(origin + due).await;
                 },
             },
@@ -109,7 +109,7 @@ impl Session {
     }
 }
 
-/// A controller as others are to know it.
+/// A controller as it is announced to others.
 #[derive(Debug)]
 pub(super) struct Announcement {
     pub(super) node: NodeDescription,
@@ -120,8 +120,8 @@ pub(super) struct Announcement {
 }
 
 impl Announcement {
-    /// Whenever the metadata does not know this process. Nothing waits for it: it tells others what this node's
-    /// controller can do.
+    /// Registers this controller whenever the metadata does not have this process. Nothing waits for it: it tells
+    /// others which features this node's controller supports.
     pub(super) async fn run(self) {
         let Self { node, channel, image, mut quorum, patience } = self;
         let is_known = |_: &QuorumView| {
@@ -134,7 +134,7 @@ impl Announcement {
             if let Err(refusal) = register_controller(&channel, &node, Instant::now() + patience).await {
                 debug!(%refusal, "the controller is not registered yet");
             }
-            // Replayed here soon, or asked for again.
+            // Replayed here soon, or requested again.
             let _late = timeout(CONTROLLER_PAUSE, quorum.wait_for(is_known)).await.is_err();
         }
     }

@@ -1,9 +1,9 @@
 //! Start and stop, in this order:
 //!
-//! 1. management API, so that probes see what follows
+//! 1. management API, so that probes can observe the rest
 //! 2. data directory: lock, identity, or wait to be formatted
-//! 3. metadata log replayed, logs of the partitions loaded
-//! 4. sockets bound, controllers served, broker registered and unfenced, clients served
+//! 3. metadata log opened, quorum started
+//! 4. the steps of [`Running`], until clients are served
 //! 5. at SIGTERM: not ready, leaders moved away, requests in progress finished, logs synced and closed,
 //!    clean-shutdown file, exit 0
 
@@ -145,7 +145,7 @@ impl Startup {
             };
             let Some(call) = call else { return Ok(None) };
             let outcome = self.format(&call);
-            // Perhaps formatted by hand meanwhile.
+            // It may have been formatted by hand meanwhile.
             let is_formatted = matches!(outcome, Ok(()) | Err(FormatRefusal::AlreadyFormatted));
             let opened = is_formatted.then(|| self.try_open());
             if call.reply.send(outcome).is_err() {

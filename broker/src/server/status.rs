@@ -1,4 +1,4 @@
-//! What the management API tells of the broker and of its cluster.
+//! Status of the broker and of its cluster for the management API.
 
 use protocol::metadata_records::control::Voter;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::replica::{LoadProgress, OfflineReplica};
 pub(super) struct RecoveryStatus {
     logs_total: usize,
     logs_done: usize,
-    /// Of what lies beyond the recovery points.
+    /// Bytes beyond the recovery points.
     bytes_total: u64,
     bytes_done: u64,
 }
@@ -48,7 +48,7 @@ pub(super) struct RunningStatus {
 struct DiskStatus {
     total_bytes: u64,
     available_bytes: u64,
-    /// Producers are told to try again.
+    /// Producers are told to retry.
     is_low: bool,
 }
 
@@ -63,12 +63,12 @@ struct OfflineStatus {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ClusterStatus {
     cluster_id: String,
-    /// −1: nobody is known to be.
+    /// −1: the controller is not known.
     controller_id: i32,
     controller_epoch: i32,
     voters: Vec<VoterStatus>,
     brokers: Vec<ClusterBrokerStatus>,
-    /// Brokers that may restart; none are known where another node is the controller.
+    /// Brokers that may restart; empty unless this node is the controller.
     grants: Vec<i32>,
     partitions: PartitionCounts,
 }
@@ -78,7 +78,7 @@ pub(super) struct ClusterStatus {
 struct VoterStatus {
     id: i32,
     directory_id: String,
-    /// Committed records that it lacks; −1: not known here, where another node is the controller, or not yet.
+    /// Committed records that it lacks; −1: unknown, on a node that is not the controller, or not known yet.
     lag: i64,
 }
 

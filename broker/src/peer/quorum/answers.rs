@@ -1,4 +1,4 @@
-//! From Kafka's answers to the quorum's.
+//! Decodes Kafka's answers for the quorum.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{
@@ -93,7 +93,7 @@ pub(super) fn update_voter(answer: &UpdateRaftVoterResponse) -> Result<QuorumAns
     }))
 }
 
-/// The request as a whole was not refused.
+/// Checks that the request as a whole was not refused.
 fn whole(code: i16) -> Result<(), UnusableAnswer> {
     if code == 0 { Ok(()) } else { Err(UnusableAnswer::Code(code)) }
 }
@@ -143,7 +143,7 @@ fn voter_change_error(code: i16) -> Result<Option<VoterChangeError>, UnusableAns
         ResponseError::UnsupportedVersion => VoterChangeError::UnsupportedVersion,
         ResponseError::VoterNotFound => VoterChangeError::VoterNotFound,
         ResponseError::InvalidRequest => VoterChangeError::InvalidRequest("so the leader says"),
-        // Also what the leader says while it cannot take a change: to be tried again.
+        // The leader also answers this while it cannot take a change: to be retried.
         ResponseError::RequestTimedOut => VoterChangeError::TimedOut,
         _ => return Err(UnusableAnswer::Code(code)),
     }))

@@ -1,4 +1,4 @@
-//! From the quorum's requests to Kafka's, always about the one partition of the metadata topic.
+//! Encodes the quorum's requests for Kafka's protocol, always about the only partition of the metadata topic.
 
 use kafka_protocol::messages::begin_quorum_epoch_request::{self, LeaderEndpoint};
 use kafka_protocol::messages::end_quorum_epoch_request::{self, ReplicaInfo};
@@ -15,7 +15,7 @@ use protocol::types::BrokerId;
 
 use super::{METADATA_TOPIC_ID, topic_name};
 
-/// Most that one answer brings.
+/// Most bytes of one answer.
 const FETCH_BYTES_MAX: i32 = 1 << 20;
 
 pub(super) fn vote(cluster: Option<StrBytes>, request: &raft::VoteRequest) -> VoteRequest {
