@@ -1,7 +1,7 @@
 //! Consumer groups and their offsets: the classic protocol (KIP-62, 345, 394, 814).
 //!
-//! A group lives in the partition of `__consumer_offsets` that its name hashes to; whoever leads that partition
-//! coordinates it. Each partition is a [`shard::Shard`]: pure, time and ids are arguments, the log is a trait.
+//! A group lives in the partition of `__consumer_offsets` that its id hashes to; the leader of that partition is its
+//! coordinator. Each partition is a [`shard::Shard`]: pure, time and ids are arguments, the log is a trait.
 //!
 //! ```text
 //! handlers ─► CoordinatorHandle ─► Coordinators ─► lock ─► Shard ─► Group decides: records, answers
@@ -9,12 +9,12 @@
 //!              runtime, one thread ──┘ what is due without a request, loads and unloads shards as leadership moves
 //! ```
 //!
-//! What is in the log changes by replay alone, live and at load: committed offsets, and each generation with who was
-//! assigned what. Who is just joining, and when a session ends, is in memory only, as in Kafka: after a failover
-//! members find their generation again, and their sessions begin anew.
+//! What is in the log changes by replay only, live and at load: committed offsets, and each generation with its
+//! assignments. Members that are joining, and the ends of sessions, are in memory only, as in Kafka: after a failover
+//! members find their generation again, and their sessions start anew.
 //!
-//! An answer, of a read as of a write, is sent once all that was written to its group before is committed. So nobody
-//! is told of what may yet be lost, and there is one state, not a committed and an uncommitted one.
+//! An answer, to a read or a write, is sent once everything written to its group before is committed. So no answer
+//! contains what may yet be lost, and there is one state, not a committed and an uncommitted one.
 
 mod alarm;
 mod answer;
@@ -59,5 +59,5 @@ mod simulation_test;
 #[cfg(test)]
 mod testing;
 
-/// Where groups and their offsets are written down.
+/// The topic of groups and their offsets.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";

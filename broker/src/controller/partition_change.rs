@@ -1,14 +1,14 @@
 //! The only place where a partition's replicas, ISR, ELR and leader change (KIP-966). Pure.
 //!
-//! While the ISR is smaller than `min.insync.replicas` nothing is committed, so a replica that leaves it then has all
-//! that was: it stays eligible to lead (ELR), unless its copy may have lost something.
-//! The leader stays if it can. Otherwise it is the first replica of the ISR that can lead; if the ISR is empty, of
-//! the ELR; if that is empty too, the last known leader, as `RECOVERING`, because what it lost is unknown. A
-//! requested election may prefer the first replica to all others or, if no such leader is left, take any replica,
-//! again `RECOVERING`.
-//! A replica leads only from the volume that it is recorded on (KIP-858), which the caller's `can_lead` checks.
-//! A reassignment is finished by whatever change brings the last of its targets into sync, and not before
-//! (KAFKA-15665).
+//! 1. While the ISR is smaller than `min.insync.replicas` nothing is committed, so a replica that leaves it then has
+//!    all that was: it stays eligible to lead (ELR), unless its copy may have lost something.
+//! 2. The leader stays if it can. Otherwise it is the first replica of the ISR that can lead; if the ISR is empty, of
+//!    the ELR; if that is empty too, the last known leader, as `RECOVERING`, because what it lost is unknown. A
+//!    requested election may prefer the first replica to all others or, if no such leader is left, take any replica,
+//!    again `RECOVERING`.
+//! 3. A replica leads only from the volume that it is recorded on (KIP-858), which the caller's `can_lead` checks.
+//! 4. A reassignment is finished by whatever change brings the last of its targets into sync, and not before
+//!    (KAFKA-15665).
 
 use std::collections::BTreeSet;
 

@@ -1,11 +1,11 @@
 //! Which brokers are heard, and when each was last heard: soft state of the active controller. Time is monotonic and
 //! comes from the caller.
 //!
-//! A session lasts as long as heartbeats arrive. A new controller starts all of them anew: it does not know what its
-//! predecessor heard.
-//! A controller that itself stood still takes nobody for silent: all sessions start anew.
-//! Of several ended sessions the one that has been silent longest is fenced first, one at a time, so that the effect
-//! of each is there before the next.
+//! 1. A session lasts as long as heartbeats arrive. A new controller starts all of them anew: it does not know what
+//!    its predecessor heard.
+//! 2. A controller that itself stood still takes nobody for silent: all sessions start anew.
+//! 3. Of several ended sessions the one that has been silent longest is fenced first, one at a time, so that the
+//!    effect of each is there before the next.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

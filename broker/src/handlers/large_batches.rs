@@ -1,11 +1,11 @@
 //! Compressed batches that must be decompressed: for the keys of a compacted topic, for a limit on timestamps, for a
 //! topic with its own codec, and to find a record by time. A few kilobytes may decompress to any size, so:
 //!
-//! Up to [`OPENED_BYTES_MAX`] a batch is decompressed at once, on the thread that handles the request, and up to
-//! [`RECOMPRESSED_BYTES_MAX`] it is recompressed there, which takes longer.
-//! A larger one waits for its turn, in the order of arrival. Each turn may use [`LARGE_BYTES_MAX`]; there are
-//! [`TURNS`] in the whole process.
-//! A batch that exceeds this is refused.
+//! 1. Up to [`OPENED_BYTES_MAX`] a batch is decompressed at once, on the thread that handles the request, and up to
+//!    [`RECOMPRESSED_BYTES_MAX`] it is recompressed there, which takes longer.
+//! 2. A larger one waits for its turn, in the order of arrival. Each turn may use [`LARGE_BYTES_MAX`]; there are
+//!    [`TURNS`] in the whole process.
+//! 3. A batch that exceeds this is refused.
 
 use std::sync::Arc;
 

@@ -3,12 +3,12 @@
 //! Counted are bytes received, not what a frame announces, and what the decoder makes of them. Before a connection
 //! reads or decodes it asks whether it may take more:
 //!
-//! Frames of more than 64 KiB may use three quarters of the budget; the last quarter is for small requests, which
-//! continue while large ones wait.
-//! If that is used up, the smallest waiting frame continues first when memory is returned.
-//! One waiting frame at a time has the turn: it continues uncounted until it is handled. So there is always progress,
-//! and the total never exceeds the budget and one frame.
-//! While any frame waits, the reactors disconnect stalled senders, see [`super::activity`].
+//! 1. Frames of more than 64 KiB may use three quarters of the budget; the last quarter is for small requests, which
+//!    continue while large ones wait.
+//! 2. If that is used up, the smallest waiting frame continues first when memory is returned.
+//! 3. One waiting frame at a time has the turn: it continues uncounted until it is handled. So there is always
+//!    progress, and the total never exceeds the budget and one frame.
+//! 4. While any frame waits, the reactors disconnect stalled senders, see [`super::activity`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -19,16 +19,16 @@ pub(crate) struct ActiveSegment {
     pub(crate) base: Offset,
     /// Shared with readers that came before the first write.
     pub(crate) pooled: Arc<PooledSegment>,
-    /// Open as long as something written to it is not synced: a file that was closed and opened again might not tell
-    /// that the disk has lost it. Otherwise the pool's, so an idle log need not hold a descriptor.
+    /// Open as long as something written to it is not synced: a file that was closed and opened again might not
+    /// report that the disk has lost it. Otherwise the pool's, so an idle log need not hold a descriptor.
     log: Option<Arc<dyn DiskFile>>,
     pub(crate) indexes: SegmentIndexes,
-    /// Bytes of the `.log`.
+    /// Size of the `.log` in bytes.
     pub(crate) size: u64,
-    /// Of the first batch: its age is the segment's.
+    /// Timestamp of the first batch, from which the segment's age is counted.
     pub(crate) first_timestamp: Option<Timestamp>,
     pub(crate) created: Timestamp,
-    /// The file was cut back, and after a crash may be longer again. The segment must not be closed like that.
+    /// The file was truncated, and may be longer again after a crash. The segment must not be closed like that.
     pub(crate) cut_back: bool,
 }
 
@@ -46,19 +46,19 @@ pub(crate) enum RollReason {
 }
 
 impl ActiveSegment {
-    /// Has no files before the first write.
+    /// Creates no files before the first write.
     pub(crate) fn new(pool: &Arc<FilePool>, base: Offset, now: Timestamp) -> Self {
         Self::resume(pool, SegmentIndexes::new(base), (base, 0), (None, now))
     }
 
-    /// Has its files at once: where others came before it, its name is all that tells the log's end.
+    /// Creates the files at once: after other segments the name of an empty one is all that shows the log end.
     pub(crate) fn create(pool: &Arc<FilePool>, directory: &Path, base: Offset, now: Timestamp) -> io::Result<Self> {
         let mut segment = Self::new(pool, base, now);
         segment.open(directory)?;
         Ok(segment)
     }
 
-    /// Goes on with a segment of `size` bytes.
+    /// Continues a segment of `size` bytes.
     pub(crate) fn resume(
         pool: &Arc<FilePool>,
         indexes: SegmentIndexes,
@@ -69,13 +69,13 @@ impl ActiveSegment {
         Self { base, pooled, log: None, indexes, size, first_timestamp, created, cut_back: false }
     }
 
-    /// The `.log` if it is open, which it is if anything was written since the last sync.
+    /// The `.log`, if it is open, which it is if anything was written since the last sync.
     pub(crate) fn open_log(&self) -> Option<&Arc<dyn DiskFile>> {
         self.log.as_ref()
     }
 
-    /// Opens the `.log` for writing, or makes the files of a new segment. Fails without having changed anything that
-    /// matters.
+    /// Opens the `.log` for writing, or creates the files of a new segment. A failure leaves nothing relevant
+    /// changed.
     pub(crate) fn open(&mut self, directory: &Path) -> io::Result<&Arc<dyn DiskFile>> {
         let log = match self.log.take().or_else(|| self.pooled.writable_log()) {
             Some(log) => log,
@@ -85,7 +85,7 @@ impl ActiveSegment {
         Ok(self.log.insert(log))
     }
 
-    /// All of it is synced. What was cut back is not known to be.
+    /// All of it is synced, except for what was cut back.
     pub(crate) fn rest(&mut self) {
         if let Some(log) = self.log.take_if(|_| !self.cut_back) {
             self.pooled.leave_log(log);
@@ -104,7 +104,7 @@ impl ActiveSegment {
         Ok(log)
     }
 
-    /// `batch` has its offsets, and `length` bytes. `pending`: bytes of those that the same write puts before it.
+    /// `batch` has its offsets, and `length` bytes. `pending`: bytes that the same write puts before it.
     pub(crate) fn roll_reason(
         &self,
         batch: &BatchHeader,
@@ -129,35 +129,35 @@ impl ActiveSegment {
         self.indexes.is_full(config.segment_index_bytes).then_some(RollReason::IndexFull)
     }
 
-    /// Writes batches, the first of which begins with `head`, by one call. After an error the file may be longer than
+    /// Writes batches, the first of which begins with `head`, in one call. After an error the file may be longer than
     /// `size`.
     pub(crate) fn write(&mut self, directory: &Path, head: &[u8; HEADER_LENGTH], records: &[u8]) -> io::Result<()> {
         let size = self.size;
         write_all_at(&**self.open(directory)?, head, records, size)
     }
 
-    /// Takes note of a batch that was written at the end.
+    /// Records a batch that was written at the end.
     pub(crate) fn record(&mut self, batch: &BatchHeader, length: u64, config: &LogConfig) {
         self.indexes.append(batch, self.size, length, config.index_interval_bytes);
         self.first_timestamp.get_or_insert(batch.max_timestamp);
         self.size = self.size.saturating_add(length);
     }
 
-    /// Removes what a failed write left.
+    /// Removes what a failed write has left.
     pub(crate) fn cut_back(&mut self) -> io::Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
         self.cut_back = true;
         log.set_length(self.size)
     }
 
-    /// Brings the index files up to date. Open only for this: entries come rarely.
+    /// Writes pending index entries. Files are opened for this only: entries are rare.
     pub(crate) fn write_indexes(&mut self, directory: &Path) -> io::Result<IndexFiles> {
         let files = self.index_files(directory)?;
         self.indexes.write_out(&files)?;
         Ok(files)
     }
 
-    /// Brings all files up to date, with the last time entry. May be repeated.
+    /// Writes everything pending, with the last time entry. May be repeated.
     pub(crate) fn finish(&mut self, directory: &Path) -> io::Result<[Arc<dyn DiskFile>; 3]> {
         self.indexes.finish();
         let log = self.open(directory)?.clone();
@@ -198,7 +198,7 @@ impl ActiveSegment {
         self.pooled.disk()
     }
 
-    /// By the records' clock where there is one, else by ours.
+    /// By the records' timestamps if there are any, otherwise by our clock.
     fn age_ms(&self, incoming: Timestamp, now: Timestamp) -> i64 {
         match self.first_timestamp.filter(|first| 0 <= first.0) {
             Some(first) => incoming.0.saturating_sub(first.0),
@@ -207,7 +207,7 @@ impl ActiveSegment {
     }
 }
 
-/// A batch of this many bytes fits into no segment.
+/// Whether a batch of this many bytes fits into no segment.
 pub(crate) fn is_too_large(length: usize, config: &LogConfig) -> bool {
     config.segment_bytes < length_u64(length)
 }

@@ -1,25 +1,25 @@
-//! Bugs that tests plant, those of this package or with the feature `planted-bugs` a simulation, each to prove that it
-//! would be found. Otherwise none can be planted and the questions cost nothing.
+//! Bugs that tests of this package plant, or with the feature `planted-bugs` a simulation, each to prove that it
+//! would be found. Otherwise none can be planted and the checks cost nothing.
 
-/// One rule left out.
+/// A safety rule that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "planted-bugs"), expect(unreachable_pub, reason = "public only for the simulation"))]
 pub enum Bug {
-    /// The mark of a clean stop is there at the start after the next, too.
+    /// The clean-shutdown file is still there at the start after the next.
     CleanShutdownMarkKept,
-    /// Of a producer's batches only the last is known again.
+    /// Only the last batch of a producer is recognised as a retry.
     LastBatchOnly,
-    /// What recovery takes for synced is not.
+    /// The recovery point advances before the sync.
     RecoveryPointBeforeSync,
-    /// What is not committed supersedes what is.
+    /// Uncommitted records supersede committed ones.
     UncommittedCompacted,
-    /// Of a producer's last batches nothing is left when their records are superseded.
+    /// A producer's remembered batches are dropped when their records are superseded.
     RememberedBatchCompacted,
-    /// A compacted segment takes the place of others before it is on disk.
+    /// A compacted segment replaces others before it is on disk.
     CleanedNotSynced,
-    /// A start does not finish the swap that a crash has interrupted.
+    /// A start does not finish a swap that a crash interrupted.
     SwapNotFinished,
-    /// Only what one pass has seen is superseded, not what was there before.
+    /// Only records that one pass has seen are superseded, not earlier ones.
     OnlyNewSuperseded,
 }
 
@@ -28,7 +28,7 @@ thread_local! {
     static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
 }
 
-/// In this thread, until the next one takes its place.
+/// Plants the bug in this thread, until the next call replaces it.
 #[cfg_attr(not(feature = "planted-bugs"), expect(unreachable_pub, reason = "public only for the simulation"))]
 #[cfg(any(test, feature = "planted-bugs"))]
 pub fn plant(bug: Option<Bug>) {

@@ -1,4 +1,4 @@
-//! Kafka's checkpoint files: a text of lines, `0` (the version), the number of entries, one entry per line. They are
+//! Kafka's checkpoint files: lines of text, `0` (the version), the number of entries, one entry per line. They are
 //! replaced as a whole, so a crash leaves the old one or the new one.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use protocol::types::{Offset, PartitionId, TopicPartition};
 use crate::disk::{Disk, read_file, replace_file};
 
 const VERSION: &str = "0";
-/// Longest checkpoint that is read.
+/// A longer checkpoint is not read.
 const LENGTH_MAX: u64 = 64 << 20;
 
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ impl From<CheckpointError> for io::Error {
     }
 }
 
-/// An offset per partition: the recovery points, the log start offsets, or the high watermarks of a directory.
+/// An offset per partition: the recovery points, the log starts, or the high watermarks of a directory.
 #[derive(Debug)]
 pub struct OffsetCheckpoint {
     disk: Arc<dyn Disk>,
@@ -44,7 +44,7 @@ impl OffsetCheckpoint {
         Self { disk, path }
     }
 
-    /// A file that is not there has no entries.
+    /// A missing file has no entries.
     pub fn read(&self) -> Result<BTreeMap<TopicPartition, Offset>, CheckpointError> {
         let entries = read_entries(&*self.disk, &self.path, |line| {
             let [topic, partition, offset] = fields(line)?;
@@ -55,7 +55,7 @@ impl OffsetCheckpoint {
         Ok(entries.unwrap_or_default().into_iter().collect())
     }
 
-    /// Durable once it returned.
+    /// Durable once it returns.
     pub fn write(&self, offsets: &BTreeMap<TopicPartition, Offset>) -> Result<(), CheckpointError> {
         let entries = offsets.iter().map(|(partition, offset)| {
             let TopicPartition { topic, partition } = partition;
@@ -65,7 +65,7 @@ impl OffsetCheckpoint {
     }
 }
 
-/// The entries of a checkpoint file, `None` if there is no file. `parse` answers `None` for a line that is no entry.
+/// The entries of a checkpoint file, `None` if there is no file. `parse` returns `None` for a malformed line.
 pub(crate) fn read_entries<T>(
     disk: &dyn Disk,
     path: &Path,
@@ -88,7 +88,7 @@ pub(crate) fn write_entries<T: Display>(
         .map_err(|source| CheckpointError::Io { path: path.to_owned(), source })
 }
 
-/// Exactly `N` fields.
+/// Splits the line if it has exactly `N` fields.
 pub(crate) fn fields<const N: usize>(line: &str) -> Option<[&str; N]> {
     let fields: Vec<_> = line.split(' ').collect();
     fields.try_into().ok()

@@ -1,4 +1,4 @@
-//! A segment that is no longer written. Its files are opened and mapped when somebody reads them.
+//! A segment that is no longer written. Its files are opened and mapped when they are read.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::scanner::{BatchScanner, ReadMode, ScanError};
 use crate::segment_indexes::SegmentIndexes;
 use crate::time_index::{self, TimeEntry};
 
-/// Interval of an index that is made again only in memory.
+/// Interval of an index that is rebuilt in memory only.
 const INDEX_INTERVAL_BYTES: u64 = 4096;
 const SCAN_BUFFER_BYTES: usize = 64 << 10;
 
@@ -24,9 +24,9 @@ pub(crate) struct ClosedSegment {
     pub(crate) files: Arc<PooledSegment>,
     pub(crate) directory: Arc<Path>,
     pub(crate) base: Offset,
-    /// Base of the segment after it.
+    /// Base offset of the next segment.
     pub(crate) end: Offset,
-    /// Bytes of the `.log`.
+    /// Size of the `.log` in bytes.
     pub(crate) size: u64,
     pub(crate) largest_timestamp: Timestamp,
 }
@@ -45,7 +45,7 @@ impl ClosedSegment {
         Ok(offset_index::lookup(&index, self.base, target))
     }
 
-    /// The entries around `target`.
+    /// The index entries around `target`.
     pub(crate) fn neighbours(&self, target: Offset, mode: ReadMode) -> Result<[Option<OffsetEntry>; 2], ScanError> {
         let index = self.index(IndexKind::Offset, mode)?;
         Ok([offset_index::lookup(&index, self.base, target), offset_index::lookup_after(&index, self.base, target)])
@@ -56,7 +56,7 @@ impl ClosedSegment {
         Ok(time_index::lookup(&index, self.base, target))
     }
 
-    /// When its youngest record was written, or where records have no timestamps the file.
+    /// The largest timestamp of its records or, without timestamps, when the file was last written.
     pub(crate) fn modified(&self) -> io::Result<Timestamp> {
         if Timestamp(0) <= self.largest_timestamp {
             return Ok(self.largest_timestamp);
@@ -64,7 +64,7 @@ impl ClosedSegment {
         self.open(FileKind::Log)?.modified()
     }
 
-    /// When its first batch was written, as far as that is known.
+    /// The timestamp of its first batch, if known.
     pub(crate) fn began(&self) -> Option<Timestamp> {
         let log = self.log(ReadMode::Blocking).ok()?;
         let mut buffer = [0; HEADER_LENGTH];
@@ -73,7 +73,7 @@ impl ClosedSegment {
         if Timestamp(0) <= first { Some(first) } else { self.modified().ok() }
     }
 
-    /// A reader may hold the segment while compaction puts another one in its place.
+    /// A reader may hold the segment while compaction replaces it.
     fn open_log(&self) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.open(FileKind::Log)?;
         if file.length()? == self.size {
@@ -105,7 +105,7 @@ impl ClosedSegment {
         Ok(mapping)
     }
 
-    /// An index is only a shortcut: a missing or unsound one is made again from the batches.
+    /// An index is only a shortcut: a missing or invalid one is rebuilt from the batches.
     fn open_index(&self, kind: IndexKind) -> Result<Mapping, ScanError> {
         let file_kind = match kind {
             IndexKind::Offset => FileKind::OffsetIndex,

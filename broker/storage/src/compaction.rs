@@ -1,15 +1,15 @@
-//! Compaction: of each key only the last record stays (`cleanup.policy=compact`). Offsets stay as they are, so some are
-//! missing afterwards.
+//! Compaction: only the last record of each key stays (`cleanup.policy=compact`). Offsets do not change, so there are
+//! gaps afterwards.
 //!
 //! 1. [`Log::dirt`] tells how much has come since the last pass, [`Log::start_compaction`] begins one. Only closed
-//!    segments count that are committed and on disk.
-//! 2. A map of the last offset of each key is made from what is new ([`key_map`]), as far as its memory goes.
-//! 3. All segments up to the map's end are written anew, in groups that fit one segment, without what the map or the
-//!    time have made superfluous ([`record_filter`]).
-//! 4. Each group takes the place of its segments before the next one is written ([`swap`]).
+//!    segments that are committed and on disk are compacted.
+//! 2. A map of the last offset of each key is built from the new part ([`key_map`]), as far as its memory goes.
+//! 3. All segments up to the map's end are rewritten, in groups that fit into one segment, without the records that
+//!    are superseded or have expired ([`record_filter`]).
+//! 4. Each group replaces its segments before the next one is written ([`swap`]).
 //!
-//! All of it runs without the log's lock but for moments. A truncation ends the pass, and one that fails leaves the log
-//! as it was. Of transactions, which only a copied log has, too much stays rather than too little.
+//! All of it runs without the log's lock except for moments. A truncation ends the pass, and a failure leaves the log
+//! as it was. Of transactions, which only a copied log has, too much is kept rather than too little.
 
 mod cleaned_segment;
 mod dirt;
@@ -40,7 +40,7 @@ use crate::read::ResolveError;
 pub use dirt::Dirt;
 pub use key_offsets::KeyHasher;
 
-/// What a topic says of its compaction, under Kafka's names.
+/// The compaction options of a topic, under Kafka's names.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CompactionRules {
     /// `min.cleanable.dirty.ratio`
@@ -56,24 +56,24 @@ pub struct CompactionRules {
 /// What one pass may use.
 #[derive(Debug, Clone)]
 pub struct CompactionLimits {
-    /// For names: where a swap has begun it has to end, so it may use up the reserve.
+    /// For renames: a swap that has begun must end, so it may use up the reserve.
     pub disk: Arc<dyn Disk>,
     pub hasher: KeyHasher,
-    /// Of the map of keys.
+    /// Memory for the map of keys.
     pub map_bytes_max: u64,
     /// How full the map may become.
     pub load_factor: f64,
-    /// What a compressed batch may hold.
+    /// Most bytes of a decompressed batch.
     pub decompressed_bytes_max: usize,
 }
 
-/// Who owns the log that is compacted.
+/// The owner of the log that is compacted.
 pub trait CompactionOwner {
     /// `None`: the log is gone.
     fn with_log<T>(&self, change: impl FnOnce(&mut Log) -> T) -> Option<T>;
-    /// So much was read or written. `Break`: the pass is to end.
+    /// Told of bytes read and written. `Break`: the pass shall end.
     fn used(&self, read: u64, written: u64) -> ControlFlow<()>;
-    /// Files that nobody needs any more, once those who read them now are done.
+    /// Files that can be removed once their current readers are done.
     fn replaced(&self, files: Vec<PathBuf>);
 }
 
@@ -88,11 +88,11 @@ pub struct Compaction {
     now: Timestamp,
     first_dirty: Offset,
     segments: Vec<Arc<ClosedSegment>>,
-    /// Where the oldest batch of each producer ends that is remembered.
+    /// End of the oldest remembered batch of each producer.
     remembered_from: HashMap<ProducerId, Offset>,
 }
 
-/// What a pass has done.
+/// The result of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compacted {
     pub bytes_before: u64,
@@ -112,7 +112,7 @@ pub enum CompactionError {
 }
 
 impl CompactionError {
-    /// Something ran out: what was tried may be tried again.
+    /// Whether a resource ran out: the operation may be retried.
     pub fn is_shortage(&self) -> bool {
         match self {
             Self::Write { source, .. } | Self::Read(ResolveError::Io { source, .. }) => is_shortage(source),
@@ -120,7 +120,7 @@ impl CompactionError {
         }
     }
 
-    /// A write or sync failed: the disk is not to be trusted.
+    /// Whether a write or sync failed: the disk can no longer be trusted.
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Write { source, .. } if !is_shortage(source))
     }

@@ -39,7 +39,7 @@ fn a_full_map_ends_the_pass_there_and_the_next_one_goes_on() {
     }
     settle(&mut log);
     let (mut passes, mut end) = (0, Offset(0));
-    // The least there is: sixteen keys in each of 256 shards.
+    // The minimum: sixteen keys in each of 256 shards.
     while let Some(compacted) = compact_with(&mut log, &limits(&bench, 0), NOW, &|_, _| {}).unwrap() {
         assert!(end < compacted.end, "no pass is in vain");
         (passes, end) = (passes + 1, compacted.end);
@@ -62,7 +62,7 @@ fn a_deletion_stays_for_a_time_that_begins_with_the_first_pass() {
         settle(log);
     };
     let deletion = |log: &Log| all_records(log).get(&Offset(3)).cloned();
-    // A pass at each time. The deletion is marked in the first, and so goes in the one of 1000 ms later.
+    // A pass at each time. The tombstone is marked by the first, and so dropped by the one 1000 ms later.
     for (time, is_there) in [(5_000_000, true), (5_000_999, true), (5_001_000, false)] {
         fill(&mut log, &mut model);
         compact(&bench, &mut log, Timestamp(time)).unwrap();
@@ -138,7 +138,7 @@ fn what_a_header_tells_stays_and_segments_end_where_the_next_begin() {
         let (last, _) = read.iter().rfind(|(header, _)| header.base_offset < segment.end).unwrap();
         assert_eq!(last.next_offset(), segment.end);
     }
-    // Without any of what a clean stop leaves, everything is read anew.
+    // Without everything that a clean stop leaves, so that all is read again.
     for name in bench.names_with(".snapshot") {
         bench.disk.remove_file(&path(&name)).unwrap();
     }
@@ -194,7 +194,7 @@ fn every_codec_is_opened_and_used_again() {
     }
 }
 
-/// As a producer that compresses sends it.
+/// As sent by a producer that compresses.
 fn compressed(header: BatchHeader, bytes: &[u8], codec: Compression) -> CheckedBatch {
     let attributes = Attributes(codec as i16);
     let opened = records::walk(bytes, 0).unwrap();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use protocol::types::Offset;
 
-/// What the log uses of a topic's configuration, under Kafka's names. May change while the log is open.
+/// The topic options that the log uses, under Kafka's names. May change while the log is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
     /// `segment.bytes`
@@ -23,13 +23,13 @@ pub struct LogConfig {
     pub flush_messages: i64,
     /// `flush.ms`
     pub flush_ms: i64,
-    /// `cleanup.policy` has `compact`: offsets may be missing anywhere.
+    /// `cleanup.policy` has `compact`: there may be gaps between offsets anywhere.
     pub compacted: bool,
 }
 
 impl LogConfig {
-    /// Age at which a segment is closed: less than `segment.ms` by a part of the jitter that is its own, and the same
-    /// after every start.
+    /// Age at which a segment is closed: `segment.ms` minus a part of the jitter that depends on the segment, and is
+    /// the same after every start.
     pub(crate) fn segment_age_ms_max(&self, directory: &Path, base: Offset) -> i64 {
         let jitter = u64::try_from(self.segment_jitter_ms.min(self.segment_ms)).unwrap_or(0);
         let mut hasher = DefaultHasher::new();

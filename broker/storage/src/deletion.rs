@@ -1,11 +1,11 @@
-//! Deleting from the front of a log. Its start moves on, record by record ([`Log::advance_log_start`]); the files go
-//! segment by segment, the oldest first, up to the first that has to stay ([`Log::delete_old_segments`]).
+//! Deletion from the front of a log. The log start advances record by record ([`Log::advance_log_start`]); files are
+//! deleted by segment, oldest first, up to the first that must stay ([`Log::delete_old_segments`]).
 //!
-//! A segment that goes leaves the log at once, under the log's lock. [`SegmentDeletion::run`] then renames its files to
-//! `.deleted` without the lock, and whoever owns the log removes them after `file.delete.delay.ms`: until then a read
-//! in progress still finds them, and after that it has them open.
+//! A deleted segment leaves the log at once, under the log's lock. [`SegmentDeletion::run`] then renames its files to
+//! `.deleted` without the lock, and the owner of the log removes them after `file.delete.delay.ms`: until then a read
+//! in progress still finds them, and later it has them open.
 //!
-//! The recovery point stays where it is: should a crash undo the renames, what comes back was perhaps never synced.
+//! The recovery point does not move: files that a crash brings back were perhaps never synced.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::log::{AppendError, Log, LogPosition, is_no_space};
 use crate::pool::FilePool;
 use crate::producer_snapshot;
 
-/// What of a log may be kept. `None`: no limit.
+/// The retention of a log. `None`: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
     /// `retention.bytes`
@@ -30,10 +30,10 @@ pub struct Retention {
     pub age_ms_max: Option<i64>,
 }
 
-/// Why a segment goes.
+/// Why a segment is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DeletionReason {
-    /// All of it lies before the log start.
+    /// All of it is before the log start.
     LogStart,
     Bytes,
     Age,
@@ -95,7 +95,7 @@ pub struct DeletionError {
 }
 
 impl Log {
-    /// Readers no longer see the records before `offset`. Durable once the checkpoint of the log starts has it.
+    /// Hides the records before `offset` from readers. Durable once the log-start checkpoint has it.
     pub fn advance_log_start(&mut self, offset: Offset) -> Result<(), InvalidLogStart> {
         let high_watermark = self.high_watermark.offset;
         if offset < Offset(0) || high_watermark < offset {
@@ -103,14 +103,14 @@ impl Log {
         }
         if self.start_offset < offset {
             self.start_offset = offset;
-            // The file is brought up to date with the next flush.
+            // The file is updated by the next flush.
             self.epochs.truncate_from_start(offset);
         }
         Ok(())
     }
 
-    /// Lets go of the oldest segments: those before the log start, and what `retention` does not cover. Nothing at or
-    /// beyond the high watermark goes; the active segment is closed first if it does.
+    /// Deletes the oldest segments: those before the log start, and those beyond `retention`. Nothing at or above the
+    /// high watermark is deleted; the active segment is closed first if it is to go.
     pub fn delete_old_segments(
         &mut self,
         retention: &Retention,
@@ -135,7 +135,7 @@ impl Log {
         self.producers.expire(now, self.config.producer_id_expiration_ms);
     }
 
-    /// How many segments go, counted from the oldest.
+    /// How many segments to delete, counted from the oldest.
     fn count_deletable(&self, retention: &Retention, now: Timestamp) -> usize {
         let closed = self.closed.iter().map(|segment| Candidate::Closed(segment));
         let mut left = self.size();
@@ -168,7 +168,7 @@ impl Log {
         if retention.bytes_max.is_some_and(|max| max <= left.saturating_sub(segment.size())) {
             return Some(DeletionReason::Bytes);
         }
-        // A file that does not tell its age is not taken for old.
+        // A file whose age is unknown is not taken for old.
         let is_old = |max| max < now.0.saturating_sub(segment.modified().unwrap_or(now).0);
         retention.age_ms_max.is_some_and(is_old).then_some(DeletionReason::Age)
     }
@@ -194,8 +194,8 @@ impl Log {
 }
 
 impl SegmentDeletion {
-    /// Renames the files, durably, and returns what they are called now. Where the disk is too full for that they are
-    /// removed at once. In an abandoned directory nothing is touched.
+    /// Renames the files, durably, and returns their new names. If the disk is too full for that they are removed at
+    /// once. In an abandoned directory nothing is touched.
     pub fn run(&self) -> Result<Vec<PathBuf>, DeletionError> {
         let abandoned = self.abandoned.read().unwrap_or_else(PoisonError::into_inner);
         if *abandoned {
@@ -203,7 +203,8 @@ impl SegmentDeletion {
         }
         let disk = &**self.pool.disk();
         let kinds = [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::TransactionIndex];
-        // A snapshot of a time before the first segment would tell recovery an old story, so snapshots go first.
+        // A snapshot from before the first segment would give recovery stale producers, so snapshots are removed
+        // first.
         let snapshots = self.snapshots.iter().map(|offset| producer_snapshot::path(&self.directory, *offset));
         let files = self
             .segments
@@ -222,7 +223,7 @@ impl SegmentDeletion {
     }
 }
 
-/// The new name; `None` where nothing is left to remove.
+/// The new name; `None` if nothing is left to remove.
 pub(crate) fn set_aside(disk: &dyn Disk, path: &Path) -> io::Result<Option<PathBuf>> {
     let target = deleted(path);
     match disk.rename(path, &target) {

@@ -12,7 +12,7 @@ fn small_segments() -> LogConfig {
     LogConfig { segment_bytes: 500, index_interval_bytes: 100, ..LogConfig::default() }
 }
 
-/// A log of `batches` batches with their numbers, from 100 on, as timestamps.
+/// A log of `batches` batches whose timestamps count from 100 on.
 fn filled(bench: &Bench, batches: i64) -> Log {
     let mut log = bench.create();
     for number in 0..batches {
@@ -180,8 +180,8 @@ fn the_highest_timestamp_is_that_of_a_record_still_there() {
     assert_eq!(log.locate_max_timestamp().resolve(0).unwrap(), None);
 }
 
-/// However a crash cuts into a deletion: the log opens, from the log start on nothing that was synced is missing, and
-/// producers are not remembered as they were before what was deleted.
+/// Wherever a crash interrupts a deletion: the log opens, from the log start on nothing synced is missing, and
+/// producers are not restored to a state before what was deleted.
 #[test]
 fn a_crash_around_a_deletion_loses_nothing_from_the_log_start_on() {
     for seed in 0..200 {
@@ -239,7 +239,7 @@ fn in_an_abandoned_directory_nothing_is_renamed() {
     assert_eq!(bench.names(), names);
 }
 
-/// It lacks what producers wrote in the segments that are gone.
+/// It lacks what producers wrote in the deleted segments.
 #[test]
 fn a_snapshot_of_before_the_first_segment_is_not_believed() {
     let bench = Bench::new(small_segments());

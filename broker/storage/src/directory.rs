@@ -1,4 +1,4 @@
-//! A log directory: one data volume with its identity, its lock, its checkpoints and its partitions.
+//! A log directory: a data volume with its identity, its lock, its checkpoints and its partitions.
 //!
 //! ```text
 //! .lock  meta.properties  .kafka_cleanshutdown
@@ -38,7 +38,7 @@ pub struct LogDirectory {
 /// The last process stopped cleanly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CleanShutdown {
-    /// With which registration; `None` if it does not say.
+    /// The broker epoch of its registration; `None` if the file does not tell.
     pub broker_epoch: Option<BrokerEpoch>,
 }
 
@@ -89,14 +89,14 @@ pub enum FormatError {
     Other(#[from] OpenError),
 }
 
-/// Who the directory has to belong to. `None`: whatever it says.
+/// The expected owner of the directory. `None`: any.
 #[derive(Debug, Clone)]
 pub struct ExpectedOwner {
     pub cluster_id: Option<ClusterId>,
     pub node_id: BrokerId,
 }
 
-/// A directory that is being formatted, by nobody else.
+/// A directory that is being formatted, and locked.
 #[derive(Debug)]
 pub struct Formatting {
     disk: Arc<dyn Disk>,
@@ -105,7 +105,7 @@ pub struct Formatting {
 }
 
 impl Formatting {
-    /// Makes the directory where there is none, and locks it.
+    /// Creates the directory if needed, and locks it.
     pub fn begin(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self, FormatError> {
         disk.create_directory(path).map_err(|source| io_error(path, source))?;
         let lock = lock(&**disk, path)?;
@@ -116,7 +116,7 @@ impl Formatting {
         }
     }
 
-    /// Gives the directory its identity, durably.
+    /// Writes the directory's identity, durably.
     pub fn finish(self, properties: &MetaProperties) -> Result<(), FormatError> {
         let Self { disk, path, _lock } = self;
         replace_file(&*disk, &path.join(meta_properties::FILE_NAME), properties.encode().as_bytes())
@@ -127,7 +127,7 @@ impl Formatting {
 }
 
 impl LogDirectory {
-    /// Locks the directory and takes the mark of a clean stop away: the next one has to be earned.
+    /// Locks the directory and removes the clean-shutdown file, which only another clean stop restores.
     pub fn open(disk: &Arc<dyn Disk>, path: &Path, expected: &ExpectedOwner) -> Result<Self, OpenError> {
         if let Err(OpenError::NotFormatted { path }) = read_properties(&**disk, path) {
             return Err(OpenError::NotFormatted { path });
@@ -136,12 +136,12 @@ impl LogDirectory {
         let properties = read_properties(&**disk, path)?;
         check_owner(path, &properties, expected)?;
         let clean_shutdown = take_clean_shutdown(&**disk, path).map_err(|source| io_error(path, source))?;
-        // A file system that keeps no times says 1970.
+        // A file system without modification times reports 1970.
         let last_alive = lock.modified().ok().filter(|modified| Timestamp(0) < *modified);
         Ok(Self { disk: disk.clone(), path: path.to_owned(), properties, clean_shutdown, last_alive, lock })
     }
 
-    /// The same, with its own files on another disk from now on.
+    /// The same directory, with its own files on another disk from now on.
     #[must_use]
     pub fn on(self, disk: Arc<dyn Disk>) -> Self {
         Self { disk, ..self }
@@ -160,7 +160,7 @@ impl LogDirectory {
         self.clean_shutdown
     }
 
-    /// When the processes before last noted that they were alive, by the time of the lock.
+    /// When earlier processes last noted that they were alive, by the lock file's modification time.
     pub fn last_alive(&self) -> Option<Timestamp> {
         self.last_alive
     }
@@ -169,7 +169,7 @@ impl LogDirectory {
         self.lock.set_modified(now)
     }
 
-    /// The last thing to do, after every log was closed and the checkpoints were written.
+    /// The last step of a stop, after every log was closed and the checkpoints were written.
     pub fn write_clean_shutdown(&self, broker_epoch: BrokerEpoch) -> io::Result<()> {
         let file = CleanShutdownFile { version: 0, broker_epoch: broker_epoch.0 };
         let json = serde_json::to_vec(&file).map_err(io::Error::other)?;
@@ -188,7 +188,7 @@ impl LogDirectory {
         self.checkpoint("replication-offset-checkpoint")
     }
 
-    /// Up to where logs have been compacted.
+    /// The offsets up to which logs have been compacted.
     pub fn cleaner_offsets(&self) -> OffsetCheckpoint {
         self.checkpoint("cleaner-offset-checkpoint")
     }
@@ -201,14 +201,14 @@ impl LogDirectory {
         self.disk.space(&self.path)
     }
 
-    /// All partition directories, and their paths.
+    /// All partition directories, with their paths.
     pub fn partitions(&self) -> io::Result<Vec<(PartitionDirectoryName, PathBuf)>> {
         let entries = self.disk.list(&self.path)?.into_iter().filter(|entry| entry.is_directory);
         let named = entries.filter_map(|entry| Some((entry.name.to_str()?.parse().ok()?, self.path.join(&entry.name))));
         Ok(named.collect())
     }
 
-    /// Renames a partition's directory, durably. `id` tells it from others of that name.
+    /// Renames a partition's directory, durably. `id` makes the name unique.
     pub fn set_aside(&self, partition: &TopicPartition, state: DirectoryState, id: Uuid) -> io::Result<PathBuf> {
         let target = self.rename_aside(partition, state, id)?;
         self.sync()?;
@@ -226,7 +226,7 @@ impl LogDirectory {
         self.disk.sync_directory(&self.path)
     }
 
-    /// For directories that were set aside as deleted.
+    /// Removes a directory that was set aside as deleted.
     pub fn remove(&self, directory: &Path) -> io::Result<()> {
         self.disk.remove_directory(directory)?;
         self.sync()
@@ -270,7 +270,7 @@ fn check_owner(path: &Path, found: &MetaProperties, expected: &ExpectedOwner) ->
     Ok(())
 }
 
-/// A file that cannot be read as one says nothing about the epoch, but it was written after everything else.
+/// A malformed file does not tell the epoch, but it was written after everything else.
 fn take_clean_shutdown(disk: &dyn Disk, path: &Path) -> io::Result<Option<CleanShutdown>> {
     let file = path.join(CLEAN_SHUTDOWN);
     let bytes = match read_file(disk, &file, LENGTH_MAX) {

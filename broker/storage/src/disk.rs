@@ -1,7 +1,7 @@
-//! The only way to the file system. [`SystemDisk`] is the real one; [`crate::faulty::FaultyDisk`] lives in memory,
-//! fails on demand and forgets what was not synced.
+//! The only access to the file system. [`SystemDisk`] is the real one; [`crate::faulty::FaultyDisk`] lives in memory,
+//! fails on demand and loses what was not synced.
 //!
-//! Positions are explicit everywhere: a file has no cursor, so it can be shared.
+//! Positions are explicit everywhere: files have no cursor, so they can be shared.
 
 mod mapping;
 mod system;
@@ -23,7 +23,7 @@ pub use system::SystemDisk;
 pub enum OpenMode {
     Read,
     ReadWrite,
-    /// As `ReadWrite`, and makes an empty file where there is none.
+    /// As `ReadWrite`, and creates an empty file if there is none.
     Create,
 }
 
@@ -44,7 +44,7 @@ pub struct DiskSpace {
 
 pub trait Disk: fmt::Debug + Send + Sync {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
-    /// Fine if it exists.
+    /// Succeeds if it exists.
     fn create_directory(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in the directory durable.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
@@ -53,7 +53,7 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// With everything in it.
     fn remove_directory(&self, path: &Path) -> io::Result<()>;
     fn list(&self, path: &Path) -> io::Result<Vec<DirectoryEntry>>;
-    /// Of the volume that `path` lies on.
+    /// Space of the volume that holds `path`.
     fn space(&self, path: &Path) -> io::Result<DiskSpace>;
 }
 
@@ -62,27 +62,27 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<usize>;
     /// One `pread`: may read less than asked, 0 at the end of the file.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
-    /// As `read_at`, but [`io::ErrorKind::WouldBlock`] where the bytes are not in memory.
+    /// As `read_at`, but [`io::ErrorKind::WouldBlock`] if the bytes are not in memory.
     fn read_at_nowait(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
     fn length(&self) -> io::Result<u64>;
     /// When it was last written.
     fn modified(&self) -> io::Result<Timestamp>;
-    /// Says that it was last written then.
+    /// Sets the time at which it was last written.
     fn set_modified(&self, modified: Timestamp) -> io::Result<()>;
     fn set_length(&self, length: u64) -> io::Result<()>;
-    /// As `set_length` to grow a file, and the space is taken now, so that writing there cannot want it.
+    /// As `set_length` to grow a file, but the space is allocated now, so that writing there cannot run out of it.
     fn reserve(&self, length: u64) -> io::Result<()>;
-    /// The data, and of the metadata what is needed to read it back.
+    /// Syncs the data, and the metadata needed to read it back.
     fn sync_data(&self) -> io::Result<()>;
-    /// The whole file, read-only. Whoever maps a file does not shorten it while the mapping lives.
+    /// The whole file, read-only. A file must not be shortened while it is mapped.
     fn map(&self) -> io::Result<Mapping>;
-    /// An exclusive lock for as long as the file is open, or [`io::ErrorKind::WouldBlock`] if someone else has it.
+    /// An exclusive lock for as long as the file is open, or [`io::ErrorKind::WouldBlock`] if another process has it.
     fn try_lock(&self) -> io::Result<()>;
     /// For `sendfile`. `None`: there is no descriptor, read instead.
     fn as_fd(&self) -> Option<BorrowedFd<'_>>;
 }
 
-/// Writes `head` and `tail` one after the other, by one call unless the disk cuts it short.
+/// Writes `head` and `tail` one after the other, in one call unless the disk cuts it short.
 pub(crate) fn write_all_at(file: &dyn DiskFile, head: &[u8], tail: &[u8], position: u64) -> io::Result<()> {
     let (mut head, mut tail, mut position) = (head, tail, position);
     while !(head.is_empty() && tail.is_empty()) {
@@ -111,7 +111,7 @@ pub(crate) fn read_at_most(file: &dyn DiskFile, buffer: &mut [u8], position: u64
     Ok(filled)
 }
 
-/// A small file as a whole. One longer than `length_max` is an error: it is not what the caller takes it for.
+/// Reads a small file as a whole. One longer than `length_max` is an error: it is not what the caller expects.
 pub fn read_file(disk: &dyn Disk, path: &Path, length_max: u64) -> io::Result<Vec<u8>> {
     let file = disk.open(path, OpenMode::Read)?;
     let length = file.length()?;
@@ -125,8 +125,8 @@ pub fn read_file(disk: &dyn Disk, path: &Path, length_max: u64) -> io::Result<Ve
     Ok(bytes)
 }
 
-/// Replaces a file so that after a crash it has either the old content or the new, and once this returned the new:
-/// write beside it, sync, rename, sync the directory.
+/// Replaces a file so that after a crash it has either the old content or the new, and once this has returned the
+/// new: write beside it, sync, rename, sync the directory.
 pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (file, beside) = write_beside(disk, path, bytes)?;
     file.sync_data()?;
@@ -134,7 +134,7 @@ pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()
     path.parent().map_or(Ok(()), |parent| disk.sync_directory(parent))
 }
 
-/// Writes what is to become the content of `path` to `path.tmp`.
+/// Writes the future content of `path` to `path.tmp`.
 pub(crate) fn write_beside(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<(Arc<dyn DiskFile>, PathBuf)> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".tmp");
@@ -145,7 +145,7 @@ pub(crate) fn write_beside(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Re
     Ok((file, beside))
 }
 
-/// Removes a file that may not be there.
+/// Removes a file if it exists.
 pub(crate) fn remove_if_present(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     match disk.remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -153,7 +153,7 @@ pub(crate) fn remove_if_present(disk: &dyn Disk, path: &Path) -> io::Result<()> 
     }
 }
 
-/// `usize` is at most 64 bits wide wherever this runs.
+/// `usize` is at most 64 bits wide on every target.
 pub(crate) fn length_u64(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }

@@ -1,9 +1,9 @@
-//! A file system in memory for tests: it fails on demand, and a [`FaultyDisk::crash`] keeps of what was not synced
-//! only some, and that perhaps torn.
+//! A file system in memory for tests: it fails on demand, and a [`FaultyDisk::crash`] keeps only part of what was not
+//! synced, and that perhaps torn.
 //!
-//! A file remembers its writes since its last sync; after a crash each of them happened, did not happen, or happened
-//! in part, whatever the order. A directory remembers its creations, renames and removals since its last sync; a
-//! crash keeps a beginning of them.
+//! A file keeps its writes since its last sync; after a crash each of them happened, did not happen, or happened in
+//! part, regardless of order. A directory keeps its creations, renames and removals since its last sync; a crash
+//! keeps a prefix of them.
 
 mod file;
 
@@ -18,7 +18,7 @@ use protocol::types::Timestamp;
 use crate::disk::{DirectoryEntry, Disk, DiskFile, DiskSpace, OpenMode};
 use file::{FaultyFile, Inode};
 
-/// What can be made to fail.
+/// Operations that can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     Open,
@@ -46,7 +46,7 @@ struct State {
     faults: Vec<Fault>,
     space_left: Option<u64>,
     cold: bool,
-    /// Of every file.
+    /// The modification time of every file.
     modified: Timestamp,
 }
 
@@ -78,12 +78,12 @@ impl FaultyDisk {
         Self::default()
     }
 
-    /// Lets one call of `operation` fail, after `after` more that do not.
+    /// Makes one call of `operation` fail, after `after` more that succeed.
     pub fn fail(&self, operation: Operation, after: u64, error: impl Into<io::Error>) {
         lock(&self.state).faults.push(Fault { operation, after, error: error.into() });
     }
 
-    /// Bytes that files may still grow by. A write that does not fit is cut short; with nothing left it fails.
+    /// Bytes by which files may still grow. A write that does not fit is cut short; with nothing left it fails.
     pub fn set_space_left(&self, bytes: Option<u64>) {
         lock(&self.state).space_left = bytes;
     }
@@ -93,12 +93,12 @@ impl FaultyDisk {
         lock(&self.state).cold = cold;
     }
 
-    /// When every file was last written.
+    /// Sets the modification time of every file.
     pub fn set_modified(&self, modified: Timestamp) {
         lock(&self.state).modified = modified;
     }
 
-    /// The power goes. `random` decides what is left of what was not synced; files that were open stay behind.
+    /// Simulates a power cut. `random` decides what is left of unsynced changes; open files keep the former state.
     pub fn crash(&self, random: &mut dyn FnMut() -> u64) {
         let mut state = lock(&self.state);
         let mut changes = std::mem::take(&mut state.changes);
@@ -122,7 +122,7 @@ impl FaultyDisk {
         state.space_left = None;
     }
 
-    /// The content of a file, to look at or to spoil.
+    /// The content of a file, to inspect or to damage.
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         match lock(&self.state).files.get(path)? {
             Node::File(inode) => Some(lock(inode).bytes().to_vec()),
@@ -156,7 +156,7 @@ impl State {
         path.parent().is_none_or(|parent| is_root(parent) || self.files.contains_key(parent))
     }
 
-    /// The error that was asked for, once its time has come.
+    /// The requested error, once it is due.
     fn check(&mut self, operation: Operation) -> io::Result<()> {
         let Some(index) = self.faults.iter().position(|fault| fault.operation == operation) else { return Ok(()) };
         let Some(fault) = self.faults.get_mut(index) else { return Ok(()) };
@@ -175,7 +175,7 @@ trait WithParents {
 }
 
 impl WithParents for Tree {
-    /// What lies in a directory that never became durable is lost.
+    /// What is in a directory that never became durable is lost.
     fn retain_with_parents(&mut self) {
         let mut kept = Self::new();
         for (path, node) in std::mem::take(self) {
@@ -193,8 +193,8 @@ impl Change {
         path.parent().unwrap_or(path)
     }
 
-    /// What it is once `later` has happened, too: what is not durable in a directory goes with it, and is none of the
-    /// next one's of that name.
+    /// The node once `later` has happened, too: what is not durable in a directory is lost with it, and does not
+    /// belong to a later directory of that name.
     fn followed_by(self, later: &Self) -> Option<Self> {
         match later {
             Self::Rename(from, to) if self.parent().starts_with(from) => {
@@ -227,7 +227,7 @@ impl Change {
     }
 }
 
-/// Takes a file, or a directory with all that it holds: in the order of paths they follow each other.
+/// Takes a file, or a directory with its content: in the order of paths they are adjacent.
 fn take(tree: &mut Tree, path: &Path) -> Vec<(PathBuf, Node)> {
     let from = tree.range::<Path, _>((Bound::Included(path), Bound::Unbounded));
     let taken: Vec<_> = from.map(|(path, _)| path).take_while(|other| other.starts_with(path)).cloned().collect();
@@ -322,7 +322,7 @@ fn is_root(path: &Path) -> bool {
     path.as_os_str().is_empty() || path == Path::new("/")
 }
 
-/// A test that panicked elsewhere does not matter here.
+/// A panic of a test elsewhere does not matter here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

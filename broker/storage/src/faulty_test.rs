@@ -11,7 +11,7 @@ fn disk_with(path: &Path, bytes: &[u8]) -> FaultyDisk {
     disk
 }
 
-/// All that can be left of a file after a crash.
+/// Everything that can be left of a file after a crash.
 fn left(prepare: impl Fn(&FaultyDisk)) -> std::collections::BTreeSet<Option<Vec<u8>>> {
     let path = Path::new("/d/file");
     let outcomes = (0..500).map(|seed| {

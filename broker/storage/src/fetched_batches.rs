@@ -1,5 +1,5 @@
-//! What a follower is sent: whole batches, as they lie in the leader's log. Their offsets, epochs and checksums stay
-//! as they are. [`FetchedBatches::check`] needs no log, so it runs outside its lock.
+//! Batches received by a follower: whole, as in the leader's log. Their offsets, epochs and checksums are kept.
+//! [`FetchedBatches::check`] needs no log, so it runs without its lock.
 
 use bytes::Bytes;
 use protocol::batch::{BatchHeader, CRC_START, HEADER_LENGTH, MAGIC, crc32c};
@@ -9,7 +9,7 @@ use crate::disk::length_u64;
 use crate::log::{AppendError, Appended, Log};
 use crate::scanner::BatchDefect;
 
-/// Intact batches in their order.
+/// Intact batches in order.
 #[derive(Debug, Clone)]
 pub struct FetchedBatches {
     /// Exactly the batches of `headers`.
@@ -18,7 +18,7 @@ pub struct FetchedBatches {
     gaps: Gaps,
 }
 
-/// Whether offsets may be missing.
+/// Whether there may be gaps between offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gaps {
     No,
@@ -56,12 +56,12 @@ impl Gaps {
 }
 
 impl FetchedBatches {
-    /// Without a gap between them. A last batch that is cut off is left out: the next fetch begins with it.
+    /// Checks contiguous batches. An incomplete last batch is left out: the next fetch begins with it.
     pub fn check(bytes: Bytes) -> Result<Self, UnsoundBatch> {
         Self::check_all(bytes, Gaps::No)
     }
 
-    /// Of a log that may have been compacted: offsets may be missing, before the first batch too.
+    /// Checks batches of a log that may be compacted: there may be gaps, also before the first batch.
     pub fn check_compacted(bytes: Bytes) -> Result<Self, UnsoundBatch> {
         Self::check_all(bytes, Gaps::Compacted)
     }
@@ -97,7 +97,7 @@ impl FetchedBatches {
         self.headers.iter().map(move |header| (header, rest.split_to(length_of(header).min(rest.len()))))
     }
 
-    /// Of all batches.
+    /// Total length in bytes.
     pub fn length(&self) -> usize {
         self.bytes.len()
     }
@@ -124,7 +124,7 @@ fn check_batch(
 
 impl Log {
     /// Appends what the leader of `leader_epoch` sent. `None`: there was no whole batch. After an error the log may
-    /// have some of the batches; it goes on at its end.
+    /// have some of the batches; it continues at its end.
     pub fn append_as_follower(
         &mut self,
         fetched: &FetchedBatches,
@@ -199,7 +199,7 @@ impl Log {
     }
 }
 
-/// Known to be there since the check.
+/// Checked to fit before.
 fn length_of(header: &BatchHeader) -> usize {
     header.length().unwrap_or_default()
 }

@@ -9,7 +9,7 @@ fn small_segments() -> LogConfig {
     LogConfig { segment_bytes: 1000, index_interval_bytes: 100, ..LogConfig::default() }
 }
 
-/// As a leader of `epoch` has it in its log.
+/// As in the log of the leader of `epoch`.
 fn placed(batch: &CheckedBatch, base_offset: i64, epoch: i32) -> CheckedBatch {
     let header = BatchHeader { base_offset: Offset(base_offset), leader_epoch: LeaderEpoch(epoch), ..batch.header };
     sealed(header, &batch.bytes)

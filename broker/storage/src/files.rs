@@ -29,11 +29,11 @@ pub(crate) fn segment_path(directory: &Path, base: Offset, kind: FileKind) -> Pa
     directory.join(format!("{:020}.{}", base.0, kind.extension()))
 }
 
-/// Ends the name of a file that was deleted and is not removed yet.
+/// Suffix of a file that was deleted and is not removed yet.
 pub(crate) const DELETED: &str = ".deleted";
-/// Of a file that compaction writes.
+/// Suffix of a file that compaction is writing.
 pub(crate) const CLEANED: &str = ".cleaned";
-/// Of one that is complete, and takes the place of others.
+/// Suffix of a complete file that replaces others.
 pub(crate) const SWAP: &str = ".swap";
 
 /// The name of a deleted file.
@@ -47,7 +47,7 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// The offset and kind of `name`, or `None` if it is not the name of such a file.
+/// The offset and kind of `name`, or `None` if it is not the name of a segment's file.
 pub(crate) fn parse_name(name: &str) -> Option<(Offset, FileKind)> {
     let (offset, extension) = name.split_once('.')?;
     if offset.len() != 20 || !offset.bytes().all(|byte| byte.is_ascii_digit()) {

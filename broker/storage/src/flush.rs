@@ -1,9 +1,9 @@
-//! Making the log durable: a [`FlushJob`] is taken under the log's lock, run without it, and what it returns moves the
-//! recovery point. So the recovery point never passes a sync, and a sync that failed is never tried again.
+//! Makes the log durable: a [`FlushJob`] is taken under the log's lock, run without it, and its result advances the
+//! recovery point. So the recovery point never passes a sync, and a failed sync is never retried.
 //!
-//! Whatever recovery relies on below the recovery point becomes durable with the job that moves it: records, leader
-//! epochs, and with the first one the directory itself. So neither creating a partition nor taking up its leadership
-//! costs a sync.
+//! Everything that recovery relies on below the recovery point becomes durable with the job that advances it:
+//! records, leader epochs, and with the first one the directory itself. So neither creating a partition nor becoming
+//! its leader costs a sync.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,7 +21,7 @@ use crate::pool::FilePool;
 use crate::segment_indexes::IndexFiles;
 use crate::{partition_metadata, producer_snapshot};
 
-/// Recovery replays producers from the last snapshot on, so one is due after this many bytes.
+/// Recovery replays producers from the last snapshot on, so one is taken after this many bytes.
 const SNAPSHOT_INTERVAL_BYTES: u64 = 32 << 20;
 
 /// What is not durable yet.
@@ -29,12 +29,12 @@ const SNAPSHOT_INTERVAL_BYTES: u64 = 32 << 20;
 pub(crate) struct FlushState {
     /// Everything before it is synced.
     pub(crate) recovery_point: Offset,
-    /// Since the log was opened, these three.
+    /// The next three count since the log was opened.
     appended_bytes: u64,
     flushed_bytes: u64,
     snapshot_bytes: u64,
     unflushed_since: Option<Timestamp>,
-    /// Where the log ended at the last flush.
+    /// The log end at the last flush.
     flushed_end: Option<LogPosition>,
     /// Whether the directory, its name and its first files are known to be durable.
     directory_synced: bool,
@@ -71,7 +71,7 @@ pub struct FlushJob {
     rolled: Vec<Arc<RolledSegment>>,
     /// The producers as of `end`.
     snapshot: Option<Vec<u8>>,
-    /// As of `end`, if the file has others.
+    /// The epochs as of `end`, if the file has others.
     epochs: Option<LeaderEpochs>,
     syncs_directory: bool,
 }
@@ -79,7 +79,7 @@ pub struct FlushJob {
 /// The `.log` of the active segment.
 #[derive(Debug)]
 enum ActiveFile {
-    /// Since the last flush.
+    /// Nothing was written since the last flush.
     NothingWritten,
     Open(Arc<dyn DiskFile>),
     /// Loaded, and beyond the recovery point.
@@ -104,7 +104,7 @@ pub struct Flushed {
 pub enum FlushError {
     #[error("{}: {source}; the log is offline from now on", directory.display())]
     Failed { directory: PathBuf, source: io::Error },
-    /// Nothing is lost, and nothing is durable that was not before.
+    /// Nothing is lost, and nothing new is durable.
     #[error("{}: {source}; not flushed this time", directory.display())]
     Postponed { directory: PathBuf, source: io::Error },
 }
@@ -126,7 +126,7 @@ impl FlushState {
         }
     }
 
-    /// Of a log that lies durably in its directory, with files of before.
+    /// The state of a log whose directory and former files are durable.
     pub(crate) fn begun_anew(start: Offset) -> Self {
         Self { epochs_in_file: None, directory_synced: true, ..Self::new(start) }
     }
@@ -141,14 +141,14 @@ impl FlushState {
         self.snapshot_bytes = self.appended_bytes;
     }
 
-    /// Segments and snapshots of what lies before `first` need no sync any more. Returns the snapshots.
+    /// Segments and snapshots before `first` need no sync any more. Returns the snapshots.
     pub(crate) fn forget_before(&mut self, first: Offset) -> Vec<Offset> {
         self.rolled.retain(|segment| first <= segment.end);
         let kept = self.snapshots.split_off(&first);
         std::mem::replace(&mut self.snapshots, kept).into_iter().collect()
     }
 
-    /// What lies from `end` on is gone. What lies before it needs a sync no less than before.
+    /// What lies from `end` on is gone. What lies before it still needs a sync.
     pub(crate) fn truncated(&mut self, end: Offset) {
         assert!(self.recovery_point <= end, "the recovery point {} was lowered before", self.recovery_point);
         self.flushed_end = self.flushed_end.filter(|flushed| flushed.offset <= end);
@@ -157,7 +157,7 @@ impl FlushState {
         self.epochs_in_file = None;
     }
 
-    /// The segments before `end`, some of them, are one now.
+    /// Some of the segments before `end` have become one.
     pub(crate) fn swapped(&mut self, end: Offset) {
         let flushed = self.flushed_end.filter(|flushed| end <= flushed.offset);
         self.flushed_end = flushed.map(|flushed| flushed.after_swap(end));
@@ -182,8 +182,8 @@ impl Log {
         is_due.then(|| appended.last_offset.advance(1))
     }
 
-    /// Up to where this replica counts as having the records: where each is to be on disk, the end of the last flush.
-    /// `None`: not known before the next one.
+    /// The end up to which this replica counts as having the records: if each must be on disk, the end of the last
+    /// flush. `None`: unknown until the next flush.
     pub fn replicated_end(&self) -> Option<LogPosition> {
         let everything = 1 < self.config.flush_messages || self.end_offset <= self.flushing.recovery_point;
         if everything { Some(self.log_end()) } else { self.flushing.flushed_end }
@@ -193,12 +193,12 @@ impl Log {
         self.flushing.appended_bytes.saturating_sub(self.flushing.flushed_bytes)
     }
 
-    /// When the oldest record that is not synced was written, or earlier.
+    /// When the oldest unsynced record was written, or earlier.
     pub fn unflushed_since(&self) -> Option<Timestamp> {
         self.flushing.unflushed_since
     }
 
-    /// Covers everything appended so far. Jobs of one log are finished in the order they were started.
+    /// Covers everything appended so far. Jobs of one log are finished in the order in which they were started.
     pub fn start_flush(&mut self, now: Timestamp) -> FlushJob {
         let snapshot = self.flushing.snapshot_is_due().then(|| self.take_snapshot()).flatten();
         let (snapshot, index_files) = snapshot.unzip();
@@ -224,13 +224,13 @@ impl Log {
         }
     }
 
-    /// An epoch without records needs no line: whoever leads next has a later one.
+    /// An epoch without records needs no line: the next leader has a later one.
     fn epochs_to_write(&self) -> Option<LeaderEpochs> {
         let epochs = self.epochs.before(self.end_offset);
         (Some(&epochs) != self.flushing.epochs_in_file.as_ref()).then_some(epochs)
     }
 
-    /// A job of before a truncation says nothing any more.
+    /// A job from before a truncation is ignored.
     pub fn finish_flush(&mut self, flushed: Flushed) {
         if !Arc::ptr_eq(&flushed.abandoned, &self.abandoned) {
             return;
@@ -255,8 +255,8 @@ impl Log {
         self.remove_old_snapshots();
     }
 
-    /// The last words of a log: indexes complete, snapshot written, everything synced. What is left in memory may
-    /// be dropped; its recovery point goes to the checkpoint.
+    /// Closes a log: indexes complete, snapshot written, everything synced. What is left in memory may be dropped;
+    /// the returned recovery point goes to the checkpoint.
     pub fn close_clean(&mut self, now: Timestamp) -> Result<Offset, FlushError> {
         if self.is_offline() {
             return Err(self.flush_error(io::Error::other("an earlier write or sync failed")));
@@ -274,7 +274,7 @@ impl Log {
         Ok(self.recovery_point())
     }
 
-    /// Everything is on disk as a clean stop leaves it.
+    /// Whether everything is on disk as a clean stop leaves it.
     fn is_settled(&self) -> bool {
         let state = &self.flushing;
         let has_snapshot = self.size() == 0 || state.snapshots.contains(&self.end_offset);
@@ -285,7 +285,7 @@ impl Log {
             && self.epochs_to_write().is_none()
     }
 
-    /// A snapshot counts only with the indexes up to it on disk. Without space there is none this time.
+    /// A snapshot counts only with the indexes up to it on disk. Without space none is taken this time.
     fn take_snapshot(&mut self) -> Option<(Vec<u8>, IndexFiles)> {
         match self.active.write_indexes(&self.directory) {
             Ok(files) => Some((producer_snapshot::encode(&self.producers), files)),
@@ -299,8 +299,8 @@ impl Log {
         }
     }
 
-    /// Snapshots at a segment's base stay with the segment. Of the others the last is of use, and the one before it
-    /// as long as the checkpoint has an older recovery point.
+    /// Snapshots at a segment's base stay with the segment. Of the others the last is kept, and the one before it as
+    /// long as the checkpoint has an older recovery point.
     fn remove_old_snapshots(&mut self) {
         let is_base = |offset: &Offset| self.closed.binary_search_by_key(offset, |segment| segment.base).is_ok();
         let old = |offset: &Offset| *offset != self.active.base && !is_base(offset);
@@ -401,7 +401,7 @@ impl FlushJob {
         rolled.chain(active).chain(indexes).try_for_each(|file| file.sync_data()).map_err(io::Error::other)
     }
 
-    /// Whether there was space for it.
+    /// Returns whether there was space for it.
     fn write_snapshot(&self, offset: Offset, bytes: &[u8]) -> io::Result<bool> {
         match producer_snapshot::write(&**self.pool.disk(), &self.directory, offset, bytes) {
             Ok(()) => Ok(true),
@@ -415,7 +415,7 @@ impl FlushJob {
     }
 }
 
-/// The names in it, its own, and whose log it is.
+/// Syncs the names in it, its own, and the file with the topic id.
 pub(crate) fn make_directory_durable(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
     disk.sync_directory(directory)?;
     partition_metadata::sync(disk, directory)?;

@@ -1,6 +1,6 @@
-//! `leader-epoch-checkpoint`: at which offset each leader epoch began (KIP-101). It is what followers and consumers
-//! find a divergence with. Every batch names its epoch, and recovery reads every batch beyond the recovery point: so
-//! the file is written when a log is flushed, before the recovery point moves, and never while a producer waits.
+//! `leader-epoch-checkpoint`: the start offset of each leader epoch (KIP-101), by which followers and consumers find
+//! a divergence. Every batch has its epoch, and recovery reads every batch beyond the recovery point: so the file is
+//! written when a log is flushed, before the recovery point advances, and never while a producer waits.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,8 +39,8 @@ impl LeaderEpochs {
         self.entries.get(after.checked_sub(1)?).map(|entry| entry.epoch)
     }
 
-    /// The greatest epoch at most `epoch`, and where it ends: where the next one starts, or at the log's end. For an
-    /// epoch older than all known, itself and where the log's first known epoch starts. `None` for one not seen yet.
+    /// The largest epoch up to `epoch`, and its end offset: where the next one starts, or the log end. For an epoch
+    /// older than all known, itself and the start of the first known epoch. `None` for one not seen yet.
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
         if self.latest()? < epoch {
             return None;
@@ -51,7 +51,7 @@ impl LeaderEpochs {
         Some((floor.map_or(epoch, |entry| entry.epoch), end))
     }
 
-    /// Begins `epoch` at `start_offset`. Entries that contradict it were never true and go. `false`: nothing changed.
+    /// Begins `epoch` at `start_offset`, removing entries that contradict it. `false`: nothing changed.
     pub(crate) fn assign(&mut self, epoch: LeaderEpoch, start_offset: Offset) -> bool {
         let known = |latest: &EpochEntry| latest.epoch == epoch && latest.start_offset <= start_offset;
         if epoch.0 < 0 || self.entries.last().is_some_and(known) {
@@ -62,7 +62,7 @@ impl LeaderEpochs {
         true
     }
 
-    /// Those that have records before `end`.
+    /// The epochs that have records before `end`.
     pub(crate) fn before(&self, end: Offset) -> Self {
         let mut epochs = self.clone();
         epochs.truncate_from_end(end);
@@ -88,7 +88,7 @@ impl LeaderEpochs {
     }
 }
 
-/// In the order in which they began.
+/// In ascending order.
 impl FromIterator<(LeaderEpoch, Offset)> for LeaderEpochs {
     fn from_iter<I: IntoIterator<Item = (LeaderEpoch, Offset)>>(entries: I) -> Self {
         let mut epochs = Self::default();

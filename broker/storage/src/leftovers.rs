@@ -2,9 +2,10 @@
 //!
 //! Kafka replaces segments in steps: cleaned data is written to `.cleaned`, renamed to `.swap` in descending order,
 //! then the old segments become `.deleted` and the `.swap` ones take their names. So:
-//! 1. `.deleted` (and unfinished `.tmp`) go.
-//! 2. While there is a `.cleaned` the renaming was not done: every `.swap` from its offset on goes, and all `.cleaned`.
-//! 3. Otherwise a `.swap` counts: ordinary segments in the offsets it covers go, and it takes its name.
+//! 1. `.deleted` (and unfinished `.tmp`) files are removed.
+//! 2. While there is a `.cleaned` the renaming was not done: every `.swap` from its offset on is removed, and all
+//!    `.cleaned`.
+//! 3. Otherwise a `.swap` counts: ordinary segments within its offsets are removed, and it takes its name.
 
 use std::io;
 use std::path::Path;
@@ -21,7 +22,7 @@ const SCAN_BUFFER_BYTES: usize = 64 << 10;
 const UNFINISHED: &str = ".tmp";
 const LEFTOVERS: [&str; 4] = [DELETED, UNFINISHED, CLEANED, SWAP];
 
-/// Whether there was anything.
+/// Returns whether there was anything.
 pub(crate) fn settle(disk: &dyn Disk, directory: &Path) -> Result<bool, LoadError> {
     let io_error = |source| LoadError::Io { path: directory.to_owned(), source };
     let names = names(disk, directory).map_err(io_error)?;
@@ -55,7 +56,7 @@ pub(crate) fn settle(disk: &dyn Disk, directory: &Path) -> Result<bool, LoadErro
     Ok(true)
 }
 
-/// The first offset of the segments that are to take their place, and the one after their last.
+/// The first offset of the segments that replace others, and the end offset of the last.
 fn covered_offsets(
     disk: &dyn Disk,
     directory: &Path,
@@ -99,14 +100,14 @@ fn remove<'a>(disk: &dyn Disk, directory: &Path, names: impl Iterator<Item = &'a
     names.into_iter().try_for_each(|name| remove_if_present(disk, &directory.join(name)))
 }
 
-/// What a pass of compaction that did not end has left. Nothing of it was swapped in.
+/// Removes what an unfinished compaction has left. Nothing of it was swapped in.
 pub(crate) fn undo_compaction(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
     let names = names(disk, directory)?;
     let unfinished = |name: &&String| [CLEANED, SWAP].iter().any(|suffix| base_of(name, suffix).is_some());
     remove(disk, directory, names.iter().filter(unfinished))
 }
 
-/// All files of the segment at `base`, its snapshot not.
+/// Removes all files of the segment at `base`, except its snapshot.
 pub(crate) fn remove_segment(disk: &dyn Disk, directory: &Path, base: Offset) -> io::Result<()> {
     let kinds = [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::TransactionIndex];
     kinds.into_iter().try_for_each(|kind| remove_if_present(disk, &segment_path(directory, base, kind)))

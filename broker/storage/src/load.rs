@@ -1,11 +1,11 @@
-//! Opening a partition that exists, after a clean stop or a crash alike:
+//! Opens an existing partition, after a clean stop or a crash:
 //!
 //! 1. Settle what a crash left behind ([`crate::leftovers`]).
-//! 2. Begin where the newest producer snapshot at or below the recovery point was taken: log, indexes and producers
-//!    up to there are on disk. After a clean stop that is the log end, and there is nothing more to do.
-//! 3. From there on check every batch, and make indexes, epochs and producers from them ([`crate::recovery`]).
-//! 4. The first bad batch ends the log: what follows it goes, later segments included. But a bad batch *below* the
-//!    recovery point was once synced. That is no torn tail, and nothing is thrown away: the log is refused.
+//! 2. Begin at the newest producer snapshot at or below the recovery point: log, indexes and producers up to there
+//!    are on disk. After a clean stop that is the log end, and there is nothing more to do.
+//! 3. From there on check every batch, and rebuild indexes, epochs and producers from them ([`crate::recovery`]).
+//! 4. The first bad batch ends the log: what follows is removed, including later segments. But a bad batch *below*
+//!    the recovery point was once synced. That is not a torn tail, and nothing is removed: the log is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -30,8 +30,8 @@ use crate::scanner::{BatchDefect, ScanError};
 use crate::tail_positions::TailPositions;
 use crate::{leftovers, partition_metadata, producer_snapshot};
 
-/// What the directory's checkpoints say about the partition. Entries of a deleted partition have to be gone from them
-/// before another one of the same name is created.
+/// The partition's entries in the directory's checkpoints. Entries of a deleted partition must be removed before
+/// another one of the same name is created.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
     /// The directory was closed cleanly: everything in it is synced.
@@ -85,12 +85,12 @@ impl LoadError {
 }
 
 impl Log {
-    /// Whose log lies in a directory, without touching anything in it.
+    /// The topic id of the log in a directory, without touching anything in it.
     pub fn topic_id_in(pool: &FilePool, directory: &Path) -> Result<TopicId, PartitionMetadataError> {
         partition_metadata::read(&**pool.disk(), directory)
     }
 
-    /// Most that [`Log::load`] may have to scan, from a look at the directory alone.
+    /// Most bytes that [`Log::load`] may have to scan, by the directory alone.
     pub fn bytes_to_recover(pool: &FilePool, directory: &Path, options: &LoadOptions) -> u64 {
         if options.clean {
             return 0;
@@ -101,7 +101,7 @@ impl Log {
             .filter_map(|entry| Some((parse_name(entry.name.to_str()?)?, entry.length)))
             .filter_map(|((base, kind), length)| (kind == FileKind::Log).then_some((base, length)))
             .collect();
-        // The segment that the recovery point lies in, and those after it.
+        // The segment that holds the recovery point, and those after it.
         let first = logs.range(..=options.recovery_point).next_back().map_or(Offset(0), |(base, _)| *base);
         logs.range(first..).map(|(_, length)| *length).sum()
     }
@@ -126,8 +126,8 @@ impl Log {
         let recovery = Recovery::new(pool, directory, &config, options, start, &epochs_in_file);
         let recovered = recovery.run(&listing.logs, progress)?;
         if had_leftovers || listing.had_orphans || recovered.removed {
-            // What was removed would otherwise come back after a crash, among records written since. Ten thousand logs
-            // of which nothing was are not to wait for the disk.
+            // Otherwise removed files would come back after a crash, among records written since. If nothing was
+            // removed there is no sync: ten thousand logs must not wait for the disk.
             disk.sync_directory(directory).map_err(io_error)?;
         }
         let mut log = assemble(pool, directory, topic_id, config, recovered, options);
@@ -141,12 +141,12 @@ impl Log {
         Ok(log)
     }
 
-    /// What the file lacks is written with the next flush.
+    /// What the file lacks is written by the next flush.
     fn settle_epochs(&mut self, in_file: LeaderEpochs) {
         self.epochs.truncate_from_end(self.end_offset);
         self.epochs.truncate_from_start(self.start_offset);
         if self.size() == 0 {
-            // Begun anew: those of the file are of what was there before.
+            // The log was restarted: the file's epochs are from before.
             self.epochs = LeaderEpochs::default();
         }
         self.flushing.epochs_in_file = Some(in_file);
@@ -194,7 +194,7 @@ struct Listing {
 }
 
 impl Listing {
-    /// Indexes without a log are removed.
+    /// Removes indexes without a log.
     fn read(disk: &dyn Disk, directory: &Path) -> io::Result<Self> {
         let (mut logs, mut snapshots, mut indexes) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
         for entry in disk.list(directory)? {
@@ -213,7 +213,7 @@ impl Listing {
     }
 }
 
-/// Up to where nothing needs to be looked at.
+/// The offset before which nothing needs to be read.
 #[derive(Debug)]
 pub(crate) struct StartPoint {
     pub(crate) offset: Offset,
@@ -222,8 +222,8 @@ pub(crate) struct StartPoint {
 }
 
 impl StartPoint {
-    /// The newest sound snapshot that is known to be synced. Unsound ones are removed, and those that may be of a
-    /// log that is not there any more.
+    /// The newest valid snapshot that is known to be synced. Invalid ones are removed, and those that may be of a log
+    /// that no longer exists.
     fn choose(
         disk: &dyn Disk,
         directory: &Path,
@@ -252,7 +252,7 @@ impl StartPoint {
     }
 }
 
-/// `None` where there is no sound file.
+/// `None` if there is no valid file.
 fn read_epochs(file: &LeaderEpochFile) -> Result<Option<LeaderEpochs>, LoadError> {
     match file.read() {
         Ok(epochs) => Ok(epochs),

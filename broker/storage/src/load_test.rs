@@ -28,7 +28,7 @@ enum Step {
     Flush {
         appends_between: bool,
     },
-    /// Writes the recovery point down.
+    /// Writes the recovery point to the checkpoint.
     Checkpoint,
     DiskFull,
     StopCleanly,
@@ -50,7 +50,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// The log and what it has to be like.
+/// The log and its expected content.
 struct Model {
     bench: Bench,
     log: Log,
@@ -125,7 +125,7 @@ impl Model {
         self.bench.create()
     }
 
-    /// What is there is a beginning of what was appended, with everything that was synced.
+    /// The log must be a prefix of what was appended, with everything that was synced.
     fn check(&mut self, synced: Offset) {
         let read = read_all(&self.log);
         assert!(read.len() <= self.appended.len());
@@ -154,7 +154,7 @@ impl Model {
         self.sequence = last.base_sequence + last.records_count;
     }
 
-    /// Offset indexes are what one walk over the segment makes of it, however often recovery took them up.
+    /// Offset indexes must equal those of one walk over the segment, however often recovery continued them.
     fn check_indexes(&self) {
         for name in self.bench.names_with(".log") {
             let log = self.bench.pool.disk().open(&path(&name), OpenMode::Read).unwrap();
@@ -203,8 +203,8 @@ fn sample(clean: bool) -> (Bench, BTreeMap<Offset, Vec<u8>>) {
     (bench, batches)
 }
 
-/// Reads until something is refused. Every batch is one that was appended, or its checksum tells.
-/// The base offset is outside the checksum: a flip there is told by the scan of recovery alone.
+/// Reads until something is refused. Every batch was appended or has a wrong checksum. The base offset is outside the
+/// checksum: only recovery's scan detects a flip there.
 fn check_what_is_served(log: &Log, originals: &BTreeMap<Offset, Vec<u8>>) {
     let mut next = log.log_start();
     while let Ok(Some(slice)) = log.locate(next, UpTo::LogEnd, 1).unwrap().resolve(ReadMode::Blocking, true) {
@@ -241,7 +241,7 @@ proptest! {
     }
 }
 
-/// What can happen to a file while nobody looks.
+/// Possible damage to a file at rest.
 #[derive(Debug, Clone)]
 enum Damage {
     Flip {

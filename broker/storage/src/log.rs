@@ -1,4 +1,4 @@
-//! One partition's log: closed segments, the active one, and what is known about the records in them.
+//! A partition's log: closed segments, the active one, and the state derived from the records in them.
 //!
 //! ```text
 //!   log start          recovery point      high watermark      log end
@@ -6,8 +6,8 @@
 //!                 synced ◄┘                 committed ◄┘
 //! ```
 //!
-//! The owner holds a lock around `&mut Log`. What may wait for the disk for long is handed out instead of done:
-//! [`Located`](crate::Located) for reads, [`FlushJob`](crate::FlushJob) for syncs. A write that fails for want of
+//! The owner holds a lock around `&mut Log`. What may wait for the disk for long is returned as a job:
+//! [`Located`](crate::Located) for reads, [`FlushJob`](crate::FlushJob) for syncs. A write that fails for lack of
 //! space or descriptors changes nothing; any other failed write or sync takes the log offline for good.
 
 use std::io;
@@ -56,7 +56,7 @@ pub struct Log {
     pub(crate) abandoned: Arc<RwLock<bool>>,
 }
 
-/// An offset and where its batch lies.
+/// An offset and the position of its batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogPosition {
     pub offset: Offset,
@@ -65,7 +65,7 @@ pub struct LogPosition {
 }
 
 impl LogPosition {
-    /// The same, where it was the end of a segment before `end` that another one has taken the place of.
+    /// The same position, after a swap has replaced the segments before `end`: it may have been at the end of one.
     pub(crate) fn after_swap(self, end: Offset) -> Self {
         if end <= self.segment_base {
             return self;
@@ -79,7 +79,7 @@ impl LogPosition {
 pub struct Appended {
     pub base_offset: Offset,
     pub last_offset: Offset,
-    /// [`Timestamp::NONE`] unless the batch carries it.
+    /// [`Timestamp::NONE`] unless the batch has one.
     pub log_append_time: Timestamp,
     /// Nothing was written: these are the offsets of the first attempt.
     pub duplicate: bool,
@@ -104,14 +104,14 @@ pub enum AppendError {
 }
 
 impl AppendError {
-    /// Something ran out: what was tried may be tried again.
+    /// Whether a resource ran out: the operation may be retried.
     pub const fn is_shortage(&self) -> bool {
         matches!(self, Self::NoSpace { .. } | Self::NoDescriptors { .. })
     }
 }
 
 impl Log {
-    /// A new, empty partition in `directory`. Durable with its first record; its files are made with that, too.
+    /// A new, empty partition in `directory`. Its files are created, and it becomes durable, with its first record.
     pub fn create(
         pool: &Arc<FilePool>,
         directory: &Path,
@@ -194,7 +194,7 @@ impl Log {
         self.start_offset
     }
 
-    /// Where the next record goes.
+    /// The position of the next record.
     pub fn log_end(&self) -> LogPosition {
         LogPosition { offset: self.end_offset, segment_base: self.active.base, position: self.active.size }
     }
@@ -203,13 +203,13 @@ impl Log {
         self.high_watermark
     }
 
-    /// Consumers see what lies before it. `position` is that of the log end, or where a read of that offset began.
+    /// Consumers may read what is before it. `position` is that of the log end, or of a read that began there.
     pub fn set_high_watermark(&mut self, position: LogPosition) {
         assert!(position.offset <= self.end_offset, "{position:?} lies beyond the log end {}", self.end_offset);
         self.high_watermark = position;
     }
 
-    /// From now on records are of this epoch: whoever asks where an older one ended is told (KIP-101).
+    /// From now on records are of this epoch; queries for the end of an older one are answered accordingly (KIP-101).
     pub fn begin_epoch(&mut self, epoch: LeaderEpoch) {
         if self.epochs.latest().is_none_or(|latest| latest < epoch) {
             self.epochs.assign(epoch, self.end_offset);
@@ -220,8 +220,8 @@ impl Log {
         &self.epochs
     }
 
-    /// See [`LeaderEpochs::end_offset_for_epoch`]. The epoch of the leader, who asks, counts as begun, though nothing
-    /// may have been written in it yet.
+    /// See [`LeaderEpochs::end_offset_for_epoch`]. The asking leader's epoch counts as begun, even if nothing was
+    /// written in it yet.
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch, leader: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         if self.epochs.latest().is_some_and(|latest| leader <= latest) {
             return self.epochs.end_offset_for_epoch(epoch, self.end_offset);
@@ -231,7 +231,7 @@ impl Log {
         epochs.end_offset_for_epoch(epoch, self.end_offset)
     }
 
-    /// Producers that a partition remembers, in no particular order.
+    /// Producers that the partition remembers, in no particular order.
     pub fn active_producers(&self) -> Vec<ActiveProducer> {
         self.producers.active()
     }
@@ -241,8 +241,8 @@ impl Log {
         self.closed.iter().map(|segment| segment.size).fold(self.active.size, u64::saturating_add)
     }
 
-    /// The directory is about to be renamed, and its name may go to another log: a flush in progress writes nothing
-    /// there by name any more. Waits for one that is at it, but for no sync of records.
+    /// The directory is about to be renamed, and its name may go to another log: from now on a flush in progress
+    /// writes nothing there by name. Waits for such a write, but not for a sync of records.
     pub fn abandon_directory(&self) {
         *self.abandoned.write().unwrap_or_else(PoisonError::into_inner) = true;
     }
@@ -292,14 +292,14 @@ impl Log {
         if self.active.indexes.has_much_to_write() {
             match self.active.write_indexes(&self.directory) {
                 Err(error) if !is_shortage(&error) => return Err(self.take_offline(error)),
-                // Then the entries stay in memory and are tried again.
+                // The entries stay in memory and are retried.
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// Begins a new segment at the log end. Fails without having changed anything that matters.
+    /// Begins a new segment at the log end. A failure leaves nothing relevant changed.
     pub(crate) fn roll(&mut self, now: Timestamp) -> io::Result<()> {
         if self.active.cut_back {
             // A failed sync is fatal, whatever its reason.
@@ -329,7 +329,7 @@ impl Log {
     }
 }
 
-/// A directory with records in it is a partition already, perhaps of another topic id.
+/// A directory with records in it is already a partition, perhaps of another topic id.
 fn refuse_records(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
     for entry in disk.list(directory)? {
         if 0 < entry.length && entry.name.to_str().and_then(parse_name).is_some_and(|(_, kind)| kind == FileKind::Log) {
@@ -353,12 +353,12 @@ fn log_append_time(batch: &BatchHeader, timestamp: Timestamp) -> Timestamp {
     if batch.attributes.is_log_append_time() { timestamp } else { Timestamp::NONE }
 }
 
-/// Something ran out, space or descriptors, which is no failure of the disk: what was tried may be tried again.
+/// Whether space or descriptors ran out, which is not a failure of the disk: the operation may be retried.
 pub fn is_shortage(error: &io::Error) -> bool {
     is_no_space(error) || matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// The disk is full.
+/// Whether the disk is full.
 pub(crate) fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -320,7 +320,7 @@ fn a_failed_sync_is_never_tried_again() {
 }
 
 proptest! {
-    /// Whatever is appended comes back byte for byte, apart from offsets and epoch, through any index settings.
+    /// Whatever is appended is read back byte for byte, apart from offsets and epoch, with any index settings.
     #[test]
     fn what_was_appended_is_read(
         batches in prop::collection::vec((1_usize..20, 0_usize..300), 1..60),

@@ -1,4 +1,4 @@
-//! `meta.properties`: whose data a directory holds (KIP-858). A Java properties file:
+//! `meta.properties`: the owner of a directory's data (KIP-858). A Java properties file:
 //!
 //! ```text
 //! version=1
@@ -26,7 +26,7 @@ impl MetaProperties {
         format!("version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={directory_id}\n")
     }
 
-    /// The error names the line that is missing or wrong.
+    /// The error names the missing or invalid line.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
         let properties = properties(text);
@@ -45,8 +45,8 @@ impl MetaProperties {
     }
 }
 
-/// `name=value` or `name:value` per line, `#` or `!` before a comment, a backslash before a character that means
-/// itself. Values here need nothing else of Java's format.
+/// `name=value` or `name:value` per line, `#` or `!` before a comment, a backslash before a character to be taken
+/// literally. Values here need nothing else of Java's format.
 fn properties(text: &str) -> HashMap<String, String> {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', '!']));
     let pairs = lines.filter_map(|line| line.split_once(['=', ':']));

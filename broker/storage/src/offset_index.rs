@@ -1,4 +1,4 @@
-//! `.index`: where in a segment's `.log` an offset lies. Entries of 8 bytes, big-endian:
+//! `.index`: the positions of offsets in a segment's `.log`. Entries of 8 bytes, big-endian:
 //!
 //! ```text
 //! i32 offset − base    the last offset of a batch
@@ -18,7 +18,7 @@ pub(crate) struct OffsetEntry {
 }
 
 impl OffsetEntry {
-    /// `None` where the entry cannot be written: more than 2³¹ away from the base, in offsets or bytes.
+    /// `None` if the entry cannot be encoded: more than 2³¹ away from the base, in offsets or bytes.
     pub(crate) fn encode(self, base: Offset) -> Option<[u8; ENTRY_LENGTH]> {
         let relative = i32::try_from(self.offset.0.checked_sub(base.0)?).ok().filter(|relative| 0 <= *relative)?;
         let position = i32::try_from(self.position).ok()?;
@@ -50,7 +50,7 @@ pub(crate) fn lookup_after(bytes: &[u8], base: Offset, target: Offset) -> Option
     entries.get(after).map(|entry| OffsetEntry::decode(*entry, base))
 }
 
-/// Length in bytes of the longest sound beginning: entries that increase, lie before `end` and start before byte
+/// Length in bytes of the longest valid prefix: entries that increase, lie before `end` and start before byte
 /// `log_length`.
 pub(crate) fn sound_length(bytes: &[u8], base: Offset, end: Offset, log_length: u64) -> usize {
     let (entries, _) = bytes.as_chunks::<ENTRY_LENGTH>();

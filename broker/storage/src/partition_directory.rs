@@ -1,5 +1,5 @@
-//! Names of partition directories: `topic-partition`, and `topic-partition.ID-suffix` for what is to be deleted, is
-//! being moved here, or belongs to no partition the cluster knows.
+//! Names of partition directories: `topic-partition`, and `topic-partition.ID-suffix` for one that is deleted, being
+//! moved here, or stray.
 
 use std::str::FromStr;
 
@@ -18,9 +18,9 @@ pub struct PartitionDirectoryName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DirectoryState {
     Live,
-    /// Moved from another directory, not complete.
+    /// Being moved from another directory, not complete.
     Future,
-    /// No partition of the cluster, kept aside.
+    /// Not a partition of this broker, set aside.
     Stray,
     Deleted,
 }
@@ -36,7 +36,7 @@ impl DirectoryState {
     }
 }
 
-/// The name of `partition`'s directory in another state. A topic's name gives way where all of it does not fit.
+/// The name of `partition`'s directory in another state. The topic's name is shortened if all of it does not fit.
 pub(crate) fn renamed(partition: &TopicPartition, state: DirectoryState, id: Uuid) -> String {
     let name = partition.to_string();
     let Some(suffix) = state.suffix() else { return name };

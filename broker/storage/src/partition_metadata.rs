@@ -1,4 +1,4 @@
-//! `partition.metadata`: which life of the topic name a partition directory belongs to.
+//! `partition.metadata`: the topic id of a partition directory.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub(crate) fn write(disk: &dyn Disk, directory: &Path, topic_id: TopicId) -> io:
     disk.rename(&beside, &path)
 }
 
-/// The content. The name is the directory's to keep.
+/// Syncs the content. The name becomes durable with the directory.
 pub(crate) fn sync(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
     disk.open(&directory.join(FILE_NAME), OpenMode::ReadWrite)?.sync_data()
 }

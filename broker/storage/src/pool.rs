@@ -1,5 +1,5 @@
-//! Files of segments that are open or mapped right now, over all logs: opened when first read, or left here when what
-//! was written to them is synced, and bounded. The least recently used go.
+//! Segment files that are currently open or mapped, over all logs: opened when first read, or left here when their
+//! writes are synced, and limited in number. The least recently used are closed.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,10 +13,9 @@ use crate::scanner::{ReadMode, ScanError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
-    /// `.log` files, beside those that have records that are not synced. One more closes some that were not used
-    /// lately.
+    /// `.log` files, besides those with unsynced records. A further one closes some that were not used recently.
     pub open_logs_max: usize,
-    /// Index files of closed segments. One more unmaps some that were not read lately.
+    /// Index files of closed segments. A further one unmaps some that were not read recently.
     pub mappings_max: usize,
 }
 
@@ -26,11 +25,11 @@ impl Default for PoolLimits {
     }
 }
 
-/// A segment's key here. Names can come back after a deletion, ids do not.
+/// A segment's key in the pool. Names can come back after a deletion, ids do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct SegmentId(u64);
 
-/// What the pool has open of one segment. It is closed when this goes.
+/// The open files of one segment. They are closed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct PooledSegment {
     pool: Arc<FilePool>,
@@ -104,7 +103,7 @@ impl PooledSegment {
         lock(&self.pool.logs).get(&self.id).filter(|log| log.is_writable).map(|log| log.file)
     }
 
-    /// Leaves the `.log` to whoever reads or writes it next. All that was written to it is synced.
+    /// Leaves the `.log`, whose writes are all synced, to its next reader or writer.
     pub(crate) fn leave_log(&self, file: Arc<dyn DiskFile>) {
         self.insert(OpenLog { file, is_writable: true });
     }
@@ -121,7 +120,7 @@ impl PooledSegment {
         lock(&self.pool.mappings).insert((self.id, kind), mapping);
     }
 
-    /// As [`Self::log`], of a segment whose file has the name `path`.
+    /// As [`Self::log`], for a segment whose file has the name `path`.
     pub(crate) fn log_at(&self, path: &Path, mode: ReadMode) -> Result<Arc<dyn DiskFile>, ScanError> {
         self.log(mode, || self.disk().open(path, OpenMode::Read))
     }
@@ -137,7 +136,7 @@ impl Drop for PooledSegment {
     }
 }
 
-/// The maps are whole after every call, so a panic elsewhere does not spoil them.
+/// The maps are consistent after every call, so that a poisoned lock can be used.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

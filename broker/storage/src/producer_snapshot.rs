@@ -6,11 +6,11 @@
 //! i32 coordinatorEpoch, i64 currentTxnFirstOffset (−1: none)
 //! ```
 //!
-//! Kafka keeps the last batch of each producer, and then refuses a retry of an earlier one. Here all that the log knows
-//! of are written, the oldest first: of entries of one producer Kafka takes the last, so it finds what it would have
-//! written.
+//! Kafka keeps the last batch of each producer, and then refuses a retry of an earlier one. Here all remembered
+//! batches are written, oldest first: of several entries of a producer Kafka takes the last, so it finds what it
+//! would have written.
 //!
-//! A snapshot is written after the log and its indexes up to `OFFSET` were synced or together with that, and is used
+//! A snapshot is written after the log and its indexes up to `OFFSET` were synced, or together with that, and is used
 //! only at or below the recovery point: so recovery may begin there.
 
 use std::collections::VecDeque;
@@ -28,7 +28,7 @@ const VERSION: [u8; 2] = 1_i16.to_be_bytes();
 const HEAD_LENGTH: usize = 10;
 const CRC_END: usize = 6;
 const ENTRY_LENGTH: usize = 46;
-/// Longest snapshot that is read: of a million producers.
+/// Longest snapshot that is read: a million producers.
 const LENGTH_MAX: u64 = 256 << 20;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +53,7 @@ pub(crate) fn write(disk: &dyn Disk, directory: &Path, offset: Offset, bytes: &[
     file.sync_data()
 }
 
-/// The inner error: the file is no sound snapshot.
+/// The inner error: the file is not a valid snapshot.
 pub(crate) fn read(disk: &dyn Disk, directory: &Path, offset: Offset) -> io::Result<Result<Producers, SnapshotError>> {
     Ok(decode(&read_file(disk, &path(directory, offset), LENGTH_MAX)?))
 }

@@ -1,5 +1,5 @@
-//! What the log knows about idempotent producers (KIP-98): per producer id the last five batches, so that a retry is
-//! answered with the offsets of the first attempt instead of being written again.
+//! Idempotent producers (KIP-98): the last five batches per producer id, so that a retry is answered with the offsets
+//! of the first attempt instead of being written again.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -24,9 +24,9 @@ pub(crate) struct Producer {
     /// Oldest first.
     pub(crate) batches: VecDeque<ProducedBatch>,
     pub(crate) last_timestamp: Timestamp,
-    /// Of the transaction coordinator that wrote the last marker, −1 without one.
+    /// Epoch of the transaction coordinator that wrote the last marker, −1 without one.
     pub(crate) coordinator_epoch: i32,
-    /// Of the open transaction.
+    /// First offset of the open transaction.
     pub(crate) transaction_first_offset: Option<Offset>,
 }
 
@@ -53,7 +53,7 @@ pub enum ProducerError {
     OutOfOrderSequence { producer_id: ProducerId, sequence: i32, expected: i32 },
 }
 
-/// A producer as DescribeProducers tells of it.
+/// A producer as returned by DescribeProducers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ActiveProducer {
     pub producer_id: ProducerId,
@@ -72,13 +72,13 @@ impl ProducedBatch {
     }
 
     fn first_sequence(&self) -> i32 {
-        // Sequences live in 0..=i32::MAX, so they wrap modulo 2^31.
+        // Sequences are in 0..=i32::MAX, so they wrap modulo 2^31.
         self.last_sequence.wrapping_sub(self.offset_delta) & i32::MAX
     }
 }
 
 impl Producers {
-    /// Whether a batch whose offsets are not assigned yet may be written, or was before.
+    /// Whether a batch without assigned offsets may be written, or is a retry.
     pub(crate) fn check(&self, batch: &BatchHeader) -> Result<SequenceCheck, ProducerError> {
         let Some(producer) = self.by_id.get(&batch.producer_id).filter(|_| batch.has_producer()) else {
             return Ok(SequenceCheck::InOrder);
@@ -108,7 +108,7 @@ impl Producers {
         Ok(SequenceCheck::InOrder)
     }
 
-    /// Takes note of a batch that is in the log.
+    /// Records a batch that is in the log.
     pub(crate) fn record(&mut self, batch: &BatchHeader) {
         if !batch.has_producer() {
             return;
@@ -151,18 +151,18 @@ impl Producers {
         });
     }
 
-    /// Where the oldest batch of each ends that is remembered.
+    /// End of the oldest remembered batch of each producer.
     pub(crate) fn remembered_from(&self) -> HashMap<ProducerId, Offset> {
         let oldest = |producer: &Producer| producer.batches.front().map(|batch| batch.last_offset);
         self.by_id.iter().filter_map(|(id, producer)| Some((*id, oldest(producer)?))).collect()
     }
 
-    /// Where the oldest open transaction begins.
+    /// First offset of the oldest open transaction.
     pub(crate) fn first_open_offset(&self) -> Option<Offset> {
         self.by_id.values().filter_map(|producer| producer.transaction_first_offset).min()
     }
 
-    /// Of a snapshot. What was restored of the same producer before is of earlier batches.
+    /// Restores an entry of a snapshot. Earlier entries of the same producer are of earlier batches.
     pub(crate) fn restore(&mut self, producer_id: ProducerId, producer: Producer) {
         let earlier = self.by_id.remove(&producer_id).filter(|earlier| earlier.epoch == producer.epoch);
         let mut batches = earlier.map(|earlier| earlier.batches).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Reading in two steps: [`Log::locate`] under the log's lock looks only at memory; [`Located::resolve`] without it
-//! reads the few batch headers from the nearest index entry to the offset. What comes out is a range of a file.
+//! Reads in two steps: [`Log::locate`] under the log's lock uses only memory; [`Located::resolve`] without it reads
+//! the few batch headers from the nearest index entry to the offset. The result is a range of a file.
 
 use std::cmp::Ordering;
 use std::io;
@@ -22,7 +22,7 @@ pub(crate) const HEADER_BUFFER_BYTES: usize = 4096;
 /// Bytes per read of [`LogSlice::read_ahead`].
 const READ_AHEAD_BYTES: usize = 128 * 1024;
 
-/// Where a read ends.
+/// The end of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpTo {
     LogEnd,
@@ -37,7 +37,7 @@ pub struct OutOfRange {
     pub log_end: Offset,
 }
 
-/// A read that knows its segment. Needs the log no longer.
+/// A read that knows its segment, and no longer needs the log.
 #[derive(Debug)]
 pub struct Located {
     from: Offset,
@@ -49,10 +49,10 @@ pub struct Located {
 
 #[derive(Debug)]
 enum Source {
-    /// The offset is the end of what may be read.
+    /// The offset is at the end of what may be read.
     Nothing,
     Active {
-        /// `None`: the pool's.
+        /// `None`: use the pool's file.
         log: Option<Arc<dyn DiskFile>>,
         pooled: Arc<PooledSegment>,
         directory: Arc<Path>,
@@ -70,13 +70,13 @@ enum Source {
 #[derive(Debug, Clone)]
 pub struct LogSlice {
     pub file: Arc<dyn DiskFile>,
-    /// The base offset of the first batch, and where it starts in the file.
+    /// The base offset of the first batch, and its position in the file.
     pub start: LogPosition,
     pub length: u32,
 }
 
 impl LogSlice {
-    /// All of it. Fewer bytes where the file has shrunk since.
+    /// Reads all of it, or fewer bytes if the file has shrunk since.
     pub fn read(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(self.length).unwrap_or(0)];
         let read = read_at_most(&*self.file, &mut bytes, self.start.position)?;
@@ -92,7 +92,7 @@ impl LogSlice {
         })
     }
 
-    /// Brings it into memory, waiting for the disk. An error is left to whoever reads it next.
+    /// Reads it into memory, waiting for the disk. Errors are left to the next reader.
     pub fn read_ahead(&self) {
         let mut buffer = vec![0; READ_AHEAD_BYTES];
         let end = self.start.position.saturating_add(self.length.into());
@@ -133,7 +133,7 @@ impl ResolveError {
 }
 
 impl Log {
-    /// Begins a read of the batch that contains `from`, and what follows it in the same segment.
+    /// Begins a read at the batch that contains `from`, up to the end of the same segment.
     pub fn locate(&self, from: Offset, up_to: UpTo, bytes_max: u32) -> Result<Located, OutOfRange> {
         self.check_range(from)?;
         let bound = match up_to {
@@ -148,7 +148,7 @@ impl Log {
         Ok(Located { from, bytes_max, offset_end, source })
     }
 
-    /// Whether a reader may be at this offset: from the log start to the log end.
+    /// Checks that an offset is between the log start and the log end.
     pub fn check_range(&self, from: Offset) -> Result<(), OutOfRange> {
         let (log_start, log_end) = (self.start_offset, self.end_offset);
         if from < log_start || log_end < from {
@@ -157,8 +157,8 @@ impl Log {
         Ok(())
     }
 
-    /// Where the batch that contains `offset` starts; the nearest there is for an offset outside. Of the last batches
-    /// it is known, further back the file is read.
+    /// The position of the batch that contains `offset`, or the nearest position to an offset outside the log. For
+    /// the last batches it is in memory, further back the file is read.
     pub fn position_of(&self, offset: Offset) -> Result<LogPosition, ResolveError> {
         let offset = offset.clamp(self.start_offset, self.end_offset);
         if offset == self.end_offset {
@@ -197,8 +197,8 @@ impl Log {
 }
 
 impl Located {
-    /// Up to `bytes_max` bytes that begin with the whole batch containing the offset. A first batch larger than that
-    /// is returned all the same where `at_least_one`; otherwise there is nothing.
+    /// Up to `bytes_max` bytes that begin with the whole batch containing the offset. A larger first batch is
+    /// returned all the same if `at_least_one`, otherwise nothing.
     pub fn resolve(&self, mode: ReadMode, at_least_one: bool) -> Result<Option<LogSlice>, ResolveError> {
         let (file, base, end, neighbours) = match &self.source {
             Source::Nothing => return Ok(None),
@@ -245,11 +245,10 @@ impl Located {
 }
 
 /// The batch of a segment that contains `from`, or the first after it. `neighbours` are the index entries around it.
-/// One before it that points at no batch, or at another one, is not followed: then the search begins at the segment's
-/// start.
+/// An entry that points to no batch, or to another one, is ignored: then the search begins at the segment's start.
 ///
-/// Base offsets are outside the checksum. So a batch that begins after `from`, as compaction leaves them, or does not
-/// lie where the index says, is believed only if the next one does not begin before its end.
+/// Base offsets are outside the checksum. So a batch that begins after `from`, as compaction leaves them, or is not
+/// where the index says, is accepted only if the next one does not begin before its end.
 fn find_batch(
     file: &dyn DiskFile,
     mode: ReadMode,
@@ -274,7 +273,7 @@ fn find_batch(
     Ok(None)
 }
 
-/// Before the entry's batch, in offsets as in bytes, or that batch itself.
+/// Whether it is before the entry's batch, in offsets and bytes, or that batch itself.
 fn lies_before(batch: &ScannedBatch, entry: OffsetEntry) -> bool {
     let last_offset = batch.header.last_offset();
     match batch.position.cmp(&entry.position.into()) {

@@ -1,4 +1,4 @@
-//! The way over all segments that [`Log::load`](crate::Log::load) takes.
+//! The walk over all segments by [`Log::load`](crate::Log::load).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,10 +22,10 @@ use crate::scanner::ScanError;
 use crate::segment_walk::SegmentWalk;
 use crate::{offset_index, producer_snapshot, time_index};
 
-/// No larger than there is something to scan: most of ten thousand logs are small.
+/// No larger than the log to be scanned: most of ten thousand logs are small.
 const SCAN_BUFFER_BYTES_MIN: usize = 4 << 10;
 const SCAN_BUFFER_BYTES_MAX: usize = 1 << 20;
-/// Progress is told after this many bytes.
+/// Progress is reported after this many bytes.
 const PROGRESS_BYTES: u64 = 8 << 20;
 
 pub(crate) struct Recovery<'a> {
@@ -34,13 +34,13 @@ pub(crate) struct Recovery<'a> {
     config: &'a LogConfig,
     now: Timestamp,
     log_start: Offset,
-    /// A bad batch below it is no torn tail.
+    /// A bad batch below it is not a torn tail.
     synced: Offset,
     clean: bool,
-    /// Compaction leaves gaps between offsets, but only in closed segments that are synced, and in what followers of a
-    /// compacted log are sent.
+    /// Compaction leaves gaps between offsets, but only in closed segments that are synced, and in what followers of
+    /// a compacted log receive.
     contiguous_from: Offset,
-    /// Batches before it need not be looked at.
+    /// Batches before it need not be read.
     start: Offset,
     buffer: Vec<u8>,
     progress: RecoveryProgress,
@@ -57,7 +57,7 @@ pub(crate) struct Recovered {
     pub(crate) epochs: LeaderEpochs,
     pub(crate) producers: Producers,
     pub(crate) flushing: FlushState,
-    /// Segments after the log's end.
+    /// Whether segments after the log end were removed.
     pub(crate) removed: bool,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Recovery<'a> {
             buffer: Vec::new(),
             progress: RecoveryProgress { scanned_bytes: 0, total_bytes: 0 },
             closed: Vec::new(),
-            // From there on the batches tell: the file may be of before a truncation.
+            // From there on the epochs come from the batches: the file may be older than a truncation.
             epochs: epochs.before(start.offset),
             producers: start.producers,
             flushing,
@@ -107,7 +107,7 @@ impl<'a> Recovery<'a> {
         if self.config.compacted {
             self.contiguous_from = Offset(i64::MAX);
         } else if self.contiguous_from == Offset(0) {
-            // It is not known what was synced.
+            // It is unknown what was synced.
             self.contiguous_from = logs.keys().next_back().copied().unwrap_or_default();
         }
         let buffer_bytes = usize::try_from(self.progress.total_bytes).unwrap_or(usize::MAX);
@@ -132,7 +132,7 @@ impl<'a> Recovery<'a> {
         self.begin()
     }
 
-    /// A segment that needs no recovery, if its indexes are there and their ends make sense.
+    /// Opens a segment that needs no recovery, if its indexes are there and their last entries are plausible.
     fn open_closed(&self, base: Offset, size: u64, end: Offset) -> io::Result<Option<ClosedSegment>> {
         let offsets = self.last_entry::<{ offset_index::ENTRY_LENGTH }>(base, FileKind::OffsetIndex)?;
         let times = self.last_entry::<{ time_index::ENTRY_LENGTH }>(base, FileKind::TimeIndex)?;
@@ -213,7 +213,7 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    /// A walked segment that others follow. Synced at once, so that a long recovery keeps no files open.
+    /// Closes a walked segment that others follow. Synced at once, so that a long recovery keeps no files open.
     fn close(&mut self, walk: SegmentWalk, end: Offset) -> io::Result<()> {
         let mut segment = walk.into_segment(self.pool, self.now, &mut self.buffer)?;
         segment.finish(&self.directory)?.iter().try_for_each(|file| file.sync_data())?;
@@ -227,11 +227,11 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    /// A walked segment that is the last one.
+    /// Takes the last walked segment as the active one.
     fn finish(mut self, walk: SegmentWalk) -> Result<Recovered, LoadError> {
         let log_end = walk.next_offset;
         self.check_length(log_end)?;
-        // Otherwise it moves with the next flush, which also writes the epochs that were found.
+        // Otherwise it advances with the next flush, which also writes the recovered epochs.
         if self.clean {
             self.flushing.recovery_point = log_end;
         }
@@ -241,7 +241,7 @@ impl<'a> Recovery<'a> {
         Ok(Recovered { closed, active, log_end, epochs, producers, flushing, removed: false })
     }
 
-    /// There is no segment at all.
+    /// Starts a log that has no segments at all.
     fn begin(self) -> Result<Recovered, LoadError> {
         let log_end = self.log_start;
         self.check_length(log_end)?;
@@ -263,7 +263,7 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    /// Whether there were any.
+    /// Returns whether there were any.
     fn remove_after(&self, last: Offset, logs: &BTreeMap<Offset, u64>) -> Result<bool, LoadError> {
         let mut after = logs.keys().filter(|base| last < **base).peekable();
         let removed = after.peek().is_some();

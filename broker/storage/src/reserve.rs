@@ -1,6 +1,6 @@
-//! Space taken in advance, in a file of its own. Producers fill a volume; the metadata log, the checkpoints and the
-//! other small files without which a broker can neither start nor delete a topic may use up what the file holds: a
-//! write of theirs that finds the volume full empties it and tries again.
+//! Space allocated in advance, in a file. Producers fill a volume; the metadata log, the checkpoints and the other
+//! small files without which a broker can neither start nor delete a topic may use the file's space: if such a write
+//! finds the volume full it empties the file and retries.
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
@@ -25,7 +25,7 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// Holds what the last process left.
+    /// Takes over what the last process left.
     pub fn open(disk: Arc<dyn Disk>, directory: &Path, bytes: u64) -> Self {
         let path = directory.join(FILE_NAME);
         let length = disk.open(&path, OpenMode::Read).and_then(|file| file.length()).unwrap_or(0);
@@ -40,7 +40,7 @@ impl Reserve {
         self.is_held.load(Ordering::Acquire)
     }
 
-    /// Takes the space. It comes back as it is after a crash, or not at all.
+    /// Allocates the space. After a crash it is complete or absent.
     pub fn take(&self) -> io::Result<()> {
         let file = self.disk.open(&self.path, OpenMode::Create)?;
         file.set_length(self.bytes.min(file.length()?))?;
@@ -51,12 +51,12 @@ impl Reserve {
         Ok(())
     }
 
-    /// Gives the space back. `false`: there was none.
+    /// Frees the space. `false`: there was none.
     pub fn release(&self) -> bool {
         if !self.is_held.swap(false, Ordering::AcqRel) {
             return false;
         }
-        // Emptied and not removed: some file systems give the space of a removed file back much later.
+        // Emptied, not removed: some file systems free the space of a removed file much later.
         let emptied = self.disk.open(&self.path, OpenMode::ReadWrite).and_then(|file| file.set_length(0));
         match &emptied {
             Ok(()) => tracing::warn!(path = %self.path.display(), bytes = self.bytes, "volume full: reserve given up"),
@@ -73,7 +73,7 @@ impl Reserve {
     }
 }
 
-/// The disk for those who may use up the reserve.
+/// The disk for writes that may use up the reserve.
 #[derive(Debug)]
 pub struct ReservedDisk {
     disk: Arc<dyn Disk>,

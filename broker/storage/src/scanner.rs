@@ -1,4 +1,4 @@
-//! Walks a `.log` file batch by batch, by headers alone or checking every byte, through one buffer of the caller's.
+//! Walks a `.log` file batch by batch, by headers alone or checking every byte, with the caller's buffer.
 
 use std::io;
 
@@ -16,7 +16,7 @@ pub enum ReadMode {
     Blocking,
 }
 
-/// Why the bytes at a position are no batch.
+/// Why the bytes at a position are not a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BatchDefect {
     #[error("it ends before the file says it should")]
@@ -68,9 +68,9 @@ impl ScannedBatch {
 pub(crate) struct BatchScanner<'a> {
     file: &'a dyn DiskFile,
     mode: ReadMode,
-    /// Of the next batch.
+    /// Position of the next batch.
     position: u64,
-    /// Where the batches end; what the file holds beyond it is not looked at.
+    /// The end of the batches; what the file holds beyond it is not read.
     end: u64,
     /// The lowest base offset that the next batch may have.
     next_offset: Offset,
@@ -80,8 +80,7 @@ pub(crate) struct BatchScanner<'a> {
 }
 
 impl<'a> BatchScanner<'a> {
-    /// From byte `start`, where a batch begins that has no offset below `first_offset`. `buffer` holds at least a
-    /// header.
+    /// Starts at byte `start`, at a batch without offsets below `first_offset`. `buffer` must have room for a header.
     pub(crate) fn new(
         file: &'a dyn DiskFile,
         mode: ReadMode,
@@ -94,12 +93,12 @@ impl<'a> BatchScanner<'a> {
         Self { file, mode, position: start, end, next_offset, buffer, buffer_position: start, buffered: 0 }
     }
 
-    /// Of the next batch.
+    /// Position of the next batch.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    /// The next header, not its checksum. `None` at the end.
+    /// The next header; its checksum is not verified. `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<ScannedBatch>, ScanError> {
         let position = self.position;
         let remaining = self.end.saturating_sub(position);
@@ -134,7 +133,7 @@ impl<'a> BatchScanner<'a> {
         Ok(self.bytes_at(batch.position, length)?.get(..length))
     }
 
-    /// Goes to the batch that an index entry means. Stays where it is if another batch is there, or none.
+    /// Goes to the batch of an index entry. Stays where it is if another batch is there, or none.
     pub(crate) fn seek(&mut self, entry: OffsetEntry) -> Result<bool, ScanError> {
         let (position, next_offset) = (self.position, self.next_offset);
         self.position = u64::from(entry.position);
@@ -148,7 +147,7 @@ impl<'a> BatchScanner<'a> {
         Ok(found)
     }
 
-    /// Reads the whole batch and compares its checksum.
+    /// Reads the whole batch and verifies its checksum.
     pub(crate) fn verify(&mut self, batch: &ScannedBatch) -> Result<(), ScanError> {
         let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
         let mut position = batch.position.saturating_add(length_u64(CRC_START));
@@ -165,7 +164,7 @@ impl<'a> BatchScanner<'a> {
         Err(batch.defect(BatchDefect::Checksum))
     }
 
-    /// What is buffered from `position` on, at least `needed` bytes of it.
+    /// The buffered bytes from `position` on, at least `needed` of them.
     fn bytes_at(&mut self, position: u64, needed: usize) -> Result<&[u8], ScanError> {
         let available = |scanner: &Self| {
             let start = usize::try_from(position.checked_sub(scanner.buffer_position)?).ok()?;

@@ -1,8 +1,8 @@
-//! The two indexes of a segment that is being written, in memory, and the tail of them that its files lack.
+//! The two indexes of a segment that is being written, in memory, including the tail that its files lack.
 //!
-//! Kafka's rule, batch by batch: once more than `index.interval.bytes` lie behind the last indexed batch's start, the
-//! next batch gets an entry in `.index`, and one in `.timeindex` if the highest timestamp grew. The first batch never
-//! does. Closing the segment adds a last time entry.
+//! Kafka's rule, for each batch: once more than `index.interval.bytes` were written since the last indexed batch's
+//! start, the next batch gets an entry in `.index`, and one in `.timeindex` if the highest timestamp grew. The first
+//! batch never does. Closing the segment adds a last time entry.
 
 use std::io;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::files::{FileKind, segment_path};
 use crate::offset_index::{self, OffsetEntry};
 use crate::time_index::{self, TimeEntry};
 
-/// Entries wait for this many bytes of them before they are written.
+/// Entries are written once they are this many bytes.
 const WRITE_BYTES: usize = 4096;
 
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl SegmentIndexes {
         Self::resume(base, Vec::new(), Vec::new())
     }
 
-    /// Goes on from sound entries that the files begin with.
+    /// Continues from valid entries that the files begin with.
     pub(crate) fn resume(base: Offset, offsets: Vec<u8>, times: Vec<u8>) -> Self {
         let largest = time_index::last(&times, base);
         Self { base, offsets: Tail::of_file(offsets), times: Tail::of_file(times), bytes_since_entry: 0, largest }
@@ -90,7 +90,7 @@ impl SegmentIndexes {
         &self.times.bytes
     }
 
-    /// Takes note of a batch that starts at byte `position`.
+    /// Records a batch that starts at byte `position`.
     pub(crate) fn append(&mut self, batch: &BatchHeader, position: u64, length: u64, interval_bytes: u64) {
         self.observe_timestamp(batch);
         if interval_bytes < self.bytes_since_entry {
@@ -104,18 +104,18 @@ impl SegmentIndexes {
         self.bytes_since_entry = self.bytes_since_entry.saturating_add(length);
     }
 
-    /// As `append`, for a batch that the entries already know of.
+    /// As `append`, for a batch that the entries already cover.
     pub(crate) fn skip(&mut self, batch: &BatchHeader, length: u64) {
         self.observe_timestamp(batch);
         self.bytes_since_entry = self.bytes_since_entry.saturating_add(length);
     }
 
-    /// The last time entry of a segment: what retention reads.
+    /// Adds the last time entry of a segment, which retention reads.
     pub(crate) fn finish(&mut self) {
         self.append_time_entry();
     }
 
-    /// One time entry is kept in reserve for `finish`.
+    /// One time entry is reserved for `finish`.
     pub(crate) fn is_full(&self, index_bytes_max: usize) -> bool {
         index_bytes_max < self.offsets.bytes.len().saturating_add(offset_index::ENTRY_LENGTH)
             || index_bytes_max < self.times.bytes.len().saturating_add(time_index::ENTRY_LENGTH.saturating_mul(2))
@@ -168,7 +168,7 @@ impl Tail {
         self.bytes.get(self.written..).unwrap_or_default()
     }
 
-    /// Leaves a file alone that is as it should be: a change would have to reach the disk at the next sync.
+    /// Does not touch a file that is right: a change would have to reach the disk at the next sync.
     fn truncate_file(&self, file: &dyn DiskFile) -> io::Result<()> {
         let length = length_u64(self.written);
         if file.length()? == length { Ok(()) } else { file.set_length(length) }

@@ -1,4 +1,4 @@
-//! One segment while [`Log::load`](crate::Log::load) goes over it, batch by batch.
+//! A segment while [`Log::load`](crate::Log::load) walks over it, batch by batch.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,16 +15,16 @@ use crate::scanner::{BatchDefect, BatchScanner, ReadMode, ScanError};
 use crate::segment_indexes::{IndexFiles, SegmentIndexes};
 use crate::{offset_index, time_index};
 
-/// Longest index file that is read.
+/// A longer index file is not read.
 const INDEX_BYTES_MAX: u64 = 1 << 30;
 
 #[derive(Debug)]
 pub(crate) struct SegmentWalk {
     pub(crate) base: Offset,
     pub(crate) path: PathBuf,
-    /// Bytes of the `.log`, good or bad.
+    /// Bytes of the `.log`, valid or not.
     pub(crate) length: u64,
-    /// Up to here batches are good: the byte, and the offset of the next.
+    /// Batches are valid up to here: the byte, and the next offset.
     pub(crate) position: u64,
     pub(crate) next_offset: Offset,
     log: Arc<dyn DiskFile>,
@@ -40,7 +40,8 @@ pub(crate) struct Skipped {
 }
 
 impl SegmentWalk {
-    /// Begins at offset `start` if it lies in this segment and the indexes up to it hold, else with the first batch.
+    /// Begins at offset `start` if it is in this segment and the indexes up to it are valid, otherwise at the first
+    /// batch.
     pub(crate) fn open(
         disk: &dyn Disk,
         directory: &Path,
@@ -60,8 +61,8 @@ impl SegmentWalk {
         Ok(Self { base, path, length, position, next_offset, log, indexes })
     }
 
-    /// Checks every batch that follows, and calls `found` for each. From `contiguous_from` on no offset is missing: a
-    /// batch's base offset is outside its checksum, and this is what tells a wrong one.
+    /// Checks every following batch, and calls `found` for each. From `contiguous_from` on there are no gaps: a
+    /// batch's base offset is outside its checksum, and only this detects a wrong one.
     pub(crate) fn run(
         &mut self,
         index_interval_bytes: u64,
@@ -88,7 +89,7 @@ impl SegmentWalk {
         Ok(())
     }
 
-    /// Cuts off what is not good, durably: a later crash must not bring it back. Goes on with the rest.
+    /// Cuts off what is invalid, durably: a later crash must not bring it back. Continues with the rest.
     pub(crate) fn into_segment(
         self,
         pool: &Arc<FilePool>,
@@ -110,7 +111,7 @@ impl SegmentWalk {
     }
 }
 
-/// The bytes of both index files, `None` unless both are there.
+/// The bytes of both index files, `None` unless both exist.
 fn read_indexes(disk: &dyn Disk, directory: &Path, base: Offset) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
     let read = |kind| match read_file(disk, &segment_path(directory, base, kind), INDEX_BYTES_MAX) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(None),
@@ -119,7 +120,7 @@ fn read_indexes(disk: &dyn Disk, directory: &Path, base: Offset) -> io::Result<O
     Ok(read(FileKind::OffsetIndex)?.zip(read(FileKind::TimeIndex)?))
 }
 
-/// `None` where no batch ends where `start` is.
+/// `None` if no batch ends at `start`.
 fn skip(
     log: &dyn DiskFile,
     segment: (Offset, u64),
@@ -135,8 +136,8 @@ fn skip(
 }
 
 impl Skipped {
-    /// The batches that end at or before `offset`. Trusts the entries of the indexes, and goes over the headers
-    /// between the last of them and `offset`. `None` where the batches do not bear them out.
+    /// The batches that end at or before `offset`. Trusts the index entries, and reads the headers between the last
+    /// of them and `offset`. `None` if the batches contradict them.
     pub(crate) fn before(
         offset: Offset,
         log: &dyn DiskFile,

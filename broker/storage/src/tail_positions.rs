@@ -1,5 +1,5 @@
-//! Where the last batches of a log begin, in memory: the high watermark comes to lie at one of them, and should not
-//! need the file for that.
+//! Positions of the last batches of a log, in memory: the high watermark advances to one of them, and should not need
+//! the file for that.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ const POSITIONS_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct TailPositions {
-    /// Of batches, in the order of the log.
+    /// Positions of batches, in the order of the log.
     positions: VecDeque<LogPosition>,
 }
 
@@ -23,13 +23,13 @@ impl TailPositions {
         self.positions.push_back(position);
     }
 
-    /// Of the batch that begins at `offset`.
+    /// The position of the batch that begins at `offset`.
     pub(crate) fn find(&self, offset: Offset) -> Option<LogPosition> {
         let index = self.positions.binary_search_by_key(&offset, |position| position.offset).ok()?;
         self.positions.get(index).copied()
     }
 
-    /// Segments before `base` are not what they were.
+    /// Segments before `base` were replaced.
     pub(crate) fn forget_before(&mut self, base: Offset) {
         self.positions.drain(..self.positions.partition_point(|position| position.segment_base < base));
     }

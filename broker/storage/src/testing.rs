@@ -1,4 +1,4 @@
-//! What the tests of several modules need.
+//! Shared by the tests of several modules.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub(crate) const DIRECTORY: &str = "/data/topic-0";
 pub(crate) const NOW: Timestamp = Timestamp(1_000_000);
 pub(crate) const EPOCH: LeaderEpoch = LeaderEpoch(1);
 
-/// A disk, and what opens logs on it.
+/// A disk, and a pool to open logs on it.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) disk: Arc<FaultyDisk>,
@@ -73,7 +73,7 @@ pub(crate) fn options(recovery_point: Offset) -> LoadOptions {
     LoadOptions { clean: false, recovery_point, log_start: Offset(0), high_watermark: Offset(0), now: NOW }
 }
 
-/// A generator that is the same on every machine.
+/// A generator that gives the same numbers on every machine.
 pub(crate) fn random(seed: u64) -> impl FnMut() -> u64 {
     let mut state = seed | 1;
     move || {

@@ -1,4 +1,5 @@
-//! `.timeindex`: from which offset on a segment has records younger than a timestamp. Entries of 12 bytes, big-endian:
+//! `.timeindex`: the offset after which a segment has records with a larger timestamp. Entries of 12 bytes,
+//! big-endian:
 //!
 //! ```text
 //! i64 timestamp        the highest so far in the segment
@@ -22,7 +23,7 @@ impl TimeEntry {
         Self { timestamp: Timestamp::NONE, offset: base }
     }
 
-    /// `None` where the offset is more than 2³¹ away from the base.
+    /// `None` if the offset is more than 2³¹ away from the base.
     pub(crate) fn encode(self, base: Offset) -> Option<[u8; ENTRY_LENGTH]> {
         let relative = i32::try_from(self.offset.0.checked_sub(base.0)?).ok().filter(|relative| 0 <= *relative)?;
         let mut entry = [0; ENTRY_LENGTH];
@@ -39,7 +40,7 @@ impl TimeEntry {
     }
 }
 
-/// The last entry whose timestamp is at most `target`: what is younger than it comes after its offset.
+/// The last entry whose timestamp is at most `target`: younger records come after its offset.
 pub(crate) fn lookup(bytes: &[u8], base: Offset, target: Timestamp) -> Option<TimeEntry> {
     let (entries, _) = bytes.as_chunks::<ENTRY_LENGTH>();
     let after = entries.partition_point(|entry| TimeEntry::decode(*entry, base).timestamp <= target);
@@ -52,7 +53,7 @@ pub(crate) fn last(bytes: &[u8], base: Offset) -> TimeEntry {
     entries.last().map_or_else(|| TimeEntry::none(base), |entry| TimeEntry::decode(*entry, base))
 }
 
-/// Length in bytes of the longest sound beginning: entries that increase and lie before `end`.
+/// Length in bytes of the longest valid prefix: entries that increase and lie before `end`.
 pub(crate) fn sound_length(bytes: &[u8], base: Offset, end: Offset) -> usize {
     let (entries, _) = bytes.as_chunks::<ENTRY_LENGTH>();
     let mut previous = TimeEntry::none(base);

@@ -1,4 +1,4 @@
-//! Finding records by timestamp, in two steps like any read.
+//! Finds records by timestamp, in two steps like any read.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -22,12 +22,12 @@ pub struct TimestampOffset {
     pub leader_epoch: LeaderEpoch,
 }
 
-/// A search that knows its segments. Needs the log no longer, reads the disk and may wait for it.
+/// A search that knows its segments, and no longer needs the log. Reads the disk and may wait for it.
 #[derive(Debug)]
 pub struct TimestampLookup {
     target: Target,
     log_start: Offset,
-    /// From the log start on.
+    /// Closed segments from the log start on.
     closed: Vec<Arc<ClosedSegment>>,
     active: ActiveView,
 }
@@ -35,7 +35,7 @@ pub struct TimestampLookup {
 #[derive(Debug, Clone, Copy)]
 enum Target {
     NotBefore(Timestamp),
-    /// The highest, which is this as far as the segments know. But that may be of a record before the log start.
+    /// The highest timestamp, which by the segments is this one. But that may be of a record before the log start.
     Highest(Timestamp),
 }
 
@@ -53,12 +53,12 @@ struct ActiveView {
 }
 
 impl Log {
-    /// For the first record with this timestamp or a later one.
+    /// Finds the first record with this timestamp or a later one.
     pub fn locate_timestamp(&self, target: Timestamp) -> TimestampLookup {
         self.timestamp_lookup(Target::NotBefore(target), target)
     }
 
-    /// For the first record with the highest timestamp of all.
+    /// Finds the first record with the highest timestamp.
     pub fn locate_max_timestamp(&self) -> TimestampLookup {
         let active = self.active.indexes.largest().timestamp;
         let closed = self.closed.iter().filter(|segment| self.start_offset < segment.end);
@@ -133,7 +133,7 @@ impl TimestampLookup {
         log.and_then(|log| search(&*log, (*base, *size))).map_err(|error| ResolveError::new(path.clone(), error))
     }
 
-    /// The highest timestamp from the log start on, where the segment that holds the log start has to be read for it.
+    /// The highest timestamp from the log start on, if the segment with the log start must be read for it.
     fn highest_left(&self, output_max: usize) -> Result<Option<Timestamp>, ResolveError> {
         let search = Search { target: Timestamp(i64::MIN), log_start: self.log_start, output_max };
         let Some((first, rest)) = self.closed.split_first() else {
@@ -146,7 +146,7 @@ impl TimestampLookup {
         Ok(in_first.max(in_rest))
     }
 
-    /// What a segment tells may be of a batch whose records compaction has removed, so here all are read.
+    /// A segment's highest timestamp may be of a record that compaction has removed, so here all records are read.
     fn highest_of_records(&self, output_max: usize) -> Result<Option<Timestamp>, ResolveError> {
         let search = Search { target: Timestamp(i64::MIN), log_start: self.log_start, output_max };
         let mut highest = self.in_active(|log, place| search.highest_in_file(log, place))?;
@@ -159,7 +159,7 @@ impl TimestampLookup {
     }
 }
 
-/// For records from the log start on that are not older than the target.
+/// A search for records from the log start on that are not older than the target.
 #[derive(Debug, Clone, Copy)]
 struct Search {
     target: Timestamp,
@@ -204,7 +204,7 @@ impl Search {
         Ok(None)
     }
 
-    /// `None`: there are no records. Only a batch that begins before the log start is opened.
+    /// `None`: there are no records. Only a batch that begins before the log start is decoded.
     fn highest_in_file(&self, log: &dyn DiskFile, (base, end): (Offset, u64)) -> Result<Option<Timestamp>, ScanError> {
         let mut buffer = vec![0; HEADER_BUFFER_BYTES];
         let mut scanner = BatchScanner::new(log, ReadMode::Blocking, (0, base), end, &mut buffer);
@@ -225,7 +225,7 @@ impl Search {
         Ok(highest)
     }
 
-    /// Calls `found` for every record that is looked for, until it breaks off.
+    /// Calls `found` for every matching record, until it breaks off.
     fn visit(
         &self,
         log: &dyn DiskFile,

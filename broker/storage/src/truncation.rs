@@ -1,14 +1,15 @@
-//! Taking records back, and beginning anew: what only a follower does, and never by its own judgement.
+//! Truncation, and restarting a log at another offset: done by followers only, and only as their leader tells them.
 //!
-//! A crash at any moment leaves a beginning of the log of before, with everything that the recovery point vouches for.
-//! So the recovery point, as the checkpoint has it, must not lie beyond the cut:
-//! 1. [`Log::prepare_truncation`] lowers it; if the checkpoints say more the owner writes them, and says so with
+//! A crash at any moment leaves a prefix of the former log, with everything below the recovery point. So the recovery
+//! point in the checkpoint must not lie beyond the cut:
+//! 1. [`Log::prepare_truncation`] lowers it; if the checkpoints have a higher one the owner writes them, and calls
 //!    [`Log::truncation_prepared`];
 //! 2. [`Log::truncate_to`] removes later segments, the last one first, and shortens the one with the cut. That is
-//!    durable before anything is appended: an old batch that came back behind a new one would look like its successor.
+//!    durable before anything is appended: an old batch that came back behind a new one would look like its
+//!    successor.
 //!
-//! Index files of closed segments may be mapped by a reader, so they are removed by name and made again, never cut. A
-//! flush that was under way writes nothing any more, and what it says no longer counts.
+//! Index files of closed segments may be mapped by a reader, so they are removed and rebuilt, never shortened. A
+//! flush in progress writes nothing any more, and its result is ignored.
 
 use std::io;
 use std::path::Path;
@@ -42,12 +43,12 @@ pub enum TruncateError {
     NotPrepared { offset: Offset },
     #[error(transparent)]
     Read(#[from] ResolveError),
-    /// Nothing was changed, or the log is offline: it says which.
+    /// Nothing was changed, or the log is offline, as the error tells.
     #[error(transparent)]
     Write(#[from] AppendError),
 }
 
-/// The segment that the cut lies in, once it has been found.
+/// The segment and position of the cut.
 struct Cut {
     base: Offset,
     kept: Skipped,
@@ -56,7 +57,7 @@ struct Cut {
 }
 
 impl Log {
-    /// Lowers the recovery point and the log start to `offset`. `true`: the checkpoints have to say so, durably,
+    /// Lowers the recovery point and the log start to `offset`. `true`: the checkpoints must be written, durably,
     /// before the log is truncated.
     #[must_use]
     pub fn prepare_truncation(&mut self, offset: Offset) -> bool {
@@ -66,20 +67,18 @@ impl Log {
         self.flushing.checkpoint_due
     }
 
-    /// The checkpoints were written with what the log said after [`Self::prepare_truncation`].
+    /// The checkpoints were written with the state after [`Self::prepare_truncation`].
     pub fn truncation_prepared(&mut self) {
         self.flushing.checkpoint_due = false;
     }
 
-    /// Takes back every batch that ends after `offset`, durably, and with it every epoch that began there or later.
-    /// What the log knows of producers and epochs is as it was then. The high watermark goes with it if it must. Where
-    /// `offset` lies within a batch, [`TruncateError::NotPrepared`] may name its start: prepare for that, and try
-    /// again.
+    /// Removes every batch that ends after `offset`, durably, and every epoch that began there or later. Producers
+    /// and epochs are restored to their state there, and the high watermark is lowered if it must be. If `offset` is
+    /// within a batch, [`TruncateError::NotPrepared`] may name its start: prepare for that, and retry.
     pub fn truncate_to(&mut self, offset: Offset, now: Timestamp) -> Result<(), TruncateError> {
         self.check_writable()?;
         if self.end_offset <= offset {
-            // Of a leadership in which nothing was written the log has an epoch, which may contradict the next
-            // leader's.
+            // A leadership without records leaves an epoch in this log, which may contradict the next leader's.
             self.epochs.truncate_from_end(self.end_offset);
             return Ok(());
         }
@@ -97,7 +96,7 @@ impl Log {
         removed.map_err(|error| self.take_offline(error).into())
     }
 
-    /// Drops everything, and goes on at `offset`. If that is not beyond the log end, it is prepared for as a
+    /// Drops everything, and continues at `offset`. If that is not beyond the log end it must be prepared like a
     /// truncation.
     pub fn restart_at(&mut self, offset: Offset, now: Timestamp) -> Result<(), TruncateError> {
         self.truncate_to(offset, now)?;
@@ -108,8 +107,8 @@ impl Log {
         Ok(())
     }
 
-    /// The log goes on at `offset`, its end or beyond it, and nothing is left of what lies before. The new segment
-    /// comes first: until the last old file is gone, a crash brings back what is left of the old ones.
+    /// Continues at `offset`, the log end or beyond it; nothing before it is kept. The new segment is created first:
+    /// until the last old file is gone, a crash brings back what is left of the old ones.
     pub(crate) fn begin_at(&mut self, offset: Offset, now: Timestamp) -> io::Result<()> {
         assert!(self.end_offset <= offset, "{offset} lies before the log end {}", self.end_offset);
         if self.active.base != offset || self.active.size != 0 {
@@ -121,14 +120,14 @@ impl Log {
         self.begun(offset)
     }
 
-    /// As [`Self::begin_at`], where something else has to go first.
+    /// As [`Self::begin_at`], if something else must be removed first.
     fn reset(&mut self, offset: Offset, now: Timestamp) -> io::Result<()> {
         self.remove_files(self.files()?.into_iter().rev())?;
         self.active = ActiveSegment::create(&self.pool, &self.directory, offset, now)?;
         self.begun(offset)
     }
 
-    /// The recovery point says that the log reaches to `offset`: so the log has to be there after a crash.
+    /// The recovery point says that the log reaches `offset`: so the log must be there after a crash.
     fn begun(&mut self, offset: Offset) -> io::Result<()> {
         make_directory_durable(&**self.pool.disk(), &self.directory)?;
         self.closed.clear();
@@ -161,12 +160,12 @@ impl Log {
         self.closed.first().map_or(self.active.base, |segment| segment.base)
     }
 
-    /// Flushes and deletions under way touch no file by name from now on. Waits for one that is at it.
+    /// From now on flushes and deletions in progress touch no file by name. Waits for one that is doing so.
     fn stop_jobs(&mut self) {
         *std::mem::take(&mut self.abandoned).write().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
-    /// Reads all that is needed, and changes nothing.
+    /// Reads everything needed, and changes nothing.
     fn find_cut(&self, offset: Offset) -> Result<Cut, TruncateError> {
         let closed = self.closed.iter().find(|segment| offset < segment.end);
         let base = closed.map_or(self.active.base, |segment| segment.base);
@@ -208,7 +207,7 @@ impl Log {
         Ok((kept, first.map(|first| first.header.max_timestamp)))
     }
 
-    /// The producers as of the batches before `end`: those of a snapshot, and what the batches since add.
+    /// The producers as of the batches before `end`: from a snapshot and the batches since.
     fn producers_at(&self, end: Offset) -> Result<Producers, ResolveError> {
         let (from, mut producers) = self.snapshot_before(end);
         let mut buffer = vec![0; SCAN_BUFFER_BYTES];
@@ -233,7 +232,7 @@ impl Log {
         Ok(producers)
     }
 
-    /// The newest there is, in memory or on disk, from which the log's batches lead on.
+    /// The newest snapshot, in memory or on disk, that the log's batches continue.
     fn snapshot_before(&self, end: Offset) -> (Offset, Producers) {
         let (first, disk) = (self.first_base(), &**self.pool.disk());
         let rolled = self.flushing.rolled.iter().rfind(|segment| segment.end <= end);
@@ -282,7 +281,8 @@ impl Log {
         Ok(files)
     }
 
-    /// In this order, and durably. Before them what compaction has ready, which would bring them back.
+    /// Removes files in this order, durably. Pending files of compaction are removed first: they would bring the
+    /// others back.
     fn remove_files(&self, files: impl Iterator<Item = (Offset, FileKind)>) -> io::Result<()> {
         let disk = &**self.pool.disk();
         undo_compaction(disk, &self.directory)?;

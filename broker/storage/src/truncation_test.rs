@@ -15,26 +15,26 @@ fn small_segments() -> LogConfig {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A few batches in one go.
+    /// A few batches at once.
     Append(usize),
     NewEpoch,
     StartFlush,
     RunFlush,
     FinishFlush,
     Checkpoint,
-    /// To some batch's start, or within the batch.
+    /// To a batch's start, or within a batch.
     Truncate {
         to: Index,
         within: bool,
     },
-    /// The power goes while the log is being truncated.
+    /// A power cut during a truncation.
     TornTruncation {
         to: Index,
         operation: Operation,
         after: u64,
         seed: u64,
     },
-    /// Drops all and goes on that far beyond the end; torn as above.
+    /// Drops everything and continues that far beyond the end; perhaps torn as above.
     Restart {
         beyond: i64,
     },
@@ -74,20 +74,20 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// A follower's log, and what has to be in it.
+/// A follower's log, and its expected content.
 struct Model {
     bench: Bench,
     log: Log,
     expected: Vec<CheckedBatch>,
     epoch: LeaderEpoch,
-    /// One for every batch, whatever is truncated: each has other bytes.
+    /// A number for every batch, whatever is truncated: no two have the same bytes.
     sequence: i32,
     job: Option<FlushJob>,
     flushed: Option<Flushed>,
     checkpoint: Offset,
-    /// Where the log began last.
+    /// The offset at which the log was last restarted.
     base: Offset,
-    /// The last sequence before it: where a crash has left nothing but the snapshot of there, that is still known.
+    /// The last sequence before it: known if a crash has left only the snapshot there.
     known_at_base: Option<i32>,
 }
 
@@ -215,7 +215,7 @@ impl Model {
             self.prepare(boundary);
         }
         self.expected.retain(|batch| batch.header.next_offset() <= start);
-        // A new leader, with batches of its own.
+        // A new leader with its own batches.
         self.check();
     }
 
@@ -233,7 +233,7 @@ impl Model {
             self.expected.clear();
             self.base = offset;
         }
-        // Or the oldest segments are gone.
+        // Or the oldest segments were deleted.
         self.expected.retain(|batch| log.log_start() <= batch.header.base_offset);
         self.base = log.log_start();
         if self.base != former_base {
@@ -269,7 +269,7 @@ impl Model {
         }
     }
 
-    /// A beginning of what was there, with everything the checkpoint vouches for.
+    /// A prefix of what was there, with everything below the checkpointed recovery point.
     fn check_loaded(&mut self) {
         let end = self.log.log_end().offset;
         assert!(self.checkpoint <= end, "synced up to {}, the log ends at {end}", self.checkpoint);
@@ -318,7 +318,7 @@ proptest! {
     }
 }
 
-/// Segments of two batches each; an end at offset 21.
+/// Segments of two batches each; the log end is 21.
 fn sample() -> (Bench, Log) {
     let bench = Bench::new(LogConfig { segment_bytes: 700, index_interval_bytes: 100, ..LogConfig::default() });
     let mut log = bench.create();

@@ -1,8 +1,9 @@
 //! A machine: its volume, its logs, and the process that leads and follows by the rules of replication.
 //!
-//! A leader learns a follower's position from the offset at which it fetches, in the leader's epoch.
-//! Committed is what the whole ISR has, including members that are proposed, while the ISR is large enough.
-//! A follower joins the ISR when it has everything that is committed and everything from before the leader's epoch.
+//! 1. A leader learns a follower's position from the offset at which it fetches, in the leader's epoch.
+//! 2. Committed is what the whole ISR has, including members that are proposed, while the ISR is large enough.
+//! 3. A follower joins the ISR when it has everything that is committed and everything from before the leader's
+//!    epoch.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! A group of consumers that join, commit, leave, crash, hang and come back, and the invariants of their answers:
 //!
-//! after an offset was returned no smaller one is returned
+//! 1. after an offset was returned no smaller one is returned
 //! 2. a partition has one owner in a generation
-//! without faults, all live members come to one generation that owns every partition
+//! 3. without faults, all live members come to one generation that owns every partition
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! A segment that compaction writes: `.log.cleaned` and its indexes. It counts only once it was swapped in.
+//! A segment that compaction writes: `.log.cleaned` and its indexes. It counts only once it is swapped in.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::files::{CLEANED, FileKind, SWAP, segment_path, with_suffix};
 use crate::segment_indexes::{IndexFiles, SegmentIndexes};
 
 const WRITE_BYTES: usize = 1 << 20;
-/// In the order in which they are swapped in. There is an index of transactions only where some were aborted.
+/// In the order in which they are swapped in. There is a transaction index only if transactions were aborted.
 const KINDS: [FileKind; 4] = [FileKind::Log, FileKind::TransactionIndex, FileKind::OffsetIndex, FileKind::TimeIndex];
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct CleanedSegment {
     indexes: SegmentIndexes,
     interval_bytes: u64,
     size: u64,
-    /// The end of it, not written yet.
+    /// Its end, which is not written yet.
     pending: Vec<u8>,
 }
 
@@ -52,7 +52,7 @@ impl CleanedSegment {
         if WRITE_BYTES <= self.pending.len() { self.write_out() } else { Ok(()) }
     }
 
-    /// Durable once this returned, but for its name. Returns the largest timestamp.
+    /// Durable once this has returned, except for its name. Returns the largest timestamp.
     pub(super) fn finish(&mut self) -> io::Result<Timestamp> {
         self.write_out()?;
         self.indexes.finish();
@@ -65,7 +65,7 @@ impl CleanedSegment {
         Ok(self.indexes.largest().timestamp)
     }
 
-    /// As old as the segment whose place it takes: that is the age of records without timestamps.
+    /// The age of the replaced segment, which is that of records without timestamps.
     pub(super) fn set_modified(&self, modified: Timestamp) -> io::Result<()> {
         self.log.set_modified(modified)
     }
@@ -78,7 +78,7 @@ impl CleanedSegment {
     }
 }
 
-/// Which transactions were aborted is known as before: the entries of all the segments, one after the other.
+/// Keeps the record of aborted transactions: the entries of all segments, one after the other.
 pub(super) fn carry_transactions(disk: &dyn Disk, directory: &Path, segments: &[Arc<ClosedSegment>]) -> io::Result<()> {
     let mut entries = Vec::new();
     for segment in segments {
@@ -94,12 +94,12 @@ pub(super) fn carry_transactions(disk: &dyn Disk, directory: &Path, segments: &[
     file.sync_data().map_err(io::Error::other)
 }
 
-/// From `.cleaned` to `.swap`. A crash before the last one undoes it.
+/// From `.cleaned` to `.swap`. A crash before the last rename undoes it.
 pub(super) fn rename_to_swap(disk: &dyn Disk, directory: &Path, base: Offset) -> io::Result<()> {
     rename_all(disk, |kind| [path(directory, base, kind, CLEANED), path(directory, base, kind, SWAP)])
 }
 
-/// From `.swap` to their own names. A crash before the last one is made good at the next start.
+/// From `.swap` to the final names. A crash before the last rename is repaired at the next start.
 pub(super) fn rename_into_place(disk: &dyn Disk, directory: &Path, base: Offset) -> io::Result<()> {
     rename_all(disk, |kind| [path(directory, base, kind, SWAP), segment_path(directory, base, kind)])
 }
@@ -115,7 +115,7 @@ fn rename_all(disk: &dyn Disk, names: impl Fn(FileKind) -> [PathBuf; 2]) -> io::
     Ok(())
 }
 
-/// Whatever is there of it: it was not swapped in, and will not be.
+/// Removes whatever exists of it: it was not swapped in, and will not be.
 pub(super) fn remove(disk: &dyn Disk, directory: &Path, base: Offset) -> io::Result<()> {
     let suffixes = [SWAP, CLEANED].into_iter();
     suffixes

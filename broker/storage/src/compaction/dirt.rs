@@ -22,14 +22,14 @@ impl Dirt {
         self.dirty_bytes
     }
 
-    /// Of the bytes that a pass would read.
+    /// The share of new bytes in what a pass would read.
     #[expect(clippy::cast_precision_loss, reason = "a ratio need not be exact")]
     pub fn ratio(&self) -> f64 {
         let all = self.clean_bytes.saturating_add(self.dirty_bytes);
         if all == 0 { 0.0 } else { self.dirty_bytes as f64 / all as f64 }
     }
 
-    /// For how long the oldest of it should have been compacted already. May wait for the disk.
+    /// By how much `max.compaction.lag.ms` is exceeded for the oldest of it. May wait for the disk.
     pub fn overdue_ms(&self, rules: &CompactionRules, now: Timestamp) -> i64 {
         let Some(began) = self.oldest.as_ref().and_then(|segment| segment.began()) else { return 0 };
         now.0.saturating_sub(began.0).saturating_sub(rules.lag_ms_max).max(0)
@@ -42,7 +42,7 @@ impl Log {
         self.first_dirty.max(self.start_offset).min(self.end_offset)
     }
 
-    /// As the checkpoint says. One that is beyond the log's end is of a log that was truncated since.
+    /// Takes the checkpoint's offset. One beyond the log end is from before a truncation.
     pub fn resume_compaction(&mut self, first_dirty: Offset) {
         self.first_dirty = if self.end_offset < first_dirty { self.start_offset } else { first_dirty };
     }
@@ -74,7 +74,7 @@ impl Log {
         })
     }
 
-    /// Of the closed segments: those that are committed, on disk, without an open transaction, and old enough.
+    /// How many closed segments are committed, on disk, without an open transaction, and old enough.
     fn cleanable_count(&self, rules: &CompactionRules, now: Timestamp) -> usize {
         let stable = self.producers.first_open_offset().unwrap_or(self.end_offset);
         let committed = if bugs::is_planted(Bug::UncommittedCompacted) { stable } else { self.high_watermark.offset };

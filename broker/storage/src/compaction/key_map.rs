@@ -1,5 +1,5 @@
-//! What the first half of a pass learns: the last offset of each key in the part of the log that is new since the pass
-//! before, up to where the map was full. What a transaction wrote supersedes nothing: it may have been aborted.
+//! The result of the first half of a pass: the last offset of each key in the part of the log that is new since the
+//! last pass, up to where the map was full. Transactional records supersede nothing: they may have been aborted.
 
 use protocol::batch::BatchHeader;
 use protocol::records::Records;
@@ -11,7 +11,7 @@ use crate::scanner::BatchDefect;
 #[derive(Debug)]
 pub(super) struct KeyMap {
     pub(super) offsets: KeyOffsets,
-    /// Every record before it has been looked at.
+    /// Every record before it has been read.
     pub(super) end: Offset,
 }
 
@@ -27,7 +27,7 @@ impl KeyMap {
         Self { offsets, end: first_dirty }
     }
 
-    /// Batches come in the order of the log. This one supersedes nothing.
+    /// Passes over a batch that supersedes nothing. Batches come in the order of the log.
     pub(super) fn pass_over(&mut self, header: &BatchHeader) {
         self.end = self.end.max(header.next_offset());
     }

@@ -1,8 +1,8 @@
-//! The last offset of each key, for one pass of compaction. Keys are known by 16 bytes of hash: two of 64 bits, under
-//! secret keys of their own, so that nobody can make two keys look alike.
+//! The last offset of each key, for one pass of compaction. Keys are represented by 16 bytes of hash: two of 64 bits,
+//! with secret hash keys, so that collisions cannot be constructed.
 //!
-//! The memory grows with the keys and has a limit. It is cut into shards that grow by a quarter each on their own, so
-//! that growing needs little more than what is there.
+//! The memory grows with the number of keys up to a limit. It is divided into shards that grow by a quarter each
+//! independently, so that growing needs little extra memory.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -11,7 +11,7 @@ use protocol::types::Offset;
 const SHARDS: usize = 256;
 const SLOTS_MIN: usize = 16;
 
-/// What keys are hashed with: different for each process.
+/// Hashes keys: different for each process.
 #[derive(Debug, Clone)]
 pub struct KeyHasher([RandomState; 2]);
 
@@ -53,25 +53,25 @@ struct Shard {
 pub(crate) struct KeyOffsets {
     hasher: KeyHasher,
     shards: Vec<Shard>,
-    /// Of one shard.
+    /// Most slots of one shard.
     slots_max: usize,
-    /// How full a shard may become that must not grow.
+    /// How full a shard may become that cannot grow.
     load_factor: f64,
 }
 
-/// Another key finds no room.
+/// There is no room for another key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
 impl KeyOffsets {
-    /// Takes no more than `bytes_max`, but has room for some keys in any case.
+    /// Takes at most `bytes_max`, but has room for some keys in any case.
     pub(crate) fn new(hasher: KeyHasher, bytes_max: u64, load_factor: f64) -> Self {
         let slots = usize::try_from(bytes_max).unwrap_or(usize::MAX) / SLOT_BYTES;
         let shards = std::iter::repeat_with(Shard::default).take(SHARDS).collect();
         Self { hasher, shards, slots_max: (slots / SHARDS).max(SLOTS_MIN), load_factor }
     }
 
-    /// Offsets come in their order.
+    /// Offsets must be ascending.
     pub(crate) fn insert(&mut self, key: &[u8], offset: Offset) -> Result<(), Full> {
         debug_assert!(Offset(0) <= offset, "{offset}");
         let key = self.hasher.hash(key);
@@ -99,7 +99,7 @@ impl KeyOffsets {
         (!slot.is_empty()).then_some(slot.offset)
     }
 
-    /// The last one of each key, in no order.
+    /// The last offset of each key, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Offset> {
         let slots = self.shards.iter().flat_map(|shard| &shard.slots);
         slots.filter(|slot| !slot.is_empty()).map(|slot| slot.offset)
@@ -129,7 +129,7 @@ impl Shard {
         }
     }
 
-    /// Of the key, or the empty one where it belongs.
+    /// The slot of the key, or the empty one where it belongs.
     fn slot(&self, key: KeyHash) -> Option<&Slot> {
         let (before, after) = self.slots.split_at_checked(home(key, self.slots.len()))?;
         let fits = |slot: &&Slot| slot.is_empty() || slot.key == key;
@@ -154,7 +154,7 @@ fn shard_of(key: KeyHash) -> usize {
     usize::from(key.shard_and_identity.to_be_bytes()[0])
 }
 
-/// Evenly among `slots`.
+/// Distributes keys evenly over `slots`.
 fn home(key: KeyHash, slots: usize) -> usize {
     let wide = u128::from(key.place).saturating_mul(u128::try_from(slots).unwrap_or(0));
     usize::try_from(wide >> 64).unwrap_or(0)

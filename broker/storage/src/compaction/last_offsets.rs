@@ -1,11 +1,11 @@
-//! Which records of the part that is new are the last of their key, a bit for each offset: the second half of a pass
-//! asks for every record, and the map of keys lies far apart in memory.
+//! Which records of the new part are the last of their key, a bit for each offset: the second half of a pass asks for
+//! every record, and the map of keys is scattered in memory.
 
 use protocol::types::Offset;
 
 use super::key_map::KeyMap;
 
-/// Offsets that lie further apart, after passes that left few of them, are looked up in the map.
+/// Beyond this size, when earlier passes have left few records, they are looked up in the map.
 const BYTES_MAX: usize = 16 << 20;
 
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(super) struct LastOffsets {
 }
 
 impl LastOffsets {
-    /// Of those from `first` on, before which the map knows nothing.
+    /// For offsets from `first` on; the map has none before.
     pub(super) fn of(map: &KeyMap, first: Offset) -> Self {
         let bytes = map.end.0.saturating_sub(first.0).checked_div(8).and_then(|bytes| usize::try_from(bytes).ok());
         let bytes = bytes.map_or(0, |bytes| bytes.saturating_add(1));
@@ -30,7 +30,7 @@ impl LastOffsets {
         found
     }
 
-    /// `None`: it is not known here.
+    /// `None`: unknown, look it up in the map.
     pub(super) fn contains(&self, offset: Offset) -> Option<bool> {
         let (byte, bit) = self.place(offset)?;
         Some(self.bits.get(byte)? & bit != 0)

@@ -1,4 +1,4 @@
-//! The way over all segments that a pass takes.
+//! The walk over all segments by a pass.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -21,7 +21,7 @@ use crate::leftovers::undo_compaction;
 use crate::read::ResolveError;
 use crate::scanner::{BatchDefect, BatchScanner, ReadMode, ScannedBatch};
 
-/// Read at once; a larger batch takes what it needs.
+/// Bytes read at a time; a larger batch takes what it needs.
 const READ_BYTES: usize = 1 << 20;
 
 impl Compaction {
@@ -31,7 +31,7 @@ impl Compaction {
         limits: &CompactionLimits,
         owner: &impl CompactionOwner,
     ) -> Result<Compacted, CompactionError> {
-        // What another pass has left would undo this one after a crash.
+        // Leftovers of another pass would undo this one after a crash.
         self.in_directory(|disk| undo_compaction(disk, &self.directory))?;
         let map = self.map_keys(limits, owner)?;
         let mut segments = std::mem::take(&mut self.segments);
@@ -45,7 +45,7 @@ impl Compaction {
         };
         let mut done = Compacted { bytes_before: 0, bytes_after: 0, end: map.end };
         while !segments.is_empty() {
-            // Let go of once it is replaced, for its space to come back.
+            // Dropped once it is replaced, so that its space is freed.
             let group: Vec<_> = segments.drain(..self.group_length(&segments)).collect();
             let before = group.iter().map(|segment| segment.size).fold(0, u64::saturating_add);
             let after = self.replace(&group, &filter, limits, owner)?;
@@ -82,7 +82,7 @@ impl Compaction {
         Ok(map)
     }
 
-    /// How many segments make one: at least the first.
+    /// How many segments become one: at least the first.
     fn group_length(&self, segments: &[Arc<ClosedSegment>]) -> usize {
         let base = segments.first().map_or(0, |first| first.base.0);
         let mut size: u64 = 0;
@@ -93,7 +93,7 @@ impl Compaction {
         segments.iter().take_while(fits).count().max(1).min(segments.len())
     }
 
-    /// Returns how many bytes there are now.
+    /// Returns the number of bytes afterwards.
     fn replace(
         &self,
         group: &[Arc<ClosedSegment>],
@@ -119,14 +119,14 @@ impl Compaction {
             }
             Err(error) => Err(error),
         };
-        // Half-way through the swap the files are for the next start to settle.
+        // Half-way through the swap the files are for the next start to repair.
         if !outcome.as_ref().is_err_and(CompactionError::is_fatal) {
             self.discard(first.base)?;
         }
         outcome
     }
 
-    /// Size and largest timestamp. `None`: it is a single segment, and all of it has to stay as it is.
+    /// Size and largest timestamp. `None`: a single segment that stays unchanged.
     fn write(
         &self,
         group: &[Arc<ClosedSegment>],
@@ -170,16 +170,16 @@ impl Compaction {
         Ok(Some((cleaned.size(), largest_timestamp)))
     }
 
-    /// What was written and not swapped in.
+    /// Removes what was written and not swapped in.
     fn discard(&self, base: Offset) -> Result<(), CompactionError> {
         match self.in_directory(|disk| cleaned_segment::remove(disk, &self.directory, base)) {
-            // Whoever has truncated the log has removed it, too.
+            // If the log was truncated that has removed it, too.
             Err(CompactionError::Stopped) => Ok(()),
             removed => removed,
         }
     }
 
-    /// What touches files by name, while the directory is the log's and nothing was truncated.
+    /// Works on files by name, while the directory is still the log's and nothing was truncated.
     pub(super) fn in_directory<T>(&self, work: impl FnOnce(&dyn Disk) -> io::Result<T>) -> Result<T, CompactionError> {
         let abandoned = self.abandoned.read().unwrap_or_else(PoisonError::into_inner);
         if *abandoned {
@@ -197,8 +197,8 @@ fn go_on(flow: ControlFlow<()>) -> Result<ControlFlow<()>, CompactionError> {
     if flow.is_break() { Err(CompactionError::Stopped) } else { Ok(flow) }
 }
 
-/// Every batch of a segment with all its bytes, intact, until `visit` has enough. A `buffer` that does not hold a
-/// batch grows.
+/// Visits every batch of a segment with all its bytes, intact, until `visit` breaks off. `buffer` grows for a larger
+/// batch.
 fn each_batch(
     segment: &ClosedSegment,
     buffer: &mut Vec<u8>,
@@ -239,7 +239,7 @@ fn open<'a>(
     })
 }
 
-/// Its records, or its end.
+/// Whether it has records of a transaction, or its end marker.
 fn is_of_transaction(batch: &ScannedBatch) -> bool {
     batch.header.attributes.is_transactional() || batch.header.attributes.is_control()
 }

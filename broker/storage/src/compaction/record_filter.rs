@@ -1,17 +1,17 @@
 //! Which records of a batch stay when a log is compacted:
 //!
-//! - those at or beyond the end of the key map: nothing is known of them yet;
-//! - of those before it the last one of its key. One without a key never;
-//! - and of these, one without a value only for a time. The first pass that keeps it marks its batch with a delete
-//!   horizon, and a pass after that drops it (KIP-534). So whoever reads the whole log within that time learns of the
-//!   deletion. It is no earlier than if the deletion had been marked when it was written, however late the clock is.
+//! - those at or beyond the end of the key map, about which nothing is known yet
+//! - before that the last record of each key; records without a key never
+//! - of these, tombstones only for a time: the first pass that keeps one marks its batch with a delete horizon, and a
+//!   pass after that drops it (KIP-534). So a consumer that reads the whole log within that time sees the deletion.
+//!   The horizon is no earlier than if the deletion had been marked when it was written, however late the clock is.
 //!
-//! What a transaction wrote may have been aborted. It is not in the map, so it goes only where a record outside of any
-//! transaction follows under its key; without a value it stays for as long as that takes. The markers of its end stay.
+//! A transaction's records may have been aborted. They are not in the map, so they are dropped only if a record
+//! outside of any transaction follows with the same key; tombstones stay until then. End markers always stay.
 //!
-//! A batch that nothing is left of goes, unless its header is still needed: it may be one of the last of its producer,
-//! which a follower that reads the log only now has to know like the leader, or the last of the segment, which has to
-//! end where the next one begins.
+//! An empty batch is dropped unless its header is still needed: it may be one of its producer's remembered ones,
+//! which a follower that reads the log later must know like the leader, or the last of the segment, which must end
+//! where the next one begins.
 
 use std::collections::HashMap;
 
@@ -29,14 +29,14 @@ use crate::scanner::BatchDefect;
 pub(super) struct RecordFilter<'a> {
     pub(super) map: &'a KeyMap,
     pub(super) lasts: LastOffsets,
-    /// Where the oldest batch of each producer ends that is remembered.
+    /// End of the oldest remembered batch of each producer.
     pub(super) remembered_from: &'a HashMap<ProducerId, Offset>,
     /// `delete.retention.ms`
     pub(super) delete_retention_ms: i64,
     pub(super) now: Timestamp,
 }
 
-/// What becomes of a batch.
+/// The outcome for a batch.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Unchanged,
@@ -46,7 +46,7 @@ pub(super) enum Outcome {
 }
 
 impl RecordFilter<'_> {
-    /// `is_last`: of the segment that is written.
+    /// `is_last`: the last batch of the segment that is written.
     pub(super) fn apply(&self, records: &Records<'_>, is_last: bool) -> Result<Outcome, BatchDefect> {
         let header = records.header();
         if header.attributes.is_control() {

@@ -1,12 +1,12 @@
-//! How a cleaned segment takes the place of those it was made from:
+//! How a cleaned segment replaces those it was made from:
 //!
 //! 1. Its files are complete and synced, under names that end in `.cleaned`. Until here a crash undoes everything.
 //! 2. They are renamed to `.swap`, durably. From the last of them on a crash finishes what was begun.
 //! 3. The old files become `.deleted`, and the `.swap` ones take their names.
 //!
-//! 2 and 3 each hold the log's lock, and look whether the segments are still there: a truncation or a deletion may have
-//! been in between. A truncation takes away what has not been swapped in, so that no crash brings back what it removed.
-//! [`crate::leftovers`] is the other half.
+//! 2 and 3 each hold the log's lock, and check that the segments are still there: there may have been a truncation or
+//! a deletion in between. A truncation removes what has not been swapped in, so that no crash brings back what it
+//! removed. [`crate::leftovers`] is the counterpart at the start.
 
 use std::io;
 use std::path::PathBuf;
@@ -54,7 +54,7 @@ impl Log {
         renamed.map_err(|error| group.compaction.write_error(error))
     }
 
-    /// Returns what the old files are called now.
+    /// Returns the new names of the old files.
     fn swap(&mut self, group: &CleanedGroup<'_>, disk: &dyn Disk) -> Result<Vec<PathBuf>, CompactionError> {
         let first = self.place_of(group)?;
         let files = self.rename_swapped(group, disk).map_err(|error| {
@@ -80,7 +80,7 @@ impl Log {
         Ok(files)
     }
 
-    /// Where the segments stand that are to be replaced: all of them, as they were.
+    /// The index of the segments to be replaced: all of them, unchanged.
     fn place_of(&self, group: &CleanedGroup<'_>) -> Result<usize, CompactionError> {
         let (abandoned, base) = (&group.compaction.abandoned, group.segment.base);
         let is_given_up = *abandoned.read().unwrap_or_else(PoisonError::into_inner);
@@ -93,7 +93,7 @@ impl Log {
         if is_unchanged == group.replaced.len() { Ok(first) } else { Err(CompactionError::Stopped) }
     }
 
-    /// A pass is over that has compacted everything before `end`.
+    /// A pass has ended that has compacted everything before `end`.
     pub(super) fn compacted(&mut self, compaction: &Compaction, end: Offset) {
         if Arc::ptr_eq(&compaction.abandoned, &self.abandoned) {
             self.first_dirty = self.first_dirty.max(end);

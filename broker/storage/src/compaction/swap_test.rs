@@ -60,7 +60,7 @@ fn a_pass_that_a_truncation_or_a_deletion_meets_changes_nothing_more() {
 
 #[test]
 fn readers_at_work_go_on_with_what_they_found() {
-    // Whatever is not read right now is closed, so that files are opened by their names.
+    // What is not being read is closed, so that files are opened by name.
     let limits_of_pool = PoolLimits { open_logs_max: 1, mappings_max: 1 };
     let bench = Bench::new(small_segments());
     let bench = Bench { pool: FilePool::new(bench.disk.clone(), limits_of_pool), ..bench };
@@ -154,7 +154,7 @@ fn interrupt_everywhere(seed: u64) {
     }
 }
 
-/// A pass over a compacted and a new part, which fails at that step; then the power goes. `false`: it did not fail.
+/// A pass over a compacted and a new part, which fails at that step; then a power cut. `false`: it did not fail.
 fn interrupted(seed: u64, operation: Operation, after: u64, kind: ErrorKind) -> bool {
     let bench = Bench::new(small_segments());
     let (mut log, mut model, mut random) = (bench.create(), Model::default(), random(seed));

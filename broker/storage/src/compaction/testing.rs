@@ -33,7 +33,7 @@ pub(super) fn limits(bench: &Bench, keys_max: u64) -> CompactionLimits {
     }
 }
 
-/// Owns a log for itself, and lets `between` happen before it is changed for the n-th time.
+/// The owner of a single log; calls `between` before its n-th change.
 pub(super) struct Owner<'a> {
     pub(super) log: RefCell<&'a mut Log>,
     pub(super) changes: Cell<usize>,
@@ -101,7 +101,7 @@ impl Model {
         records.map(|(offset, (key, value))| (key.as_slice(), (*offset, value.as_deref()))).collect()
     }
 
-    /// Nothing is there that was not appended.
+    /// Checks that every record read was appended.
     pub(super) fn check_origin(&self, log: &Log) -> BTreeMap<Offset, Record> {
         let read = all_records(log);
         for (offset, record) in &read {
@@ -110,7 +110,7 @@ impl Model {
         read
     }
 
-    /// As `check_origin`, and the last record of each key is there, and what was deleted stays so.
+    /// As `check_origin`; also that the last record of each key is there, and deleted ones stay deleted.
     pub(super) fn check(&self, log: &Log) {
         let read = self.check_origin(log);
         let mut left: BTreeMap<&[u8], Option<&[u8]>> = BTreeMap::new();
@@ -125,7 +125,7 @@ impl Model {
         }
     }
 
-    /// As `check`, of a log that was compacted up to `end`: there is one record of each key at most.
+    /// As `check`, for a log compacted up to `end`: there is at most one record of each key.
     pub(super) fn check_compacted(&self, log: &Log, end: Offset) {
         self.check(log);
         let last: BTreeMap<_, _> = self.records.range(..end).map(|(offset, (key, _))| (key.clone(), *offset)).collect();
@@ -147,7 +147,7 @@ pub(super) fn all_records(log: &Log) -> BTreeMap<Offset, Record> {
     found
 }
 
-/// Synced and committed, as far as it goes.
+/// Syncs and commits everything.
 pub(super) fn settle(log: &mut Log) {
     flush(log);
     log.set_high_watermark(log.log_end());

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use memmap2::Mmap;
 
-/// The bytes of a file, read-only: mapped, or copied where there is nothing to map.
+/// The bytes of a file, read-only: mapped, or copied if there is nothing to map.
 #[derive(Debug)]
 pub struct Mapping(Bytes);
 

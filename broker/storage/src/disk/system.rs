@@ -76,7 +76,7 @@ impl DiskFile for SystemFile {
     fn read_at_nowait(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let mut buffers = [IoSliceMut::new(buffer)];
         match retry_on_intr(|| rustix::io::preadv2(&self.0, &mut buffers, position, ReadWriteFlags::NOWAIT)) {
-            // A file system that cannot tell is read by whoever may wait.
+            // If the file system cannot tell, a reader that may wait must read.
             Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::WouldBlock.into()),
             outcome => Ok(outcome?),
         }

@@ -7,7 +7,7 @@ use protocol::types::Timestamp;
 use super::{Operation, State, lock};
 use crate::disk::{DiskFile, Mapping, length_u64};
 
-/// A file's content, and what of it is not durable.
+/// A file's content, including what is not durable.
 #[derive(Debug, Default)]
 pub(super) struct Inode {
     bytes: Vec<u8>,
@@ -36,7 +36,7 @@ impl Inode {
         length_u64(self.bytes.len())
     }
 
-    /// Each write whole, not at all, its length alone, or only its beginning.
+    /// Each write complete, absent, its length alone, or only its beginning.
     pub(super) fn after_crash(&self, random: &mut dyn FnMut() -> u64) -> Self {
         let mut bytes = self.durable.clone();
         for write in &self.unsynced {
