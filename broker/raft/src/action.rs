@@ -1,4 +1,4 @@
-//! What a node does. A step's actions are carried out in their order.
+//! The actions of a node. The actions of a step must be carried out in order.
 
 use std::ops::Range;
 
@@ -13,15 +13,15 @@ use crate::requests::{
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing behind it, in this list or a later one, may be carried out before the state is durable.
+    /// Nothing after it, in this list or a later one, may be carried out before the state is durable.
     PersistElection(ElectionState),
-    /// One control batch of the leader's, at the log's end. `Event::Persisted` follows when it is durable.
+    /// A control batch of the leader, at the log end. `Event::Persisted` follows when it is durable.
     AppendControl {
         base_offset: Offset,
         epoch: LeaderEpoch,
         records: Vec<ControlRecord>,
     },
-    /// The batches of the fetch response that this step was about, from the first: as many as end by `end_offset`.
+    /// The batches of the fetch response of this step, from the first, as many as end by `end_offset`.
     AppendFetched {
         base_offset: Offset,
         end_offset: Offset,
@@ -31,16 +31,16 @@ pub enum Action {
         end_offset: Offset,
         generation: LogGeneration,
     },
-    /// The bytes of the snapshot response that this step was about belong at `position`. 0 begins the file anew.
+    /// The bytes of the snapshot response of this step belong at `position`. 0 begins the file anew.
     WriteSnapshot {
         id: SnapshotId,
         position: i64,
     },
-    /// All bytes are there: make the file durable, check it, and tell `Event::SnapshotFinished` or `…Damaged`.
+    /// All bytes have arrived: make the file durable, check it, and return `Event::SnapshotFinished` or `…Damaged`.
     FinishSnapshot {
         id: SnapshotId,
     },
-    /// Drop the whole log, let it begin at the snapshot's end, and take the state from the snapshot.
+    /// Drop the whole log, let it begin at the snapshot's end offset, and take the state from the snapshot.
     RestartLog {
         id: SnapshotId,
         generation: LogGeneration,
@@ -55,9 +55,9 @@ pub enum Action {
         token: Token,
         answer: Answer,
     },
-    /// Everything before the offset is committed. It only grows.
+    /// Everything before the offset is committed. It never decreases.
     HighWatermark(Offset),
-    /// Another epoch, or another or no leader.
+    /// The epoch has changed, or its leader is another, or there is none.
     LeaderChanged(LeaderInfo),
     /// This node leads, and the first record of its epoch is committed: it is the active controller.
     Activated {
@@ -67,9 +67,9 @@ pub enum Action {
     Resigned {
         epoch: LeaderEpoch,
     },
-    /// Something that should not happen, for the log. The node has left out what it was about.
+    /// Something that should not happen, to be logged. The node has ignored what caused it.
     Report(Report),
-    /// This node must end: nothing that it does after that counts.
+    /// This node must end: nothing that it does afterwards counts.
     Fail(Failure),
 }
 
@@ -84,19 +84,19 @@ pub enum Answer {
         response: FetchResponse,
         records: Range<Offset>,
     },
-    /// Without an error: with bytes of the snapshot from the position on, or the error that there is no such
-    /// snapshot or position.
+    /// Without an error: with bytes of the snapshot from the position on, or the error that there is no such snapshot
+    /// or position.
     FetchSnapshot(FetchSnapshotResponse),
     AddVoter(VoterChangeResponse),
     RemoveVoter(VoterChangeResponse),
     UpdateVoter(VoterChangeResponse),
 }
 
-/// Why a node cannot go on with the volume that it has.
+/// Why a node cannot go on with its volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// What it had acknowledged is gone with its votes: as the voter that it was it could elect a leader that lacks
-    /// what is committed.
+    /// What it had acknowledged is gone together with its votes: as the voter that it was it could elect a leader
+    /// that lacks committed records.
     #[error(
         "this volume is an older copy of itself: its metadata log ends at {log_end}, and the leader of epoch {epoch} \
          has heard from it that it has more. Remove the voter, and let the node begin anew with an empty volume"

@@ -1,7 +1,7 @@
 //! Bugs that the simulation plants, each to prove that it would be found. Without the feature `planted-bugs` none can
-//! be planted and the questions cost nothing.
+//! be planted and the checks cost nothing.
 
-/// One rule left out.
+/// A safety rule that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "planted-bugs"), expect(unreachable_pub, reason = "public only for the simulation"))]
 pub enum Bug {

@@ -1,4 +1,4 @@
-//! What a node is told at its start.
+//! What a node is given at its start.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use crate::log_view::LogSummary;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub local: ReplicaKey,
-    /// This node's controller listeners; none on a node without the controller role. Where the voter set has others,
-    /// this node has them changed.
+    /// This node's controller listeners; none on a node without the controller role. If the voter set has others this
+    /// node has them corrected.
     pub endpoints: Vec<Endpoint>,
-    /// The listener by which voters are called: the first of `controller.listener.names`.
+    /// The listener at which voters are reached: the first of `controller.listener.names`.
     pub listener: String,
-    /// `controller.quorum.bootstrap.servers`: where a node asks that knows no voters.
+    /// `controller.quorum.bootstrap.servers`: the nodes that a node without known voters asks.
     pub bootstrap: Vec<Address>,
     pub timing: Timing,
 }
@@ -25,9 +25,9 @@ pub struct Timing {
     pub fetch_timeout: Duration,
     pub election_backoff_max: Duration,
     pub request_timeout: Duration,
-    /// Between attempts at a leader that refuses connections.
+    /// Pause between attempts to reach a leader that refuses connections.
     pub retry_backoff: Duration,
-    /// How long a leader may hold back a fetch that has nothing to bring.
+    /// How long a leader may hold back a fetch for which it has nothing new.
     pub fetch_wait_max: Duration,
 }
 
@@ -36,14 +36,14 @@ impl Timing {
         self.fetch_timeout.checked_div(2).unwrap_or_default()
     }
 
-    /// After this without fetches of a majority, a leader resigns.
+    /// A leader without fetches of a majority for this long resigns.
     pub(crate) fn quorum_timeout(&self) -> Duration {
         self.fetch_timeout.saturating_add(self.half_fetch_timeout())
     }
 }
 
 impl Default for Timing {
-    /// Kafka's.
+    /// Kafka's defaults.
     fn default() -> Self {
         Self {
             election_timeout: Duration::from_secs(1),
@@ -64,7 +64,7 @@ pub struct Restored {
 }
 
 impl LogSummary {
-    /// A log in which nothing stands before the end of a snapshot.
+    /// A log without records before the end of a snapshot.
     pub fn at_snapshot(id: SnapshotId, quorum: crate::control::Quorum) -> Self {
         Self {
             start_offset: id.end_offset,

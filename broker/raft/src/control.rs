@@ -1,15 +1,15 @@
-//! Control records of the metadata log, as far as the quorum reads and writes them. The runtime encodes them.
+//! Control records of the metadata log that concern the quorum. The runtime encodes them.
 
 use protocol::types::BrokerId;
 
 use crate::voters::VoterSet;
 
-/// Level of the feature `kraft.version`. 1: voters stand in the log (KIP-853).
+/// Level of the feature `kraft.version`. 1: the voters are in the log (KIP-853).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct KRaftVersion(pub i16);
 
 impl KRaftVersion {
-    /// Voters are known by directory id and can be changed.
+    /// Voters are identified by directory id and can be changed.
     pub const DYNAMIC_VOTERS: Self = Self(1);
 }
 
@@ -25,7 +25,7 @@ pub enum ControlRecord {
     KRaftVoters(VoterSet),
 }
 
-/// What the control records up to some offset add up to.
+/// The state that the control records up to some offset add up to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Quorum {
     pub kraft_version: KRaftVersion,

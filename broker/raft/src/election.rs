@@ -1,4 +1,4 @@
-//! How a node without a leader gets one: it asks around; a voter campaigns, first for pre-votes, then for votes.
+//! How a node without a leader gets one: it asks other nodes; a voter campaigns, first for pre-votes, then for votes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::raft::Raft;
 use crate::requests::{FetchRequest, Request, VoteRequest, VoteResponse};
 use crate::role::{Ballot, Campaign, Role, Unattached};
 
-/// Between two questions for the leader.
+/// Interval of requests for the leader.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
 /// Least time between two campaigns, and the unit of the back-off.
 const BACKOFF: Duration = Duration::from_millis(50);
@@ -21,7 +21,7 @@ const BACKOFF: Duration = Duration::from_millis(50);
 const BACKOFF_DOUBLINGS_MAX: u32 = 6;
 
 impl Raft {
-    /// What the former role waited for no longer matters.
+    /// Requests of the former role no longer matter.
     pub(crate) fn become_role(&mut self, role: Role) {
         self.outbox.forget();
         if let Role::Leader(leader) = std::mem::replace(&mut self.role, role) {
@@ -31,14 +31,14 @@ impl Raft {
 
     pub(crate) fn become_unattached(&mut self, campaign_at: Duration) {
         self.election.leader = None;
-        // Nodes that lose their leader together do not all ask the same one.
+        // Nodes that lose their leader together do not all ask the same node.
         let ask_next = usize::try_from(self.moment.random >> 32).unwrap_or_default();
-        // A voter finds the leader by its campaign, too.
+        // A voter also finds the leader by its campaign.
         let ask_at = if self.may_campaign() { self.after(ASK_INTERVAL) } else { self.moment.now };
         self.become_role(Role::Unattached(Unattached { campaign_at, ask_at, ask_next }));
     }
 
-    /// Another node knows a later epoch. Its candidate or leader is given time.
+    /// Another node is in a later epoch. Its candidate or leader is given time.
     pub(crate) fn adopt_epoch(&mut self, epoch: LeaderEpoch) {
         assert!(self.election.epoch < epoch, "epochs do not go back");
         self.enter_epoch(epoch, None);
@@ -57,14 +57,14 @@ impl Raft {
         self.actions.push(Action::PersistElection(self.election));
     }
 
-    /// Campaigns only if nobody else is elected for a while.
+    /// Campaigns only if no leader is elected for a while.
     pub(crate) fn wait_for_leader(&mut self) {
         let campaign_at = self.after_election_timeout();
         self.become_unattached(campaign_at);
     }
 
-    /// A pre-vote does no harm and finds a leader if there is one: there is nothing to wait for. The sole voter finds
-    /// nobody.
+    /// A pre-vote does no harm and finds a leader if there is one: there is nothing to wait for. The sole voter has
+    /// no other to ask.
     pub(crate) fn look_for_leader_at_start(&mut self) {
         let is_sole = self.voters().sole() == Some(self.config.local);
         let campaign_at = if is_sole { self.moment.now } else { self.after_jitter(LOST_JITTER) };
@@ -80,14 +80,14 @@ impl Raft {
         }
     }
 
-    /// A node that nobody can call cannot lead.
+    /// A node that cannot be reached cannot lead.
     fn may_campaign(&self) -> bool {
         let may_vote = self.is_voter() || self.may_still_be_voter();
         may_vote && !self.config.endpoints.is_empty() && !self.is_stopping && self.next_epoch().is_some()
     }
 
-    /// Its removal is not known to be committed. Should nobody else have the record, then only this node, whose log
-    /// is ahead of all others, can be elected; it does not count its own vote, and resigns when that is committed.
+    /// Its removal is not known to be committed. If no other node has the record, then only this node, whose log is
+    /// ahead of all others, can be elected; it does not count its own vote, and resigns when the record is committed.
     fn may_still_be_voter(&self) -> bool {
         let is_open = self.log.last_change().is_some_and(|offset| self.high_watermark <= offset);
         is_open && self.log.former_quorum().voters.contains(self.config.local)
@@ -117,7 +117,7 @@ impl Raft {
         false
     }
 
-    /// A fetch: only the leader takes it, and every other node says who that is.
+    /// Asks by a fetch: only the leader accepts it, and every other node answers with the leader it knows.
     fn ask_for_leader(&mut self) {
         let informants = self.informants();
         let ask_at = self.after(ASK_INTERVAL);
@@ -217,7 +217,7 @@ impl Raft {
         }
     }
 
-    /// Exponential, so that voters that campaign against each other fall out of step.
+    /// Exponential, so that voters that campaign against each other get out of step.
     fn after_backoff(&mut self) -> Duration {
         let doublings = self.fruitless.min(BACKOFF_DOUBLINGS_MAX);
         self.fruitless = self.fruitless.saturating_add(1);

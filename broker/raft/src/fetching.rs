@@ -1,4 +1,4 @@
-//! Answering followers and observers: Fetch and FetchSnapshot.
+//! Answers followers and observers: Fetch and FetchSnapshot.
 
 use std::ops::Range;
 
@@ -52,7 +52,7 @@ impl Raft {
         self.check_follower(request.replica, request.epoch)
     }
 
-    /// Only the leader answers, and only who is in its epoch.
+    /// Only the leader answers, and only replicas in its epoch.
     fn check_follower(&self, replica: ReplicaKey, epoch: LeaderEpoch) -> Result<(), Refusal> {
         if replica.id.0 < 0 || self.is_local(replica.id) {
             return Err(Refusal::InvalidRequest("the id is not that of another replica"));
@@ -66,7 +66,7 @@ impl Raft {
         if let Role::Leader(_) = &self.role { Ok(()) } else { Err(Refusal::NotLeader) }
     }
 
-    /// All valid fetches wait; those for which there is something only until the end of the step.
+    /// All valid fetches wait; those for which there is something, only until the end of the step.
     fn hold_back(&mut self, token: Token, request: &FetchRequest) {
         let deadline = self.after(request.wait_max.min(self.config.timing.fetch_wait_max));
         let (replica, offset, known) = (request.replica, request.offset, request.high_watermark);
@@ -129,7 +129,7 @@ impl Raft {
         if request.position < 0 {
             return Err(Refusal::PositionOutOfRange);
         }
-        // Whether an earlier one is still there, the runtime sees.
+        // Whether an earlier snapshot is still there is for the runtime to see.
         if self.log.snapshot().is_none_or(|latest| latest < request.id) {
             return Err(Refusal::SnapshotNotFound);
         }

@@ -1,4 +1,4 @@
-//! Following a leader: fetching, truncating where the logs diverge, noticing that the leader is gone.
+//! Follows a leader: fetches, truncates where the logs diverge, notices that the leader is gone.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::requests::{
 use crate::role::{Follower, Role};
 use crate::voters::Voter;
 
-/// Between attempts at a leader that answers, but with an error.
+/// Pause between attempts at a leader that answers with an error.
 const RETRY: Duration = Duration::from_millis(100);
 /// Refused so often in a row, the leader's process is gone.
 const REFUSED_MAX: u32 = 2;
-/// Voters that lose their leader at the same moment do not campaign at the same moment.
+/// So that voters that lose their leader at the same moment do not campaign at the same moment.
 pub(crate) const LOST_JITTER: Duration = Duration::from_millis(50);
 
 impl Raft {
@@ -59,7 +59,7 @@ impl Raft {
         }));
     }
 
-    /// Whether the leader has answered lately, and nothing says that it is gone since.
+    /// Whether the leader has answered recently, and nothing since indicates that it is gone.
     pub(crate) fn has_live_leader(&self) -> bool {
         match &self.role {
             Role::Leader(_) => true,
@@ -76,13 +76,13 @@ impl Raft {
         follower.gone_at().into_iter().chain(retry_at).min()
     }
 
-    /// A fetch acknowledges all before its offset, so that must be durable.
+    /// A fetch acknowledges everything before its offset, so that must be durable.
     fn may_fetch(&self, follower: &Follower) -> bool {
         let is_durable = self.log.persisted() == self.log.end() || self.bug.is(Bug::AcknowledgementBeforePersisted);
         is_durable && !follower.snapshot.is_some_and(|snapshot| snapshot.is_complete)
     }
 
-    /// True: it is not a follower any more.
+    /// True: it is no longer a follower.
     pub(crate) fn drive_follower(&mut self) -> bool {
         let Role::Follower(follower) = &self.role else { return false };
         if follower.gone_at().is_some_and(|gone_at| self.is_due(gone_at)) {
@@ -99,7 +99,7 @@ impl Raft {
         let Role::Follower(follower) = &self.role else { return false };
         let (leader, snapshot) = (follower.leader, follower.snapshot);
         let Some(address) = self.address_of(leader).cloned() else {
-            // It is known by name only: look for somebody who knows more.
+            // Only the leader's id is known: ask a node that knows more.
             self.wait_for_leader();
             return true;
         };
@@ -119,7 +119,7 @@ impl Raft {
         false
     }
 
-    /// From where this log ends.
+    /// The fetch from the end of this log.
     fn next_fetch(&self) -> FetchRequest {
         FetchRequest {
             replica: self.config.local,
@@ -147,7 +147,7 @@ impl Raft {
         self.correct_endpoints();
     }
 
-    /// Notes that the leader lives. False: it lives, but has refused.
+    /// Notes that the leader is alive. False: it is, but has refused.
     pub(crate) fn leader_answered(&mut self, is_refusal: bool) -> bool {
         let (now, retry_at) = (self.moment.now, self.after(RETRY));
         let deadline = self.after(self.config.timing.fetch_timeout);
@@ -157,7 +157,7 @@ impl Raft {
         follower.refused = 0;
         follower.is_reset = false;
         if is_refusal {
-            // Of a leader of this epoch a follower of this epoch hears no refusal, but that it leads no more.
+            // To a follower of its own epoch a leader refuses nothing, except if it no longer leads.
             follower.retry_at = retry_at;
             follower.lost_at = follower.lost_at.or(Some(lost_at));
             return false;
@@ -169,7 +169,7 @@ impl Raft {
         true
     }
 
-    /// The next attempt waits: what came was of no use.
+    /// Delays the next attempt: the answer was of no use.
     pub(crate) fn put_off_fetch(&mut self) {
         let retry_at = self.after(RETRY);
         if let Role::Follower(follower) = &mut self.role {
@@ -199,7 +199,7 @@ impl Raft {
         }
     }
 
-    /// Whether the batches continue the log without a gap, in epochs that do not go back.
+    /// Whether the batches continue the log without a gap, in non-decreasing epochs.
     fn fits(&self, batches: &[BatchSummary]) -> bool {
         let (mut next, mut epoch) = (self.log.end(), self.log.last_epoch());
         for batch in batches {
@@ -247,7 +247,7 @@ impl Raft {
         let Role::Follower(follower) = &mut self.role else { return };
         follower.request = None;
         match failure {
-            // At once the first time: a refusal is news.
+            // At once the first time: another refusal would tell something.
             SendFailure::Reset => follower.retry_at = if follower.is_reset { redial_at } else { now },
             SendFailure::Refused => {
                 follower.refused = follower.refused.saturating_add(1);
@@ -261,7 +261,7 @@ impl Raft {
         follower.is_reset |= failure == SendFailure::Reset;
     }
 
-    /// A voter that is called at other addresses than its own asks the leader to correct that.
+    /// A voter whose record has other endpoints than its own asks the leader to correct it.
     fn correct_endpoints(&mut self) {
         let Role::Follower(follower) = &self.role else { return };
         let (leader, is_due) = (follower.leader, self.is_due(follower.update_at));
@@ -277,7 +277,7 @@ impl Raft {
         }
     }
 
-    /// How this node's voter record should be, if it is not.
+    /// This node's corrected voter record, if it is wrong.
     pub(crate) fn own_correction(&self) -> Option<Voter> {
         let record = self.voters().get(self.config.local.id).filter(|voter| voter.key == self.config.local)?;
         let differs = record.endpoints != self.config.endpoints && !self.config.endpoints.is_empty();

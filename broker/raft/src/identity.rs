@@ -1,11 +1,11 @@
-//! Who takes part, and where it listens.
+//! The nodes of the quorum, and their addresses.
 
 use std::fmt;
 
 use protocol::types::{BrokerId, DirectoryId, LeaderEpoch, Offset};
 
-/// A replica of the metadata log: a node together with one volume (KIP-853). The same node with another volume is
-/// another replica.
+/// A replica of the metadata log: a node with a volume (KIP-853). The same node with another volume is another
+/// replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplicaKey {
     pub id: BrokerId,
@@ -18,7 +18,7 @@ impl fmt::Display for ReplicaKey {
     }
 }
 
-/// Where to connect. Resolved anew for each connection.
+/// An address to connect to. Resolved anew for each connection.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     pub host: String,
@@ -34,19 +34,19 @@ impl fmt::Display for Address {
 /// A controller listener of a voter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
-    /// Of the listener.
+    /// The name of the listener.
     pub name: String,
     pub address: Address,
 }
 
-/// To whom a request goes. The node is not known of an address that only the configuration gives.
+/// The recipient of a request. If only the configuration has the address the node's id is not known.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Destination {
     pub node: Option<BrokerId>,
     pub address: Address,
 }
 
-/// What a node knows of the leadership, and tells with every answer.
+/// What a node knows of the leadership, and includes in every answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LeaderInfo {
     pub epoch: LeaderEpoch,
@@ -55,7 +55,7 @@ pub struct LeaderInfo {
     pub address: Option<Address>,
 }
 
-/// A snapshot holds everything before `end_offset`; `epoch` is that of the last record in it.
+/// A snapshot holds everything before `end_offset`; `epoch` is that of its last record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SnapshotId {
     pub end_offset: Offset,
@@ -68,11 +68,11 @@ impl fmt::Display for SnapshotId {
     }
 }
 
-/// What must be durable before anybody may learn of it: the file `quorum-state`.
+/// What must be durable before any other node may learn of it: the file `quorum-state`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ElectionState {
     pub epoch: LeaderEpoch,
     pub leader: Option<BrokerId>,
-    /// For whom this node voted in `epoch`: kept also when another one is elected.
+    /// The replica that this node voted for in `epoch`: kept also if another one is elected.
     pub voted: Option<ReplicaKey>,
 }

@@ -1,4 +1,4 @@
-//! Leading an epoch: its first records, how far each replica is, the high watermark, check-quorum, resigning.
+//! Leads an epoch: its first records, the progress of each replica, the high watermark, check-quorum, resigning.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::voter_change::VoterChange;
 use crate::voters::VoterSet;
 use crate::waiting::Waiting;
 
-/// Observers that are remembered; of more, who has been silent longest is forgotten.
+/// Most observers that are remembered; beyond that the one that has been silent longest is forgotten.
 const OBSERVERS_MAX: usize = 1000;
 
 #[derive(Debug)]
 pub(crate) struct Leader {
     epoch: LeaderEpoch,
-    /// Of the leader-change record.
+    /// Offset of the leader-change record.
     epoch_start: Offset,
     elected_at: Duration,
     pub(crate) is_activated: bool,
@@ -34,21 +34,21 @@ pub(crate) struct Leader {
     pub(crate) change: Option<VoterChange>,
 }
 
-/// How far another replica is. Counted only in this epoch.
+/// The progress of another replica. Counted only in this epoch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Progress {
     /// Everything before it is durable there.
     pub(crate) end: Offset,
-    /// What was durable there once.
+    /// The end that was once durable there.
     acknowledged: Offset,
     pub(crate) last_fetch: Duration,
-    /// When it last had all that the log had at its fetch before: it keeps up.
+    /// When it last had everything that the log had at its previous fetch: it keeps up.
     pub(crate) last_caught_up: Option<Duration>,
-    /// The log's end at its last fetch.
+    /// The log end at its last fetch.
     end_at_last_fetch: Offset,
 }
 
-/// As DescribeQuorum tells it.
+/// As returned by DescribeQuorum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaProgress {
     pub key: ReplicaKey,
@@ -84,7 +84,7 @@ impl Raft {
         self.append_control(records);
     }
 
-    /// The first leader of all writes into the log what formatting laid down in the snapshot 0-0.
+    /// The very first leader writes into the log what formatting laid down in the snapshot 0-0.
     fn voters_are_from_formatting(&self) -> bool {
         let is_from_log = self.log.last_change().is_some() || Offset(0) < self.log.start();
         let is_from_snapshot = self.log.snapshot().is_some_and(|snapshot| Offset(0) < snapshot.end_offset);
@@ -92,7 +92,7 @@ impl Raft {
         is_dynamic && !is_from_log && !is_from_snapshot
     }
 
-    /// Where the records begin.
+    /// Returns the offset of the records.
     pub(crate) fn append_control(&mut self, records: Vec<ControlRecord>) -> Offset {
         let (base_offset, epoch) = (self.log.end(), self.election.epoch);
         let placed: Vec<_> = (0..).map(|index| base_offset.advance(index)).zip(records.iter().cloned()).collect();
@@ -107,7 +107,7 @@ impl Raft {
         self.log.append(self.election.epoch, end_offset, &[]);
     }
 
-    /// Notes that a replica has fetched. `end`: how far it is, none if its log is not a prefix of this one.
+    /// Notes that a replica has fetched. `end`: its position, none if its log is not a prefix of this one.
     pub(crate) fn note_fetch(&mut self, replica: ReplicaKey, end: Option<Offset>) {
         let (now, log_end, voters) = (self.moment.now, self.log.end(), &self.log.quorum().voters);
         let counts_foreign = self.bug.is(Bug::AcknowledgementOfForeignDirectory);
@@ -133,8 +133,8 @@ impl Raft {
     }
 
     /// Whether a voter has less in common with this log than it has acknowledged in this epoch. Then its volume is an
-    /// older copy of what it was, and does not count. It may be a request that was overtaken, too: nobody waits for
-    /// the answer to that, and the next one counts again.
+    /// older copy, and does not count. It may also be a request that was overtaken: its sender no longer waits for
+    /// the answer, and the next fetch counts again.
     pub(crate) fn has_gone_back(&mut self, replica: ReplicaKey, common: Offset) -> bool {
         if !self.voters().contains(replica) || self.bug.is(Bug::VolumeMayGoBack) {
             return false;
@@ -148,7 +148,7 @@ impl Raft {
         has_gone_back
     }
 
-    /// True: it does not lead any more.
+    /// True: it no longer leads.
     pub(crate) fn drive_leader(&mut self) -> bool {
         if self.quorum_deadline().is_some_and(|deadline| self.is_due(deadline)) && !self.bug.is(Bug::NoCheckQuorum) {
             self.resign();
@@ -172,7 +172,7 @@ impl Raft {
         [change, begin, quorum, leader.waiting.next_deadline()].into_iter().flatten().min()
     }
 
-    /// Check-quorum: when the latest fetches of a majority are too long ago. None: this node is one by itself.
+    /// Check-quorum: when the latest fetches of a majority will be too old. None: this node is a majority by itself.
     fn quorum_deadline(&self) -> Option<Duration> {
         let Role::Leader(leader) = &self.role else { return None };
         let of_other = |key| leader.progress.get(&key).map_or(leader.elected_at, |progress| progress.last_fetch);
@@ -183,8 +183,8 @@ impl Raft {
         Some(last.saturating_add(self.config.timing.quorum_timeout()))
     }
 
-    /// What a majority of the voters has durably is committed, if a record of this epoch is among it: of earlier
-    /// epochs, counting proves nothing (Raft §5.4.2).
+    /// Commits what is durable on a majority of the voters, if it includes a record of this epoch: for earlier epochs
+    /// counting proves nothing (Raft §5.4.2).
     fn commit(&mut self) {
         let Role::Leader(leader) = &self.role else { return };
         let persisted = self.log.persisted();
@@ -225,7 +225,7 @@ impl Raft {
         }
     }
 
-    /// Voters that have not fetched lately, so that they may not know who leads.
+    /// Voters that have not fetched recently, so that they may not know the leader.
     fn unheard(&self, leader: &Leader) -> Vec<ReplicaKey> {
         let since = self.moment.now.saturating_sub(self.config.timing.half_fetch_timeout());
         let heard = |key: &ReplicaKey| leader.progress.get(key).is_some_and(|progress| since <= progress.last_fetch);
@@ -257,7 +257,7 @@ impl Raft {
         }
     }
 
-    /// Leaves the epoch without a leader, and says so to who may be the next.
+    /// Ends its leadership of the epoch, and tells possible successors.
     fn resign(&mut self) {
         let Role::Leader(leader) = &self.role else { return };
         let mut successors: Vec<_> = self.other_voters().collect();
@@ -277,7 +277,7 @@ impl Raft {
         }
     }
 
-    /// Another role has taken the place of this one: who waits is told.
+    /// Another role replaces this one: callers that wait are told.
     pub(crate) fn abdicate(&mut self, leader: Leader) {
         self.actions.push(Action::Resigned { epoch: leader.epoch });
         self.refuse_waiting(leader.waiting);

@@ -1,5 +1,5 @@
-//! The quorum of the metadata log, as KRaft defines it (KIP-595, 630, 853, 996), without clock, dice, files and
-//! sockets: events in, actions out. The same events give the same actions.
+//! The quorum of the metadata log, as KRaft defines it (KIP-595, 630, 853, 996), without clock, random numbers, files
+//! and sockets: events in, actions out. The same events give the same actions.
 //!
 //! ```text
 //! runtime ── Event, Moment ──▶ Raft::step ──▶ Vec<Action> ──▶ runtime

@@ -1,5 +1,5 @@
-//! The log as the quorum sees it: where it begins and ends, where each epoch begins, and what its control records
-//! say of the voters. No bytes. The runtime's log is the same at every moment, once the actions so far are done.
+//! The log as the quorum sees it: log start and log end, the start of each epoch, and the voters by its control
+//! records. No bytes. The runtime's log is equal to it once all actions so far are carried out.
 
 use protocol::types::{LeaderEpoch, Offset};
 
@@ -7,27 +7,27 @@ use crate::control::{ControlRecord, Quorum};
 use crate::event::LogGeneration;
 use crate::identity::SnapshotId;
 
-/// A log on disk, told to `Raft::start`.
+/// The log on disk, as given to `Raft::start`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogSummary {
     pub start_offset: Offset,
     pub end_offset: Offset,
     /// Each epoch with the offset of its first record, ascending.
     pub epochs: Vec<(LeaderEpoch, Offset)>,
-    /// The latest one that is complete. Formatting with voters leaves the bootstrap snapshot 0-0.
+    /// The latest complete one. Formatting with voters leaves the bootstrap snapshot 0-0.
     pub snapshot: Option<SnapshotId>,
-    /// What the control records of that snapshot say.
+    /// The state of the quorum in that snapshot.
     pub snapshot_quorum: Quorum,
-    /// The control records of the log behind the snapshot, each with its offset.
+    /// The control records after the snapshot, with their offsets.
     pub control: Vec<(Offset, ControlRecord)>,
 }
 
-/// How a follower's position stands to this log.
+/// How a follower's position relates to this log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Position {
-    /// Its records are the first of this log.
+    /// Its records are a prefix of this log.
     Valid,
-    /// They are not; this log's end of the largest epoch that both may have.
+    /// They are not; with this log's end of the largest epoch that both may have.
     Diverging { epoch: LeaderEpoch, end_offset: Offset },
     /// They end before this log begins, or contradict what came before it.
     BeforeStart,
@@ -36,17 +36,17 @@ pub(crate) enum Position {
 #[derive(Debug)]
 pub(crate) struct LogView {
     start: Offset,
-    /// Of the record before `start`, 0 where there was none. Unknown if a snapshot of later has taken its place.
+    /// Epoch of the record before `start`, 0 if there was none. Unknown if a later snapshot has replaced it.
     epoch_before_start: Option<LeaderEpoch>,
     end: Offset,
     persisted: Offset,
     generation: LogGeneration,
     epochs: Vec<(LeaderEpoch, Offset)>,
     snapshot: Option<SnapshotId>,
-    /// What held from `base_offset` to the first change in `changes`.
+    /// The state from `base_offset` to the first change in `changes`.
     base: Quorum,
     base_offset: Offset,
-    /// Offsets of the control records that changed it, and what holds since.
+    /// Offsets of the control records that changed it, and the state since.
     changes: Vec<(Offset, Quorum)>,
 }
 
@@ -92,24 +92,24 @@ impl LogView {
         self.snapshot
     }
 
-    /// Of the last record; of the snapshot if there is none behind it; 0 in a log that never had any.
+    /// Epoch of the last record; of the snapshot if there is none after it; 0 in a log that never had any.
     pub(crate) fn last_epoch(&self) -> LeaderEpoch {
         let of_snapshot = self.snapshot.filter(|snapshot| snapshot.end_offset == self.end);
         let before = self.epoch_before_start.or_else(|| of_snapshot.map(|snapshot| snapshot.epoch));
         self.epochs.last().map(|(epoch, _)| *epoch).or(before).unwrap_or_default()
     }
 
-    /// What holds at the log's end.
+    /// The state at the log end.
     pub(crate) fn quorum(&self) -> &Quorum {
         self.changes.last().map_or(&self.base, |(_, quorum)| quorum)
     }
 
-    /// What held before the latest change.
+    /// The state before the latest change.
     pub(crate) fn former_quorum(&self) -> &Quorum {
         self.changes.iter().rev().nth(1).map_or(&self.base, |(_, quorum)| quorum)
     }
 
-    /// What the records before `end_offset` say, none if they are no longer known.
+    /// The state by the records before `end_offset`, none if they are no longer known.
     pub(crate) fn quorum_at(&self, end_offset: Offset) -> Option<&Quorum> {
         let change = self.changes.iter().rev().find(|(offset, _)| *offset < end_offset);
         change.map(|(_, quorum)| quorum).or_else(|| (self.base_offset <= end_offset).then_some(&self.base))
@@ -131,7 +131,7 @@ impl LogView {
         self.add_control(control);
     }
 
-    /// What was appended before a truncation says nothing of what stands there now.
+    /// A report about an earlier generation is ignored.
     pub(crate) fn persist(&mut self, end_offset: Offset, generation: LogGeneration) {
         if generation == self.generation {
             self.persisted = self.persisted.max(end_offset.min(self.end));
@@ -145,7 +145,7 @@ impl LogView {
         self.changes.retain(|(offset, _)| *offset < end_offset);
     }
 
-    /// The log without its tail, but with the voters that the tail named: a planted bug.
+    /// Drops the log's tail, but keeps the voters that it named: a planted bug.
     pub(crate) fn drop_tail(&mut self, end_offset: Offset) {
         self.end = self.end.min(end_offset);
         self.persisted = self.persisted.min(end_offset);
@@ -176,7 +176,7 @@ impl LogView {
         }
     }
 
-    /// Of the record before the offset, which is within the log.
+    /// Epoch of the record before the offset, which is within the log.
     pub(crate) fn epoch_before(&self, offset: Offset) -> Option<LeaderEpoch> {
         if offset == self.start {
             return self.epoch_before_start;
@@ -186,13 +186,13 @@ impl LogView {
         of_offset.filter(|_| within).map(|(epoch, _)| *epoch)
     }
 
-    /// Whether the log has all that the snapshot has.
+    /// Whether the log has everything in the snapshot.
     pub(crate) fn covers(&self, id: SnapshotId) -> bool {
         let is_own = self.snapshot.is_some_and(|own| id <= own);
         is_own || self.epoch_before(id.end_offset) == Some(id.epoch)
     }
 
-    /// The largest epoch in the log that is not above `epoch`, and where it ends.
+    /// The largest epoch in the log up to `epoch`, and its end offset.
     pub(crate) fn end_of(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         let at = self.epochs.iter().rposition(|(in_log, _)| *in_log <= epoch)?;
         let (found, _) = self.epochs.get(at)?;
@@ -200,7 +200,7 @@ impl LogView {
         Some((*found, end))
     }
 
-    /// Compares where a follower's log ends, and the epoch of its last record, with this log.
+    /// Compares the end of a follower's log, and the epoch of its last record, with this log.
     pub(crate) fn position(&self, offset: Offset, epoch: LeaderEpoch) -> Position {
         if offset == Offset(0) && self.start == Offset(0) {
             return Position::Valid;
@@ -212,7 +212,7 @@ impl LogView {
         match self.end_of(epoch) {
             Some((found, end)) if found == epoch && offset <= end => Position::Valid,
             Some((found, end_offset)) => Position::Diverging { epoch: found, end_offset },
-            // Behind the start this log has later epochs only.
+            // Beyond the log start there are later epochs only.
             None => match self.epoch_before_start {
                 Some(before) if before <= epoch => Position::Diverging { epoch: before, end_offset: self.start },
                 Some(_) | None => Position::BeforeStart,
@@ -220,7 +220,7 @@ impl LogView {
         }
     }
 
-    /// Where to truncate when the leader's log of `epoch`, the largest that it has up to ours, ends at `end_offset`.
+    /// Where to truncate if the leader's log of `epoch`, its largest one up to ours, ends at `end_offset`.
     pub(crate) fn divergence(&self, epoch: LeaderEpoch, end_offset: Offset) -> Offset {
         let own = match self.end_of(epoch) {
             Some((found, end)) if found == epoch => end.min(end_offset),
@@ -231,7 +231,7 @@ impl LogView {
         own.min(self.end)
     }
 
-    /// Epochs that ended before the log begins are of no use.
+    /// Drops epochs that ended before the log start.
     fn trim_epochs(&mut self) {
         let covering = self.epochs.iter().rposition(|(_, first)| *first <= self.start).unwrap_or_default();
         self.epochs.drain(..covering);

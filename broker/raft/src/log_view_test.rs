@@ -11,7 +11,7 @@ fn log() -> LogView {
     LogView::new(LogSummary { end_offset: Offset(30), epochs: epochs.to_vec(), ..LogSummary::default() })
 }
 
-/// The same, but what is before 10 is in a snapshot.
+/// The same, but everything before 10 is in a snapshot.
 fn behind_snapshot() -> LogView {
     let mut log = log();
     log.add_snapshot(SnapshotId { end_offset: Offset(10), epoch: LeaderEpoch(1) });

@@ -1,4 +1,4 @@
-//! Requests of this node that have no answer yet.
+//! Requests of this node without an answer yet.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::identity::ReplicaKey;
 /// What an answer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Of an unattached node: who leads?
+    /// An unattached node asks for the leader.
     FindLeader,
     Vote(ReplicaKey),
     BeginQuorumEpoch(ReplicaKey),
@@ -48,7 +48,7 @@ impl Outbox {
         self.pending.values().any(|pending| pending.purpose == purpose)
     }
 
-    /// One whose answer has not come in time.
+    /// A request whose answer has not come in time.
     pub(crate) fn overdue(&self, now: Duration) -> Option<RequestId> {
         self.pending.iter().find(|(_, pending)| pending.deadline <= now).map(|(id, _)| *id)
     }
@@ -57,7 +57,7 @@ impl Outbox {
         self.pending.values().map(|pending| pending.deadline).min()
     }
 
-    /// A new role has no use for the answers of the old one.
+    /// A new role does not need the answers of the old one.
     pub(crate) fn forget(&mut self) {
         self.pending.clear();
     }

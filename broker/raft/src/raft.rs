@@ -1,4 +1,4 @@
-//! The node: dispatches events to what it is at the moment, and lets time pass.
+//! The node: passes events to its current role, and handles timers.
 
 use std::time::Duration;
 
@@ -17,25 +17,26 @@ use crate::requests::{Request, Response};
 use crate::role::{Leading, Role, Unattached};
 use crate::voters::VoterSet;
 
-/// More changes of role than a single moment can bring; a bound for the loop, not a rule.
+/// More role changes than one moment can cause; a bound of the loop, not a rule.
 const ROLES_PER_STEP_MAX: usize = 8;
 
 #[derive(Debug)]
 pub struct Raft {
     pub(crate) config: Config,
-    /// As the last `Action::PersistElection` has it, but for the leader, which may be known since.
+    /// As in the last `Action::PersistElection`, except for the leader, which may have become known since.
     pub(crate) election: ElectionState,
     pub(crate) log: LogView,
     pub(crate) high_watermark: Offset,
-    /// A leader has said how far the log is committed, since this node was started.
+    /// Since its start this node has learned from a leader how much of the log is committed.
     pub(crate) has_heard_commits: bool,
     pub(crate) role: Role,
     pub(crate) outbox: Outbox,
     pub(crate) actions: Vec<Action>,
     pub(crate) moment: Moment,
-    /// Campaigns in a row that came to nothing.
+    /// Failed campaigns in a row.
     pub(crate) fruitless: u32,
-    /// The leader of this epoch has said that it resigns: it will not lead it again, whatever others still believe.
+    /// The leader of this epoch has announced that it resigns: it will not lead it again, whatever others still
+    /// believe.
     pub(crate) is_epoch_over: bool,
     /// About to stop: follows and votes, but does not campaign.
     pub(crate) is_stopping: bool,
@@ -45,10 +46,10 @@ pub struct Raft {
 }
 
 impl Raft {
-    /// Carries on with what the disk holds. The sole voter of a quorum leads when the first actions are done.
+    /// Continues from what the disk holds. A sole voter leads once the first actions are carried out.
     pub fn start(config: Config, restored: Restored, moment: Moment) -> (Self, Vec<Action>) {
         let log = LogView::new(restored.log);
-        // A snapshot is of committed records only.
+        // A snapshot has committed records only.
         let high_watermark =
             log.snapshot().map_or_else(|| log.start(), |snapshot| snapshot.end_offset.max(log.start()));
         let epoch = restored.election.epoch.max(log.last_epoch());
@@ -76,7 +77,7 @@ impl Raft {
         (raft, actions)
     }
 
-    /// Takes one event. The actions are to be carried out in their order, after those of all earlier steps.
+    /// Takes one event. The actions must be carried out in order, after those of all earlier steps.
     pub fn step(&mut self, event: Event, moment: Moment) -> Vec<Action> {
         self.moment = Moment { now: self.moment.now.max(moment.now), random: moment.random };
         match event {
@@ -113,7 +114,7 @@ impl Raft {
         of_role.into_iter().chain(self.outbox.next_deadline()).min()
     }
 
-    /// None: another node leads, or nobody.
+    /// None: another node leads, or none does.
     pub fn leading(&self) -> Option<Leading> {
         let Role::Leader(leader) = &self.role else { return None };
         let is_activated = leader.is_activated;
@@ -130,13 +131,13 @@ impl Raft {
         LeaderInfo { epoch: self.election.epoch, leader, address }
     }
 
-    /// Everything before it is committed. Of committed records this node may still lack some.
+    /// Everything before it is committed. This node may still lack some committed records.
     pub fn high_watermark(&self) -> Offset {
         self.high_watermark
     }
 
-    /// Whether a leader has said how far the log is committed, since this node was started. Until then the high
-    /// watermark is that of the latest snapshot, and of what the log holds beyond it nobody knows.
+    /// Whether this node has learned from a leader since its start how much of the log is committed. Until then the
+    /// high watermark is that of the latest snapshot, and it is unknown what is committed beyond it.
     pub fn has_heard_commits(&self) -> bool {
         self.has_heard_commits
     }
@@ -149,32 +150,32 @@ impl Raft {
         self.log.end()
     }
 
-    /// Up to where the log may be deleted.
+    /// The offset up to which the log may be deleted.
     pub fn log_start_max(&self) -> Offset {
         self.log.snapshot().map_or_else(|| self.log.start(), |snapshot| snapshot.end_offset)
     }
 
-    /// Those in force: of the last record that names any, committed or not.
+    /// The voters in force: by the last record that names any, committed or not.
     pub fn voters(&self) -> &VoterSet {
         &self.log.quorum().voters
     }
 
-    /// Whether this volume of this node has a vote.
+    /// Whether this node with this volume is a voter.
     pub fn is_voter(&self) -> bool {
         self.voters().contains(self.config.local)
     }
 
-    /// What a snapshot up to the offset must say of the quorum. None if it is no longer known.
+    /// The state of the quorum for a snapshot up to the offset. None if it is no longer known.
     pub fn quorum_at(&self, end_offset: Offset) -> Option<&Quorum> {
         self.log.quorum_at(end_offset)
     }
 
-    /// Epoch of the record before the offset: with it, the id of a snapshot up to there.
+    /// Epoch of the record before the offset, for the id of a snapshot up to there.
     pub fn epoch_before(&self, end_offset: Offset) -> Option<LeaderEpoch> {
         self.log.epoch_before(end_offset)
     }
 
-    /// How far voters and observers are. Empty unless this node leads.
+    /// Progress of voters and observers. Empty unless this node leads.
     pub fn replicas(&self) -> Vec<ReplicaProgress> {
         match &self.role {
             Role::Leader(leader) => self.progress_of_replicas(leader),
@@ -182,7 +183,7 @@ impl Raft {
         }
     }
 
-    /// Leaves out a rule from now on.
+    /// Plants a bug.
     #[cfg(feature = "planted-bugs")]
     pub fn plant(&mut self, bug: crate::bugs::Bug) {
         self.bug.plant(bug);
@@ -216,18 +217,18 @@ impl Raft {
         self.learn(response.leader());
         match (purpose, response) {
             (Purpose::Vote(voter), Response::Vote(response)) => self.on_vote_response(voter, &response),
-            // What it answers is about an epoch that this very answer has ended.
+            // The answer is about an epoch that it has itself ended.
             (Purpose::Fetch | Purpose::FetchSnapshot, _) if epoch != self.election.epoch => {}
             (Purpose::Fetch, Response::Fetch { response, batches }) => self.on_fetch_response(&response, &batches),
             (Purpose::FetchSnapshot, Response::FetchSnapshot { response, size, length }) => {
                 self.on_snapshot_response(&response, size, length);
             }
-            // Of the leadership it has told.
+            // The answer's leader was taken over above.
             (
                 Purpose::FindLeader | Purpose::BeginQuorumEpoch(_) | Purpose::EndQuorumEpoch | Purpose::UpdateVoter,
                 _,
             ) => {}
-            // An answer to another question than was asked.
+            // The answer does not match the request.
             (Purpose::Vote(_) | Purpose::Fetch | Purpose::FetchSnapshot, _) => {
                 self.on_failure(purpose, SendFailure::Unusable);
             }
@@ -248,7 +249,7 @@ impl Raft {
         }
     }
 
-    /// Does what is due, until nothing more is.
+    /// Does everything that is due.
     fn settle(&mut self) {
         while let Some(id) = self.outbox.overdue(self.moment.now) {
             self.on_request_failed(id, SendFailure::TimedOut);
@@ -290,7 +291,7 @@ impl Raft {
         }
     }
 
-    /// A time between none and `max`.
+    /// A random time up to `max`.
     pub(crate) fn jitter(&mut self, max: Duration) -> Duration {
         self.draws = self.draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.moment.random ^ self.draws;

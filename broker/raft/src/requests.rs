@@ -1,4 +1,4 @@
-//! Requests between nodes and their answers, as far as the quorum is concerned. Record bytes stay with the runtime.
+//! Requests between nodes and their answers, as far as the quorum needs them. Record bytes stay with the runtime.
 
 use std::time::Duration;
 
@@ -23,9 +23,9 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoteRequest {
     pub candidate: ReplicaKey,
-    /// Whom the candidate believes to call.
+    /// The replica that the candidate means to call.
     pub voter: ReplicaKey,
-    /// Of a pre-vote the candidate's epoch, of a vote already the next one.
+    /// In a pre-vote the candidate's epoch, in a vote already the next one.
     pub epoch: LeaderEpoch,
     pub last_epoch: LeaderEpoch,
     /// The candidate's log end offset.
@@ -36,7 +36,7 @@ pub struct VoteRequest {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BeginQuorumEpochRequest {
-    /// Whom the leader believes to call.
+    /// The replica that the leader means to call.
     pub voter: ReplicaKey,
     pub leader: BrokerId,
     pub epoch: LeaderEpoch,
@@ -58,9 +58,9 @@ pub struct FetchRequest {
     pub epoch: LeaderEpoch,
     /// Everything before it is durable at the follower.
     pub offset: Offset,
-    /// Of the record before `offset`; 0 at the begin of the log.
+    /// Epoch of the record before `offset`; 0 at the beginning of the log.
     pub last_fetched_epoch: LeaderEpoch,
-    /// What the follower knows (Fetch v18): a higher one is answered at once.
+    /// The high watermark that the follower knows (Fetch v18): a higher one is answered at once.
     pub high_watermark: Option<Offset>,
     pub wait_max: Duration,
 }
@@ -73,11 +73,11 @@ pub struct FetchSnapshotRequest {
     pub position: i64,
 }
 
-/// Whether the node has the controller role is the caller's to check.
+/// The caller checks whether the node has the controller role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddVoterRequest {
     pub voter: Voter,
-    /// For catching up and committing.
+    /// Time for catching up and committing.
     pub timeout: Duration,
 }
 
@@ -102,7 +102,7 @@ pub enum Response {
         response: FetchResponse,
         batches: Vec<BatchSummary>,
     },
-    /// `size` of the whole snapshot, `length` of the bytes that came.
+    /// `size` is that of the whole snapshot, `length` that of the bytes that came.
     FetchSnapshot {
         response: FetchSnapshotResponse,
         size: i64,
@@ -130,7 +130,7 @@ pub struct VoteResponse {
     pub granted: bool,
 }
 
-/// To BeginQuorumEpoch and EndQuorumEpoch.
+/// Answers BeginQuorumEpoch and EndQuorumEpoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuorumResponse {
     pub error: Option<Refusal>,
@@ -141,7 +141,7 @@ pub struct QuorumResponse {
 pub struct FetchResponse {
     pub error: Option<Refusal>,
     pub leader: LeaderInfo,
-    /// None while the leader has committed nothing of its epoch.
+    /// None until the leader has committed something of its epoch.
     pub high_watermark: Option<Offset>,
     pub log_start: Offset,
     pub content: FetchContent,
@@ -150,7 +150,7 @@ pub struct FetchResponse {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FetchContent {
     Records,
-    /// The leader's log of the largest epoch not above the follower's ends there.
+    /// Where the leader's log of its largest epoch up to the follower's ends.
     Diverging {
         epoch: LeaderEpoch,
         end_offset: Offset,
@@ -167,25 +167,25 @@ pub struct FetchSnapshotResponse {
     pub position: i64,
 }
 
-/// To AddVoter, RemoveVoter and UpdateVoter.
+/// Answers AddVoter, RemoveVoter and UpdateVoter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoterChangeResponse {
     pub error: Option<VoterChangeError>,
     pub leader: LeaderInfo,
 }
 
-/// A batch of records that a follower fetched; its checksum was right.
+/// A fetched batch of records; its checksum was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchSummary {
     pub base_offset: Offset,
     pub epoch: LeaderEpoch,
-    /// Offsets that it covers.
+    /// The number of offsets that it covers.
     pub count: i64,
-    /// Those that concern the quorum, each with its offset.
+    /// The records that concern the quorum, with their offsets.
     pub control: Vec<(Offset, ControlRecord)>,
 }
 
-/// Why a request of the quorum's own is refused.
+/// Why a request of the quorum is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("the epoch of the request is over")]
@@ -206,7 +206,7 @@ pub enum Refusal {
     VolumeWentBack,
 }
 
-/// Why the voter set stays as it is.
+/// Why the voter set does not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VoterChangeError {
     #[error("this node does not lead")]

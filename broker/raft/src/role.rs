@@ -1,4 +1,4 @@
-//! What a node is at the moment.
+//! The roles of a node.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,16 +26,16 @@ pub(crate) struct Unattached {
     pub(crate) campaign_at: Duration,
     /// When the next node is asked for the leader.
     pub(crate) ask_at: Duration,
-    /// Which of those that can be asked is next.
+    /// Which of the nodes that can be asked is next.
     pub(crate) ask_next: usize,
 }
 
 #[derive(Debug)]
 pub(crate) struct Follower {
     pub(crate) leader: BrokerId,
-    /// If another node told it.
+    /// Set if another node told it.
     pub(crate) address: Option<Address>,
-    /// When the leader counts as gone unless an answer has come.
+    /// When the leader counts as gone unless it has answered.
     pub(crate) fetch_deadline: Duration,
     /// Whether the leader has answered.
     pub(crate) is_attached: bool,
@@ -45,7 +45,7 @@ pub(crate) struct Follower {
     pub(crate) refused: u32,
     /// Whether a connection broke since the leader's last answer.
     pub(crate) is_reset: bool,
-    /// Nothing is sent before.
+    /// Nothing is sent before this time.
     pub(crate) retry_at: Duration,
     pub(crate) request: Option<RequestId>,
     pub(crate) snapshot: Option<SnapshotFetch>,
@@ -53,13 +53,13 @@ pub(crate) struct Follower {
     pub(crate) update_at: Duration,
 }
 
-/// A snapshot on its way here.
+/// A snapshot that is being fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SnapshotFetch {
     pub(crate) id: SnapshotId,
-    /// Bytes that have come.
+    /// Bytes that have arrived.
     pub(crate) position: i64,
-    /// All have come, and the runtime checks them.
+    /// All have arrived, and the runtime checks them.
     pub(crate) is_complete: bool,
 }
 
@@ -68,29 +68,29 @@ pub(crate) struct Campaign {
     pub(crate) ballot: Ballot,
     pub(crate) deadline: Duration,
     pub(crate) granted: BTreeSet<BrokerId>,
-    /// Voters from which an answer may still come.
+    /// Voters that may still answer.
     pub(crate) open: BTreeSet<BrokerId>,
 }
 
-/// Votes cost an epoch; pre-votes are asked for before (KIP-996).
+/// Votes cost an epoch; so pre-votes come first (KIP-996).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ballot {
     PreVote,
     Vote,
 }
 
-/// The leadership in which `Raft::leading` finds this node.
+/// This node's leadership, as returned by `Raft::leading`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leading {
     pub epoch: LeaderEpoch,
-    /// Where the next append stands.
+    /// Offset of the next append.
     pub base_offset: protocol::types::Offset,
     /// A record of the epoch is committed: the controller may act.
     pub is_activated: bool,
 }
 
 impl Follower {
-    /// When it stops believing in its leader. While it checks a snapshot it does not expect an answer.
+    /// When the leader counts as gone. While a snapshot is checked no answer is expected.
     pub(crate) fn gone_at(&self) -> Option<Duration> {
         let is_checking = self.snapshot.is_some_and(|snapshot| snapshot.is_complete);
         self.lost_at.into_iter().chain((!is_checking).then_some(self.fetch_deadline)).min()

@@ -1,4 +1,4 @@
-//! Where nodes are called, and what is due when.
+//! The addresses of nodes, and deadlines.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ impl Raft {
         id
     }
 
-    /// Where a voter is called. None if its record names no endpoint.
+    /// The address of a voter. None if its record names no endpoint.
     pub(crate) fn destination_of(&self, voter: ReplicaKey) -> Option<Destination> {
         let address = self.voters().get(voter.id)?.address(&self.config.listener)?.clone();
         Some(Destination { node: Some(voter.id), address })
     }
 
-    /// Of a leader: as it says itself, else as its voter record says.
+    /// A leader's address: as it says itself, otherwise from its voter record.
     pub(crate) fn address_of(&self, leader: BrokerId) -> Option<&Address> {
         if self.is_local(leader) {
             return self.address_in(&self.config.endpoints);
@@ -42,7 +42,7 @@ impl Raft {
         named.or_else(|| endpoints.first()).map(|endpoint| &endpoint.address)
     }
 
-    /// Whom a node asks that does not know the leader: the other voters, and the configured addresses.
+    /// The nodes to ask for the leader: the other voters, and the configured addresses.
     pub(crate) fn informants(&self) -> Vec<Destination> {
         let others = self.voters().iter().filter(|voter| !self.is_local(voter.key.id));
         let voters = others.filter_map(|voter| self.destination_of(voter.key));
@@ -66,14 +66,14 @@ impl Raft {
         at <= self.moment.now
     }
 
-    /// What this node tells others of the leadership. Only a leader that answers: two nodes could keep each other in
-    /// the belief in one that is gone.
+    /// The leadership as told to others. Only with a leader that answers: otherwise two nodes could keep each other
+    /// believing in one that is gone.
     pub(crate) fn told_leader(&self) -> LeaderInfo {
         let known = self.leader();
         if self.has_live_leader() { known } else { LeaderInfo { leader: None, address: None, ..known } }
     }
 
-    /// What another node says of the leadership: its epoch may be over, or the leader unknown here.
+    /// Takes what another node says of the leadership: its epoch may be over, or the leader unknown here.
     pub(crate) fn learn(&mut self, info: &LeaderInfo) {
         let LeaderInfo { epoch, leader, address } = info;
         if *epoch < self.election.epoch {
@@ -82,7 +82,7 @@ impl Raft {
         if self.election.epoch < *epoch {
             self.adopt_epoch(*epoch);
         }
-        // Of this node's own leadership nobody can tell it: it was before a restart, or of another volume.
+        // Another node cannot know better whether this one leads: that was before a restart, or with another volume.
         if let Some(leader) = leader.filter(|leader| !self.is_local(*leader)) {
             self.recognise(leader, address.clone());
         }

@@ -1,4 +1,4 @@
-//! Restoring a follower from a snapshot of its leader: fetch the bytes, have them checked, begin the log anew.
+//! Restores a follower from its leader's snapshot: fetches the bytes, has them checked, restarts the log.
 
 use crate::action::{Action, Report};
 use crate::control::Quorum;
@@ -30,7 +30,7 @@ impl Raft {
         let end = fetch.position.saturating_add(length);
         let is_expected = response.id == fetch.id && response.position == fetch.position;
         if is_gone || !is_expected || length <= 0 || size < end {
-            // There may be a later one by now: ask again from the log's end.
+            // There may be a later one by now: ask again from the log end.
             follower.snapshot = None;
             self.put_off_fetch();
             return;
@@ -45,7 +45,7 @@ impl Raft {
         }
     }
 
-    /// The log may have changed its leader, and grown, while the snapshot was checked.
+    /// The leader may have changed, and the log grown, while the snapshot was checked.
     pub(crate) fn on_snapshot_finished(&mut self, id: SnapshotId, quorum: Quorum) {
         if self.take_snapshot(id).is_none() || self.log.covers(id) || id.end_offset < self.high_watermark {
             return;
@@ -62,7 +62,7 @@ impl Raft {
         }
     }
 
-    /// What is fetched, if it is complete and the follower is still waiting for it.
+    /// The fetched snapshot, if it is complete and the follower is still waiting for it.
     fn take_snapshot(&mut self, id: SnapshotId) -> Option<SnapshotFetch> {
         let fetch_deadline = self.after(self.config.timing.fetch_timeout);
         let Role::Follower(follower) = &mut self.role else { return None };

@@ -1,6 +1,6 @@
-//! Changing the voters, one at a time (KIP-853): the leader must have committed in its epoch and no change may be
-//! open; a new voter must have caught up; the new set is in force when it is appended, and is answered when it is
-//! committed.
+//! Changes the voters, one at a time (KIP-853): the leader must have committed in its epoch and no change may be
+//! open; a new voter must have caught up; the new set is in force when it is appended, and the request is answered
+//! when it is committed.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::requests::{AddVoterRequest, RemoveVoterRequest, UpdateVoterRequest, V
 use crate::role::Role;
 use crate::voters::{Voter, VoterSet};
 
-/// The change that is under way.
+/// The change in progress.
 #[derive(Debug)]
 pub(crate) struct VoterChange {
     kind: Kind,
-    /// None: the leader's own.
+    /// None: a change of the leader's own.
     token: Option<Token>,
     pub(crate) deadline: Duration,
     stage: Stage,
@@ -103,7 +103,7 @@ impl Raft {
         if self.voters().contains(request.voter.key) { Ok(()) } else { Err(VoterChangeError::VoterNotFound) }
     }
 
-    /// What holds for every change.
+    /// Checks the conditions of every change.
     fn check_change(&self) -> Result<(), VoterChangeError> {
         let Role::Leader(leader) = &self.role else { return Err(VoterChangeError::NotLeader) };
         if !leader.is_activated && !self.bug.is(Bug::VoterChangeBeforeCommit) {
@@ -120,7 +120,7 @@ impl Raft {
         Ok(())
     }
 
-    /// The leader's own record names other addresses than it has.
+    /// Corrects the leader's own record if it has other addresses.
     pub(crate) fn correct_own_endpoints(&mut self) {
         if let Some(voter) = self.own_correction().filter(|_| self.check_change().is_ok()) {
             self.append_voters(Kind::Update, None, self.voters().with(voter));
@@ -139,7 +139,7 @@ impl Raft {
         }
     }
 
-    /// Goes on with the change if what it waits for has come.
+    /// Continues the change if what it waits for has happened.
     pub(crate) fn drive_voter_change(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(change) = leader.change.take() else { return };
@@ -159,7 +159,7 @@ impl Raft {
         }
     }
 
-    /// Whether the replica fetches, and had all there was at its fetch before the last.
+    /// Whether the replica fetches, and at its last fetch had everything that there was at the one before.
     fn has_caught_up(&self, key: ReplicaKey) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         let since = self.moment.now.saturating_sub(self.config.timing.fetch_timeout);

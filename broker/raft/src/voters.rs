@@ -11,20 +11,20 @@ use crate::identity::{Address, Endpoint, ReplicaKey};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Voter {
     pub key: ReplicaKey,
-    /// Of its controller listeners, in the order of `controller.listener.names`.
+    /// Its controller listeners, in the order of `controller.listener.names`.
     pub endpoints: Vec<Endpoint>,
     pub kraft_version_min: KRaftVersion,
     pub kraft_version_max: KRaftVersion,
 }
 
-/// At most one voter per node. Empty on a node that was formatted without initial voters, until it has heard of some.
+/// At most one voter per node. Empty on a node formatted without initial voters, until it learns of some.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct VoterSet {
     voters: BTreeMap<BrokerId, Voter>,
 }
 
 impl Voter {
-    /// Where it is called: its endpoint of that listener, or else its first.
+    /// The address to call: its endpoint with that listener, otherwise its first.
     pub fn address(&self, listener: &str) -> Option<&Address> {
         let named = self.endpoints.iter().find(|endpoint| endpoint.name == listener);
         named.or_else(|| self.endpoints.first()).map(|endpoint| &endpoint.address)
@@ -32,7 +32,7 @@ impl Voter {
 }
 
 impl FromIterator<Voter> for VoterSet {
-    /// Of two voters with one id the later stays.
+    /// Of two voters with the same id the later is kept.
     fn from_iter<I: IntoIterator<Item = Voter>>(voters: I) -> Self {
         Self { voters: voters.into_iter().map(|voter| (voter.key.id, voter)).collect() }
     }
@@ -52,7 +52,7 @@ impl VoterSet {
         self.voters.get(&id)
     }
 
-    /// Whether this very volume of the node has a vote.
+    /// Whether the node with this very volume is a voter.
     pub fn contains(&self, key: ReplicaKey) -> bool {
         self.get(key.id).is_some_and(|voter| voter.key == key)
     }
@@ -65,12 +65,12 @@ impl VoterSet {
         self.voters.is_empty()
     }
 
-    /// How many voters are more than half.
+    /// The smallest number that is more than half of the voters.
     pub fn majority(&self) -> usize {
         self.voters.len().div_euclid(2).saturating_add(1)
     }
 
-    /// The one voter there is, if there is one only.
+    /// The only voter, if there is exactly one.
     pub(crate) fn sole(&self) -> Option<ReplicaKey> {
         if self.len() == 1 { self.keys().next() } else { None }
     }

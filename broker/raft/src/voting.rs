@@ -1,8 +1,8 @@
-//! Answering candidates and leaders: Vote, BeginQuorumEpoch, EndQuorumEpoch.
+//! Answers candidates and leaders: Vote, BeginQuorumEpoch, EndQuorumEpoch.
 //!
-//! Whether the candidate is in this node's voter set is not asked: a voter that has been cut off may know voters none
-//! of whom is left, and its vote may be the one that is missing. What counts is that the candidate means this very
-//! volume: a request for another directory id is for a volume that is gone, and this one has promised nothing.
+//! A candidate need not be in this node's voter set: a voter that has been cut off may know only voters that no
+//! longer exist, and its vote may be the missing one. What counts is that the candidate means this very volume: a
+//! request for another directory id is for a volume that is gone, and this one has promised nothing.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::requests::{
 };
 use crate::role::Role;
 
-/// How much later each further preferred successor of a leader campaigns.
+/// How much later each further preferred successor campaigns.
 const SUCCESSION: Duration = Duration::from_millis(100);
 
 impl Raft {
@@ -75,7 +75,7 @@ impl Raft {
         granted
     }
 
-    /// Whether the candidate's log holds all that this one holds.
+    /// Whether the candidate's log has everything that this one has.
     fn is_up_to_date(&self, request: &VoteRequest) -> bool {
         (self.log.last_epoch(), self.log.end()) <= (request.last_epoch, request.last_offset)
     }
@@ -147,7 +147,7 @@ impl Raft {
             None => self.after_election_timeout(),
         };
         match &mut self.role {
-            // It may know better already: an earlier copy of the request, or the next campaign.
+            // It may already know better: an earlier copy of the request, or the next campaign.
             Role::Unattached(unattached) => unattached.campaign_at = unattached.campaign_at.min(campaign_at),
             Role::Follower(_) => self.become_unattached(campaign_at),
             Role::Campaigning(_) | Role::Leader(_) => {}

@@ -1,4 +1,4 @@
-//! Fetches that the leader holds back until it has something to bring.
+//! Fetches that the leader holds back until it has something new.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use protocol::types::Offset;
 use crate::event::Token;
 use crate::identity::ReplicaKey;
 
-/// One more is answered at once.
+/// Any further one is answered at once.
 const WAITING_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(crate) struct WaitingFetch {
 }
 
 impl Waiting {
-    /// A replica has one fetch: an earlier one comes back, for who asked has given it up. So does the new one if
+    /// A replica has one fetch: an earlier one is returned, because its sender has given it up. So is the new one if
     /// there is no room.
     pub(crate) fn add(&mut self, fetch: WaitingFetch) -> Option<WaitingFetch> {
         let earlier = self.fetches.iter().position(|waiting| waiting.replica == fetch.replica);

@@ -1,5 +1,5 @@
-//! Whatever comes from the wire: no panic, no epoch or high watermark that goes back, an answer to each request, at
-//! most one vote in an epoch.
+//! Whatever arrives from the network: no panic, no epoch or high watermark that decreases, an answer to each request,
+//! at most one vote per epoch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use protocol::types::{BrokerId, DirectoryId, LeaderEpoch, Offset};
 use raft::*;
 use uuid::Uuid;
 
-/// Small numbers that meet, and the ends of the range.
+/// Small numbers that coincide, and the ends of the range.
 fn number() -> impl Strategy<Value = i64> {
     prop_oneof![8 => -1..6_i64, 1 => Just(i64::MAX - 1), 1 => Just(i64::MIN)]
 }
@@ -120,7 +120,7 @@ fn response() -> impl Strategy<Value = Response> {
 enum Input {
     Wait(u64),
     Request(Request),
-    /// To one of the last requests.
+    /// Answers one of the last requests.
     Response(u64, Response),
     Failure(u64, SendFailure),
     Persisted,
@@ -139,7 +139,7 @@ fn input() -> impl Strategy<Value = Input> {
     ]
 }
 
-/// What must hold of all answers and all that is written.
+/// What must hold of all answers and writes.
 #[derive(Default)]
 struct Watch {
     last_request: u64,

@@ -1,4 +1,4 @@
-//! Single rules, each as a short story of one node.
+//! Single rules, each with one node.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic as tests do")]
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ const TIMING: Timing = Timing {
 struct Node {
     raft: Raft,
     now: Duration,
-    /// Of the last step.
+    /// The actions of the last step.
     actions: Vec<Action>,
     /// The last fetch it has sent.
     fetch: Option<RequestId>,
@@ -76,7 +76,7 @@ impl Node {
         answers.next_back().expect("it is answered at once")
     }
 
-    /// Those of the last step.
+    /// Requests sent in the last step.
     fn sent(&self) -> Vec<(RequestId, BrokerId, Request)> {
         let sent = self.actions.iter().filter_map(|action| match action {
             Action::Send { id, to, request } => Some((*id, to.node.unwrap(), request.clone())),
@@ -97,7 +97,7 @@ impl Node {
         self.now = end;
     }
 
-    /// Answers all votes that were asked for in the last step.
+    /// Grants all votes requested in the last step.
     fn elect(&mut self) {
         while self.raft.leading().is_none() {
             let votes = self.sent().into_iter().filter(|(_, _, request)| matches!(request, Request::Vote(_)));
@@ -117,7 +117,7 @@ impl Node {
         }
     }
 
-    /// Follows node 1 in epoch 5, and has heard from it.
+    /// Follows node 1 in epoch 5, which has answered.
     fn follow(&mut self, batches: Vec<BatchSummary>) {
         self.ask(begin(1, 5));
         self.answer_fetch(FetchContent::Records, batches);
@@ -265,7 +265,7 @@ fn what_is_stale_or_hostile_is_refused_and_changes_nothing() {
             assert_eq!(node.state(), before, "{request:?}");
         }
     }
-    // Beyond the leader's log, with the right epoch and a wrong one: told where it ends, and not counted.
+    // Beyond the leader's log, with the right epoch and a wrong one: told the log end, and not counted.
     let before = leader.state();
     for last_epoch in [1, 9] {
         let answer = leader.ask(fetch(key(1), 1, 1000, last_epoch));
@@ -410,7 +410,7 @@ fn a_voter_that_nobody_can_call_leaves_leading_to_others() {
     assert!(response.granted, "its vote counts");
 }
 
-/// It may be one of voters that this node, which was cut off, has not heard of.
+/// It may be a voter that this node, which was cut off, does not know yet.
 #[test]
 fn who_is_no_voter_here_gets_the_vote_on_the_same_terms() {
     let stranger = key(7);

@@ -1,4 +1,4 @@
-//! What the invariants are told, and the list of them.
+//! The facts that invariants are given, and the list of invariants.
 
 use protocol::types::{BrokerId, LeaderEpoch};
 use raft::{Report, VoteResponse};

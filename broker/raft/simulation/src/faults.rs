@@ -1,4 +1,4 @@
-//! Everything that goes wrong, and how it is put right in the end.
+//! Faults, and how they are repaired in the end.
 
 use raft::{AddVoterRequest, Event, RemoveVoterRequest, ReplicaKey, Request, SendFailure, VoterSet};
 use std::time::Duration;
@@ -56,7 +56,7 @@ impl World {
         }
     }
 
-    /// When it has sent something to one follower or another.
+    /// Crashes a leader when it has sent something to some follower.
     fn lose_leader(&mut self) {
         let nodes = self.nodes.len();
         let Some(leader) = self.nodes.iter().rposition(Node::is_leading) else { return };
@@ -88,7 +88,7 @@ impl World {
         self.restart_later(index);
     }
 
-    /// A node may come back at another address when the last one that did so is known everywhere by its new one.
+    /// A node may come back at another address once all others know the new address of the last one that did.
     fn may_move(&self) -> bool {
         let is_known = |voter: &raft::Voter| self.nodes.iter().any(|node| node.voter().endpoints == voter.endpoints);
         self.nodes.iter().all(|node| {
@@ -101,7 +101,7 @@ impl World {
         self.nodes[index].paused_until = self.now + self.random.between(20_000, 1_500_000);
     }
 
-    /// The process ends, the machine stays: whoever is connected notices.
+    /// The process ends, the machine stays up: connected nodes notice.
     pub fn kill(&mut self, index: usize) {
         if self.nodes[index].raft.is_some() {
             self.note(("kill", index));
@@ -110,14 +110,14 @@ impl World {
         }
     }
 
-    /// A stop that was asked for: who leads hands over first.
+    /// A requested stop: a leader hands over first.
     pub fn resign_and_kill(&mut self, index: usize) {
         self.step(index, Event::Resign, &Payload::Nothing);
         self.kill(index);
         self.restart_later(index);
     }
 
-    /// The machine loses its power and is back soon, while another one hears of nobody.
+    /// The machine loses its power and is back soon, while another one is cut off from all others.
     pub fn bounce(&mut self, index: usize, deaf: usize) {
         let nodes = self.nodes.len();
         self.network.isolate(deaf, nodes);
@@ -181,7 +181,7 @@ impl World {
         }
     }
 
-    /// What a person would ask of whoever seems to lead.
+    /// What an administrator would ask of the apparent leader.
     pub fn change_voters(&mut self) {
         let leaders: Vec<_> = (0..self.nodes.len()).filter(|index| self.nodes[*index].is_leading()).collect();
         if leaders.is_empty() {
@@ -241,7 +241,7 @@ impl World {
         node.shelf.push(former);
     }
 
-    /// Everything works again, and every voter has its volume.
+    /// Ends all faults; every voter has its volume.
     pub fn heal(&mut self) {
         self.note("heal");
         self.network.heal();
@@ -266,7 +266,7 @@ impl World {
         }
     }
 
-    /// Those of the best log; and those before its last change, which nobody else may know of.
+    /// The voters of the best log, and those before its last change, which may be in that log only.
     fn voters_needed(&self) -> Vec<ReplicaKey> {
         let volumes = self.nodes.iter().flat_map(|node| std::iter::once(&node.volume).chain(&node.shelf));
         let rank = |volume: &&Volume| (volume.last_epoch(), volume.log.end(), volume.voters().len());

@@ -1,5 +1,5 @@
-//! The quorum under a seeded scheduler: messages late, lost, doubled; partitions; crashes; disks that lose what was
-//! not synced; volumes emptied and brought back; voters coming and going. After each schedule everything heals.
+//! The quorum under a seeded scheduler: messages late, lost, duplicated; partitions; crashes; disks that lose what
+//! was not synced; volumes emptied and brought back; voters coming and going. After each schedule all faults end.
 //!
 //! ```text
 //! world      nodes, links, and the queue of what happens next
@@ -10,8 +10,8 @@
 //! invariants what holds at every moment; liveness: that it works again in the end
 //! ```
 //!
-//! The whole cluster is simulated on top of it, in the broker's tests: its machines are these nodes, and what happens
-//! there has its place in the same queue ([`world::Happening::Outside`]).
+//! The broker's tests simulate the whole cluster on top of it: its machines are these nodes, and its events are in
+//! the same queue ([`world::Happening::Outside`]).
 #![expect(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a simulation panics as tests do")]
 #![expect(clippy::print_stdout, reason = "a schedule is printed when it is asked for")]
 

@@ -1,5 +1,4 @@
-//! When all works again, the quorum does too: somebody leads, everybody follows, new records are committed
-//! everywhere.
+//! Once all faults have ended there is a leader, every node follows it, and new records are committed everywhere.
 
 use raft::{Raft, Voter};
 
@@ -10,7 +9,7 @@ const HEALED_WITHIN: u64 = 8_000_000;
 const LOOK_EVERY: u64 = 50_000;
 
 impl World {
-    /// The whole schedule, and what of it was wrong.
+    /// Runs the whole schedule. Returns what was wrong, if anything.
     pub fn run(&mut self) -> Result<(), String> {
         let schedule = self.schedule;
         self.run_until(schedule.faults_until);
@@ -21,7 +20,7 @@ impl World {
         }
     }
 
-    /// Heals the world, and waits until it works.
+    /// Ends all faults, and waits until the quorum works.
     pub fn recover(&mut self) {
         self.heal();
         let deadline = self.now + HEALED_WITHIN;
@@ -42,7 +41,7 @@ impl World {
         }
     }
 
-    /// The one in the highest epoch.
+    /// The active controller in the highest epoch.
     pub fn controller(&self) -> Option<usize> {
         let active = (0..self.nodes.len()).filter(|index| self.nodes[*index].is_active_controller());
         active.max_by_key(|index| self.nodes[*index].raft.as_ref().map(Raft::epoch))
@@ -57,7 +56,7 @@ impl World {
                 && raft.high_watermark() == leader.log_end()
                 && raft.voters() == leader.voters()
         };
-        // Who has moved is known by its new address.
+        // A node that has moved is known by its new address.
         let is_known = |voter: &Voter| self.nodes.iter().any(|node| node.voter() == *voter);
         leader.voters().iter().all(is_known) && self.nodes.iter().all(|node| node.raft.as_ref().is_some_and(has_all))
     }

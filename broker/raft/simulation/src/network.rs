@@ -1,4 +1,4 @@
-//! Links between nodes: each direction by itself open or cut; messages late, lost, doubled, out of order.
+//! Links between nodes: each direction open or cut by itself; messages late, lost, duplicated, out of order.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ pub struct Network {
     lost_permille: u64,
     doubled_permille: u64,
     latency_micros_max: u64,
-    /// Of this many in a thousand messages the latency is a hundred times as long.
+    /// So many of a thousand messages take a hundred times as long.
     late_permille: u64,
 }
 
@@ -50,7 +50,7 @@ impl Network {
         if random.chance(self.late_permille) { latency * 100 } else { latency }
     }
 
-    /// Two camps that do not see each other.
+    /// Two groups that do not see each other.
     pub fn split(&mut self, random: &mut Random, nodes: usize) {
         let camp: Vec<_> = (0..nodes).map(|_| random.chance(500)).collect();
         self.cut_where(nodes, |a, b| camp[a] != camp[b]);
@@ -65,7 +65,7 @@ impl Network {
         self.cut_where(nodes, |a, b| (a + 1) % nodes != b && (b + 1) % nodes != a);
     }
 
-    /// Two camps, and one node that sees both.
+    /// Two groups, and one node that sees both.
     pub fn bridge(&mut self, random: &mut Random, nodes: usize) {
         let bridge = random.index(nodes);
         let camp: Vec<_> = (0..nodes).map(|_| random.chance(500)).collect();

@@ -17,7 +17,7 @@ use crate::world::Turn;
 
 pub const LISTENER: &str = "CONTROLLER";
 
-/// What came with a response, beside what the engine looks at.
+/// What came with a response besides what the engine sees.
 #[derive(Debug, Clone, Default)]
 pub enum Payload {
     #[default]
@@ -31,38 +31,38 @@ pub enum Payload {
 pub struct Node {
     pub id: BrokerId,
     pub volume: Volume,
-    /// Volumes that were mounted here once.
+    /// Volumes that were mounted here before.
     pub shelf: Vec<Volume>,
     pub raft: Option<Raft>,
-    /// Changes with every start, so that what was meant for an earlier process is told from what is for this one.
+    /// Changes with every start, so that messages for an earlier process are recognised.
     pub incarnation: u64,
-    /// Where requests find it: its port changes now and then.
+    /// Where it is reached: its port changes now and then.
     pub port: u16,
-    /// Without power nobody even refuses a connection.
+    /// Without power connections are not even refused.
     pub has_power: bool,
     pub paused_until: u64,
-    /// It has had more on the volume than there is now.
+    /// Its volume once had more than now.
     pub went_back: bool,
-    /// Why the process can do no more.
+    /// Why the process cannot go on.
     pub failure: Option<Failure>,
     pub todo: VecDeque<(Action, Payload)>,
-    /// Nothing in `todo` is carried out while the election state is written.
+    /// While the election state is written nothing in `todo` is carried out.
     pub is_persisting: bool,
     /// When the engine's timer is due.
     pub alarm: Option<Turn>,
-    /// Of the snapshot that is fetched, the bytes that have come.
+    /// The snapshot being fetched, with the bytes that have arrived.
     pub partial: Option<(SnapshotId, i64)>,
     pub clock: Clock,
     pub is_slow_disk: bool,
-    /// Of the log, as the engine numbers them.
+    /// The log's generation, as the engine numbers them.
     pub generation: LogGeneration,
     /// The last fetch of a follower, and when it was sent.
     pub fetch: Option<(RequestId, Duration)>,
-    /// When the leader last answered a fetch, in which epoch: the node's own time.
+    /// When the leader last answered a fetch, and its epoch: by the node's own clock.
     pub heard: Option<(LeaderEpoch, Duration)>,
 }
 
-/// Of the node's own: it starts somewhere and runs a little fast or slow.
+/// A node's own clock: it starts anywhere and runs a little fast or slow.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     pub offset_micros: u64,
@@ -133,7 +133,7 @@ impl Node {
         leading.is_some_and(|leading| leading.is_activated) && self.todo.is_empty()
     }
 
-    /// Notes whether the leader it follows is well.
+    /// Notes whether the leader it follows is alive.
     pub fn hear(&mut self, event: &Event, now: u64) {
         let Some(raft) = &self.raft else { return };
         match event {

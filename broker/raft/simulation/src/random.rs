@@ -1,4 +1,4 @@
-//! Numbers that follow from a seed (SplitMix64).
+//! Numbers derived from a seed (SplitMix64).
 
 #[derive(Debug, Clone)]
 pub struct Random(u64);

@@ -1,4 +1,4 @@
-//! The part of a broker that carries out what the engine says: writes, sends, answers.
+//! The part of a broker that carries out the engine's actions: writes, sends, answers.
 
 use std::rc::Rc;
 
@@ -13,12 +13,12 @@ use crate::node::{Node, Payload};
 use crate::volume::{Entry, Snapshot, offset, position};
 use crate::world::{Asked, Happening, Waiting, World};
 
-/// Of every snapshot, and of what one response brings of it.
+/// Size of every snapshot, and of the piece in one response.
 const SNAPSHOT_SIZE: i64 = 3;
 const SNAPSHOT_CHUNK: i64 = 2;
 
 impl World {
-    /// Up to the next write that everything else waits for.
+    /// Carries out actions up to the next write that all others wait for.
     pub fn carry_out(&mut self, index: usize) {
         while !self.nodes[index].is_persisting {
             let Some((action, payload)) = self.nodes[index].todo.pop_front() else { break };
@@ -70,7 +70,7 @@ impl World {
         }
     }
 
-    /// Only what a volume has lost makes a node give up.
+    /// A node gives up only if its volume has lost something.
     fn fail_for_good(&mut self, index: usize, failure: Failure) {
         if !self.nodes[index].went_back {
             self.violation.get_or_insert_with(|| format!("node {index} gives up: {failure}"));
@@ -98,7 +98,7 @@ impl World {
         self.append_batch(index, 1);
     }
 
-    /// As many records in one batch. Returns what stands for each of them; nothing where the node does not lead.
+    /// As many records in one batch. Returns the values of each; none if the node does not lead.
     pub fn append_batch(&mut self, index: usize, records: usize) -> Vec<u64> {
         let Some(leading) = self.nodes[index].raft.as_ref().and_then(raft::Raft::leading) else { return Vec::new() };
         let mut entries: Vec<Entry> = Vec::new();
@@ -160,7 +160,7 @@ impl World {
             self.nodes[from].fetch = Some((id, self.nodes[from].clock.local(self.now)));
         }
         let asked = Asked { from, incarnation: self.nodes[from].incarnation, id };
-        // In a healed world even an old address leads to the node.
+        // Once faults have ended even an old address leads to the node.
         let is_found = |node: &Node| node.address() == to.address || (self.is_healed && node.has_host(&to.address));
         let Some(target) = self.nodes.iter().position(is_found) else {
             return self.fail(asked, from, SendFailure::Refused);
@@ -260,7 +260,7 @@ impl World {
         })
     }
 
-    /// Up to a committed record.
+    /// Takes a snapshot up to a committed record.
     pub fn take_snapshot(&mut self, index: usize) {
         let Some(raft) = &self.nodes[index].raft else { return };
         let latest = raft.log_start_max();

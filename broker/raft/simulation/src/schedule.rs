@@ -1,11 +1,11 @@
-//! What a schedule is made of, all of it derived from its seed.
+//! The content of a schedule, all of it derived from its seed.
 
 use crate::random::Random;
 
-/// What goes wrong in it. Each kind has schedules that concentrate on it.
+/// The faults of a schedule. Each kind has schedules that concentrate on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Theme {
-    /// Leaders lost as soon as they lead, with little of what they appended on other disks.
+    /// Leaders crash as soon as they lead, with little of what they appended on other disks.
     Elections,
     /// Processes killed, paused, stopped.
     Crashes,
@@ -35,7 +35,7 @@ pub const THEMES: [Theme; 8] = [
 pub struct Schedule {
     pub seed: u64,
     pub theme: Theme,
-    /// Voters that formatting lays down.
+    /// Voters laid down by formatting.
     pub voters: usize,
     pub observers: usize,
     pub faults_until: u64,
@@ -43,7 +43,7 @@ pub struct Schedule {
     pub propose_every_micros: u64,
     pub clock_drift_permille: u64,
     pub records_per_fetch_max: usize,
-    /// Of a thousand syncs so many take very long, and are overtaken.
+    /// So many of a thousand syncs take very long, and are overtaken.
     pub slow_sync_permille: u64,
     /// Share of the time with bad links.
     pub bad_weather_permille: u64,

@@ -1,5 +1,5 @@
-//! A disk that keeps only what was synced: the log in the page cache, the log that a power cut leaves, and what lies
-//! between them.
+//! A disk that keeps only what was synced: the log in the page cache, the log that a power cut leaves, and the
+//! changes between them.
 
 use std::collections::VecDeque;
 
@@ -8,13 +8,13 @@ use raft::{ControlRecord, ElectionState, LogSummary, Quorum, Restored, SnapshotI
 
 use crate::random::{Random, mix};
 
-/// A record. `chain` stands for it and all before it.
+/// A record. `chain` identifies it and all before it.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub epoch: LeaderEpoch,
     pub chain: u64,
     pub control: Option<ControlRecord>,
-    /// A batch is fetched whole, and torn away whole.
+    /// A batch is fetched, and torn off, as a whole.
     pub ends_batch: bool,
 }
 
@@ -30,7 +30,7 @@ pub struct Log {
 pub struct Snapshot {
     pub id: SnapshotId,
     pub quorum: Quorum,
-    /// Of its last record.
+    /// `chain` of its last record.
     pub chain: u64,
 }
 
@@ -52,7 +52,7 @@ pub struct Volume {
     pub election_unsynced: Option<ElectionState>,
     pub snapshot: Option<Snapshot>,
     unsynced: VecDeque<Change>,
-    /// Changes that were synced, ever.
+    /// Number of changes that were ever synced.
     synced: u64,
 }
 
@@ -65,12 +65,12 @@ impl Log {
         self.entries.get(offset.checked_sub(self.start)?)
     }
 
-    /// Of everything before the offset.
+    /// `chain` of everything before the offset.
     pub fn chain_before(&self, end: usize) -> Option<u64> {
         if end == self.start { Some(self.before) } else { self.get(end.checked_sub(1)?).map(|entry| entry.chain) }
     }
 
-    /// The least end of a batch that is not before `end`.
+    /// The first end of a batch at or after `end`.
     pub fn batch_end(&self, end: usize) -> usize {
         let mut ends = end..;
         let splits = |end: &usize| self.get(end.wrapping_sub(1)).is_some_and(|entry| !entry.ends_batch);
@@ -114,7 +114,7 @@ impl Volume {
         }
     }
 
-    /// What a copy of the disk has that is made now.
+    /// A copy of the disk as of now.
     #[must_use]
     pub fn copy(&self) -> Self {
         Self {
@@ -126,7 +126,7 @@ impl Volume {
         }
     }
 
-    /// A record of its own for `value`, after the last one.
+    /// A new record for `value`, after the last one.
     pub fn next_entry(
         &self,
         value: u64,
@@ -157,7 +157,7 @@ impl Volume {
         self.unsynced.push_back(change);
     }
 
-    /// What a sync that begins now will have made durable.
+    /// The changes that a sync begun now will make durable.
     pub fn changes(&self) -> u64 {
         self.synced + self.unsynced.len() as u64
     }
@@ -192,7 +192,7 @@ impl Volume {
         self.tear_election(random);
     }
 
-    /// Of what was not synced some first part remains, the last write torn.
+    /// A prefix of the unsynced changes remains, the last write torn.
     pub fn cut_power(&mut self, random: &mut Random) {
         let kept = random.below(self.unsynced.len() as u64 + 1);
         self.sync(self.synced + kept);
@@ -217,7 +217,7 @@ impl Volume {
         self.election_unsynced = None;
     }
 
-    /// What a start finds: a snapshot that the log does not reach takes the log's place.
+    /// The state at a start: a snapshot that the log does not reach replaces the log.
     pub fn restore(&mut self) -> Restored {
         if let Some(snapshot) = self.snapshot.clone() {
             let reached = self.log.chain_before(offset(snapshot.id.end_offset)) == Some(snapshot.chain);
@@ -234,7 +234,7 @@ impl Volume {
         self.log.entries.back().map(|entry| entry.epoch).or(of_snapshot).unwrap_or_default()
     }
 
-    /// By its own records.
+    /// The voters by its own records.
     pub fn voters(&self) -> VoterSet {
         self.voter_sets().next().unwrap_or_default()
     }

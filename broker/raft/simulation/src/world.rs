@@ -1,5 +1,5 @@
-//! Nodes, the network between them, and a queue of what happens next: the stand-in for the runtime, for the clocks,
-//! and for everything that goes wrong.
+//! Nodes, the network between them, and a queue of future events: stands in for the runtime and the clocks, and
+//! causes the faults.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -22,7 +22,7 @@ pub enum Happening {
         asked: Asked,
         request: Request,
     },
-    /// To a request of the node's.
+    /// The outcome of a request of the node.
     Outcome {
         to: usize,
         incarnation: u64,
@@ -52,24 +52,24 @@ pub enum Happening {
     },
     Propose,
     Fault,
-    /// Something beyond the quorum, by a number that its owner knows.
+    /// An event beyond the quorum, by a number that its owner knows.
     Outside(u64),
 }
 
-/// When it is due, and of what is due at once, what comes first.
+/// When an event is due, and its place among those due at the same time.
 pub type Turn = (u64, u64);
 
 /// What a step was about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     Quorum,
-    /// Its owner's to do.
+    /// For the owner to carry out.
     Outside(u64),
     /// Nothing is left to happen in time, or an invariant is broken.
     Over,
 }
 
-/// Who waits for an answer.
+/// The sender of a request, who waits for an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
     pub from: usize,
@@ -81,7 +81,7 @@ pub struct Asked {
 #[derive(Debug, Clone, Copy)]
 pub struct Waiting {
     pub at: usize,
-    /// None: a person who wants voters changed.
+    /// None: an administrator who wants to change the voters.
     pub asked: Option<Asked>,
     pub is_pre_vote: bool,
 }
@@ -105,7 +105,7 @@ pub struct World {
     trace: Option<Trace>,
 }
 
-/// Of all that happened.
+/// A trace of all events.
 #[derive(Debug, Default)]
 struct Trace {
     hasher: DefaultHasher,
@@ -152,7 +152,7 @@ impl World {
         world
     }
 
-    /// Notes everything, and prints it if asked to.
+    /// Traces everything, and prints it if asked to.
     #[must_use]
     pub fn traced(mut self, prints: bool) -> Self {
         self.trace = Some(Trace { hasher: DefaultHasher::new(), prints });
@@ -177,7 +177,7 @@ impl World {
         self.queue.insert(turn, Box::new(happening));
     }
 
-    /// Behind everything that is due then.
+    /// After everything that is due at that time.
     fn turn(&mut self, time: u64) -> Turn {
         self.sequence += 1;
         (time.max(self.now), self.sequence)
@@ -187,13 +187,13 @@ impl World {
         self.at(self.now + wait, happening);
     }
 
-    /// Until the time has come or an invariant is broken.
+    /// Runs until the time has come or an invariant is broken.
     pub fn run_until(&mut self, end: u64) {
         while self.step_until(end) != Step::Over {}
         self.now = self.now.max(end);
     }
 
-    /// One step of what happens before `end`.
+    /// One event that is due before `end`.
     pub fn step_until(&mut self, end: u64) -> Step {
         let next = self.next().filter(|((time, _), _)| *time < end && self.violation.is_none());
         let Some(((time, _), alarm)) = next else { return Step::Over };
@@ -212,13 +212,13 @@ impl World {
         }
     }
 
-    /// When something is due next, and whose alarm it is; none's if it stands in the queue.
+    /// When something is due next, and whose timer it is; none if it is in the queue.
     fn next(&self) -> Option<(Turn, Option<usize>)> {
         let alarms = (0..).zip(&self.nodes).filter_map(|(index, node)| Some((node.alarm?, Some(index))));
         alarms.chain(self.queue.first_key_value().map(|(turn, _)| (*turn, None))).min()
     }
 
-    /// The engine's timer is due, or is when the process goes on.
+    /// The engine's timer is due, or will be when the process continues.
     fn ring(&mut self, index: usize) {
         let paused_until = self.nodes[index].paused_until;
         if self.now < paused_until {
@@ -268,7 +268,7 @@ impl World {
             Happening::Restart { node, incarnation } => self.restart(node, incarnation),
             Happening::Propose => self.propose(),
             Happening::Fault => self.fault(),
-            // What was meant for a process that is no more.
+            // Was meant for a process that no longer exists.
             Happening::Outcome { .. }
             | Happening::ElectionDurable { .. }
             | Happening::Synced { .. }
@@ -368,7 +368,7 @@ fn new_node(index: usize, snapshot: Option<Snapshot>, drift: u64, random: &mut R
 }
 
 impl Happening {
-    /// To whom it happens: a paused process notices nothing.
+    /// The node of the event: a paused process notices nothing.
     fn node(&self) -> Option<usize> {
         match self {
             Self::Request { to: node, .. }

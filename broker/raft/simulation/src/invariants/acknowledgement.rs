@@ -1,5 +1,5 @@
-//! What a leader commits would survive if all machines lost their power now: a majority of its voters has it on the
-//! disk, each on the very volume that is a voter. An empty volume under the same node id does not count.
+//! What a leader commits would survive if all machines lost their power now: a majority of its voters has it on disk,
+//! each on the very volume that is a voter. An empty volume under the same node id does not count.
 
 use raft::VoterSet;
 
@@ -25,7 +25,7 @@ impl Invariant for Acknowledgement {
             let of_voters = volumes.filter(|volume| voters.keys().any(|key| key.directory_id == volume.directory_id));
             voters.majority() <= of_voters.filter(|volume| has(volume)).count()
         };
-        // The step that has committed may have appended the next change of the voters.
+        // The step that committed may have appended the next change of the voters.
         let before = raft.quorum_at(position(log.end().saturating_sub(1))).map(|quorum| &quorum.voters);
         if is_safe(raft.voters()) || before.is_some_and(is_safe) {
             return Ok(());

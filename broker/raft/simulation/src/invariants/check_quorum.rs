@@ -1,4 +1,4 @@
-//! A leader that no majority has called for too long is none any more.
+//! A leader that has had no fetches of a majority for too long resigns.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ const GRACE: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Default)]
 pub struct CheckQuorum {
-    /// By the node's clock, since when it leads.
+    /// Since when it leads, by the node's clock.
     since: BTreeMap<usize, Duration>,
 }
 

@@ -1,4 +1,4 @@
-//! An epoch has at most one leader, and that leads it once: also not again after a restart.
+//! An epoch has at most one leader, which leads it only once: not again after a restart.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The high watermark of a process only grows, and nothing below it is truncated.
+//! The high watermark of a process never decreases, and nothing below it is truncated.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ impl Invariant for HighWatermark {
             Fact::Truncated { node, end } if self.ends.get(node).is_some_and(|known| end < known) => {
                 Err(format!("node {node} truncates to {end}, below its high watermark"))
             }
-            // Of the disk's making.
+            // Caused by the disk.
             Fact::Reported { report: Report::DamagedSnapshot(_), .. } => Ok(()),
             Fact::Reported { node, report } => Err(format!("node {node} reports: {report}")),
             _ => Ok(()),

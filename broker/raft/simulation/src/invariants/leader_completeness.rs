@@ -1,4 +1,4 @@
-//! Nothing that is committed is lost: every later leader has it from the start.
+//! No committed record is lost: every later leader has it from the start.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::node::Node;
 
 #[derive(Debug, Default)]
 pub struct LeaderCompleteness {
-    /// By the epoch in which it was committed: up to where, and what stands there.
+    /// For each epoch in which something was committed: the end, and the chain there.
     committed: BTreeMap<LeaderEpoch, (usize, u64)>,
 }
 

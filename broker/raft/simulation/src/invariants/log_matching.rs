@@ -1,4 +1,4 @@
-//! Two logs that have a record of one epoch at one offset are the same up to there.
+//! Two logs with a record of the same epoch at the same offset are equal up to there.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::node::Node;
 
 #[derive(Debug, Default)]
 pub struct LogMatching {
-    /// Each record with what stood before it.
+    /// Each record with what preceded it.
     records: HashMap<(usize, LeaderEpoch), (u64, u64)>,
 }
 

@@ -1,4 +1,4 @@
-//! Nobody unseats a leader that is well: who has just heard from it grants no pre-vote.
+//! A live leader is not unseated: a node that has just heard from it grants no pre-vote.
 
 use crate::facts::{Fact, Invariant};
 use crate::node::{Node, timing};

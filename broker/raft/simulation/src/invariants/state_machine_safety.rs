@@ -1,4 +1,4 @@
-//! All nodes agree on what is committed: what a node takes for committed at an offset is there everywhere and for
+//! All nodes agree on what is committed: what one node takes for committed at an offset is the same on all nodes, for
 //! ever. Snapshots hold nothing else.
 
 use crate::facts::{Fact, Invariant};

@@ -1,5 +1,5 @@
-//! Voters change one at a time, by a leader that has committed in its epoch, while no other change is open; and what
-//! a node takes for the voters is what its log says, also after a truncation.
+//! Voters change one at a time, by a leader that has committed in its epoch, while no other change is open; and a
+//! node's voters are those of its log, also after a truncation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,9 +12,9 @@ use crate::volume::{Entry, Log};
 
 #[derive(Debug, Default)]
 pub struct VoterChanges {
-    /// Up to where anything is committed.
+    /// The end of what is committed anywhere.
     committed: usize,
-    /// Where each leader's epoch begins.
+    /// The start offset of each leader's epoch.
     epochs: BTreeMap<LeaderEpoch, usize>,
     /// Nodes whose log has changed.
     unchecked: BTreeSet<usize>,
@@ -61,7 +61,7 @@ impl VoterChanges {
         log: &Log,
     ) -> Result<(), String> {
         let Some(base) = self.epochs.get(&epoch).copied() else { return Ok(()) };
-        // What formatting laid down stands in the first batch of the first epoch.
+        // What formatting laid down is in the first batch of the first epoch.
         if offset <= base + 2 {
             return Ok(());
         }

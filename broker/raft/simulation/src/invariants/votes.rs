@@ -1,5 +1,5 @@
-//! A leader has votes of a majority of its voters, and each of these volumes will remember it after a crash. A volume
-//! that has never heard of the voters, such as an empty one under a voter's node id, is none of them.
+//! A leader has votes of a majority of its voters, and each of these volumes still has its vote after a crash. A
+//! volume that never knew the voters, such as an empty one under a voter's node id, does not count.
 
 use raft::Raft;
 

@@ -1,7 +1,7 @@
-//! The quorum lives through thousands of schedules, and each planted bug is found.
+//! The quorum passes thousands of schedules, and each planted bug is found.
 //!
-//! `RAFT_SCHEDULES` is how many schedules run in all, `PROPTEST_RNG_SEED` which ones. A failure names its seed and
-//! theme; `replays_a_schedule` prints what happens in that of `RAFT_SEED` and `RAFT_THEME`.
+//! `RAFT_SCHEDULES` sets how many schedules run in all, `PROPTEST_RNG_SEED` which ones. A failure names its seed and
+//! theme; `replays_a_schedule` prints the events of the schedule given by `RAFT_SEED` and `RAFT_THEME`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic as tests do")]
 
 mod old_copies;
@@ -87,7 +87,7 @@ fn a_seed_gives_one_trace() {
     assert_ne!(first[0], first[1], "seeds make a difference");
 }
 
-/// Does nothing unless asked to: for who looks into a failure.
+/// Does nothing unless asked to: for looking into a failure.
 #[test]
 fn replays_a_schedule() {
     let Some(seed) = number("RAFT_SEED") else { return };

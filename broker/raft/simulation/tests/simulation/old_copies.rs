@@ -1,5 +1,5 @@
-//! A volume comes back as an older copy of itself: under its name it is a voter, without what it has acknowledged. Who
-//! leads knows what that was.
+//! A volume comes back as an older copy of itself: its directory id is a voter's, but it lacks what it has
+//! acknowledged. The leader knows what that was.
 
 use raft::{Bug, Failure, Raft};
 use raft_simulation::schedule::{Schedule, Theme};
@@ -9,7 +9,7 @@ use raft_simulation::world::World;
 const SEEDS: u64 = 100;
 const PATIENCE: u64 = 60_000_000;
 const LOOK_EVERY: u64 = 50_000;
-/// Meanwhile records are committed.
+/// Records are committed meanwhile.
 const COPY_AGE: u64 = 1_000_000;
 
 fn wait_until(world: &mut World, is_so: impl Fn(&World) -> bool) -> bool {
@@ -20,7 +20,7 @@ fn wait_until(world: &mut World, is_so: impl Fn(&World) -> bool) -> bool {
     is_so(world)
 }
 
-/// Whether the copy is known for what it is.
+/// Whether the copy is recognised.
 fn is_refused(seed: u64, bug: Option<Bug>) -> bool {
     let schedule = Schedule { faults_until: 0, ..Schedule::new(seed, Theme::Crashes) };
     let mut world = World::new(schedule);
@@ -39,7 +39,7 @@ fn is_refused(seed: u64, bug: Option<Bug>) -> bool {
     world.run_until(world.now + COPY_AGE);
     assert!(wait_until(&mut world, |world| copied < acknowledged(world)));
     world.kill(voter);
-    // What it has acknowledged is on the disks of others: else nothing would help.
+    // What it has acknowledged is on the disks of others: otherwise nothing would help.
     let has_moved_on =
         |world: &World| acknowledged(world) < world.nodes[leader].raft.as_ref().map(Raft::high_watermark);
     assert!(wait_until(&mut world, has_moved_on));

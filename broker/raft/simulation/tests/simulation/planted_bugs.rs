@@ -1,4 +1,4 @@
-//! Each rule left out is found: by a recorded seed, and if schedules change, by another one among the first few
+//! Each planted bug is found: by a recorded seed, and if schedules change, by another one among the first few
 //! hundred. `RAFT_FIND_BUGS=1` prints the table anew.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +29,7 @@ const CAUGHT: [(Bug, Theme, u64); 16] = [
     (Bug::PreVoteIgnoresLiveLeader, Theme::Elections, 0),
 ];
 
-/// What gave it away, if anything did. An assertion of the engine does too.
+/// What revealed it, if anything did. An assertion of the engine counts, too.
 fn found(bug: Bug, theme: Theme, seed: u64) -> Option<String> {
     match catch_unwind(AssertUnwindSafe(|| run(seed, theme, Some(bug)))) {
         Ok(outcome) => outcome.err(),
@@ -37,7 +37,7 @@ fn found(bug: Bug, theme: Theme, seed: u64) -> Option<String> {
     }
 }
 
-/// The first that finds it, though there is nothing to find without it.
+/// The first schedule that finds it, and finds nothing without it.
 fn first(bug: Bug, mut schedules: impl Iterator<Item = (Theme, u64)>) -> Option<(Theme, u64, String)> {
     let is_sound = |theme, seed| run(seed, theme, None) == Ok(());
     schedules.find_map(|(theme, seed)| {
