@@ -1,5 +1,6 @@
-//! The APIs that Millrace serves: one row each. Dispatch, ApiVersions, the guard, authorization and the reference page
-//! read this table; nothing else says which versions exist. A version that is not wholly implemented is not in it.
+//! The APIs that Millrace serves: one row each. Dispatch, ApiVersions, the guard, authorization and the reference
+//! page read this table; nothing else says which versions exist. A version that is not completely implemented is not
+//! in it.
 
 pub mod reference;
 
@@ -7,7 +8,7 @@ use kafka_protocol::messages::ApiKey;
 
 use crate::schema::{self, Request, Versions};
 
-/// Who calls: each listener is of one kind.
+/// The kind of listener on which a request arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
     Client,
@@ -37,7 +38,7 @@ pub enum Resource {
     TransactionalId,
 }
 
-/// What the sender must be allowed to do, to each resource of that type that the request names.
+/// The operation that the sender must be authorized for, on each resource of that type that the request names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Right {
     pub operation: Operation,
@@ -47,18 +48,18 @@ pub struct Right {
 #[derive(Debug)]
 pub struct Api {
     pub name: &'static str,
-    /// What the body looks like. Describes more versions than are served, where a handler does not know them yet.
+    /// The schema of the body. Has more versions than are served if a handler does not support them yet.
     pub request: &'static Request,
     pub versions: Versions,
-    /// The first version that ApiVersions announces: lower than the first served where a client takes the
-    /// announcement for a feature test.
+    /// The first version that ApiVersions announces: lower than the first served if a client takes the announcement
+    /// for a feature test.
     pub first_version_advertised: i16,
     pub listeners: &'static [Listener],
     pub before_authentication: bool,
     /// Decided by the active controller, wherever it arrives.
     pub forwarded: bool,
-    /// Which of them is needed depends on the request: a consumer's Fetch asks for Read, a follower's for
-    /// ClusterAction. Empty: everybody may.
+    /// Which of them is needed depends on the request: a consumer's Fetch needs Read, a follower's ClusterAction.
+    /// Empty: none is needed.
     pub rights: &'static [Right],
 }
 
@@ -72,7 +73,7 @@ pub static APIS: &[Api] = &[
     api("Produce", &schema::PRODUCE, Versions::between(3, 13), BROKERS)
         .announced_from(0)
         .needs(&[right(Operation::Write, Resource::Topic)]),
-    // Of a controller: the metadata log.
+    // On a controller: the metadata log.
     api("Fetch", &schema::FETCH, Versions::between(4, 18), EVERYWHERE)
         .needs(&[right(Operation::Read, Resource::Topic), right(Operation::ClusterAction, Resource::Cluster)]),
     api("ListOffsets", &schema::LIST_OFFSETS, Versions::between(1, 10), BROKERS)
@@ -159,7 +160,7 @@ pub static APIS: &[Api] = &[
     api("DescribeQuorum", &schema::DESCRIBE_QUORUM, Versions::between(0, 2), EVERYWHERE)
         .forwarded()
         .needs(&[right(Operation::Describe, Resource::Cluster)]),
-    // Without the epochs of version 3 a process that has lost records could come into the in-sync set.
+    // Without the epochs of version 3 a process that has lost records could join the ISR.
     api("AlterPartition", &schema::ALTER_PARTITION, Versions::between(3, 3), CONTROLLERS)
         .needs(&[right(Operation::ClusterAction, Resource::Cluster)]),
     api("UpdateFeatures", &schema::UPDATE_FEATURES, Versions::between(0, 2), EVERYWHERE)
@@ -173,7 +174,7 @@ pub static APIS: &[Api] = &[
         .needs(&[right(Operation::Describe, Resource::Cluster)]),
     api("DescribeProducers", &schema::DESCRIBE_PRODUCERS, Versions::between(0, 0), BROKERS)
         .needs(&[right(Operation::Read, Resource::Topic)]),
-    // Before version 2 a broker does not tell its volume, by which a replica is known.
+    // Before version 2 a broker does not send its directory id, which identifies a replica.
     api("BrokerRegistration", &schema::BROKER_REGISTRATION, Versions::between(2, 4), CONTROLLERS)
         .needs(&[right(Operation::ClusterAction, Resource::Cluster)]),
     api("BrokerHeartbeat", &schema::BROKER_HEARTBEAT, Versions::between(0, 1), CONTROLLERS)
@@ -250,7 +251,7 @@ impl Api {
         self.request.key
     }
 
-    /// The key as it stands in headers and in ApiVersions.
+    /// The key as in headers and in ApiVersions.
     pub const fn key_number(&self) -> i16 {
         self.request.key as i16
     }

@@ -1,4 +1,4 @@
-//! The header of a record batch, magic 2 (KIP-98), as it lies on the wire and on disk, big-endian:
+//! The header of a record batch, magic 2 (KIP-98), on the wire and on disk, big-endian:
 //!
 //! ```text
 //!  0 baseOffset i64      12 partitionLeaderEpoch i32   21 attributes i16        43 producerId i64
@@ -79,13 +79,13 @@ impl Attributes {
         Self(self.0 | Self::TIMESTAMP_TYPE)
     }
 
-    /// See [`BatchHeader::delete_horizon`].
+    /// Marks the base timestamp as a delete horizon, see [`BatchHeader::delete_horizon`].
     #[must_use]
     pub(crate) fn with_delete_horizon(self) -> Self {
         Self(self.0 | Self::DELETE_HORIZON)
     }
 
-    /// Without what is said of records: their codec, and how long they stay.
+    /// Without the attributes of records: their codec, and the delete horizon.
     #[must_use]
     pub(crate) fn of_bare_header(self) -> Self {
         Self(self.0 & !(Self::CODEC | Self::DELETE_HORIZON))
@@ -97,8 +97,7 @@ impl Attributes {
     }
 }
 
-/// The 61 bytes, decoded. Says nothing about whether they make sense: see [`BatchHeader::length`] and the checks of
-/// whoever reads it.
+/// The 61 bytes, decoded. They may not make sense: see [`BatchHeader::length`] and the reader's checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchHeader {
     pub base_offset: Offset,
@@ -161,7 +160,7 @@ impl BatchHeader {
         bytes
     }
 
-    /// Bytes of the whole batch, prefix included. `None` where `batchLength` cannot be that of a batch.
+    /// Bytes of the whole batch, prefix included. `None` if `batchLength` is impossible.
     pub fn length(&self) -> Option<usize> {
         let length = usize::try_from(self.batch_length).ok()?.checked_add(LENGTH_PREFIX)?;
         (HEADER_LENGTH <= length).then_some(length)
@@ -175,7 +174,7 @@ impl BatchHeader {
         self.last_offset().advance(1)
     }
 
-    /// From when on records without a value may go (KIP-534): it stands where the base timestamp was.
+    /// When tombstones may be dropped (KIP-534): it replaces the base timestamp.
     pub fn delete_horizon(&self) -> Option<Timestamp> {
         self.attributes.has_delete_horizon().then_some(self.base_timestamp)
     }

@@ -1,4 +1,4 @@
-//! What a client makes of requests and answers: frames, without the connection.
+//! Encoding of requests and decoding of answers, without the connection.
 
 use std::any::type_name;
 
@@ -56,8 +56,8 @@ pub fn encode<R: Request>(
     Ok(frame.freeze())
 }
 
-/// Of a frame without its length. Walked before it is decoded, as the decoder reserves memory for whatever it reads;
-/// text and records of the answer are slices of the frame.
+/// Decodes a frame without its length. Guarded before it is decoded, as the decoder reserves memory for whatever
+/// count it reads; text and records of the answer are slices of the frame.
 pub fn decode<R: Request>(frame: &Bytes, version: i16) -> Result<R::Response, DecodeError> {
     let request = name::<R>();
     let header = ResponseHeader::decode(frame, R::Response::header_version(version)).map_err(DecodeError::Header)?;
@@ -71,7 +71,7 @@ pub fn decode<R: Request>(frame: &Bytes, version: i16) -> Result<R::Response, De
     })
 }
 
-/// The name of the request, as messages tell it.
+/// The name of the request, for messages.
 pub fn name<R>() -> &'static str {
     let path = type_name::<R>();
     path.rsplit("::").next().unwrap_or(path)

@@ -1,8 +1,8 @@
-//! The configuration table: every option that Millrace knows, under Kafka's name and with Kafka's meaning. What the
-//! broker reads, DescribeConfigs answers, the operator validates and the documentation says comes from here.
+//! The configuration table: every option that Millrace knows, with Kafka's name and meaning. The broker's settings,
+//! DescribeConfigs, the operator's validation and the documentation all come from here.
 //!
-//! Each kind of resource has a table of its own, because some names stand in several. What is not set on a topic or
-//! group takes the value of its broker synonyms: see [`effective_value`].
+//! Each kind of resource has its own table, because some names occur in several. An option that is not set on a topic
+//! or group takes the value of its broker synonyms: see [`effective_value`].
 
 pub mod option;
 pub mod properties;
@@ -15,7 +15,7 @@ pub use option::{ConfigOption, Dynamic, Effect, Kind, Synonym};
 pub use safety::{check_group, check_safety, check_topic};
 pub use values::{Effective, Layer, Setting, Values, broker_settings, effective_value, settings};
 
-/// Which of the tables.
+/// Identifies a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     Broker,
@@ -28,7 +28,7 @@ pub enum Scope {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     Bool(bool),
-    /// Of the options with whole numbers; within the range of the option's type.
+    /// For options with whole numbers; within the range of the option's type.
     Number(i64),
     Double(f64),
     Text(String),
@@ -47,7 +47,7 @@ pub enum ConfigError {
     TooLarge { name: &'static str, raw: String, max: i64 },
     #[error("{name}: {raw:?} is none of {}", choices.join(", "))]
     Choice { name: &'static str, raw: String, choices: &'static [&'static str] },
-    /// Would be unsafe to ignore.
+    /// It would be unsafe to ignore.
     #[error("{name}={raw}: {reason}")]
     Refused { name: String, raw: String, reason: String },
     #[error("{name} cannot be changed while the broker runs: set it in its file and restart it")]
@@ -87,7 +87,7 @@ pub fn lookup(scope: Scope, name: &str) -> Option<&'static ConfigOption> {
     options(scope).find(|option| option.name == name)
 }
 
-/// The known name that looks most like `name`, if any looks like it at all.
+/// The known name that is most similar to `name`, if any is similar at all.
 pub fn nearest(scope: Scope, name: &str) -> Option<&'static str> {
     const SIMILARITY_MIN: f64 = 0.8;
     let similarity = |option: &ConfigOption| strsim::normalized_damerau_levenshtein(option.name, name);
@@ -96,8 +96,8 @@ pub fn nearest(scope: Scope, name: &str) -> Option<&'static str> {
     (SIMILARITY_MIN <= similarity).then_some(nearest)
 }
 
-/// Checks one setting by itself. What only several settings together show is left to [`check_safety`],
-/// [`check_topic`] and [`check_group`].
+/// Checks a single setting. Relations between settings are left to [`check_safety`], [`check_topic`] and
+/// [`check_group`].
 pub fn validate(scope: Scope, name: &str, raw: &str) -> Result<Value, ConfigError> {
     let Some(option) = lookup(scope, name) else {
         if let Some(reason) = safety::refused_prefix(name) {
@@ -108,7 +108,7 @@ pub fn validate(scope: Scope, name: &str, raw: &str) -> Result<Value, ConfigErro
     option.parse(raw)
 }
 
-/// As [`validate`], of a broker option that is to change while the broker runs, in one of the dynamic layers.
+/// As [`validate`], for a broker option that is changed at run time, in one of the dynamic layers.
 pub fn validate_dynamic(layer: Layer, name: &str, raw: &str) -> Result<Value, ConfigError> {
     if let Some(option) = lookup(Scope::Broker, name) {
         let name = option.name;

@@ -147,7 +147,7 @@ fn a_fault_leaves_the_former_value_and_later_settings_win() {
     assert!(!values.get_bool("delete.topic.enable"));
 }
 
-/// Where options are set, their names and values.
+/// Layer, name and value of each option set.
 type Layers<'a> = &'a [(Layer, &'a str, &'a str)];
 
 #[test]

@@ -9,8 +9,8 @@
 //!                                           time of the state i64, members; 0 to 2 have fewer fields, 4 is flexible
 //! ```
 //!
-//! Up to version 3 strings have a length of 16 bits, bytes and arrays one of 32. A value that is null deletes. Written
-//! is what a broker of 4.1 writes: offsets as version 4, or 1 with an explicit expiry, groups as version 3.
+//! Up to version 3 strings have 16-bit lengths, bytes and arrays 32-bit ones. A null value is a tombstone. Written
+//! are the versions of a 4.1 broker: offsets as version 4, or 1 with an explicit expiry, groups as version 3.
 
 mod members;
 
@@ -20,7 +20,7 @@ use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId};
 
 pub use members::{RecordedMember, subscribed_topics};
 
-/// How often a group has been rebalanced. −1 on the wire: the sender is no member.
+/// How often a group has been rebalanced. −1 on the wire: the sender is not a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct GenerationId(pub i32);
 
@@ -36,12 +36,12 @@ pub enum CoordinatorRecord {
         group: String,
         topic: String,
         partition: PartitionId,
-        /// `None` deletes.
+        /// `None` is a tombstone.
         value: Option<CommittedOffset>,
     },
     GroupMetadata {
         group: String,
-        /// `None` deletes.
+        /// `None` is a tombstone.
         value: Option<GroupMetadata>,
     },
 }
@@ -49,17 +49,17 @@ pub enum CoordinatorRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommittedOffset {
     pub offset: Offset,
-    /// Of the last record that was consumed; `None`: unknown.
+    /// The epoch of the last record that was consumed; `None`: unknown.
     pub leader_epoch: Option<LeaderEpoch>,
     pub metadata: String,
     pub commit_timestamp: Timestamp,
-    /// Only where the client asked for a time of its own.
+    /// Set only if the client asked for its own retention.
     pub expire_timestamp: Option<Timestamp>,
     /// Nil: unknown.
     pub topic_id: TopicId,
 }
 
-/// A generation of a group, with who is in it and what each has been assigned.
+/// A generation of a group, with its members and their assignments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupMetadata {
     /// Empty: none.
@@ -67,7 +67,7 @@ pub struct GroupMetadata {
     pub generation: GenerationId,
     pub protocol: Option<String>,
     pub leader: Option<String>,
-    /// When the group came to this state. −1: unknown.
+    /// When the group entered this state. −1: unknown.
     pub state_timestamp: Timestamp,
     pub members: Vec<RecordedMember>,
 }
@@ -89,7 +89,7 @@ const GROUP_METADATA_KEY: i16 = 2;
 const OFFSET_COMMIT: i16 = 4;
 const OFFSET_COMMIT_WITH_EXPIRY: i16 = 1;
 const GROUP_METADATA: i16 = 3;
-/// The last versions that can be read, and the first flexible ones.
+/// The latest version that can be read, and the first flexible ones.
 const LAST: i16 = 4;
 const FLEXIBLE: i16 = 4;
 

@@ -79,7 +79,7 @@ fn a_group_lies_byte_for_byte_as_kafka_writes_it() {
     assert_eq!(value.unwrap(), expected);
 }
 
-/// What earlier and later brokers have written.
+/// As written by earlier and later brokers.
 #[test]
 fn values_of_every_version_are_read() {
     let time = [0, 0, 0, 0, 0, 0, 1, 2];

@@ -28,7 +28,7 @@ pub enum FrameError {
     TooLong { announced: usize, frame_bytes_max: usize },
 }
 
-/// How long the frame at the start of `received` is, without its length; `None` until its length is there.
+/// The length of the frame at the start of `received`, without the length field; `None` until that has arrived.
 pub fn announced(received: &[u8], frame_bytes_max: usize) -> Result<Option<usize>, FrameError> {
     let Some(length) = received.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
     let length = i32::from_be_bytes(*length);
@@ -61,21 +61,21 @@ pub enum HeaderError {
     UnsupportedVersion { name: &'static str, api_version: i16, served: Versions },
 }
 
-/// The start of a request of an API, and, ApiVersions apart, of a version that is served.
+/// The header of a request, whose version is served unless it is ApiVersions.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestHeader<'a> {
     pub api: &'static Api,
-    /// Any number for ApiVersions, which answers an unserved one with version 0 of its body and error 35, and must
-    /// not read the body.
+    /// Any number for ApiVersions: an unsupported version is answered with version 0 of its body and error 35,
+    /// without reading the request's body.
     pub api_version: i16,
     pub correlation_id: i32,
     pub client_id: Option<&'a str>,
-    /// Where the body begins in the frame.
+    /// The start of the body in the frame.
     pub body_offset: usize,
 }
 
 impl<'a> RequestHeader<'a> {
-    /// Any error is a reason to close the connection: there is no answer that the peer would understand.
+    /// On any error the connection must be closed: there is no answer that the peer would understand.
     pub fn decode(frame: &'a [u8]) -> Result<Self, HeaderError> {
         let mut reader = Reader::new(frame);
         let api_key = reader.int16().map_err(|fault| fault.at("api key", 0))?;
@@ -115,11 +115,11 @@ fn skip_tagged_fields(reader: &mut Reader<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The start of an answer.
+/// The header of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseHeader {
     pub correlation_id: i32,
-    /// Where the body begins in the frame.
+    /// The start of the body in the frame.
     pub body_offset: usize,
 }
 
@@ -148,7 +148,7 @@ pub fn response_header_bytes(api: &Api, api_version: i16) -> usize {
     if response_header_is_flexible(api, api_version) { 5 } else { 4 }
 }
 
-/// Never for ApiVersions: its answer must be understood before versions are agreed on.
+/// Never for ApiVersions: its answer must be readable before versions are agreed on.
 fn response_header_is_flexible(api: &Api, api_version: i16) -> bool {
     api.is_flexible(api_version) && api.key() != ApiKey::ApiVersions
 }

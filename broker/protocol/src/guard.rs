@@ -1,16 +1,15 @@
 //! Walks the body of a message before kafka-protocol decodes it, because that decoder reserves memory for whatever
 //! count it reads: 20 bytes would abort the process.
 //!
-//! Three things hold for a body that passes:
+//! A body that passes has these properties:
 //!
 //! 1. every count and length fits in the bytes that were left, and a text has no more than 32,767, as in Kafka;
 //! 2. what the decoder will reserve (elements of arrays, nodes of the maps of unknown tagged fields) stays within
 //!    [`budget`];
 //! 3. the decoder accepts it, unless some text is not UTF-8.
 //!
-//! It is stricter than the decoder on nulls in versions that have none, on varints of more than 32 bits, and on
-//! tagged fields that are longer or shorter than they say. Bytes after the last field are ignored, as the decoder and
-//! Kafka ignore them.
+//! It is stricter than the decoder about nulls in versions that have none, varints of more than 32 bits, and tagged
+//! fields whose length is wrong. Bytes after the last field are ignored, as by the decoder and Kafka.
 
 mod reader;
 mod walk;
@@ -19,12 +18,12 @@ pub(crate) use self::reader::Reader;
 use self::walk::Walk;
 use crate::schema::{Field, Request, Response};
 
-/// Every body may make the decoder reserve this much, however short it is.
+/// The decoder may reserve this much for every body, however short.
 const BUDGET_FLOOR_BYTES: usize = 64 * 1024;
-/// And this many times its own length.
+/// And this many times the body's length.
 const BUDGET_FACTOR: usize = 8;
-/// But of a request never more than this, which is some 100,000 names or 70,000 partitions: handlers hold several times
-/// as much for each.
+/// But for a request never more than this, which is some 100,000 names or 70,000 partitions: handlers use several
+/// times as much for each.
 const BUDGET_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// What an element counts at least, because handlers hold more for a number than its four bytes. Not more than
 /// [`BUDGET_FACTOR`] allows an array of numbers.
@@ -36,7 +35,7 @@ const TEXT_LENGTH_MAX: usize = 32_767;
 #[error("{field} at byte {position}: {fault}")]
 pub struct GuardError {
     pub field: &'static str,
-    /// Where the field begins, counted from the start of what was walked.
+    /// The position of the field in what was walked.
     pub position: usize,
     pub fault: Fault,
 }
@@ -73,7 +72,7 @@ impl Fault {
     }
 }
 
-/// Bytes that decoding the body of a request may reserve, if it has this length.
+/// Bytes that decoding a request's body of this length may reserve.
 pub const fn budget(body_bytes: usize) -> usize {
     let budget = answer_budget(body_bytes);
     if budget < BUDGET_MAX_BYTES { budget } else { BUDGET_MAX_BYTES }
@@ -88,7 +87,7 @@ pub fn check(request: &Request, version: i16, body: &[u8]) -> Result<(), GuardEr
     measure(request, version, body).map(|_reserved| ())
 }
 
-/// As [`check`]; tells how many bytes the decoder reserves at most.
+/// As [`check`]; returns how many bytes the decoder reserves at most.
 pub fn measure(request: &Request, version: i16, body: &[u8]) -> Result<usize, GuardError> {
     let walk = Walk::new(body, version, request.flexible.contains(version), budget(body.len()));
     measured(walk, request.fields, request.versions.contains(version))

@@ -117,7 +117,7 @@ fn bytes_after_the_last_field_are_ignored() {
     assert_eq!(check(&schema::METADATA, 0, &[0, 0, 0, 0, 1, 2, 3]), Ok(()));
 }
 
-/// Topics that carry one empty unknown tagged field each: four bytes, for each of which the decoder makes a tree.
+/// Topics with one empty unknown tagged field each: four bytes, for each of which the decoder makes a tree.
 fn metadata_with_tags(topics: u8) -> Vec<u8> {
     let topic = [2, b't', 1, 100, 0];
     [&[topics.saturating_add(1)][..], &topic.repeat(usize::from(topics)), &[0, 0, 0, 0]].concat()
@@ -140,7 +140,7 @@ fn a_long_request_has_no_larger_budget_than_the_largest() {
     assert_eq!(check(&schema::METADATA, 1, &names(100_000)), Ok(()));
     let error = error(&schema::METADATA, 1, &names(300_000));
     assert!(matches!(error.fault, Fault::OverBudget { budget: 8_388_608, .. }), "{error}");
-    // An answer comes from who was asked: here so many ranges of versions.
+    // The sender of an answer is trusted more: here with many ranges of versions.
     let answer = [&[0, 0][..], &300_000_u32.to_be_bytes(), &[0; 6].repeat(300_000)].concat();
     let reserved = measure_response(schema::response(18).unwrap(), 0, &answer).unwrap();
     assert!(8_388_608 < reserved);

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Bodies are flexible: strings and arrays with compact lengths, tagged fields at the end of every structure. Each
-//! type has one version, that of metadata.version 4.1; another one is an error, as is an unknown type, because
-//! replaying a log with holes would give another cluster. Unknown tagged fields are skipped.
+//! type has one version, that of metadata.version 4.1; another version is an error, as is an unknown type, because
+//! skipping records would lead to a different cluster state. Unknown tagged fields are skipped.
 
 mod broker;
 pub mod control;
@@ -42,7 +42,7 @@ pub enum MetadataRecord {
         /// Empty: the default for all resources of the type.
         resource_name: String,
         name: String,
-        /// `None` deletes.
+        /// `None` removes it.
         value: Option<String>,
     },
     PartitionChange(PartitionChangeRecord),
@@ -64,7 +64,7 @@ pub enum MetadataRecord {
     RegisterController(RegisterControllerRecord),
 }
 
-/// Kafka's numbers for kinds of resources that have a configuration.
+/// Kafka's numbers for configuration resource types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConfigResourceType {
     Topic = 2,
@@ -96,7 +96,7 @@ pub enum DecodeError {
     Trailing { field: &'static str, bytes: usize },
 }
 
-/// Kafka reads no longer string.
+/// Kafka does not read longer strings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a string of {length} bytes does not fit a record: at most {}", wire::STRING_LENGTH_MAX)]
 pub struct StringTooLong {

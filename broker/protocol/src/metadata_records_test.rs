@@ -220,7 +220,7 @@ proptest! {
         prop_assert_eq!(MetadataRecord::decode(&record.encode().unwrap()), Ok(record));
     }
 
-    /// Whatever is accepted is the same record when written and read again.
+    /// Whatever is accepted is the same record when encoded and decoded again.
     #[test]
     fn no_bytes_make_the_decoder_panic(index in 0..api::ALL.len(), body in prop::collection::vec(0..20_u8, 0..120)) {
         let (api_key, version) = api::ALL[index];

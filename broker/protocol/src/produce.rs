@@ -1,8 +1,8 @@
-//! What a produced batch must satisfy before the log sees it: everything that needs no state of the log, so that it
-//! runs on the network thread and outside any lock.
+//! Checks of a produced batch before the log sees it: everything that needs no state of the log, so that it runs on
+//! the network thread and outside any lock.
 //!
-//! An uncompressed batch is walked record by record. A compressed one is opened only where a rule is about its
-//! records: keys on a compacted topic, a limit on old timestamps, and another codec.
+//! An uncompressed batch is walked record by record. A compressed one is decompressed only if a rule concerns its
+//! records: keys on a compacted topic, a limit on timestamps, and another codec.
 
 use bytes::Bytes;
 
@@ -11,33 +11,33 @@ use crate::records::compress::compress;
 use crate::records::{self, RecordError, Records};
 use crate::types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 
-/// Refused records that are named; a batch may have millions.
+/// Most refused records that are named; a batch may have millions.
 pub const REFUSED_MAX: usize = 100;
 
-/// A batch that may be appended. `header` is what `bytes` begin with.
+/// A batch that may be appended. `bytes` begin with `header`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedBatch {
     pub header: BatchHeader,
     pub bytes: Bytes,
 }
 
-/// The topic's and the request's conditions.
+/// The rules of the topic and the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchRules {
     /// `max.message.bytes`, compared with the whole batch.
     pub message_bytes_max: usize,
-    /// Produce before version 7 knows no zstd.
+    /// Produce before version 7 does not support zstd.
     pub zstd_allowed: bool,
     /// `cleanup.policy` contains `compact`.
     pub keys_required: bool,
     pub timestamps: TimestampRule,
-    /// `compression.type`: the codec that batches are kept in. `None`: each in its producer's.
+    /// `compression.type`: the codec in which batches are kept. `None`: the producer's.
     pub codec: Option<Compression>,
-    /// What a batch may decompress to where it has to be opened.
+    /// Most bytes to which a batch may be decompressed.
     pub decompressed_bytes_max: usize,
 }
 
-/// `message.timestamp.type` and what goes with it.
+/// `message.timestamp.type` and related options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimestampRule {
     /// The producer's timestamps, within `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms` of
@@ -86,7 +86,7 @@ pub enum BatchError {
     Timestamp(#[from] TimestampOutOfRange),
     #[error("record {index} has offset delta {offset_delta}")]
     OffsetDelta { index: i32, offset_delta: i32 },
-    /// Not empty. More than [`REFUSED_MAX`] are not looked for.
+    /// Not empty. The search ends after [`REFUSED_MAX`].
     #[error("one or more records are refused: {}", refused.iter().map(ToString::to_string).take(3).collect::<Vec<_>>().join("; "))]
     Records { refused: Vec<RefusedRecord> },
     #[error("cannot be compressed with {codec:?}: {reason}")]
@@ -99,7 +99,7 @@ pub enum BatchError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("record {index}: {reason}")]
 pub struct RefusedRecord {
-    /// In the batch, from 0.
+    /// Index in the batch, from 0.
     pub index: i32,
     pub reason: RecordRefusal,
 }
@@ -131,8 +131,8 @@ impl CheckedBatch {
     }
 }
 
-/// Checks a produced batch. The bytes are copied only where the header must change (LogAppendTime, or a header that
-/// does not tell the highest timestamp of its records), and made anew where the topic has another codec.
+/// Checks a produced batch. The bytes are copied only if the header must change (LogAppendTime, or a header without
+/// the highest timestamp), and rebuilt if the topic has another codec.
 pub fn check(records: Bytes, rules: &BatchRules, now: Timestamp) -> Result<CheckedBatch, BatchError> {
     let (header, body) = check_envelope(&records, rules)?;
     check_header(&header, rules)?;
@@ -165,7 +165,7 @@ fn other_codec(header: &BatchHeader, rules: &BatchRules) -> Option<Compression> 
     rules.codec.filter(|codec| header.attributes.compression() != Some(*codec))
 }
 
-/// The codec, what the header is to say of the length, and the bytes with room for the header.
+/// The codec, the length for the header, and the bytes with room for the header.
 fn recompress(plain: &[u8], codec: Compression, rules: &BatchRules) -> Result<(Compression, i32, Vec<u8>), BatchError> {
     if rules.decompressed_bytes_max < plain.len() {
         return Err(RecordError::TooLarge { codec, output_max: rules.decompressed_bytes_max }.into());
@@ -180,7 +180,7 @@ fn recompress(plain: &[u8], codec: Compression, rules: &BatchRules) -> Result<(C
     }
 }
 
-/// Length, magic, size and checksum: whether this is one intact batch at all.
+/// Length, magic, size and checksum: whether this is a single intact batch.
 fn check_envelope<'a>(records: &'a [u8], rules: &BatchRules) -> Result<(BatchHeader, &'a [u8]), BatchError> {
     let length = records.len();
     let (head, body) = records.split_first_chunk::<HEADER_LENGTH>().ok_or(BatchError::TooShort { length })?;
@@ -241,7 +241,7 @@ fn must_open(header: &BatchHeader, rules: &BatchRules) -> bool {
     is_plain || rules.keys_required || old_refused || other_codec(header, rules).is_some()
 }
 
-/// The highest timestamp of the records.
+/// Checks the records. Returns their highest timestamp.
 fn walk(opened: &Records<'_>, rules: &BatchRules, window: Window) -> Result<Timestamp, BatchError> {
     let mut highest = Timestamp::NONE;
     let mut refused = Vec::new();

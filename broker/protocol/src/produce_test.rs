@@ -28,7 +28,7 @@ fn good() -> CheckedBatch {
     batch(&[Some(b"a"), None], NOW)
 }
 
-/// The good batch with another header and a checksum to match.
+/// The valid batch with another header and a matching checksum.
 fn with_header(change: impl FnOnce(&mut BatchHeader)) -> Bytes {
     let CheckedBatch { mut header, bytes } = good();
     change(&mut header);

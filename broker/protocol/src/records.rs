@@ -6,7 +6,7 @@
 //! field = varint length (−1: null), bytes
 //! ```
 //!
-//! Walking an uncompressed batch allocates nothing. A compressed one is opened with a limit on what comes out.
+//! Walking an uncompressed batch allocates nothing. A compressed one is decompressed up to a limit.
 
 pub(crate) mod compress;
 pub(crate) mod decompress;
@@ -21,7 +21,7 @@ use varint::{put_varint, take_varint, take_varlong, varint_length};
 
 pub use rewrite::{rewrite, without_records};
 
-/// The records of one batch, opened.
+/// The records of one batch, decompressed.
 #[derive(Debug)]
 pub struct Records<'a> {
     header: BatchHeader,
@@ -88,7 +88,7 @@ impl std::fmt::Display for RecordField {
     }
 }
 
-/// Opens exactly one batch. The checksum is the caller's to check; `output_max` bounds what decompression may yield.
+/// Opens exactly one batch. The caller checks the checksum; `output_max` limits the decompressed size.
 pub fn walk(batch: &[u8], output_max: usize) -> Result<Records<'_>, RecordError> {
     let length = batch.len();
     let (head, body) = batch.split_first_chunk::<HEADER_LENGTH>().ok_or(RecordError::TooShort { length })?;
@@ -110,7 +110,7 @@ pub(crate) fn open(header: BatchHeader, body: &[u8], output_max: usize) -> Resul
     let unknown = RecordError::UnknownCodec { attributes: header.attributes.0 };
     let body = match header.attributes.compression().ok_or(unknown)? {
         Compression::None => Cow::Borrowed(body),
-        // The cleaner leaves bare headers behind: no records, and no compressed stream either.
+        // Compaction leaves bare headers behind: no records, and no compressed stream either.
         _ if body.is_empty() && count == 0 => Cow::Borrowed(body),
         codec => Cow::Owned(decompress::decompress(codec, body, output_max)?),
     };
@@ -122,12 +122,12 @@ impl Records<'_> {
         &self.header
     }
 
-    /// The records as they follow each other, decompressed.
+    /// The encoded records, decompressed.
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// Ends after the first error. The last item is an error where the count is wrong.
+    /// Ends after the first error. The last item is an error if the count is wrong.
     pub fn iter(&self) -> RecordIter<'_> {
         RecordIter { header: &self.header, count: self.count, index: 0, rest: &self.body }
     }

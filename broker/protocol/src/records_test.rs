@@ -48,7 +48,7 @@ fn xerial(blocks: &[&[u8]]) -> Vec<u8> {
     framed
 }
 
-/// The batch with its records replaced, header and checksum to match.
+/// The batch with its records replaced, and header and checksum adapted.
 pub(crate) fn with_body(batch: &[u8], codec: Compression, body: &[u8]) -> Vec<u8> {
     let header = BatchHeader::decode(batch.first_chunk().unwrap());
     let length = i32::try_from(HEADER_LENGTH + body.len()).unwrap();

@@ -1,5 +1,5 @@
-//! What messages look like on the wire: fields, types, versions. The guard walks bodies by this table before
-//! anything is decoded. Names, versions and tags are Kafka's; `versions` stops where kafka-protocol's codec stops.
+//! The schemas of messages: fields, types, versions. The guard walks bodies by this table before anything is decoded.
+//! Names, versions and tags are Kafka's; `versions` ends where kafka-protocol's codec ends.
 //!
 //! A table reads like Kafka's own message definitions:
 //!
@@ -152,14 +152,14 @@ pub struct Request {
 /// The body of the answer to one request.
 #[derive(Debug)]
 pub struct Response {
-    /// Of the request.
+    /// The key of the request.
     pub key: ApiKey,
     pub versions: Versions,
     pub flexible: Versions,
     pub fields: &'static [Field],
 }
 
-/// How an answer to requests with this key looks, if a node of ours asks for it.
+/// The schema of the answer to requests with this key, if a node of ours sends such requests.
 pub fn response(key: i16) -> Option<&'static Response> {
     RESPONSES.iter().copied().find(|response| response.key as i16 == key)
 }
@@ -168,7 +168,7 @@ pub fn response(key: i16) -> Option<&'static Response> {
 pub struct Field {
     pub name: &'static str,
     pub kind: Kind,
-    /// For an array: the bytes that one element takes in memory once decoded.
+    /// For an array: the memory that one decoded element takes.
     pub element_bytes: Option<usize>,
     pub versions: Versions,
     pub nullable: Versions,
@@ -194,7 +194,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Bytes on the wire, for the kinds that always take as many.
+    /// Bytes on the wire, for kinds of fixed width.
     pub const fn width(self) -> Option<usize> {
         Some(match self {
             Self::Bool | Self::Int8 => 1,
@@ -309,7 +309,7 @@ const fn strings(name: &'static str) -> Field {
     Field::array::<StrBytes>(name, Kind::String)
 }
 
-/// One struct; what it consists of follows with [`Field::of`].
+/// One struct; its fields follow with [`Field::of`].
 const fn structure(name: &'static str) -> Field {
     Field::new(name, Kind::Struct(&[]))
 }

@@ -1,5 +1,5 @@
-//! Identities and positions. Every id, offset and epoch of the system is one of these, so that two of them
-//! cannot be exchanged by accident.
+//! Ids and positions. Every id, offset and epoch is one of these types, so that two of them cannot be exchanged by
+//! accident.
 
 use std::fmt;
 use std::str::FromStr;
@@ -114,15 +114,15 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// One life of a topic name (KIP-516): a re-created topic has another one.
+/// Identifies a topic (KIP-516): a topic created again under the same name has another id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct TopicId(pub Uuid);
 
-/// One data volume, kept in its `meta.properties` (KIP-858).
+/// Identifies a data volume, kept in its `meta.properties` (KIP-858).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct DirectoryId(pub Uuid);
 
-/// One start of a process.
+/// Identifies one start of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct IncarnationId(pub Uuid);
 
@@ -168,7 +168,7 @@ impl FromStr for IncarnationId {
     }
 }
 
-/// A partition by name: the directory `topic-partition` and the key of Kafka's checkpoint files.
+/// A partition by name: the directory `topic-partition` and the key in Kafka's checkpoint files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {
     pub topic: String,
@@ -181,7 +181,7 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// One cluster's life. Kafka makes it from a UUID, 22 characters of base64url, but accepts any text.
+/// Identifies a cluster. Kafka makes it from a UUID, 22 characters of base64url, but accepts any text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClusterId(String);
 
@@ -229,8 +229,8 @@ pub fn encode_kafka_uuid(uuid: Uuid) -> String {
     URL_SAFE_NO_PAD.encode(uuid.as_bytes())
 }
 
-/// A random id as Kafka draws them: its text never begins with a dash, which tools would take for an option. Here its
-/// first bit is cleared.
+/// A random id as Kafka draws them: its text never begins with a dash, which tools would take for an option. This is
+/// done by clearing the first bit.
 pub fn undashed(random: Uuid) -> Uuid {
     Uuid::from_u128(random.as_u128() & (u128::MAX >> 1))
 }

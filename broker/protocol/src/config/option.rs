@@ -1,4 +1,4 @@
-//! One row of the table, and how its values are read.
+//! One row of the table, and how its values are parsed.
 
 use super::{ConfigError, Value};
 
@@ -7,18 +7,18 @@ use super::{ConfigError, Value};
 pub struct ConfigOption {
     pub name: &'static str,
     pub kind: Kind,
-    /// As it would be written in a file. `None`: unset.
+    /// As written in a file. `None`: unset.
     pub default: Option<&'static str>,
-    /// Least and greatest number.
+    /// Smallest number; `max` is the largest.
     pub min: i64,
     pub max: i64,
-    /// Accepted words, of a list its elements; empty: any.
+    /// Accepted words, for a list its elements; empty: any.
     pub choices: &'static [&'static str],
-    /// Of a list: what each element must be.
+    /// For a list: the rule for each element.
     pub element: Option<Element>,
     pub dynamic: Dynamic,
     pub effect: Effect,
-    /// Of a topic or group option: the broker options that give its value where it has none, first to last.
+    /// For a topic or group option: the broker options that supply its value if it is not set, in order.
     pub synonyms: &'static [Synonym],
     pub doc: &'static str,
 }
@@ -44,18 +44,18 @@ pub enum Kind {
     Class,
 }
 
-/// Whether a broker option may be changed while the broker runs (IncrementalAlterConfigs). Those of topics, groups and
+/// Whether a broker option may be changed at run time (IncrementalAlterConfigs). Options of topics, groups and
 /// subscriptions always may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dynamic {
     ReadOnly,
-    /// Kafka's may; here a restart is needed.
+    /// Dynamic in Kafka; here a restart is needed.
     Restart,
-    /// For one broker, by the controller too: who does not mention it has not thought of it.
+    /// Per broker, and also by the controller: a full replacement that does not mention it keeps it.
     WithController,
-    /// For one broker, by the controller alone.
+    /// Per broker, by the controller only.
     ByController,
-    /// For all brokers, and for one in place of that.
+    /// For all brokers, which a single broker can override.
     ClusterWide,
     /// For all brokers alike.
     ClusterOnly,
@@ -64,9 +64,9 @@ pub enum Dynamic {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     Active,
-    /// Of a feature that is not there yet: checked, kept and shown, but nothing reads it.
+    /// For a feature that is not implemented yet: checked, kept and shown, but not used.
     Later,
-    /// Accepted so that Kafka's files work, but nothing reads it.
+    /// Accepted so that Kafka's files work, but not used.
     AcceptedIgnored,
     /// Unsafe to ignore: any value but the default is refused, for this reason.
     Refused(&'static str),
@@ -80,7 +80,7 @@ pub struct Synonym {
 }
 
 impl Kind {
-    /// As DescribeConfigs and the reference page call it.
+    /// The name in DescribeConfigs and on the reference page.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bool => "boolean",
@@ -95,7 +95,7 @@ impl Kind {
         }
     }
 
-    /// As DescribeConfigs numbers it.
+    /// The code in DescribeConfigs.
     pub fn code(self) -> i8 {
         match self {
             Self::Bool => 1,
@@ -110,7 +110,7 @@ impl Kind {
         }
     }
 
-    /// Never shown to anybody.
+    /// Whether it is never shown.
     pub fn is_sensitive(self) -> bool {
         self == Self::Password
     }
@@ -128,17 +128,17 @@ impl Kind {
 }
 
 impl ConfigOption {
-    /// Whether no request changes it while the broker runs.
+    /// Whether no request changes it at run time.
     pub fn is_read_only(&self) -> bool {
         matches!(self.dynamic, Dynamic::ReadOnly | Dynamic::Restart | Dynamic::ByController)
     }
 
-    /// Whether the controller sets it on its own account.
+    /// Whether the controller sets it by itself.
     pub fn is_of_controller(&self) -> bool {
         matches!(self.dynamic, Dynamic::WithController | Dynamic::ByController)
     }
 
-    /// What it means, where else its value comes from, and whether it does anything.
+    /// Its meaning, its synonyms, and whether it has an effect.
     pub fn documentation(&self) -> String {
         let effect = match self.effect {
             Effect::Active => String::new(),
@@ -152,7 +152,7 @@ impl ConfigOption {
         format!("{}{from}{effect}", self.doc)
     }
 
-    /// Surrounding blanks do not count, as in Kafka.
+    /// Surrounding blanks are ignored, as in Kafka.
     pub fn parse(&self, raw: &str) -> Result<Value, ConfigError> {
         let raw = raw.trim();
         if let Effect::Refused(reason) = self.effect

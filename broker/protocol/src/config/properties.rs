@@ -1,6 +1,6 @@
 //! Java's properties files, as text, and `${env:NAME}` in their values.
 
-/// The settings of a file in order of appearance: where a key stands twice, the later one wins.
+/// The settings of a file in order of appearance: if a key occurs twice, the later one wins.
 ///
 /// A line is `key=value`, `key: value` or `key value`; `#` and `!` begin a comment line; a backslash at the end of a
 /// line joins the next; `\t \n \r \f \uXXXX` stand for characters, any other escaped character for itself.
@@ -40,7 +40,7 @@ pub enum InterpolationError {
     Unclosed { value: String },
 }
 
-/// Replaces every `${env:NAME}`, as Kafka does with `config.providers=env`. What comes out is not looked at again.
+/// Replaces every `${env:NAME}`, as Kafka does with `config.providers=env`. The result is not interpolated again.
 pub fn interpolate(value: &str, env: impl Fn(&str) -> Option<String>) -> Result<String, InterpolationError> {
     const OPEN: &str = "${env:";
     let mut out = String::new();

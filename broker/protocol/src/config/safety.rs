@@ -1,11 +1,11 @@
-//! Settings that would be unsafe to ignore. Refused until they are implemented, so that nobody believes a cluster to
-//! be protected that is not.
+//! Settings that would be unsafe to ignore. Refused until they are implemented, so that a cluster is never less
+//! protected than its configuration says.
 
 use super::{ConfigError, Values};
 
 const SECURED: &str = "only PLAINTEXT listeners are implemented, so this would leave the cluster open";
 
-/// Families of names that are not in the table one by one.
+/// Prefixes of names that are not in the table individually.
 pub(super) fn refused_prefix(name: &str) -> Option<&'static str> {
     const PREFIXES: [(&str, &str); 5] = [
         ("ssl.", SECURED),
@@ -17,7 +17,7 @@ pub(super) fn refused_prefix(name: &str) -> Option<&'static str> {
     PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, reason)| *reason)
 }
 
-/// Options of groups, and the broker's options for the least and the greatest value of each.
+/// Group options, and the broker options with their lower and upper bounds.
 const GROUP_BOUNDS: [(&str, &str, &str); 7] = [
     ("consumer.session.timeout.ms", "group.consumer.min.session.timeout.ms", "group.consumer.max.session.timeout.ms"),
     (
@@ -40,13 +40,13 @@ const GROUP_BOUNDS: [(&str, &str, &str); 7] = [
     ),
 ];
 
-/// What only several settings of a topic together show.
+/// Checks relations between a topic's settings.
 pub fn check_topic(topic: &Values) -> Option<ConfigError> {
     let (least, greatest) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
     (topic.find_long(greatest) < topic.find_long(least)).then(|| contradiction((topic, least), (topic, greatest)))
 }
 
-/// What a group's settings show beside the bounds that the brokers set.
+/// Checks a group's settings, besides the bounds set by the broker.
 pub fn check_group(group: &Values, broker: &Values) -> Option<ConfigError> {
     GROUP_BOUNDS.iter().filter(|(name, ..)| group.is_set(name)).find_map(|(name, least, greatest)| {
         let value = group.find_long(name);
@@ -61,7 +61,7 @@ fn contradiction((of, name): (&Values, &'static str), (other_of, other): (&Value
     ConfigError::Contradiction { name, raw: raw(of, name), other, limit: raw(other_of, other) }
 }
 
-/// What only several broker settings together show.
+/// Checks relations between broker settings.
 pub fn check_safety(broker: &Values) -> Vec<ConfigError> {
     let mut errors = Vec::new();
     if 1 < broker.get_list("log.dirs").len() {
@@ -89,7 +89,7 @@ pub fn check_safety(broker: &Values) -> Vec<ConfigError> {
     errors
 }
 
-/// The listener's entry in the map. As in Kafka, controller listeners need none where the map is not set.
+/// The listener's entry in the map. As in Kafka, controller listeners need none if the map is not set.
 fn protocol<'a>(broker: &'a Values, listener: &str) -> Option<&'a str> {
     let entries = broker.get_list("listener.security.protocol.map").iter().filter_map(|entry| entry.split_once(':'));
     let found = entries.clone().find(|(name, _)| name.trim().eq_ignore_ascii_case(listener));

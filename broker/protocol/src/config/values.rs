@@ -1,4 +1,4 @@
-//! A whole set of settings, checked, with the defaults filled in.
+//! A complete set of settings, checked, with the defaults filled in.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -10,9 +10,9 @@ use super::{ConfigError, ConfigOption, Scope, Synonym, Value, lookup, options, v
 pub enum Layer {
     /// On the topic, group or subscription itself.
     Own,
-    /// On one broker, while it runs.
+    /// On one broker, at run time.
     DynamicBroker,
-    /// On all brokers, while they run.
+    /// On all brokers, at run time.
     DynamicDefault,
     /// In the file, or by `--set`.
     Static,
@@ -28,7 +28,7 @@ const BROKER_LAYERS: [Layer; 4] = [Layer::DynamicBroker, Layer::DynamicDefault, 
 #[derive(Debug, Clone)]
 pub struct Values {
     scope: Scope,
-    /// What is set, of each option the strongest first. Defaults are the same for all.
+    /// Settings of each option, the strongest first. Defaults are not included.
     entries: BTreeMap<&'static str, Vec<Entry>>,
 }
 
@@ -39,16 +39,16 @@ struct Entry {
     layer: Layer,
 }
 
-/// One of the places that may give an option its value.
+/// One of the sources of an option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting<'a> {
-    /// The option's own, or that of a broker option.
+    /// The option's own name, or that of a broker option.
     pub name: &'static str,
     pub raw: &'a str,
     pub layer: Layer,
 }
 
-/// What holds for a topic or group.
+/// The effective value for a topic or group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Effective {
     pub value: Value,
@@ -58,20 +58,20 @@ pub struct Effective {
 }
 
 impl Values {
-    /// Nothing but defaults.
+    /// Only defaults.
     pub fn defaults(scope: Scope) -> Self {
         Self { scope, entries: BTreeMap::new() }
     }
 
-    /// Later settings win. Every fault is reported, and the option keeps its former value; which faults are fatal is
-    /// the caller's to decide.
+    /// Later settings win. Every error is returned, and the option keeps its former value; the caller decides which
+    /// errors are fatal.
     pub fn parse<'a>(scope: Scope, settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> (Self, Vec<ConfigError>) {
         let mut values = Self::defaults(scope);
         let errors = settings.into_iter().filter_map(|(name, raw)| values.set(name, raw).err()).collect();
         (values, errors)
     }
 
-    /// A broker's in its file, anything else's on itself.
+    /// Sets a broker's option as in its file, any other resource's on itself.
     pub fn set(&mut self, name: &str, raw: &str) -> Result<(), ConfigError> {
         let layer = if self.scope == Scope::Broker { Layer::Static } else { Layer::Own };
         let value = validate(self.scope, name, raw)?;
@@ -79,7 +79,7 @@ impl Values {
         Ok(())
     }
 
-    /// A broker's, while it runs. `layer` is one of the dynamic ones.
+    /// Sets a broker's option at run time. `layer` is one of the dynamic ones.
     pub fn set_dynamic(&mut self, layer: Layer, name: &str, raw: &str) -> Result<(), ConfigError> {
         let value = validate_dynamic(layer, name, raw)?;
         self.insert(name, Entry { raw: canonical(&value, raw), value, layer });
@@ -111,7 +111,7 @@ impl Values {
         self.strongest(name).map(|entry| &entry.value)
     }
 
-    /// As [`Values::get`], in the form of a file.
+    /// As [`Values::get`], in the form used in a file.
     pub fn raw(&self, name: &str) -> Option<&str> {
         self.strongest(name).map(|entry| entry.raw.as_str())
     }
@@ -120,7 +120,7 @@ impl Values {
         self.entries.contains_key(name)
     }
 
-    /// The typed getters are for options that have a default of that type: `name` is the programmer's.
+    /// The typed getters are for options that have a default of that type: `name` is a programmer's constant.
     pub fn get_bool(&self, name: &'static str) -> bool {
         let Some(Value::Bool(value)) = self.get(name) else { wrong(name, "boolean") };
         *value
@@ -134,7 +134,7 @@ impl Values {
         self.find_long(name).unwrap_or_else(|| wrong(name, "number"))
     }
 
-    /// `None` where the option is unset.
+    /// `None` if the option is unset.
     pub fn find_long(&self, name: &'static str) -> Option<i64> {
         match self.get(name) {
             Some(Value::Number(value)) => Some(*value),
@@ -148,7 +148,7 @@ impl Values {
         *value
     }
 
-    /// `None` where the option is unset.
+    /// `None` if the option is unset.
     pub fn get_string(&self, name: &'static str) -> Option<&str> {
         match self.get(name) {
             Some(Value::Text(text)) => Some(text),
@@ -166,8 +166,9 @@ impl Values {
     }
 }
 
-/// What holds for a topic or group: its own value, else that of its broker synonyms, else its default. A stronger
-/// layer of the broker beats a weaker one, whichever synonym it sets. `None` for a name that is no option of `own`.
+/// The effective value for a topic or group: its own, otherwise that of its broker synonyms, otherwise its default. A
+/// stronger layer of the broker overrides a weaker one, whichever synonym it sets. `None` for a name that is not an
+/// option of `own`.
 pub fn effective_value(own: &Values, broker: &Values, name: &str) -> Option<Effective> {
     let option = lookup(own.scope, name)?;
     if let Some((entry, synonym)) = candidates(own, broker, option).next() {
@@ -178,13 +179,13 @@ pub fn effective_value(own: &Values, broker: &Values, name: &str) -> Option<Effe
     Some(Effective { value: default.value.clone(), raw: default.raw.clone(), layer: Layer::Default })
 }
 
-/// Every place that could give the option its value, the one that does first.
+/// Every possible source of the option's value, the effective one first.
 pub fn settings<'a>(own: &'a Values, broker: &'a Values, option: &'static ConfigOption) -> Vec<Setting<'a>> {
     candidates(own, broker, option).map(|(entry, synonym)| entry.setting(synonym.name)).collect()
 }
 
-/// As [`settings`], of a broker's option. Kafka counts the options that say the same in other units among them, but
-/// begins with the option itself.
+/// As [`settings`], for a broker's option. Kafka includes options for the same in other units, but begins with the
+/// option itself.
 pub fn broker_settings<'a>(broker: &'a Values, option: &'static ConfigOption) -> Vec<Setting<'a>> {
     let has_it = |topic: &&ConfigOption| topic.synonyms.iter().any(|synonym| synonym.name == option.name);
     let family: Vec<_> = match options(Scope::Topic).find(has_it) {
@@ -238,7 +239,7 @@ fn default_entry(scope: Scope, name: &str) -> Option<&'static Entry> {
     DEFAULTS.get(&scope)?.get(name)
 }
 
-/// One way to write each value.
+/// The canonical text of a value.
 fn canonical(value: &Value, raw: &str) -> String {
     match value {
         Value::Bool(value) => value.to_string(),

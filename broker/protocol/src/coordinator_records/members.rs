@@ -1,4 +1,4 @@
-//! The members in a group's record, and the one thing that a coordinator reads in what they say to each other.
+//! The members in a group's record, and the only part of their metadata that a coordinator reads.
 
 use bytes::Bytes;
 
@@ -15,7 +15,7 @@ pub struct RecordedMember {
     pub client_host: String,
     pub rebalance_timeout_ms: i32,
     pub session_timeout_ms: i32,
-    /// What the member said under the protocol that was chosen.
+    /// The member's metadata for the chosen protocol.
     pub subscription: Bytes,
     pub assignment: Bytes,
 }
@@ -45,7 +45,7 @@ impl RecordedMember {
             instance_id,
             client_id,
             client_host,
-            // Before it had a name of its own, it was the same.
+            // Old versions lack the field; the session timeout was used then.
             rebalance_timeout_ms: rebalance_timeout.unwrap_or(session_timeout_ms),
             session_timeout_ms,
             subscription: bytes(r, "subscription", flexible)?,
@@ -77,7 +77,7 @@ fn bytes(r: &mut Reader<'_>, field: &'static str, flexible: bool) -> Result<Byte
     Ok(Bytes::copy_from_slice(bytes))
 }
 
-/// The topics in the subscription of a member whose protocol type is `consumer`. In every version they come first.
+/// The topics in the subscription of a member with protocol type `consumer`. They come first in every version.
 pub fn subscribed_topics(subscription: &[u8]) -> Result<Vec<String>, DecodeError> {
     let field = "subscribed topics";
     let mut r = Reader::new(subscription);

@@ -1,4 +1,4 @@
-//! Steps over bytes from a stranger: nothing is read, skipped or counted that is not there.
+//! Steps over untrusted bytes, checking every length against what is left.
 
 use super::Fault;
 
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
         self.array().map(i32::from_be_bytes)
     }
 
-    /// At most five bytes, the fifth at most 15: what does not fit 32 bits is refused.
+    /// At most five bytes, the fifth at most 15: anything beyond 32 bits is refused.
     pub(crate) fn unsigned_varint(&mut self) -> Result<u32, Fault> {
         let mut value = 0;
         for shift in [0, 7, 14, 21, 28] {
@@ -60,12 +60,12 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// A count of tagged fields, or the length of one. Where 32 bits do not fit: a length that no buffer has.
+    /// A count of tagged fields, or the length of one. Beyond 32 bits it is a length that no buffer has.
     pub(crate) fn varint_length(&mut self) -> Result<usize, Fault> {
         Ok(usize::try_from(self.unsigned_varint()?).unwrap_or(usize::MAX))
     }
 
-    /// A length that precedes a compact string, bytes or array: one more than it says, 0 for null.
+    /// The length of a compact string, bytes or array, encoded plus one, 0 for null.
     pub(crate) fn compact_length(&mut self) -> Result<Option<usize>, Fault> {
         Ok(self.varint_length()?.checked_sub(1))
     }

@@ -1,4 +1,4 @@
-//! The walk itself. Its depth is that of the table: no message of Kafka contains itself.
+//! The walk itself. Its depth is that of the table: no message of Kafka is recursive.
 
 use bytes::Bytes;
 
@@ -6,12 +6,12 @@ use super::reader::Reader;
 use super::{ELEMENT_BYTES_MIN, Fault, GuardError, TEXT_LENGTH_MAX};
 use crate::schema::{Field, Kind};
 
-/// Entries of a node of the standard library's B-tree: at most, and at least where it is not the root.
+/// Entries of a node of the standard library's B-tree: the most, and the least except in the root.
 const NODE_ENTRIES_MAX: usize = 11;
 const NODE_ENTRIES_MIN: usize = 5;
 
-/// An inner node of `BTreeMap<i32, Bytes>`, where the decoder keeps the tagged fields that it does not know: parent,
-/// keys, values, two lengths, children.
+/// An inner node of `BTreeMap<i32, Bytes>`, in which the decoder keeps unknown tagged fields: parent, keys, values,
+/// two lengths, children.
 const TAG_NODE_BYTES: usize = size_of::<(
     usize,
     [i32; NODE_ENTRIES_MAX],
@@ -78,7 +78,7 @@ impl<'a> Walk<'a> {
         Ok(true)
     }
 
-    /// How many elements an array has, once it is sure that they can be there and may be reserved.
+    /// The number of elements of an array, after checking that they can be there and may be reserved.
     fn count(&mut self, element_bytes: usize) -> Result<Option<usize>, Fault> {
         let length = if self.flexible { self.reader.compact_length() } else { self.reader.int32_length() };
         let Some(claimed) = length? else { return Ok(None) };
@@ -102,7 +102,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// False: it is null. Only a struct that may be null says whether it is there.
+    /// False: it is null. Only a nullable struct has a presence byte.
     fn structure(&mut self, field: &Field, fields: &[Field]) -> Result<bool, GuardError> {
         if field.nullable.contains(self.version) {
             let position = self.reader.position();
@@ -116,7 +116,7 @@ impl<'a> Walk<'a> {
         self.fields(fields).map(|()| true)
     }
 
-    /// Anything that has no parts. False: it is null.
+    /// A field without parts. False: it is null.
     fn value(&mut self, kind: Kind) -> Result<bool, Fault> {
         let length = match kind.width() {
             Some(width) => Some(width),
@@ -138,7 +138,7 @@ impl<'a> Walk<'a> {
         for _ in 0..count {
             let position = self.reader.position();
             let known = self.tagged_field(fields, position)?;
-            // One node for the first, another one whenever as many more came as fill the emptiest node.
+            // One node for the first, and another each time as many more have come as fill a node at least.
             if !known && unknown.is_multiple_of(NODE_ENTRIES_MIN) {
                 self.reserve(TAG_NODE_BYTES).map_err(|fault| fault.at("tagged fields", position))?;
             }
@@ -153,7 +153,7 @@ impl<'a> Walk<'a> {
         if remaining < claimed { Err(Fault::TooMany { claimed, remaining }) } else { Ok(claimed) }
     }
 
-    /// True: the table knows it.
+    /// True: it is in the table.
     fn tagged_field(&mut self, fields: &[Field], position: usize) -> Result<bool, GuardError> {
         let (tag, claimed) = self.tag().map_err(|fault| fault.at("tagged field", position))?;
         let Some(field) = fields.iter().find(|field| field.tag == Some(tag)) else {

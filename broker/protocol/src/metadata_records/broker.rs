@@ -1,10 +1,10 @@
-//! What brokers and controllers say about themselves.
+//! Registrations of brokers and controllers.
 
 use super::DecodeError;
 use super::wire::{Reader, Tag, Tags, Writer};
 use crate::types::{BrokerEpoch, BrokerId, DirectoryId, IncarnationId};
 
-/// Its offset in the log becomes the broker's epoch.
+/// Its offset in the log becomes the broker epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegisterBrokerRecord {
     pub broker_id: BrokerId,
@@ -18,13 +18,13 @@ pub struct RegisterBrokerRecord {
     pub log_dirs: Vec<DirectoryId>,
 }
 
-/// What is not named stays as it is.
+/// What is not given does not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerRegistrationChangeRecord {
     pub broker_id: BrokerId,
     pub broker_epoch: BrokerEpoch,
     pub fenced: Option<bool>,
-    /// A broker never leaves its controlled shutdown but by registering anew.
+    /// A broker leaves controlled shutdown only by registering again.
     pub enters_controlled_shutdown: bool,
     /// Empty: unchanged.
     pub log_dirs: Vec<DirectoryId>,
@@ -40,7 +40,7 @@ pub struct RegisterControllerRecord {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Of the listener.
+    /// The name of the listener.
     pub name: String,
     pub host: String,
     pub port: u16,
@@ -48,7 +48,7 @@ pub struct Endpoint {
     pub security_protocol: i16,
 }
 
-/// The levels of a feature that a node can work with.
+/// The levels of a feature that a node supports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeatureRange {
     pub name: String,

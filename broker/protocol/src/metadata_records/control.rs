@@ -1,6 +1,6 @@
-//! Control records of the metadata log and its snapshots: what the quorum says about itself. They stand in batches
-//! of their own, made with [`crate::batch_builder::BatchBuilder::control`]. The key is i16 version, i16 type; every
-//! value begins with its version, which is 0 for all of them.
+//! Control records of the metadata log and its snapshots: the quorum's own state. They are in separate batches, made
+//! with [`crate::batch_builder::BatchBuilder::control`]. The key is i16 version, i16 type; every value begins with
+//! its version, which is 0 for all of them.
 
 use super::wire::{Reader, Writer};
 use super::{DecodeError, StringTooLong};
@@ -34,14 +34,14 @@ pub struct Voter {
     pub voter_id: BrokerId,
     pub directory_id: DirectoryId,
     pub endpoints: Vec<VoterEndpoint>,
-    /// The kraft.version levels that the voter can work with.
+    /// The kraft.version levels that the voter supports.
     pub kraft_version_min: i16,
     pub kraft_version_max: i16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoterEndpoint {
-    /// Of the listener.
+    /// The name of the listener.
     pub name: String,
     pub host: String,
     pub port: u16,
@@ -69,7 +69,7 @@ impl ControlRecord {
         Ok(([version_high, version_low, type_high, type_low], w.finish()?))
     }
 
-    /// Transaction markers and types that do not exist yet are an error: they have no place in these logs.
+    /// Transaction markers and unknown types are an error: they do not belong into these logs.
     pub fn decode(key: &[u8], value: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(key);
         expect_version(&mut r, "control key version")?;

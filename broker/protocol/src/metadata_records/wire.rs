@@ -1,15 +1,15 @@
-//! Kafka's flexible encoding, in memory, and of the older one strings and bytes with lengths of fixed width. Reading
-//! checks every count and length against the bytes that remain before anything is allocated.
+//! Kafka's flexible encoding, in memory, and from the older one strings and bytes with fixed-width lengths. Decoding
+//! checks every count and length against the remaining bytes before anything is allocated.
 
 use uuid::Uuid;
 
 use super::{DecodeError, StringTooLong};
 use crate::records::varint::{put_unsigned_varint, take_unsigned_varint};
 
-/// Kafka's limit on strings outside the bulk of records.
+/// Kafka's limit for strings in records.
 pub(crate) const STRING_LENGTH_MAX: usize = 0x7FFF;
 
-/// Writing goes on after a string that is too long; `finish` reports the first one.
+/// Encoding continues after a string that is too long; `finish` reports the first one.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
     out: Vec<u8>,
@@ -233,7 +233,7 @@ impl<'a> Reader<'a> {
         self.rest.len()
     }
 
-    /// `length_min` is the fewest bytes an element can take.
+    /// `length_min` is the fewest bytes that an element can take.
     pub(crate) fn array<T>(
         &mut self,
         field: &'static str,
@@ -258,7 +258,7 @@ impl<'a> Reader<'a> {
         (0..count).map(|_| read(self)).collect::<Result<_, _>>().map(Some)
     }
 
-    /// Hands every tagged field to `read`, which answers [`Tag::Unknown`] to have it skipped.
+    /// Passes every tagged field to `read`, which returns [`Tag::Unknown`] to have it skipped.
     pub(crate) fn tags(
         &mut self,
         mut read: impl FnMut(u32, &mut Self) -> Result<Tag, DecodeError>,

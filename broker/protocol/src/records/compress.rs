@@ -1,16 +1,16 @@
-//! Compression of records that the broker writes anew, as Kafka's clients read it.
+//! Compression of records by the broker, in the form that Kafka's clients read.
 
 use std::io::{self, Write as _};
 
 use super::decompress::XERIAL_MARK;
 use crate::batch::Compression;
 
-/// Of what the mark is followed by: the version of the format, and the oldest that can read it.
+/// Follows the mark: the version of the format, and the oldest version that can read it.
 const XERIAL_VERSIONS: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 1];
-/// Records in one block of Snappy, as Java's writer cuts them.
+/// Bytes of a Snappy block, as Java's writer cuts them.
 const XERIAL_BLOCK_BYTES: usize = 32 << 10;
 
-/// At the level that the codec has by default.
+/// With the codec's default level.
 pub(crate) fn compress(codec: Compression, plain: &[u8]) -> io::Result<Vec<u8>> {
     match codec {
         Compression::None => Ok(plain.to_vec()),

@@ -1,19 +1,19 @@
-//! Decompression of a batch's records, never beyond a given size. Memory grows with what really comes out, not with
-//! what the stream announces.
+//! Decompression of a batch's records, never beyond a given size. Memory grows with the actual output, not with what
+//! the stream announces.
 
 use std::io::Read;
 
 use super::RecordError;
 use crate::batch::Compression;
 
-/// Largest window that a zstd stream may ask for: 128 MiB, what the highest level uses. It is reserved, not touched,
-/// beyond the size of the output.
+/// Largest window that a zstd stream may request: 128 MiB, that of the highest level. Beyond the size of the output
+/// it is reserved, but not touched.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Kafka reads no other LZ4 frames. The legacy ones would reserve 16 MiB for a block of a few bytes.
 const LZ4_MARK: [u8; 4] = 0x184D_2204_u32.to_le_bytes();
-/// No element of Snappy's format makes more than 64 bytes of 3.
+/// No element of Snappy's format expands more than 3 bytes to 64.
 const SNAPPY_EXPANSION_MAX: usize = 22;
-/// Snappy as Java's `SnappyOutputStream` frames it: this mark, two versions of 4 bytes, then blocks.
+/// Snappy as framed by Java's `SnappyOutputStream`: this mark, two versions of 4 bytes, then blocks.
 pub(super) const XERIAL_MARK: [u8; 8] = *b"\x82SNAPPY\0";
 const XERIAL_VERSIONS_LENGTH: usize = 8;
 
@@ -46,7 +46,7 @@ fn zstd(input: &[u8], output_max: usize) -> Result<Vec<u8>, RecordError> {
     drain(codec, decoder, output_max)
 }
 
-/// Xerial's framing where its mark is there, otherwise one bare block.
+/// Xerial's framing if its mark is there, otherwise one bare block.
 fn snappy(input: &[u8], output_max: usize) -> Result<Vec<u8>, RecordError> {
     let codec = Compression::Snappy;
     let mut output = Vec::new();

@@ -1,5 +1,5 @@
-//! A batch of which compaction leaves only some records. What tells one batch from another stays as it was: offsets,
-//! producer, sequence, leader epoch. So offsets are missing in it.
+//! Rewrites a batch of which compaction keeps only some records. Its identity does not change: offsets, producer,
+//! sequence, leader epoch. So there are gaps between its offsets.
 
 use std::io;
 
@@ -10,8 +10,8 @@ use crate::batch::{BatchHeader, Compression, HEADER_LENGTH, LENGTH_PREFIX};
 use crate::produce::CheckedBatch;
 use crate::types::Timestamp;
 
-/// The batch of `header` with these of its records, in its codec. With a new `delete_horizon` it says until when its
-/// records without a value stay (KIP-534); one that it has already it keeps.
+/// The batch of `header` with these of its records, in its codec. A new `delete_horizon` tells until when its
+/// tombstones stay (KIP-534); an existing one is kept.
 pub fn rewrite(
     header: &BatchHeader,
     kept: &[RecordRef<'_>],
@@ -41,7 +41,7 @@ pub fn rewrite(
     seal(changed, bytes)
 }
 
-/// The batch of `header` without any record: it still tells of its offsets and its producer.
+/// The batch of `header` without any records: its offsets and its producer remain.
 pub fn without_records(header: &BatchHeader) -> io::Result<CheckedBatch> {
     let bare = BatchHeader {
         attributes: header.attributes.of_bare_header(),

@@ -8,7 +8,7 @@ const OUTPUT_MAX: usize = 1 << 20;
 const CODECS: [Compression; 5] =
     [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
-/// Four records, two headers of one name on the second, no value in the last. Timestamps 1000, 900, 1200, 1100.
+/// Four records, two headers of the same name on the second, no value in the last. Timestamps 1000, 900, 1200, 1100.
 fn sample(codec: Compression) -> CheckedBatch {
     let header = BatchHeader {
         base_offset: Offset(500),

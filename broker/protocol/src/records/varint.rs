@@ -35,7 +35,7 @@ pub(crate) fn varlong_length(value: i64) -> usize {
     usize::try_from(bits.div_ceil(7)).unwrap_or(0)
 }
 
-/// `None` where the bytes end early or the value needs more than 32 bits.
+/// `None` if the bytes end early or the value needs more than 32 bits.
 #[inline]
 pub(crate) fn take_unsigned_varint(rest: &mut &[u8]) -> Option<u32> {
     u32::try_from(take_unsigned(rest, LENGTH_MAX_32)?).ok()

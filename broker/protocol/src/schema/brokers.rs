@@ -1,4 +1,4 @@
-//! What brokers and controllers tell the active controller.
+//! Requests of brokers and controllers to the active controller.
 
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::alter_partition_request::{BrokerState, PartitionData, TopicData};

@@ -1,4 +1,4 @@
-//! The connection and the cluster: ApiVersions, SASL, Metadata and its relatives.
+//! The connection and the cluster: ApiVersions, SASL, Metadata and related APIs.
 
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::describe_topic_partitions_request::TopicRequest;

@@ -1,4 +1,4 @@
-//! Records and offsets of partitions: Produce, Fetch and what goes with them.
+//! Records and offsets of partitions: Produce, Fetch and related APIs.
 
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};

@@ -137,5 +137,5 @@ pub static UPDATE_RAFT_VOTER: Request = Request {
     ],
 };
 
-/// Where a controller listens.
+/// A controller's endpoint.
 const ENDPOINT: &[super::Field] = &[string("Name"), string("Host"), uint16("Port")];

@@ -1,5 +1,5 @@
-//! Answers of other nodes. They come from our own cluster, but through the same decoder as requests, so they are
-//! walked before it as well.
+//! Answers of other nodes. They come from our own cluster, but use the same decoder as requests, so they are guarded,
+//! too.
 
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
@@ -20,7 +20,7 @@ use super::{
     uint16, uuid,
 };
 
-/// Every answer that a program of ours asks for.
+/// Every answer that our own programs request.
 pub static RESPONSES: &[&Response] = &[
     &FETCH_RESPONSE,
     &API_VERSIONS_RESPONSE,

@@ -1,4 +1,4 @@
-//! Making, deleting and placing topics and partitions.
+//! Creating, deleting and placing topics and partitions.
 
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};

@@ -147,7 +147,7 @@ pub(super) const STREAMS: &[ConfigOption] = &[
     int("group.streams.max.standby.replicas", "2", "Most standby replicas a streams group may set.").min(0).ignored(),
 ];
 
-/// What can be set on one group.
+/// Options of a group.
 pub(super) const OF_ONE_GROUP: &[ConfigOption] = &[
     int("consumer.session.timeout.ms", "45000", "Session timeout of a consumer group.")
         .min(1)

@@ -1,4 +1,4 @@
-//! Replicas, leaders and in-sync sets.
+//! Replicas, leaders and ISRs.
 
 use super::super::option::{ConfigOption, Kind, bool, int, long, unset};
 

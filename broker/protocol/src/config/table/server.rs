@@ -150,7 +150,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
     .one_of(&["", "await"]),
 ];
 
-/// What can be set on one subscription to the metrics of clients (KIP-714).
+/// Options of a subscription to client metrics (KIP-714).
 pub(super) const CLIENT_METRICS: &[ConfigOption] = &[
     list("metrics", "", "Prefixes of the names of metrics that clients are asked for.").ignored(),
     int("interval.ms", "300000", "How often they are asked to send them.").min(100).max(3_600_000).ignored(),

@@ -1,4 +1,4 @@
-//! What can be set on one topic.
+//! Options of a topic.
 
 use super::super::option::{ConfigOption, Element, Synonym, bool, double, int, list, long, string};
 use super::same;
