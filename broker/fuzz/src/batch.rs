@@ -8,23 +8,23 @@ use protocol::produce::{BatchRules, CheckedBatch, REFUSED_MAX, RefusedRecord, Ti
 use protocol::records;
 use protocol::types::Timestamp;
 
-/// The length and the checksum are made right before the check: no mutation gets past them by itself.
+/// Length and checksum are corrected before the check: mutations would not get past them otherwise.
 pub const SEAL: u8 = 1;
 pub const KEYS_REQUIRED: u8 = 2;
 pub const NO_ZSTD: u8 = 4;
 pub const LOG_APPEND_TIME: u8 = 8;
 /// Only timestamps close to [`NOW`] are allowed.
 pub const NARROW: u8 = 16;
-/// The topic keeps its batches without a codec.
+/// The topic keeps its batches uncompressed.
 pub const UNCOMPRESSED: u8 = 32;
 
 pub const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const WINDOW_MS: i64 = 3_600_000;
 const BYTES_MAX: usize = 1 << 20;
-/// A batch that stays closed is copied at most, where its header has to change; a list of what is refused grows to its
-/// limit by doubling.
+/// A batch that is not decompressed is copied at most once, if its header changes; a list of refused records grows to
+/// its limit by doubling.
 const CLOSED_EXTRA_BYTES: u64 = 64 + (4 * REFUSED_MAX * size_of::<RefusedRecord>()) as u64;
-/// Two of the largest blocks of LZ4, and what a vector reserves ahead as it grows to the limit.
+/// Two of the largest blocks of LZ4, and the spare capacity of a vector that grows to the limit.
 const OPENED_BYTES_MAX: u64 = 12 << 20;
 /// The decoder overflows on timestamps that are far apart.
 const TIMESTAMP_MAX: i64 = 1 << 60;
@@ -68,7 +68,7 @@ fn rules(flags: u8) -> BatchRules {
     }
 }
 
-/// Makes length and checksum of a batch right.
+/// Corrects length and checksum of a batch.
 pub fn seal(batch: &mut [u8]) {
     if batch.len() < HEADER_LENGTH {
         return;
@@ -84,7 +84,7 @@ fn is_compressed(batch: &[u8]) -> bool {
     header.is_some_and(|header| header.attributes.compression() != Some(Compression::None))
 }
 
-/// The rules of Kafka's brokers, one by one, on what has been accepted.
+/// The rules of Kafka's brokers, one by one, for what has been accepted.
 fn kafka_accepts(checked: &CheckedBatch, rules: &BatchRules) {
     let CheckedBatch { header, bytes } = checked;
     assert_eq!(bytes.first_chunk().map(BatchHeader::decode), Some(*header), "the header is that of the bytes");
@@ -105,7 +105,7 @@ fn kafka_accepts(checked: &CheckedBatch, rules: &BatchRules) {
     }
 }
 
-/// What kafka-protocol reads in an uncompressed batch is what was checked.
+/// kafka-protocol reads the same records from an uncompressed batch.
 fn records(checked: &CheckedBatch, rules: &BatchRules) {
     let CheckedBatch { header, bytes } = checked;
     let opened = records::walk(bytes, BYTES_MAX).unwrap();
@@ -122,7 +122,7 @@ fn records(checked: &CheckedBatch, rules: &BatchRules) {
     assert_eq!(i32::try_from(theirs.len()), Ok(header.records_count), "{header:?}");
     let append_time = rules.timestamps == TimestampRule::LogAppendTime;
     for ((offset, theirs), ours) in (0..).zip(&theirs).zip(&ours) {
-        // Which timestamp a record has is left to the reader of kafka-protocol's.
+        // kafka-protocol leaves it to the reader which timestamp a record has.
         let timestamp = if append_time { NOW.0 } else { theirs.timestamp };
         assert_eq!((theirs.offset, timestamp), (offset, ours.timestamp.0), "{theirs:?}");
         assert_eq!((theirs.key.as_deref(), theirs.value.as_deref()), (ours.key, ours.value));

@@ -5,7 +5,7 @@ use protocol::guard::{self, Fault};
 
 use crate::codecs::{Codec, Outcome, codec};
 
-/// `Bytes` counts the references to a frame in a block of its own.
+/// `Bytes` counts the references to a frame in a separate allocation.
 pub const SHARED_FRAME_BYTES: usize = 64;
 
 pub fn run(input: &[u8]) {
@@ -16,8 +16,8 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// Guard and codec say the same of a body, and what is decoded stays within what the guard has measured. Whether the
-/// guard admits it.
+/// Checks that guard and codec agree on a body, and that what is decoded stays within what the guard has measured.
+/// Returns whether the guard admits it.
 pub fn agree(codec: &Codec, version: i16, body: &[u8]) -> bool {
     let case = || format!("{:?} {version}: {body:02x?}", codec.request.key);
     let measured = guard::measure(codec.request, version, body);

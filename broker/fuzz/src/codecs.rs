@@ -33,7 +33,7 @@ pub struct Codec {
     pub encode_default: fn(i16) -> Option<Vec<u8>>,
 }
 
-/// What came of a body, and the bytes allocated on the way.
+/// The result of decoding a body, and the bytes allocated for it.
 #[derive(Debug)]
 pub struct Decoded {
     pub outcome: Outcome,
@@ -42,7 +42,7 @@ pub struct Decoded {
 
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
-    /// Bytes left over, and the message encoded again.
+    /// Remaining bytes, and the message encoded again.
     Message {
         left: usize,
         encoded: Result<Vec<u8>, String>,
@@ -127,7 +127,7 @@ pub fn codec(key: i16) -> Option<&'static Codec> {
     CODECS.iter().find(|codec| codec.request.key as i16 == key)
 }
 
-/// Each of them in each version.
+/// Each codec in each version.
 pub fn each_version() -> impl Iterator<Item = (&'static Codec, i16)> {
     CODECS.iter().flat_map(|codec| (codec.versions.first..=codec.versions.last).map(move |version| (codec, version)))
 }

@@ -1,5 +1,5 @@
-//! Bodies that no honest client sends, made for each request from its description: at each place where a length or a
-//! count stands, one that cannot be.
+//! Bodies that no honest client sends, generated for each request from its schema: with an impossible value in the
+//! place of each length or count.
 
 use protocol::schema::{Field, Kind, Request};
 
@@ -12,7 +12,7 @@ pub struct Hostile {
     pub body: Vec<u8>,
 }
 
-/// Each of them is to be refused.
+/// Each of them must be refused.
 pub fn bodies(request: &Request, version: i16) -> Vec<Hostile> {
     let writer = Writer::write(request, version);
     let mut hostile = Vec::new();
@@ -28,7 +28,8 @@ pub fn bodies(request: &Request, version: i16) -> Vec<Hostile> {
     hostile
 }
 
-/// An otherwise harmless body with one tagged field in it twice, where the version has tagged fields. Kafka takes it.
+/// An otherwise harmless body with a tagged field that occurs twice, if the version has tagged fields. Kafka accepts
+/// it.
 pub fn repeated_tag(request: &Request, version: i16) -> Option<Vec<u8>> {
     let writer = Writer::write(request, version);
     let last = writer.marks.last().filter(|mark| mark.form == Form::Tags)?;
@@ -36,7 +37,7 @@ pub fn repeated_tag(request: &Request, version: i16) -> Option<Vec<u8>> {
     Some([&writer.body[..last.position], &[2], &tagged, &tagged].concat())
 }
 
-/// How a length or a count is written.
+/// The encoding of a length or a count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Int16,
@@ -109,7 +110,7 @@ impl Writer {
         }
     }
 
-    /// One, in the form of the version.
+    /// The length one, in the encoding of the version.
     fn length(&mut self, name: &'static str, plain: Form) {
         let form = if self.flexible { Form::Compact } else { plain };
         self.marks.push(Mark { name, position: self.body.len(), form });

@@ -1,5 +1,5 @@
-//! Hostile input: what strangers may send and disks may return, with what must hold of it. A target panics where it
-//! does not hold, so anything can drive it: libFuzzer under `cargo soak`, and the committed corpus in every test run.
+//! Hostile input: what clients may send and disks may return, with the properties that must hold. A target panics if
+//! they do not, so anything can drive it: libFuzzer under `cargo soak`, and the committed corpus in every test run.
 //!
 //! ```text
 //! frame      a connection's bytes: length, header, body
@@ -25,12 +25,12 @@ pub mod random;
 mod seeds;
 pub mod segment;
 
-/// What can be fuzzed.
+/// A fuzz target.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     pub name: &'static str,
     pub run: fn(&[u8]),
-    /// What its corpus begins with.
+    /// The initial inputs of its corpus.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
@@ -41,7 +41,7 @@ pub static TARGETS: [Target; 4] = [
     Target { name: "segment", run: segment::run, seeds: seeds::segments },
 ];
 
-/// By its name.
+/// The target of that name.
 pub fn target(name: &str) -> Option<&'static Target> {
     TARGETS.iter().find(|target| target.name == name)
 }

@@ -1,4 +1,4 @@
-//! Bodies by the table, and what strangers make of them.
+//! Random bodies by the schemas, and mutations of them.
 
 use protocol::schema::{Field, Kind, Request, Response};
 
@@ -14,7 +14,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to `end`, without it.
+    /// A number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).expect("smaller than `end`")
     }
@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-/// A valid body. Tagged fields are never null, empty or false: such defaults would not be written again.
+/// A valid body. Tagged fields are never null, empty or false: such defaults would not be encoded again.
 pub fn body(random: &mut Random, request: &Request, version: i16) -> Vec<u8> {
     Writer::write(random, request.fields, version, request.flexible.contains(version))
 }
@@ -155,7 +155,7 @@ fn low_byte(value: usize) -> u8 {
     value.to_le_bytes()[0]
 }
 
-/// Overwrites, inserts and cuts here and there.
+/// Overwrites, inserts and deletes here and there.
 pub fn mutate(random: &mut Random, body: &mut Vec<u8>) {
     for _ in 0..=random.below(3) {
         let position = random.below(body.len() + 1);

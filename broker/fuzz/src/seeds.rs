@@ -1,4 +1,4 @@
-//! What each corpus begins with: what honest clients send, and what a broker writes.
+//! The seeds of each corpus: what honest clients send, and what a broker writes.
 
 use std::io::Write as _;
 
@@ -39,7 +39,7 @@ pub(crate) fn frames() -> Vec<Vec<u8>> {
     frames.into_iter().chain([pipelined]).collect()
 }
 
-/// The same for a version, whatever others there are.
+/// The same for a version, whatever other versions there are.
 fn choices(request: &Request, version: i16) -> Random {
     Random(u64::from((request.key as i16).unsigned_abs()) << 16 | u64::from(version.unsigned_abs()))
 }
@@ -103,7 +103,7 @@ fn compress(batch: &[u8], codec: Compression) -> Vec<u8> {
     with_header(&[header, &records].concat(), |header| header.attributes = Attributes(codec as i16))
 }
 
-/// Segments of one to eight batches, in one or several epochs, whole or torn, in the company of other files.
+/// Segments of one to eight batches, in one or several epochs, whole or torn, with other files beside them.
 pub(crate) fn segments() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for batches in 1..=8_u8 {

@@ -1,8 +1,8 @@
 //! What a disk may return for a segment after a crash. An input is a byte of flags, a recovery point, a length and
 //! that many bytes of another file of the partition, and the `.log`.
 //!
-//! Recovery keeps the longest beginning that consists of sound batches, cuts off the rest, and changes nothing that
-//! was synced; a second recovery finds nothing to do.
+//! Recovery keeps the longest prefix of valid batches, cuts off the rest, and changes nothing that was synced; a
+//! second recovery finds nothing to do.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use protocol::types::{LeaderEpoch, Offset, Timestamp};
 use storage::faulty::FaultyDisk;
 use storage::{Disk as _, FilePool, LoadError, LoadOptions, Log, LogConfig, PoolLimits};
 
-/// The checksums of all batches are made right first: no mutation gets past them by itself.
+/// The checksums of all batches are corrected first: mutations would not get past them otherwise.
 pub const SEAL: u8 = 1;
-/// Which file the bytes before the log are put into.
+/// The file that gets the bytes before the log.
 pub const OTHER_FILE: u8 = 6;
 const OTHER_FILES: [&str; 4] =
     ["00000000000000000000.index", "00000000000000000000.timeindex", "00000000000000000001.snapshot", EPOCHS];
@@ -100,7 +100,7 @@ impl Bench {
     }
 }
 
-/// The beginning of a segment that a broker may have written, found the plain way.
+/// The longest prefix of a segment that a broker may have written, found by a simple scan.
 struct Sound {
     length: usize,
     end: Offset,
@@ -108,7 +108,7 @@ struct Sound {
 }
 
 impl Sound {
-    /// Offsets may be missing in what was synced: compaction leaves gaps.
+    /// There may be gaps in what was synced: compaction leaves them.
     fn of(segment: &[u8], recovery_point: Offset) -> Self {
         let mut sound = Self { length: 0, end: Offset(0), epochs: Vec::new() };
         while let Some((header, batch)) = batch_at(segment, sound.length) {
@@ -140,7 +140,7 @@ fn batch_at(segment: &[u8], position: usize) -> Option<(BatchHeader, &[u8])> {
     rest.get(..header.length()?).map(|batch| (header, batch))
 }
 
-/// Makes the checksum of each batch right, as far as their lengths lead.
+/// Corrects the checksum of each batch, as far as their lengths lead.
 pub fn seal(segment: &mut [u8]) {
     let mut position = 0;
     while let Some((_, batch)) = batch_at(segment, position) {

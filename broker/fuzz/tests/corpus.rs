@@ -1,4 +1,4 @@
-//! Every seed, and every input of the committed corpus.
+//! Runs every seed, and every input of the committed corpus.
 
 use fuzz::{TARGETS, corpus};
 

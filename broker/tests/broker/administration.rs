@@ -1,4 +1,4 @@
-//! What the APIs of topics, partitions and the cluster refuse, and with which of Kafka's errors.
+//! What the APIs for topics, partitions and the cluster refuse, and with which of Kafka's error codes.
 
 use kafka_protocol::ResponseError::{
     self, ElectionNotNeeded, InvalidPartitions, InvalidReplicaAssignment, InvalidRequest, InvalidUpdateVersion,
@@ -32,7 +32,7 @@ fn ids(brokers: &[i32]) -> Vec<BrokerId> {
     brokers.iter().copied().map(BrokerId).collect()
 }
 
-/// 0 where nothing is refused.
+/// 0 if nothing is refused.
 fn code(error: Option<ResponseError>) -> i16 {
     error.map_or(0, |error| error.code())
 }
@@ -229,7 +229,7 @@ fn update_features(wire: &mut Wire) {
     }
 }
 
-/// Where a controller listens, it tells of controllers (KIP-919).
+/// On a controller listener controllers are described (KIP-919).
 #[test]
 fn a_controllers_listener_describes_the_quorum() {
     let site = Site::new(&[]);

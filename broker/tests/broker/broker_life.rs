@@ -1,4 +1,4 @@
-//! The life of a second broker as the controller sees it: a client plays that broker on the controller's listener.
+//! The life of a second broker as the controller sees it: a client acts as that broker on the controller listener.
 
 use kafka_protocol::messages::alter_partition_request::{BrokerState, PartitionData, TopicData};
 use kafka_protocol::messages::alter_partition_response::PartitionData as Altered;
@@ -102,7 +102,7 @@ impl Second {
         metadata.topics[0].partitions[0].leader_id
     }
 
-    /// Alone in sync from now on.
+    /// Shrinks the ISR to this broker.
     fn shrink_isr(&mut self, topic: Uuid) -> Altered {
         let member = BrokerState::default().with_broker_id(BrokerId(ID)).with_broker_epoch(self.epoch);
         let partition = PartitionData::default().with_new_isr_with_epochs(vec![member]);
@@ -123,7 +123,7 @@ fn a_broker_registers_serves_stops_and_goes() {
     let _broker = site.start();
     let mut second = Second::new(&site);
 
-    // It registers, once, and with what it must have.
+    // It registers once, and only with everything required.
     for version in versions("BrokerRegistration") {
         let right = second.registration(INCARNATION);
         let wrong_cluster = right.clone().with_cluster_id(StrBytes::from_static_str("other"));
@@ -137,7 +137,7 @@ fn a_broker_registers_serves_stops_and_goes() {
         assert_eq!(second.register(version, &other), (DUPLICATE_BROKER_REGISTRATION, -1));
     }
 
-    // It serves as soon as it has replayed its registration.
+    // It is unfenced as soon as it has replayed its registration.
     for version in versions("BrokerHeartbeat") {
         let behind = second.heartbeat(version, second.epoch - 1, false);
         let is_first = version == 0;
@@ -154,7 +154,7 @@ fn a_broker_registers_serves_stops_and_goes() {
     let registered = second.controller.call(0, &ControllerRegistrationRequest::default().with_controller_id(ID));
     assert_eq!(registered.error_code, 0);
 
-    // It leads, and says who is in sync.
+    // It leads, and proposes an ISR.
     let topic = second.create_topic("shrunk");
     assert_eq!(second.leader("shrunk"), BrokerId(ID));
     let altered = second.shrink_isr(topic);
@@ -176,7 +176,7 @@ fn a_broker_registers_serves_stops_and_goes() {
     assert!(error == 0 && former < epoch, "{error} {epoch}");
     assert_eq!(second.heartbeat(1, i64::MAX, false).error_code, STALE_BROKER_EPOCH);
 
-    // It goes.
+    // It is unregistered.
     let unregister = UnregisterBrokerRequest::default().with_broker_id(BrokerId(ID));
     assert_eq!(second.client.call(0, &unregister).error_code, 0);
     let unknown = second.client.call(0, &unregister);

@@ -28,7 +28,7 @@ fn producer(site: &Site, settings: &[(&str, &str)]) -> FutureProducer {
     config.create().unwrap()
 }
 
-/// Reads a partition from its beginning until `count` records are there.
+/// Reads a partition from its beginning until there are `count` records.
 fn consume(site: &Site, topic: &str, count: usize) -> Vec<(i64, Vec<u8>)> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", site.bootstrap())
@@ -90,7 +90,7 @@ fn codec_on_disk(site: &Site, topic: &str) -> String {
     format!("{:?}", header.attributes.compression().unwrap()).to_lowercase()
 }
 
-/// All at once, in order of the sends.
+/// Awaits all at once, in the order of the sends.
 async fn futures<T>(sends: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut pending: Vec<_> = sends.map(Box::pin).collect();
     let mut done = Vec::new();

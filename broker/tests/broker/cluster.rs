@@ -1,4 +1,4 @@
-//! Three nodes, each broker and controller, as processes of their own.
+//! Three nodes, each broker and controller, as separate processes.
 
 use std::fs;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ use crate::harness::{Broker, command, eventually, free_port};
 
 const CLUSTER: &str = "4L6g3nShT-eMCtK--X86sw";
 const TOKEN: &str = "right";
-/// How long a follower lets itself be held back.
+/// How long a follower allows to be held back.
 const WAIT: Duration = Duration::from_millis(400);
 
 pub(crate) struct Node {
@@ -49,7 +49,7 @@ impl Cluster {
         Self::with(&[])
     }
 
-    /// With these settings on top.
+    /// With these settings in addition.
     pub(crate) fn with(settings: &[&str]) -> Self {
         let directory = TempDir::new().unwrap();
         fs::write(directory.path().join("tokens"), TOKEN).unwrap();
@@ -67,7 +67,7 @@ impl Cluster {
         cluster
     }
 
-    /// One that is no voter, formatted to join.
+    /// A node that is not a voter, formatted to join.
     pub(crate) fn joining(&self, id: i32) -> Node {
         let node = Node::new(id, &self.directory);
         self.format(&node, &["--no-initial-controllers"]);
@@ -109,7 +109,7 @@ impl Cluster {
         brokers
     }
 
-    /// Who decides, by its own word.
+    /// The active controller, by its own status.
     fn active(&self) -> &Node {
         eventually("somebody is the controller", || {
             self.nodes.iter().find(|node| node.is_ready() && node.cluster()["controllerId"] == node.id)
@@ -141,7 +141,7 @@ impl Node {
         get(self.management_port, "/metrics", None).body
     }
 
-    /// Those that serve, as this node tells clients.
+    /// The number of brokers that this node lists for clients.
     fn brokers(&self) -> usize {
         if !self.is_ready() {
             return 0;
@@ -155,7 +155,7 @@ impl Node {
         Wire::connect(self.port).call(9, &request)
     }
 
-    /// With everything that the newest version tells.
+    /// With everything that the newest version returns.
     pub(crate) fn described(&self, topic: &str) -> MetadataResponseTopic {
         let wanted = MetadataRequestTopic::default().with_name(Some(name(topic)));
         let request = MetadataRequest::default().with_topics(Some(vec![wanted]));
@@ -248,7 +248,7 @@ fn brokers_leave_with_the_controllers_consent_and_the_controller_too() {
     assert_eq!(created.topics[0].error_code, 0, "there is another controller");
 }
 
-/// Bytes a second for throttled replicas, of leaders and of followers.
+/// Sets the bytes per second of throttled replicas, for leaders and followers.
 fn set_throttle(wire: &mut Wire, rate: Option<&'static str>) {
     let text = StrBytes::from_static_str;
     let option = |name| {
@@ -263,7 +263,7 @@ fn set_throttle(wire: &mut Wire, rate: Option<&'static str>) {
     assert_eq!(altered.responses[0].error_code, 0, "{:?}", altered.responses[0].error_message);
 }
 
-/// Asks as the follower that is to have a partition of which nothing may be sent: it is not answered before its time.
+/// Fetches as a follower whose partition is throttled: the answer must not come early.
 fn hold_back(leader: &Node, topic: &str) {
     let found = leader.described(topic);
     let partition = &found.partitions[0];

@@ -1,4 +1,4 @@
-//! The command line: what a person types, and what the broker says to it.
+//! The command line: its arguments and its output.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 const CLUSTER: &str = "4L6g3nShT-eMCtK--X86sw";
 
-/// The options of the server.properties in a Kafka release, on these ports and this directory.
+/// The options of the server.properties in a Kafka release, with these ports and this directory.
 fn kafka_properties(site: &Site) -> String {
     let (client, controller) = (site.port, site.controller_port);
     let directory = site.data();

@@ -1,4 +1,4 @@
-//! Topics of which only the last record of each key stays.
+//! Topics that keep only the last record of each key.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,7 +33,7 @@ fn produce(wire: &mut Wire, topic: &str, key: &str, value: Option<&[u8]>, timest
     answer.base_offset
 }
 
-/// Offset and first byte of the value of every record that a consumer gets.
+/// Offset and first byte of the value of every record that a consumer reads.
 fn read_all(wire: &mut Wire, topic: &str) -> BTreeMap<i64, (String, Option<u8>)> {
     let (start, end) = (wire.list_offset(7, topic, -2).offset, wire.list_offset(7, topic, -1).offset);
     let (mut next, mut found) = (start, BTreeMap::new());
@@ -61,7 +61,7 @@ fn read_all(wire: &mut Wire, topic: &str) -> BTreeMap<i64, (String, Option<u8>)>
     found
 }
 
-/// Every record, through librdkafka, which takes gaps for granted.
+/// Every record, read by librdkafka, which accepts gaps.
 fn consume(site: &Site, topic: &str, end: i64) -> BTreeMap<i64, String> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", site.bootstrap())
@@ -105,7 +105,7 @@ fn the_last_record_of_each_key_stays_at_its_offset() {
     for number in 41..64_u8 {
         produce(&mut wire, "latest", "key-9", Some(&value(number)), now_ms());
     }
-    // The active segment holds the last ten at most, and is left alone.
+    // The active segment holds at most the last ten, and is not compacted.
     let closed = |found: &BTreeMap<i64, (String, Option<u8>)>| {
         let before: Vec<_> = found.range(..50).map(|(offset, (key, value))| (*offset, key.clone(), *value)).collect();
         before
@@ -113,7 +113,7 @@ fn the_last_record_of_each_key_stays_at_its_offset() {
     let expected: Vec<_> = [(37, "key-1", Some(37)), (38, "key-2", Some(38)), (39, "key-3", Some(39))]
         .map(|(offset, key, value)| (offset, key.to_owned(), value))
         .into();
-    // One pass marks the deletion, another one that finds something new ends it.
+    // One pass marks the tombstone, another that finds something new removes it.
     eventually("what is superseded or deleted goes", || {
         produce(&mut wire, "latest", "key-9", Some(&value(9)), now_ms());
         (closed(&read_all(&mut wire, "latest")) == expected).then_some(())

@@ -1,4 +1,4 @@
-//! Options that are described and changed while the broker runs.
+//! Options that are described and changed at run time.
 
 use crate::harness::Site;
 use crate::harness::wire::{Wire, batch};
@@ -55,7 +55,7 @@ fn incremental(kind: i8, name: &str, edits: &[Edit<'_>]) -> IncrementalResource 
         .with_configs(configs.collect())
 }
 
-/// The code for each resource.
+/// The error code for each resource.
 fn alter(wire: &mut Wire, resources: Vec<IncrementalResource>) -> Vec<i16> {
     let request = IncrementalAlterConfigsRequest::default().with_resources(resources);
     wire.call(1, &request).responses.iter().map(|response| response.error_code).collect()
@@ -90,7 +90,7 @@ fn described(wire: &mut Wire, kind: i8, name: &str, option: &str) -> DescribeCon
     result.configs.remove(0)
 }
 
-/// Value and source of each place that the option's value may come from, the one that holds first.
+/// Value and source of each synonym of the option, the effective one first.
 fn synonyms(wire: &mut Wire, kind: i8, name: &str, option: &str) -> Vec<(String, i8)> {
     let described = described(wire, kind, name, option);
     let synonyms: Vec<_> = described
@@ -202,7 +202,7 @@ fn descriptions_are_as_kafkas() {
     let unset = described(&mut wire, BROKER, "1", "broker.rack");
     assert_eq!((unset.value, unset.config_source), (None, 5));
     assert!(!described(&mut wire, BROKER, "1", "message.max.bytes").read_only);
-    // The value that is one for all brokers is in the metadata from the first start.
+    // The cluster-wide value is in the metadata from the first start.
     let min_insync = described(&mut wire, BROKER, "", "min.insync.replicas");
     assert_eq!((min_insync.value.as_deref(), min_insync.config_source), (Some("1"), 3));
     let group = described(&mut wire, GROUP, "nobody", "consumer.heartbeat.interval.ms");
@@ -326,7 +326,7 @@ fn resources_are_listed_by_type() {
     assert_eq!(list(1, &[]), (0, all.clone()));
     assert_eq!(list(1, &[GROUP, TOPIC, GROUP]), (0, vec![all[0].clone(), all[3].clone()]));
     assert_eq!(list(0, &[]), (0, vec![all[2].clone()]));
-    // Levels of log lines are neither described nor changed.
+    // Log levels are neither described nor changed.
     assert_eq!(list(1, &[BROKER_LOGGER]), (0, Vec::new()));
     assert_eq!(list(1, &[TOPIC, 99]), (ResponseError::UnsupportedVersion.code(), vec![]));
 }

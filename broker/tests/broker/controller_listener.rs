@@ -1,5 +1,5 @@
-//! What other nodes, or who passes for one, may ask of a controller and must not get: the right error, and the cluster
-//! stays as it is.
+//! Requests that other nodes, or impostors, send to a controller and that must be refused: with the right error, and
+//! without changing the cluster.
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError::{
@@ -29,7 +29,7 @@ use crate::harness::wire::{Wire, create};
 const TOKEN: &str = "right";
 const STRANGER: i32 = 9;
 
-/// The only node of a cluster, and what it is registered with.
+/// The only node of a cluster, and its registration.
 struct Target {
     site: Site,
     wire: Wire,
@@ -40,7 +40,7 @@ struct Target {
     topic: Uuid,
 }
 
-/// What must not change.
+/// The state that must not change.
 #[derive(Debug, PartialEq)]
 struct Cluster {
     view: Value,
@@ -99,7 +99,7 @@ impl Target {
         self.wire.call(1, &request).error_code
     }
 
-    /// As the leader of partition 0 of the topic.
+    /// Sent as the leader of partition 0 of the topic.
     fn alter(&mut self, broker_epoch: i64, topic: Uuid, partition: PartitionData) -> i16 {
         let topic = TopicData::default().with_topic_id(topic).with_partitions(vec![partition]);
         let request = AlterPartitionRequest::default()

@@ -1,4 +1,4 @@
-//! What a crash, a full disk or bit rot can leave in the data directory.
+//! What a crash, a full disk or bit rot can do to the data directory.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ pub(crate) fn topic() -> TopicName {
     TopicName(StrBytes::from_static_str("t"))
 }
 
-/// Creates the topic where it does not exist, and says how many partitions it has.
+/// Creates the topic if it does not exist, and returns its number of partitions.
 pub(crate) fn partitions(site: &Site) -> usize {
     partitions_of(site, topic())
 }
@@ -32,19 +32,19 @@ fn partitions_of(site: &Site, topic: TopicName) -> usize {
     Wire::connect(site.port).call(9, &request).topics[0].partitions.len()
 }
 
-/// Offset of the record.
+/// Returns the offset of the record.
 fn produce(site: &Site) -> i64 {
     produce_to(site, topic(), b"x").unwrap()
 }
 
-/// Of one record.
+/// Has one record.
 pub(crate) fn produce_request(topic: TopicName, value: &[u8]) -> ProduceRequest {
     let data = PartitionProduceData::default().with_records(Some(batch(&[value], Timestamp(1))));
     let data = TopicProduceData::default().with_name(topic).with_partition_data(vec![data]);
     ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![data])
 }
 
-/// Offset of the record, or the error.
+/// Returns the offset of the record, or the error.
 pub(crate) fn produce_to(site: &Site, topic: TopicName, value: &[u8]) -> Result<i64, i16> {
     let response = Wire::connect(site.port).call(9, &produce_request(topic, value));
     let partition = &response.responses[0].partition_responses[0];
@@ -110,7 +110,7 @@ fn a_damaged_log_is_offline_alone_until_it_is_repaired() {
     assert_eq!((partitions(&site), partitions_of(&site, other())), (1, 1));
     assert_eq!((produce(&site), produce_to(&site, other(), b"x")), (0, Ok(0)));
     assert!(broker.stop().success());
-    // Synced, and to be looked at.
+    // Synced, but to be checked at the next start.
     fs::remove_file(site.data().join(".kafka_cleanshutdown")).unwrap();
     fs::remove_file(site.data().join("t-0/00000000000000000001.snapshot")).unwrap();
     let log = site.data().join("t-0/00000000000000000000.log");
@@ -136,7 +136,7 @@ fn a_damaged_log_is_offline_alone_until_it_is_repaired() {
 }
 
 fn commit(wire: &mut Wire, group: &GroupId, offset: i64) {
-    // Such that the log's index knows every third batch.
+    // Such that the log's index has every third batch.
     let partition = OffsetCommitRequestPartition::default()
         .with_committed_offset(offset)
         .with_committed_metadata(Some(StrBytes::from_string("x".repeat(1500))));

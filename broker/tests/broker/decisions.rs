@@ -1,4 +1,4 @@
-//! What an operator asks the controller through the management API.
+//! Management calls that the active controller decides.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ fn delete(site: &Site, path: &str) -> Answer {
     call(site.management_port, "DELETE", path, Some(TOKEN), "")
 }
 
-/// The registered epoch and the directory of the only broker.
+/// The broker epoch and the directory id of the only broker.
 fn only_broker(site: &Site) -> (i64, String) {
     eventually("ready", || (get(site.management_port, "/readyz", None).status == 200).then_some(()));
     let cluster = get(site.management_port, "/v1/cluster", Some(TOKEN)).json();

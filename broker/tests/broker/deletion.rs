@@ -1,4 +1,4 @@
-//! Topics that are deleted, and others that take their names.
+//! Deleted topics, and new ones with their names.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ use crate::harness::{Broker, Site, eventually};
 
 const UNKNOWN_NAME: i16 = ResponseError::UnknownTopicOrPartition.code();
 const UNKNOWN_ID: i16 = ResponseError::UnknownTopicId.code();
-/// The last version that names topics.
+/// The last version that uses topic names.
 const BY_NAME: i16 = 12;
 const BY_ID: i16 = 13;
 
@@ -102,7 +102,7 @@ fn directories(site: &Site, topic: &str) -> Vec<String> {
     names.filter(|name| name.starts_with(&format!("{topic}-"))).collect()
 }
 
-/// Descriptors and maps of files in directories of the topic.
+/// Open descriptors and maps of files in the topic's directories.
 fn held(broker: &Broker, topic: &str) -> usize {
     let process = format!("/proc/{}", broker.id());
     let links = fs::read_dir(format!("{process}/fd")).unwrap().filter_map(|link| fs::read_link(link.ok()?.path()).ok());
@@ -196,7 +196,7 @@ fn topics_come_and_go_under_load() {
                 let mut produced = 0;
                 while !over.load(Ordering::Relaxed) {
                     let (error, _) = produce(&mut wire, BY_NAME, "t", Uuid::nil());
-                    // As in Kafka: who has looked the topic up just before finds no partition any more.
+                    // As in Kafka: if the topic was looked up just before, the partition is gone.
                     let gone = [UNKNOWN_NAME, ResponseError::NotLeaderOrFollower.code()];
                     assert!(error == 0 || gone.contains(&error), "error {error}");
                     produced += usize::from(error == 0);

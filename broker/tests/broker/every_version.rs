@@ -332,7 +332,7 @@ impl Client {
         for version in versions("ListConfigResources") {
             let response = self.wire.call(version, &ListConfigResourcesRequest::default());
             let listed = response.config_resources.len();
-            // Of version 1: six topics and that of the offsets, and one broker.
+            // In version 1: six topics and that of the offsets, and one broker.
             assert_eq!((response.error_code, listed), (0, if version == 0 { 0 } else { 8 }), "version {version}");
         }
     }

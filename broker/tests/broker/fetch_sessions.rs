@@ -1,4 +1,4 @@
-//! Fetch sessions (KIP-227) as a client sees them.
+//! Fetch sessions (KIP-227) as seen by a client.
 
 use std::thread;
 
@@ -28,7 +28,7 @@ fn produce(wire: &mut Wire, partition: i32) {
     assert_eq!(wire.produce_data(9, name(TOPIC), 1, data).error_code, 0);
 }
 
-/// Partitions with offsets, and those that are not wanted any more.
+/// Names partitions with offsets, and partitions to forget.
 fn request((id, epoch): (i32, i32), named: &[(i32, i64)], forgotten: &[i32]) -> FetchRequest {
     let partitions = named.iter().map(|(index, offset)| fetch_partition(*offset).with_partition(*index));
     let named = FetchTopic::default().with_topic(name(TOPIC)).with_partitions(partitions.collect());
@@ -41,7 +41,7 @@ fn request((id, epoch): (i32, i32), named: &[(i32, i64)], forgotten: &[i32]) -> 
         .with_forgotten_topics_data(vec![forgotten])
 }
 
-/// The partitions that are answered, with the bytes of their records.
+/// The partitions in the answer, with the bytes of their records.
 fn found(response: &FetchResponse) -> Vec<(i32, usize)> {
     assert_eq!(response.error_code, 0);
     let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);

@@ -1,4 +1,4 @@
-//! Requests in envelopes, as another broker hands them to the controller.
+//! Requests in envelopes, as another broker forwards them to the controller.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -19,7 +19,7 @@ fn creation(topic: &str) -> CreateTopicsRequest {
     CreateTopicsRequest::default().with_topics(vec![topic])
 }
 
-/// What a client would send, without its length.
+/// A client's request, without its length.
 fn framed<R: Request>(version: i16, request: &R) -> Bytes {
     Bytes::from(Wire::encode_alone(77, version, request)).slice(4..)
 }

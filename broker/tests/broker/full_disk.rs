@@ -1,4 +1,4 @@
-//! A volume that fills up: a small file system of its own, which takes root and loop devices.
+//! A volume that fills up: a small separate file system, which needs root and loop devices.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -21,10 +21,10 @@ use crate::harness::{Site, eventually};
 
 const VOLUME_BYTES: u64 = 192 << 20;
 const RECORD_BYTES: usize = 100_000;
-/// Longer than from one checkpoint to the next.
+/// Longer than the interval of checkpoints.
 const IDLE_AFTER: Duration = Duration::from_secs(3);
 
-/// Mounted for as long as it lives.
+/// Mounted as long as it lives.
 struct Volume {
     image: TempDir,
     mount_point: TempDir,
@@ -53,7 +53,7 @@ impl Drop for Volume {
     }
 }
 
-/// Takes this much, or all the space there is.
+/// Takes this much space, or all there is.
 fn fill(path: &Path, bytes_max: usize) {
     let mut file = File::create(path).unwrap();
     let mut left = bytes_max;
@@ -76,7 +76,7 @@ fn end_offset(site: &Site) -> i64 {
     Wire::connect(site.port).call(5, &request).topics[0].partitions[0].offset
 }
 
-/// What becomes of a new topic, and of a second partition.
+/// The error codes for a new topic, and for a second partition.
 fn create(site: &Site) -> [i16; 2] {
     let mut wire = Wire::connect(site.port);
     let topic = CreatableTopic::default().with_name(name("u")).with_num_partitions(1).with_replication_factor(1);
@@ -106,7 +106,7 @@ fn a_volume_that_can_no_longer_be_written_ends_an_idle_broker() {
     assert!(broker.is_running());
     let mut wire = Wire::connect(site.port);
     let frame = wire.encode(9, &produce_request(topic(), b"x"));
-    // It may be gone before it answers.
+    // The broker may end before it answers.
     wire.send(&frame);
     assert_eq!(broker.wait().code(), Some(4), "{}", broker.log());
 }

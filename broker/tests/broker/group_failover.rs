@@ -1,4 +1,4 @@
-//! Groups on three brokers: whoever coordinates them, they go on in their generation and where they have committed.
+//! Groups on three brokers: whichever coordinates them, they continue with their generation and committed offsets.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -26,12 +26,12 @@ const SETTINGS: [&str; 5] = [
     "group.initial.rebalance.delay.ms=100",
 ];
 const REBALANCES: &str = "kafka_server_group_coordinator_metrics_group_completed_rebalance_total";
-/// Says so when it has loaded what it has come to coordinate.
+/// Logged when it has loaded the groups that it now coordinates.
 const TAKEN_UP: &str = "coordinates groups";
 
 struct World {
     cluster: Cluster,
-    /// In the order of the nodes.
+    /// By node.
     brokers: Vec<Option<Broker>>,
     bootstrap: String,
 }
@@ -48,7 +48,7 @@ impl World {
         self.cluster.nodes.iter().zip(&self.brokers).filter(|(_, broker)| broker.is_some()).map(|(node, _)| node)
     }
 
-    /// As the nodes that run know it, by its place.
+    /// The index of the coordinator, as the running nodes report it.
     fn coordinator(&self) -> usize {
         let asked = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str(GROUP));
         eventually("the group has a coordinator that runs", || {
@@ -93,13 +93,13 @@ impl World {
         }
     }
 
-    /// That those who run have seen begin.
+    /// Rebalances that the running brokers have counted.
     fn rebalances(&self) -> u64 {
         let value = |line: &str| line.strip_prefix(REBALANCES)?.trim().parse::<u64>().ok();
         self.running().filter_map(|node| node.metrics().lines().find_map(value)).sum()
     }
 
-    /// What whoever coordinates the group by now tells of it.
+    /// The committed offsets, from the current coordinator.
     fn committed(&self) -> BTreeMap<i32, i64> {
         let group = GroupId(StrBytes::from_static_str(GROUP));
         let asked = OffsetFetchRequest::default().with_group_id(group).with_topics(None);
@@ -112,7 +112,7 @@ impl World {
     }
 }
 
-/// Offsets that were read, and the ends of what was committed.
+/// Offsets that were read, and the ends that were committed.
 #[derive(Default)]
 struct Progress {
     read: BTreeMap<i32, Vec<i64>>,
@@ -121,7 +121,7 @@ struct Progress {
 }
 
 impl Progress {
-    /// Reads and commits so many records, each by itself.
+    /// Reads and commits so many records, one at a time.
     fn consume(&mut self, consumers: &[BaseConsumer], records: usize) {
         let mut left = records;
         eventually("so many records are read and committed", || {
@@ -142,7 +142,7 @@ impl Progress {
         });
     }
 
-    /// Nothing was read twice, and nothing left out.
+    /// Checks that nothing was read twice or skipped.
     fn check(&self) {
         for (partition, read) in &self.read {
             assert!(read.iter().copied().eq(0..i64::try_from(read.len()).unwrap()), "partition {partition}: {read:?}");

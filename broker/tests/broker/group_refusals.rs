@@ -1,4 +1,4 @@
-//! What members of groups must not say, and what becomes of those that say nothing any more.
+//! Group requests that must be refused, and members that fall silent.
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError::{
@@ -23,7 +23,7 @@ use crate::harness::{Site, eventually, http};
 
 const TOPIC: &str = "topic";
 const INSTANCE: &str = "instance";
-/// Subscribed to the topic.
+/// A subscription to the topic.
 const SUBSCRIPTION: Bytes =
     Bytes::from_static(&[0, 0, 0, 0, 0, 1, 0, 5, b't', b'o', b'p', b'i', b'c', 0xFF, 0xFF, 0xFF, 0xFF]);
 
@@ -45,7 +45,7 @@ fn join(group_name: &str) -> JoinGroupRequest {
         .with_protocols(vec![protocol])
 }
 
-/// One static member that has been started again since: it has a stale id and its present one.
+/// A static member that has restarted: it has a stale id and its current one.
 struct Group {
     wire: Wire,
     stale: StrBytes,
@@ -115,7 +115,7 @@ impl Group {
         self.wire.call(8, &request).topics[0].partitions[0].error_code
     }
 
-    /// The same offset so often in one request.
+    /// Commits the same offset this often in one request.
     fn commit_repeated(&mut self, group_name: &str, times: usize) -> i16 {
         let partitions = vec![OffsetCommitRequestPartition::default(); times];
         let topic = OffsetCommitRequestTopic::default().with_name(name(TOPIC)).with_partitions(partitions);
@@ -243,7 +243,7 @@ fn members_that_join_and_vanish_leave_nothing_behind() {
     let before = gauge(&site, "kafka_server_group_coordinator_metrics_group_completed_rebalance_total");
     let brief = |group| join(group).with_session_timeout_ms(300).with_rebalance_timeout_ms(400);
     for number in 0..1000 {
-        // Some wait for their first generation, others have only got an id.
+        // Some wait for their first generation, others only have a member id.
         let version = if number % 2 == 0 { 3 } else { 7 };
         let mut wire = Wire::connect(site.port);
         let frame = wire.encode(version, &brief("vanishing"));
@@ -266,7 +266,7 @@ fn members_that_join_and_vanish_leave_nothing_behind() {
         "{} rebalances",
         gauge(&site, "kafka_server_group_coordinator_metrics_group_completed_rebalance_total") - before
     );
-    // Who comes then waits for nobody.
+    // A later member then waits for no other.
     let joined: JoinGroupResponse = wire.call(3, &join("vanishing"));
     assert_eq!((joined.error_code, joined.generation_id, joined.members.len()), (0, 1, 1));
 }

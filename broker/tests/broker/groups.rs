@@ -43,7 +43,7 @@ fn consumer(site: &Site, settings: &[(&str, &str)]) -> BaseConsumer {
     consumer
 }
 
-/// So many records in each partition.
+/// Produces so many records to each partition.
 async fn produce(site: &Site, records: usize) {
     let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", site.bootstrap()).create().unwrap();
     for number in 0..records {
@@ -87,7 +87,7 @@ fn rebalances(site: &Site) -> u64 {
     metric(site, "group_completed_rebalance_total")
 }
 
-/// Of all groups in all partitions.
+/// The number of lag series, of all groups and partitions.
 fn lag(site: &Site) -> usize {
     let metrics = http::get(site.management_port, "/metrics", None).body;
     let lags = metrics.lines().filter(|line| line.starts_with("millrace_coordinator_group_lag{"));
@@ -107,7 +107,7 @@ async fn consumers_share_a_topic_and_take_over_from_each_other() {
         balanced(&[&first, &second]);
         let third = consumer(&site, &settings);
         balanced(&[&first, &second, &third]);
-        // One leaves, another is killed: its session ends.
+        // One leaves, another is killed: its session expires.
         drop(second);
         balanced(&[&first, &third]);
         assert!(broker.stop().success());

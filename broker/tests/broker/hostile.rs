@@ -1,5 +1,5 @@
-//! What strangers may send. The broker answers with the right error or closes the connection, stays up, and spends no
-//! memory on claims.
+//! Malformed and hostile input. The broker answers with the right error or closes the connection, stays up, and
+//! allocates no memory for mere claims.
 
 use std::io::Write as _;
 
@@ -13,7 +13,7 @@ use kafka_protocol::messages::{ApiVersionsRequest, CreateTopicsRequest, TopicNam
 use kafka_protocol::protocol::StrBytes;
 use protocol::api::{self, Api, Listener};
 
-/// Resident memory may not grow by more than this over all the hostile frames.
+/// Resident memory may not grow by more than this over all hostile frames.
 const GROWTH_KIB_MAX: u64 = 16 * 1024;
 
 fn header(key: i16, version: i16) -> BytesMut {
@@ -31,7 +31,7 @@ fn with_body(key: i16, version: i16, body: &[u8]) -> Vec<u8> {
     frame(&bytes)
 }
 
-/// Frames that no answer exists for.
+/// Frames that cannot be answered.
 fn unanswerable() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("negative length", (-1i32).to_be_bytes().to_vec()),
@@ -47,7 +47,7 @@ fn unanswerable() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Each API that clients reach, in each version that is served, and where; then those that other nodes reach.
+/// Each API in each served version, with its port: first those for clients, then those for other nodes.
 fn served(site: &Site) -> impl Iterator<Item = (&'static Api, i16, u16)> {
     let listeners = [(Listener::Client, site.port), (Listener::Controller, site.controller_port)];
     let versions = |api: &'static Api| (api.versions.first..=api.versions.last).map(move |version| (api, version));
@@ -88,7 +88,7 @@ fn a_tagged_field_may_come_twice() {
         if let Some(body) = hostile::repeated_tag(api.request, version) {
             let mut wire = Wire::connect(port);
             wire.send(&request(api, version, &body));
-            // Produce without acknowledgement has no answer, and if it is refused its connection ends.
+            // Produce without acknowledgement has no answer, and if it is refused its connection is closed.
             let _ended = wire.stream.write_all(&with_body(18, 0, &[]));
             assert!(wire.receive().is_some() || api.name == "Produce", "{} {version} is not answered", api.name);
         }

@@ -1,4 +1,5 @@
-//! A broker process on loopback, seen from outside: by librdkafka, by a client that lies, by probes, by a person.
+//! A broker process on loopback, seen from outside: by librdkafka, by a hostile client, by probes, on the command
+//! line.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod administration;

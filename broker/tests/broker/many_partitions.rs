@@ -19,10 +19,10 @@ const RESIDENT_KIB_MAX: u64 = 150 << 10;
 /// Far below one per partition.
 const DESCRIPTORS_MAX: usize = 1000;
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(10);
-/// A third of a session: far more than an answer takes, far less than one that waits for logs to be made.
+/// A third of a session: far more than an answer takes, far less than creating the logs takes.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(1);
 
-/// All at once: what one request may ask for.
+/// All at once: as many as one request may ask for.
 fn create(site: &Site) {
     let topic = |topic| {
         CreatableTopic::default()
@@ -37,7 +37,7 @@ fn create(site: &Site) {
     }
 }
 
-/// The longest that a broker waits for the answer to a heartbeat, until `work` is done.
+/// The longest time that a broker waits for the answer to a heartbeat, until `work` is done.
 fn longest_heartbeat(site: &Site, work: impl FnOnce()) -> Duration {
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -17,7 +17,7 @@ use crate::harness::{Broker, Site, eventually};
 
 const LISTENER: &str = "{listener=\"PLAINTEXT\"}";
 
-/// The value of a sample, which stands with its labels at the start of a line.
+/// The value of a sample, given by its name and labels.
 fn metric(site: &Site, sample: &str) -> Option<f64> {
     let text = get(site.management_port, "/metrics", None).body;
     text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
@@ -43,7 +43,7 @@ fn produce(wire: &mut Wire, value_bytes: usize) -> i16 {
     response.responses[0].partition_responses[0].error_code
 }
 
-/// A fetch at an offset that is not there yet.
+/// A fetch at an offset beyond the log end.
 fn poll(offset: i64, max_wait_ms: i32) -> FetchRequest {
     let partition =
         FetchPartition::default().with_partition(0).with_fetch_offset(offset).with_partition_max_bytes(1 << 20);
@@ -68,7 +68,7 @@ fn a_thousand_pipelined_requests_are_answered_in_order() {
     let mut frames = Vec::new();
     for number in 0..1000 {
         frames.extend(match number % 100 {
-            // One that waits holds back those behind it.
+            // A waiting request holds back those after it.
             7 => wire.encode(11, &poll(1_000_000, 10)),
             50 => wire.encode(9, &produce_request(20_000)),
             _ => wire.encode(0, &ApiVersionsRequest::default()),
@@ -125,7 +125,7 @@ fn idle_connections_are_closed_and_dead_peers_are_asked_for() {
     assert!(halves.receive().is_none(), "half a length is no activity for ever");
 }
 
-/// Which timer the kernel keeps for the broker's end of a connection.
+/// The timer that the kernel keeps for the broker's end of a connection.
 fn timer(site: &Site) -> Option<String> {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let (local, established) = (format!("0100007F:{:04X}", site.port), "01");
@@ -186,7 +186,7 @@ fn announced_bytes_take_nothing_of_the_budget_and_received_ones_no_more_than_it(
     }
     eventually("all are there", || (100.0 < open_connections(&site)?).then_some(()));
     assert_eq!(produce(&mut other, 500_000), 0);
-    // What is sent on top fills the budget, and most of it stays in the sockets.
+    // What is sent in addition fills the budget, and most of it stays in the sockets.
     for claim in claims.iter_mut().take(30) {
         claim.stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
         let _cut_short = claim.stream.write_all(&vec![0; 300_000]);
@@ -226,7 +226,7 @@ fn what_a_request_that_waits_was_decoded_to_counts() {
 fn connections_over_a_limit_are_closed_at_once() {
     let site = Site::new(&["max.connections=2"]);
     let _broker = site.start();
-    // Connections are accepted in order: once this one is served, the one that looked for the broker was, too.
+    // Connections are accepted in order: once this one is served, the earlier one was, too.
     serves(&mut Wire::connect(site.port));
     eventually("they are gone", || (open_connections(&site)? < 0.5).then_some(()));
     let (mut one, mut two) = (Wire::connect(site.port), Wire::connect(site.port));

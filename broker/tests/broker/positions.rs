@@ -1,5 +1,5 @@
-//! Where a partition begins and ends: ListOffsets, OffsetForLeaderEpoch, DeleteRecords, and what Fetch says to a
-//! reader in the wrong place.
+//! Start and end of a partition: ListOffsets, OffsetForLeaderEpoch, DeleteRecords, and Fetch at an offset out of
+//! range.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};

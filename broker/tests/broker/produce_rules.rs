@@ -1,4 +1,4 @@
-//! What a produced batch must satisfy, with Kafka's errors where it does not.
+//! Checks of produced batches, with Kafka's error codes.
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
@@ -189,10 +189,10 @@ fn log_append_time_is_the_brokers_clock_in_every_codec() {
     assert_eq!(wire.list_offset(7, "stamped", now_ms() + 60_000).offset, -1);
 }
 
-/// Ten times what one batch may take, from all connections at once.
+/// Ten times what one batch may use, on all connections at once.
 const PARALLEL: usize = 8;
 const LIMIT_MEBIBYTES: usize = 128;
-/// Two turns of 128 MiB each, and what the broker needs itself.
+/// Two turns of 128 MiB each, and what the broker itself needs.
 const PEAK_KIB_MAX: u64 = 500 << 10;
 
 #[test]

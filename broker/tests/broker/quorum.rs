@@ -1,4 +1,4 @@
-//! The metadata quorum as other nodes and administrators see it, on the controller listener.
+//! The metadata quorum as seen by other nodes and administrators, on the controller listener.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,13 +31,13 @@ fn property(site: &Site, name: &str) -> String {
     properties.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned()
 }
 
-/// Of all topics that a node knows.
+/// The names of all topics that a node knows.
 pub(crate) fn topic_names(port: u16) -> BTreeSet<String> {
     let response = Wire::connect(port).call(12, &MetadataRequest::default().with_topics(None));
     response.topics.into_iter().map(|topic| topic.name.unwrap().to_string()).collect()
 }
 
-/// As an observer that has heard of epoch 1.
+/// As an observer that knows epoch 1.
 fn fetch(wire: &mut Wire, offset: i64, last_epoch: i32) -> PartitionData {
     let partition = FetchPartition::default()
         .with_current_leader_epoch(1)

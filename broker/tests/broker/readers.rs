@@ -1,4 +1,4 @@
-//! Where readers and writers are sent: to a replica in their own rack (KIP-392), and to who leads (KIP-951).
+//! Clients are directed to a replica in their rack (KIP-392), and to the leader (KIP-951).
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::harness::wire::{Wire, batch};
 const TOPIC: &str = "read";
 const BY_RACK: &str = "replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector";
 
-/// A topic of one partition on these brokers, the first of which leads. Returns when all of them are in sync.
+/// Creates a topic of one partition on these brokers, led by the first. Returns when all of them are in sync.
 fn create(cluster: &Cluster, replicas: &[i32]) {
     let assignment = CreatableReplicaAssignment::default();
     let assignment = assignment.with_broker_ids(replicas.iter().map(|id| (*id).into()).collect());
@@ -63,7 +63,7 @@ fn a_consumer_is_sent_to_the_replica_in_its_rack_and_served_there() {
         (Wire::connect(leader.port).produce_data(9, name(TOPIC), -1, data).error_code == 0).then_some(())
     });
     for (rack, sent_to) in [("rack-2", 2), ("rack-1", -1), ("rack-3", -1), ("", -1)] {
-        // A follower is only worth being sent to once the leader knows that it has the records.
+        // Consumers are only sent to a follower once the leader knows that it has the records.
         let answer = eventually("the reader is sent on, or served", || {
             Some(fetch(leader, rack)).filter(|answer| answer.preferred_read_replica.0 == sent_to)
         });

@@ -1,4 +1,4 @@
-//! Requests that are well formed and cannot be granted: each gets the code that Kafka gives.
+//! Well-formed requests that cannot be granted: each gets Kafka's error code.
 
 use std::io::Write as _;
 

@@ -1,4 +1,4 @@
-//! Partitions on three brokers: what was acknowledged outlives whoever acknowledged it.
+//! Partitions on three brokers: acknowledged records survive the broker that acknowledged them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,7 +25,7 @@ use crate::harness::{Broker, DEADLINE, Site, eventually, free_port};
 const TOPIC: &str = "kept";
 const RECORDS: u32 = 600;
 
-/// The leader and who is in sync, as `node` tells clients.
+/// Leader and ISR, as `node` reports them to clients.
 fn state(node: &Node) -> (i32, BTreeSet<i32>) {
     let topic = &node.metadata(TOPIC, false).topics[0];
     let partition = topic.partitions.first();
@@ -129,7 +129,7 @@ async fn what_was_acknowledged_outlives_its_leader_and_replicas_are_the_same() {
     }
 }
 
-/// When the client is told, no replica has the records any more.
+/// When the client gets the answer, no replica has the records any more.
 fn delete(cluster: &Cluster, offset: i64) {
     let (leader, _) = state(&cluster.nodes[0]);
     let leader = cluster.nodes.iter().find(|node| node.id == leader).unwrap();
@@ -144,7 +144,7 @@ fn delete(cluster: &Cluster, offset: i64) {
     }
 }
 
-/// Versions in which a follower names itself in either way.
+/// Versions in which a follower identifies itself in either way.
 #[test]
 fn a_fetch_is_a_followers_only_on_the_listener_of_brokers() {
     const VERSIONS: [i16; 2] = [12, 17];
@@ -174,7 +174,7 @@ fn a_fetch_is_a_followers_only_on_the_listener_of_brokers() {
     };
     for (port, error) in [
         (site.port, ResponseError::TopicAuthorizationFailed),
-        // It is heard, and is no replica of this partition.
+        // It is accepted as a follower, but is not a replica of this partition.
         (brokers_port, ResponseError::NotLeaderOrFollower),
     ] {
         for version in VERSIONS {

@@ -1,4 +1,4 @@
-//! Who votes, and what becomes of the metadata when a voter is lost or comes new, as processes show it.
+//! Voters, and the metadata when a voter is lost or added, with real processes.
 
 use std::fs;
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ use crate::harness::wire::Wire;
 use crate::harness::{Broker, eventually};
 use crate::quorum::topic_names;
 
-/// What it says of the quorum, if it leads.
+/// Its description of the quorum, if it leads.
 fn describe(node: &Node) -> Option<PartitionData> {
     TcpStream::connect(("127.0.0.1", node.controller_port)).ok()?;
     let wanted = WantedTopic::default()
@@ -34,7 +34,7 @@ fn leader<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Option<(&'a Node, Pa
     nodes.into_iter().find_map(|node| Some((node, describe(node)?)))
 }
 
-/// The leader of a quorum of so many, all of whom have what is committed.
+/// The leader of a quorum of so many voters, all of which have what is committed.
 fn settled(nodes: &[Node], voters: usize) -> (&Node, PartitionData) {
     eventually("all voters have caught up", || {
         leader(nodes).filter(|(_, described)| {
@@ -49,7 +49,7 @@ fn create(node: &Node, topic: &str, factor: i16) {
     let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
     eventually("the topic is created", || {
         let response = Wire::connect(node.port).call(7, &request);
-        // 36: it is there, after an answer that got lost.
+        // 36: the topic exists, after an answer that was lost.
         [0, 36].contains(&response.topics[0].error_code).then_some(())
     });
 }

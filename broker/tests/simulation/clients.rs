@@ -1,5 +1,5 @@
-//! Clients: for each partition an idempotent producer that waits for all replicas, with a few batches in flight, and a
-//! consumer that reads on where it was.
+//! Clients: for each partition an idempotent producer that waits for all replicas, with a few batches in flight, and
+//! a consumer that continues where it was.
 
 use std::collections::VecDeque;
 
@@ -26,11 +26,11 @@ pub(super) struct Clients {
     producers: Vec<Producer>,
     consumers: Vec<Consumer>,
     last_number: u64,
-    /// Nothing new is sent any more.
+    /// Nothing new is sent.
     pub(super) is_over: bool,
 }
 
-/// Where a client takes the leader to be.
+/// The node that a client takes for the leader.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Belief {
     pub(super) node: Option<usize>,
@@ -53,7 +53,7 @@ struct Producer {
 struct Batch {
     sequence: i32,
     numbers: Vec<u64>,
-    /// The request that it is on its way with, until when, and whether everything before it was acknowledged then.
+    /// The request in flight, its deadline, and whether everything before it was acknowledged when it was sent.
     request: Option<(u64, u64, bool)>,
     is_acknowledged: bool,
 }
@@ -92,7 +92,7 @@ impl Clients {
         of_key.map(|producer| producer.in_flight.len()).sum()
     }
 
-    /// Where the consumer of the partition is.
+    /// The position of the partition's consumer.
     pub(super) fn position(&self, key: Key) -> Option<Offset> {
         self.consumers.iter().find(|consumer| consumer.key == key).map(|consumer| consumer.position)
     }
@@ -104,7 +104,7 @@ impl Clients {
 }
 
 impl Cluster {
-    /// Producers have the first numbers, consumers those that follow.
+    /// Producers have the first numbers, consumers the following ones.
     pub(super) fn start_clients(&mut self) {
         for client in 0..self.clients.count() {
             self.after(0, Event::Client(client));
@@ -126,12 +126,12 @@ impl Cluster {
         }
     }
 
-    /// In the network clients stand behind the machines.
+    /// In the network, clients come after the machines.
     pub(super) fn place(&self, client: Client) -> usize {
         self.machines.len() + client
     }
 
-    /// Asks some node who leads.
+    /// Asks some node for the leader.
     pub(super) fn look_up(&mut self, key: Key) -> Belief {
         let nodes = self.machines.len();
         let asked = self.random().index(nodes);
@@ -163,7 +163,7 @@ impl Cluster {
         producer.in_flight.push_back(batch);
     }
 
-    /// On one connection, in their order.
+    /// On one connection, in order.
     fn send_batches(&mut self, client: Client) {
         let (now, wall, key) = (self.now(), self.wall(), self.clients.producers[client].key);
         if now < self.clients.producers[client].resumes_at {
@@ -198,7 +198,7 @@ impl Cluster {
         }
     }
 
-    /// Everything that is not acknowledged is sent again, to whoever leads then.
+    /// Everything unacknowledged is sent again, to whichever node then leads.
     fn reconnect(&mut self, client: Client) {
         let now = self.now();
         let producer = &mut self.clients.producers[client];
@@ -217,12 +217,13 @@ impl Cluster {
             Produced::OutOfOrder { epoch, has_it } => {
                 let batch = &producer.in_flight[at];
                 let was_next = batch.request.is_some_and(|(_, _, is_next)| is_next);
-                // Who leads no more may say so rightly: others have the batches before.
+                // A node that no longer leads may be right: others have the earlier batches.
                 let topic = self.committed.topics.get(&key.0);
                 let current = topic.and_then(|topic| topic.partition(key.1)).map(|state| state.leader_epoch);
                 if Some(epoch) == current {
                     let generation = self.truths.of(key).map_or(0, |truth| truth.generation(epoch));
-                    // Of an unknown producer any batch is taken: then those that were refused before it come too late.
+                    // From an unknown producer any batch is accepted: then those that were refused before it come too
+                    // late.
                     if has_it || (was_next && 0 < batch.sequence) {
                         self.history.forgotten.push(Forgotten { client, key, generation });
                     }
@@ -236,7 +237,7 @@ impl Cluster {
         }
     }
 
-    /// What becomes of the batches in flight is not known: they are not sent again.
+    /// The outcome of the batches in flight is unknown: they are not sent again.
     fn begin_epoch(&mut self, client: Client) {
         let producer = &mut self.clients.producers[client];
         producer.epoch += 1;
@@ -266,7 +267,7 @@ impl Cluster {
             let belief = self.look_up(key);
             self.clients.consumer_at(client).belief = belief;
         }
-        // Now and then of a follower.
+        // Now and then from a follower.
         let is_astray = self.random().chance(100);
         let other = self.world.random.index(self.machines.len());
         let request = self.number();
@@ -298,7 +299,7 @@ impl Cluster {
                 }
             }
             Polled::OutOfRange { log_start, .. } if from < log_start => consumer.position = log_start,
-            // Records that a loss has taken, or a follower that has not got them yet.
+            // Records lost by a reported loss, or a follower that does not have them yet.
             Polled::OutOfRange { log_end, .. } => {
                 consumer.belief = Belief::default();
                 if has_lost {
@@ -310,7 +311,7 @@ impl Cluster {
     }
 }
 
-/// As a client would send it.
+/// As sent by a client.
 fn sealed(client: Client, (key, epoch): (Key, i16), batch: &Batch, now: Timestamp) -> CheckedBatch {
     let mut builder = BatchBuilder::new(now);
     for (at, number) in batch.numbers.iter().enumerate() {

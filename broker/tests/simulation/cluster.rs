@@ -1,4 +1,4 @@
-//! The machines, the quorum's simulation below them, and one queue of what happens next: the world's.
+//! The machines, the simulation of the quorum below them, and one queue of events: the world's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,9 +30,9 @@ use crate::coordinator::simulated::SimulatedCoordinators;
 use crate::metadata::Image;
 use crate::replica::simulated::{SimulatedReplicas, format};
 
-/// Of the wall clocks, when a run begins.
+/// The wall clocks at the start of a run.
 const EPOCH_MS: i64 = 1_700_000_000_000;
-/// Whoever waits longer has given up.
+/// A client that waits longer gives up.
 const LATENCY_MAX: u64 = 400_000;
 
 pub(super) struct Cluster {
@@ -44,11 +44,11 @@ pub(super) struct Cluster {
     pub(super) group: Group,
     pub(super) history: History,
     pub(super) truths: Truths,
-    /// As far as anybody knows.
+    /// The committed metadata, as far as any node knows.
     pub(super) committed: Image,
     events: BTreeMap<u64, Event>,
     last_number: u64,
-    /// When the last message from one node to another arrives: on one connection none overtakes another.
+    /// When the last message from one node to another arrives: on one connection the order is kept.
     arrivals: BTreeMap<(usize, usize), u64>,
 }
 
@@ -82,7 +82,7 @@ impl Cluster {
         cluster
     }
 
-    /// Until the time has come or an invariant is broken.
+    /// Runs until the time has come or an invariant is broken.
     pub(super) fn run_until(&mut self, end: u64) {
         loop {
             match self.world.step_until(end) {
@@ -121,7 +121,7 @@ impl Cluster {
         self.at(self.now() + wait, event);
     }
 
-    /// In the order of sending, or not at all.
+    /// Delivered in the order of sending, or lost.
     pub(super) fn send(&mut self, from: usize, to: usize, event: Event) {
         if let Some(wait) = self.latency(from, to) {
             let last = self.arrivals.get(&(from, to)).copied().unwrap_or(0);
@@ -131,7 +131,7 @@ impl Cluster {
         }
     }
 
-    /// Whatever was sent before or after.
+    /// Delivered in any order.
     pub(super) fn send_loosely(&mut self, from: usize, to: usize, event: Event) {
         if let Some(wait) = self.latency(from, to) {
             self.after(wait, event);
@@ -145,7 +145,7 @@ impl Cluster {
         (!is_lost).then(|| network.latency(random).min(LATENCY_MAX))
     }
 
-    /// Of the machine's own clock.
+    /// The time of the machine's own clock.
     pub(super) fn local_time(&self, node: usize) -> Duration {
         self.world.nodes[node].clock.local(self.now())
     }
@@ -154,7 +154,7 @@ impl Cluster {
         Party { node, life: self.machines[node].life }
     }
 
-    /// Of clocks that are right.
+    /// The true wall-clock time.
     pub(super) fn wall(&self) -> Timestamp {
         Timestamp(EPOCH_MS + i64::try_from(self.now() / 1000).unwrap())
     }
@@ -163,7 +163,7 @@ impl Cluster {
         self.now() < self.world.nodes[node].paused_until
     }
 
-    /// The process on the machine. From here on the time is what its clocks say.
+    /// The process on the machine. From here on the time is that of its clocks.
     pub(super) fn process(&mut self, node: usize) -> Option<&mut Process> {
         let wall = Timestamp(self.wall().0 + self.machines[node].wall_ahead_ms);
         clock::simulated::set(self.local_time(node), wall);
@@ -171,7 +171,7 @@ impl Cluster {
     }
 
     pub(super) fn see(&mut self, fact: &Fact) {
-        // An image has no order that could be noted.
+        // An image has no order that could be traced.
         match fact {
             Fact::Metadata { .. } => self.world.note(("metadata", self.committed.end_offset)),
             fact => self.world.note(fact),
@@ -224,7 +224,7 @@ impl Cluster {
         }
     }
 
-    /// What has become of the nodes since the last look: the machines follow.
+    /// Takes over what has happened to the nodes since the last call.
     pub(super) fn observe(&mut self) {
         for node in 0..self.machines.len() {
             let (life, directory) = (self.world.nodes[node].incarnation, self.world.nodes[node].volume.directory_id);
@@ -301,10 +301,10 @@ impl Cluster {
         self.after(0, Event::Coordinate(party));
     }
 
-    /// What is committed is followed as soon as the node knows of it.
+    /// Committed metadata is followed as soon as the node knows of it.
     fn follow_metadata(&mut self, node: usize) {
         let Some(raft) = &self.world.nodes[node].raft else { return };
-        // What the snapshot says was committed then. How much more is, only the quorum can tell.
+        // The content of the snapshot was committed. How much more is, only the quorum can tell.
         let has_heard = raft.has_heard_commits() || self.world.nodes[node].is_active_controller();
         let (committed, log_end) = (raft.high_watermark(), raft.log_end());
         let volume = &self.world.nodes[node].volume;
@@ -335,7 +335,7 @@ impl Cluster {
         self.follow_leaders(node);
     }
 
-    /// Each batch that is committed is seen once.
+    /// Each committed batch is seen once.
     fn committed_up_to(&mut self, node: usize, image: &Image) {
         if image.end_offset <= self.committed.end_offset {
             return;

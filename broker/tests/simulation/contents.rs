@@ -1,5 +1,5 @@
-//! What the metadata log says. The simulation of the quorum knows of a record only what stands for it and all before
-//! it; here is what the record is, and the image that follows it, which is the same for everybody who has the record.
+//! The content of the metadata log. The simulation of the quorum identifies a record only by a value for it and all
+//! before it; here are the record's content and the image after it, which are the same on every node that has it.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Of a log without records.
+    /// For a log without records.
     pub(super) fn new() -> Self {
         Self { records: HashMap::new(), images: HashMap::from([(0, Image::empty())]) }
     }
@@ -23,7 +23,7 @@ impl Contents {
         self.records.insert(chain, record);
     }
 
-    /// What the records before `end` add up to.
+    /// The image after the records before `end`.
     pub(super) fn image(&mut self, volume: &Volume, end: usize) -> Image {
         let chain = |at| volume.log.chain_before(at).unwrap();
         let known = (volume.log.start..=end).rev().find(|at| self.images.contains_key(&chain(*at)));

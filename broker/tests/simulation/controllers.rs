@@ -1,4 +1,4 @@
-//! The controllers, as the control thread of each node runs its own: the active one decides on a speculative image,
+//! The controllers, run as by the control thread of each node: the active one decides on a speculative image,
 //! appends, and answers once it is committed.
 
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::controller::suspicion::{Probe, ProbeOutcome};
 use crate::controller::testing::CLUSTER;
 use crate::controller::topics::TopicDefaults;
 
-/// Of the simulation, which is five times as fast as the defaults are.
+/// Timeouts of the simulation, which runs five times as fast as the defaults.
 const SETTINGS: [(&str, &str); 5] = [
     ("min.insync.replicas", "2"),
     ("broker.session.timeout.ms", "600"),
@@ -35,7 +35,7 @@ const SETTINGS: [(&str, &str); 5] = [
     ("num.recovery.threads.per.data.dir", "1"),
     ("leader.imbalance.check.interval.seconds", "1"),
 ];
-/// Before what cannot be decided at the moment is looked at again.
+/// Pause before a decision that is not possible at the moment is tried again.
 const PAUSE: u64 = 1000;
 
 pub(super) struct Controller {
@@ -82,7 +82,7 @@ impl Controller {
 }
 
 impl Cluster {
-    /// What the quorum says of its leader, and what it has committed.
+    /// Follows the quorum's leadership, and what it has committed.
     pub(super) fn follow_leadership(&mut self, node: usize) {
         let raft = self.world.nodes[node].raft.as_ref();
         let (leading, log_end) = (raft.and_then(Raft::leading), raft.map(Raft::log_end));
@@ -184,7 +184,7 @@ impl Cluster {
         self.tell(node, command(reply));
     }
 
-    /// The active controller decides, if it is there and can.
+    /// The active controller decides, if there is one and it can.
     pub(super) fn tell(&mut self, node: usize, command: Command) {
         self.learn_control(node);
         let (now, is_ready) = (self.local_time(node), self.is_ready(node));
@@ -198,7 +198,7 @@ impl Cluster {
         self.dial(node);
     }
 
-    /// What the quorum has written of its own.
+    /// Learns of records that the quorum has written itself.
     fn learn_control(&mut self, node: usize) {
         let leading = self.world.nodes[node].raft.as_ref().and_then(Raft::leading);
         let active = self.machines[node].process.as_mut().and_then(|process| process.controller.active.as_mut());
@@ -254,7 +254,7 @@ impl Cluster {
         self.send(node, to.party.node, Event::Answer { to, answer });
     }
 
-    /// Whom the controller has doubts about.
+    /// Probes brokers that the controller suspects.
     fn dial(&mut self, node: usize) {
         let from = self.party(node);
         let Some(process) = self.process(node) else { return };
@@ -280,7 +280,7 @@ impl Cluster {
         self.after(1000, Event::Probed { to: from, broker, epoch, outcome });
     }
 
-    /// Where somebody decides now, for who has a wish.
+    /// A node that is the active controller now, for a request.
     pub(super) fn active_controller(&self) -> Option<usize> {
         let is_active = |node: &usize| {
             let process = self.machines[*node].process.as_ref();
@@ -292,14 +292,14 @@ impl Cluster {
     }
 }
 
-/// What is committed is followed in the same moment.
+/// Committed metadata is followed at the same moment.
 fn answer_up_to(active: &mut Active, end_offset: Offset) {
     for awaits in [Awaits::Commit, Awaits::Publication] {
         active.answer(awaits, end_offset);
     }
 }
 
-/// Read back as another node would.
+/// Decoded as on another node.
 fn decode(batch: &[u8]) -> Vec<MetadataRecord> {
     let mut records = Vec::new();
     for batch in Batches::new(batch) {

@@ -1,5 +1,5 @@
-//! What happens to a cluster beside faults of machines: brokers are stopped, partitions moved, leaders elected, records
-//! and topics deleted, clocks set, connections lost.
+//! What happens to a cluster besides faults of machines: brokers are stopped, partitions moved, leaders elected,
+//! records and topics deleted, clocks set, connections lost.
 
 use protocol::types::PartitionId;
 use tokio::sync::oneshot;
@@ -13,7 +13,7 @@ use crate::controller::reassignments::FactorChange;
 use crate::controller::topic_deletion::TopicSelector;
 
 const HOUR_MS: i64 = 3_600_000;
-/// Of the records that are committed, so many stay whatever is deleted: producers rely on their last batches.
+/// So many of the committed records are kept by every deletion: producers rely on their last batches.
 const KEPT: i64 = 25;
 
 impl Cluster {
@@ -38,8 +38,8 @@ impl Cluster {
         }
     }
 
-    /// Who is about to join the in-sync replicas loses its power and is back, while the leader that asks for it reaches
-    /// nobody: what it asks for comes when that process is no more.
+    /// A replica about to join the ISR loses its power and is back, while its leader reaches no node: the proposal
+    /// arrives when that process no longer exists.
     pub(super) fn bounce(&mut self, joiner: usize, leader: usize) {
         if !self.world.is_healed {
             self.world.bounce(joiner, leader);
@@ -54,7 +54,7 @@ impl Cluster {
         }
     }
 
-    /// Whoever asks does not wait for the answer.
+    /// The caller does not wait for the answer.
     fn wish<T>(&mut self, command: impl FnOnce(Reply<T>) -> Command) {
         if let Some(controller) = self.active_controller() {
             let (reply, _) = oneshot::channel();
@@ -94,7 +94,7 @@ impl Cluster {
         }
     }
 
-    /// The controller makes another one of that name, before or after everybody has heard of it.
+    /// The controller creates another topic of that name, before or after all nodes know of the deletion.
     fn delete_topic(&mut self) {
         let topics = vec![TopicSelector::Name(topics::PASSING.to_owned())];
         self.wish(|reply| Command::DeleteTopics { topics, reply });
@@ -106,7 +106,7 @@ impl Cluster {
         self.machines[node].wall_ahead_ms = jump;
     }
 
-    /// A connection breaks, and nobody has died.
+    /// A connection breaks although no process has ended.
     fn doubt(&mut self, node: usize) {
         let id = self.machines[node].id;
         let Some(epoch) = self.committed.brokers.get(&id).map(|broker| broker.epoch) else { return };

@@ -1,4 +1,4 @@
-//! What the invariants are told, and the list of them.
+//! The facts that invariants are given, and the list of them.
 
 use protocol::metadata_records::LeaderRecoveryState;
 use protocol::types::LeaderEpoch;
@@ -13,7 +13,7 @@ use crate::replica::simulated::{Key, Positions};
 
 #[derive(Debug)]
 pub(super) enum Fact {
-    /// A batch of metadata is committed: what holds now is the committed image.
+    /// A batch of metadata is committed: the committed image is the current state.
     Metadata {
         before: Box<Image>,
     },
@@ -23,7 +23,7 @@ pub(super) enum Fact {
         epoch: LeaderEpoch,
         recovery: LeaderRecoveryState,
     },
-    /// A leader's high watermark, new or moved.
+    /// A leader's high watermark, new or advanced.
     Committed {
         node: usize,
         key: Key,
@@ -43,7 +43,7 @@ pub(super) enum Fact {
     },
 }
 
-/// What an invariant can look at.
+/// What an invariant can inspect.
 #[derive(Clone, Copy)]
 pub(super) struct Scene<'a> {
     pub(super) machines: &'a [Machine],
@@ -53,7 +53,7 @@ pub(super) struct Scene<'a> {
 
 type Check = fn(&Fact, Scene<'_>) -> Result<(), String>;
 
-/// What holds at every moment of every run.
+/// Invariants of every moment of every run.
 const INVARIANTS: [(&str, Check); 8] = [
     ("leader completeness", leader_completeness::check),
     ("committed prefix", committed_prefix::check),

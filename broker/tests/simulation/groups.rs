@@ -1,5 +1,5 @@
-//! A group, whose members ask whoever they take for its coordinator; and what coordinators and cleaners do by
-//! themselves.
+//! A group, whose members ask the node that they take for its coordinator; and the periodic work of coordinators and
+//! cleaners.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use super::messages::{Event, Party};
 use super::topics;
 use crate::coordinator::simulated::{Asked, Members, Patience, Surroundings};
 
-/// Less time to join than to be silent: static members stay that do not join in time.
+/// Shorter to join than to be silent: static members stay if they do not join in time.
 const PATIENCE: Patience = Patience { session_ms: 600, rebalance_ms: 300 };
 const STEP_EVERY: u64 = 25_000;
 const TURN_EVERY: u64 = 8000;
 const CLEAN_EVERY: u64 = 150_000;
 
 pub(super) struct Group {
-    /// Not here while they do something.
+    /// Taken out while they act.
     members: Option<Members>,
-    /// Of each member, whom it takes for the coordinator. It never goes back to an earlier one.
+    /// For each member, the node that it takes for the coordinator. It never returns to an earlier one.
     beliefs: BTreeMap<usize, Belief>,
 }
 
@@ -29,7 +29,7 @@ impl Group {
         Self { members: Some(Members::new(PATIENCE)), beliefs: BTreeMap::new() }
     }
 
-    /// Nothing goes wrong any more.
+    /// Faults end.
     pub(super) fn calm_down(&mut self) {
         self.members.iter_mut().for_each(Members::fill);
     }
@@ -38,19 +38,19 @@ impl Group {
         self.members.iter_mut().for_each(Members::commit_no_more);
     }
 
-    /// All who are there are members of one generation that reads everything.
+    /// Whether all live members are in one generation that reads everything.
     pub(super) fn is_calm(&self) -> bool {
         self.members.as_ref().is_some_and(|members| members.check_calm().is_ok())
     }
 
-    /// Why it is not, if so.
+    /// The reason if it is not.
     pub(super) fn state(&self) -> String {
         format!("group: {:?}", self.members.as_ref().map(Members::check_calm))
     }
 }
 
 impl Surroundings for Cluster {
-    /// Lost where nobody is known.
+    /// Lost if no coordinator is known.
     fn ask(&mut self, member: usize, asked: Asked) {
         let known = self.group.beliefs.get(&member).copied().unwrap_or_default();
         let belief = if known.node.is_some() { known } else { self.look_up(topics::of_groups()) };
@@ -116,7 +116,7 @@ impl Cluster {
         self.propose(party.node);
     }
 
-    /// What whoever leads tells in the end to be committed is what members were told.
+    /// In the end the leader's committed offsets must be those that members were told.
     pub(super) fn check_offsets(&mut self) -> Result<(), String> {
         let (topic, partition) = topics::of_groups();
         let state = self.committed.topics.get(&topic).and_then(|topic| topic.partition(partition));
@@ -127,7 +127,7 @@ impl Cluster {
         checked.map_err(|violation| format!("groups: {violation}"))
     }
 
-    /// A log at a time, on each machine when it comes to it.
+    /// One log at a time, on each machine in turn.
     pub(super) fn clean(&mut self, party: Party) {
         let wait = self.random().between(CLEAN_EVERY / 4, 2 * CLEAN_EVERY);
         self.after(wait, Event::Clean(party));

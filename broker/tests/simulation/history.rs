@@ -1,5 +1,5 @@
-//! What clients saw, in the order in which they saw it. Judged in the end, with the errors that Jepsen's tests of Kafka
-//! know.
+//! What clients saw, in the order in which they saw it. Checked at the end for the errors that Jepsen's tests of
+//! Kafka define.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ use crate::replica::simulated::{Key, Record};
 pub(super) struct History {
     pub(super) sends: Vec<Send>,
     pub(super) polls: Vec<Poll>,
-    /// Producers that a leader did not know as it should.
+    /// Producers that a leader should have known.
     pub(super) forgotten: Vec<Forgotten>,
-    /// Everything that can be read in the end, and the offset where it begins.
+    /// Everything that can be read in the end, with the first offset.
     pub(super) last: BTreeMap<Key, Vec<(Offset, Record)>>,
 }
 
@@ -24,10 +24,10 @@ pub(super) struct Send {
     pub(super) client: Client,
     pub(super) key: Key,
     pub(super) offset: Offset,
-    /// What a producer sends has growing numbers.
+    /// A producer's records have ascending numbers.
     pub(super) number: u64,
     pub(super) record: Record,
-    /// How many losses the metadata had reported before.
+    /// Losses that the metadata had reported before.
     pub(super) generation: usize,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Send {
 pub(super) struct Poll {
     pub(super) client: Client,
     pub(super) key: Key,
-    /// Where the consumer wanted to read on.
+    /// The consumer's position.
     pub(super) from: Offset,
     pub(super) records: Vec<(Offset, Record)>,
     pub(super) generation: usize,
@@ -49,7 +49,7 @@ pub(super) struct Forgotten {
 }
 
 impl History {
-    /// Every record that somebody saw, and its offset: by generation.
+    /// Every record that was seen, with its offset and generation.
     pub(super) fn seen(&self) -> impl Iterator<Item = (Key, usize, Offset, Record)> {
         let sent = self.sends.iter().map(|send| (send.key, send.generation, send.offset, send.record));
         let polled = self

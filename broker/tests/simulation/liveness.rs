@@ -1,6 +1,6 @@
-//! When all works again, the cluster does too: every broker serves, every partition that has not lost all of its
-//! replicas is led and in sync, members of the group are one generation, what was sent is acknowledged, and everybody
-//! reads everything.
+//! When all faults have ended every broker serves, every partition that has not lost all of its replicas has a leader
+//! and all replicas in sync, the members of the group are in one generation, everything sent is acknowledged, and
+//! everything is read.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ const HEALED_WITHIN: u64 = 20_000_000;
 const LOOK_EVERY: u64 = 50_000;
 
 impl Cluster {
-    /// The whole run, and what of it was wrong.
+    /// Runs the whole run. Returns what was wrong, if anything.
     pub(super) fn run(&mut self) -> Result<(), String> {
         self.run_until(self.options.schedule.faults_until);
         self.world.heal();
@@ -51,7 +51,7 @@ impl Cluster {
         }
     }
 
-    /// The voters that a run has come to may be one node alone, or all.
+    /// A run's voters may in the end be a single node, or all.
     fn is_whole(&self) -> bool {
         let serves = |node: usize| self.machines[node].process.as_ref().is_some_and(|process| process.serves);
         let is_active = |node: usize| self.committed.is_active(self.machines[node].id);
@@ -59,7 +59,7 @@ impl Cluster {
         all_serve && self.active_controller().is_some() && !self.committed.topics.is_empty() && self.is_in_sync()
     }
 
-    /// Or it is gone with all its replicas.
+    /// Or it is gone with all of its replicas.
     fn is_group_calm(&self) -> bool {
         let (topic, partition) = topics::of_groups();
         let state = self.committed.topics.get(&topic).and_then(|topic| topic.partition(partition));
@@ -71,7 +71,7 @@ impl Cluster {
         self.committed.partitions().all(|(_, _, state)| is_in_sync(state) || self.is_lost(state))
     }
 
-    /// Nobody has what was committed: not of those in sync, eligible, or leading last.
+    /// Whether no node has what was committed: none in sync, eligible, or leading last.
     fn is_lost(&self, state: &PartitionImage) -> bool {
         let [] = state.isr.as_slice() else { return false };
         let has_volume = |id: &protocol::types::BrokerId| {

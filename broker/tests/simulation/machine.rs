@@ -1,4 +1,4 @@
-//! A machine, beside what the simulation of the quorum has of it: its volumes, and the broker's part of its process.
+//! A machine, besides its part in the simulation of the quorum: its volumes, and the broker's part of its process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,9 +19,9 @@ pub(super) struct Machine {
     /// The volume that is mounted.
     pub(super) directory: DirectoryId,
     pub(super) disks: BTreeMap<DirectoryId, Arc<FaultyDisk>>,
-    /// Of the quorum's node, when it was looked at last.
+    /// The life of the quorum's node at the last look.
     pub(super) life: u64,
-    /// What its wall clock says beyond the truth.
+    /// By how much its wall clock is ahead.
     pub(super) wall_ahead_ms: i64,
     pub(super) process: Option<Process>,
 }
@@ -30,34 +30,34 @@ pub(super) struct Process {
     pub(super) incarnation: IncarnationId,
     pub(super) replicas: SimulatedReplicas,
     pub(super) coordinators: SimulatedCoordinators,
-    /// Committed, and followed here.
+    /// Committed, and applied here.
     pub(super) image: Image,
     /// The same, as coordinators see it.
     pub(super) published: Arc<ArcSwap<Image>>,
-    /// Whether it has been told what is committed, and opened its logs then.
+    /// Whether it knows what is committed, and has opened its logs.
     pub(super) is_loaded: bool,
-    /// It takes connections of clients and followers since it was unfenced for the first time.
+    /// Whether it accepts clients and followers, which it does since it was first unfenced.
     pub(super) serves: bool,
     pub(super) session: Session,
-    /// What is asked of leaders, until when an answer counts.
+    /// Fetches in flight, with the time until which an answer counts.
     pub(super) fetching: BTreeMap<Key, (u64, u64)>,
     pub(super) proposals: Vec<(Key, IsrProposal)>,
     pub(super) proposing: Option<Proposing>,
     pub(super) syncing: BTreeSet<Key>,
     pub(super) unsettled: Vec<Unsettled>,
-    /// By client and connection: which of its messages comes next.
+    /// By client and connection: the number of its next message.
     pub(super) connections: BTreeMap<(Client, u64), u64>,
     pub(super) controller: Controller,
-    /// The logs as they were when they were looked at last.
+    /// The logs at the last look.
     pub(super) copies: BTreeMap<Key, Copied>,
 }
 
-/// With the controller.
+/// The session with the controller.
 #[derive(Debug, Default)]
 pub(super) struct Session {
     pub(super) epoch: Option<BrokerEpoch>,
     pub(super) previous_epoch: Option<BrokerEpoch>,
-    /// What is asked, until when an answer counts.
+    /// The request in flight, with the time until which an answer counts.
     pub(super) asking: Option<(u64, u64)>,
     pub(super) heartbeat_due: u64,
     pub(super) review_due: u64,
@@ -65,10 +65,10 @@ pub(super) struct Session {
     pub(super) stops: bool,
 }
 
-/// In-sync sets that the controller is asked for.
+/// ISR proposals sent to the controller.
 pub(super) struct Proposing {
     pub(super) request: u64,
-    /// Until then an answer counts.
+    /// The time until which an answer counts.
     pub(super) until: u64,
     pub(super) asked: Vec<(Key, IsrProposal)>,
 }
@@ -83,7 +83,7 @@ pub(super) struct Unsettled {
     pub(super) deadline: u64,
 }
 
-/// A log: in memory, to be compared.
+/// A copy of a log in memory, for comparison.
 #[derive(Debug, Clone)]
 pub(super) struct Copied {
     pub(super) positions: Positions,
@@ -91,16 +91,16 @@ pub(super) struct Copied {
     entries: Vec<Slot>,
 }
 
-/// What is at an offset: nothing where the log was compacted.
+/// The record at an offset: none if the log was compacted.
 pub(super) type Slot = Option<(LeaderEpoch, Record)>;
 
 impl Process {
-    /// Whether the controller's registration is of this very process.
+    /// Whether the controller has this very process registered.
     pub(super) fn is_registered(&self, image: &Image, id: BrokerId) -> bool {
         image.brokers.get(&id).is_some_and(|broker| broker.incarnation == self.incarnation)
     }
 
-    /// Of this process, once the metadata has it.
+    /// The epoch of this process, once the metadata has it.
     pub(super) fn broker_epoch(&self, id: BrokerId) -> Option<BrokerEpoch> {
         self.image.brokers.get(&id).filter(|_| self.is_registered(&self.image, id)).map(|broker| broker.epoch)
     }
@@ -138,12 +138,12 @@ impl Copied {
         entries.filter_map(|(at, slot)| slot.map(|(_, record)| (at, record)))
     }
 
-    /// The last record of each key, and where it is.
+    /// The last record of each key, with its offset.
     pub(super) fn last_of_keys(&self) -> BTreeMap<Option<u64>, (usize, Record)> {
         self.records().map(|(at, record)| (record.key, (at, record))).collect()
     }
 
-    /// What lies before the log now, and behind its end, is gone. Returns what was behind.
+    /// Removes what is before the log's start and beyond its end. Returns the latter.
     pub(super) fn cut(&mut self, positions: &Positions) -> Vec<Slot> {
         let kept = index(positions.log_end).saturating_sub(self.start).min(self.entries.len());
         let behind = self.entries.split_off(kept);
@@ -154,7 +154,7 @@ impl Copied {
         behind
     }
 
-    /// With all that follows, up to where the log ends.
+    /// Adds everything that follows, up to the log end.
     pub(super) fn extend(&mut self, entries: Vec<Entry>, is_compacted: bool) {
         let begin = self.end();
         for (offset, epoch, record) in entries {
@@ -171,7 +171,7 @@ impl Copied {
         self.entries.extend(std::iter::repeat_n(None, missing));
     }
 
-    /// The same replica, after something in the midst of its log has changed.
+    /// The same replica, after a change in the middle of its log.
     pub(super) fn read_again(&self, entries: Vec<Entry>) -> Self {
         let mut again = Self { positions: self.positions, start: self.start, entries: Vec::new() };
         again.extend(entries, true);

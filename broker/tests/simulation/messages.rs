@@ -1,4 +1,4 @@
-//! What happens beyond the quorum: messages that arrive, and what is due.
+//! Events beyond the quorum: messages that arrive, and deadlines.
 
 use protocol::produce::CheckedBatch;
 use protocol::types::{BrokerEpoch, BrokerId, IncarnationId, LeaderEpoch, Offset};
@@ -11,7 +11,7 @@ use crate::controller::suspicion::ProbeOutcome;
 use crate::coordinator::simulated::Asked as AskedOfGroup;
 use crate::replica::simulated::{Asked, Key, Portion, Told};
 
-/// By its number.
+/// A client's number.
 pub(super) type Client = usize;
 
 /// A process of a machine.
@@ -21,7 +21,7 @@ pub(super) struct Party {
     pub(super) life: u64,
 }
 
-/// What one process asks of another, and by which number it knows the answer.
+/// The sender of a request, and the number by which it knows the answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Caller {
     pub(super) party: Party,
@@ -30,9 +30,9 @@ pub(super) struct Caller {
 
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A broker looks what it has to do.
+    /// A broker checks what it has to do.
     Live(Party),
-    /// An active controller looks what is due.
+    /// An active controller checks what is due.
     Tick(Party, u64),
     Flush(Party),
     Sync(Party, Key),
@@ -50,7 +50,7 @@ pub(super) enum Event {
         broker: BrokerId,
         epoch: BrokerEpoch,
     },
-    /// Somebody dials a broker.
+    /// A broker is probed.
     Dial {
         from: Party,
         broker: BrokerId,
@@ -102,22 +102,22 @@ pub(super) enum Event {
         epoch: Option<LeaderEpoch>,
         outcome: Polled,
     },
-    /// A client goes on.
+    /// A client continues.
     Client(Client),
     /// A member of the group asks its coordinator.
     AskGroup {
         to: usize,
         asked: AskedOfGroup,
     },
-    /// All members of the group go on.
+    /// All members of the group continue.
     Members,
     /// The coordinators of a broker have a turn.
     Coordinate(Party),
     /// The cleaner of a broker looks at one of its logs.
     Clean(Party),
-    /// Something that has to do with the cluster goes wrong, or is asked for.
+    /// A fault, or a request to the cluster.
     Disturb,
-    /// Everybody reaches everybody again.
+    /// All links are restored.
     LinksHeal,
 }
 
@@ -133,11 +133,11 @@ pub(super) enum Answer {
     Registered(Result<BrokerEpoch, RegistrationError>),
     Heartbeat(Result<HeartbeatAnswer, BrokerEpochError>),
     Altered(Result<AlteredPartitions, BrokerEpochError>),
-    /// It is not known what became of it, if anything.
+    /// Its outcome is unknown.
     None,
 }
 
-/// What a producer is told.
+/// The answer to a producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Produced {
     Acknowledged {
@@ -147,7 +147,7 @@ pub(super) enum Produced {
     /// This leader has not seen the batches before this one.
     OutOfOrder {
         epoch: LeaderEpoch,
-        /// Though this very batch is in its log.
+        /// Although this very batch is in its log.
         has_it: bool,
     },
     Refused,
@@ -155,7 +155,7 @@ pub(super) enum Produced {
 
 #[derive(Debug, Clone)]
 pub(super) enum Polled {
-    /// What a follower has may be from before a loss of which it has not heard.
+    /// The follower's records may be from before a loss that it does not know of.
     Read {
         portion: Portion,
         is_of_leader: bool,
@@ -168,7 +168,7 @@ pub(super) enum Polled {
 }
 
 impl Event {
-    /// Where it happens: a process that is paused notices nothing.
+    /// The node of the event: a paused process notices nothing.
     pub(super) fn node(&self) -> Option<usize> {
         match self {
             Self::Live(party)
@@ -195,7 +195,7 @@ impl Event {
         }
     }
 
-    /// For whom it is meant: nobody else takes it.
+    /// The only recipient.
     pub(super) fn party(&self) -> Option<Party> {
         match self {
             Self::Live(party)

@@ -1,8 +1,8 @@
-//! The whole cluster under a seeded scheduler. Below, the quorum with its own simulation: nodes, links, disks of the
-//! metadata, and everything that goes wrong with them. On each node a broker: the decisions of the controller, the
-//! partitions with their real logs, on a disk that loses or tears what was not synced, their cleaner, and the
-//! coordinator of groups. Clients write with acks=all and read, members of a group commit; what they see is judged in
-//! the end, when everything has healed.
+//! The whole cluster under a seeded scheduler. At the bottom the quorum with its own simulation: nodes, links, disks
+//! of the metadata, and all their faults. On each node a broker: the controller's decisions, the partitions with
+//! their real logs, on a disk that loses or tears what was not synced, their cleaner, and the group coordinator.
+//! Clients write with acks=all and read, members of a group commit; what they see is checked at the end, when all
+//! faults have ended.
 //!
 //! ```text
 //! cluster        the queue, and what becomes of machines
@@ -14,8 +14,8 @@
 //!                what goes wrong, that it works again, and what would be found
 //! ```
 //!
-//! `CLUSTER_SEEDS` is how many runs there are, `PROPTEST_RNG_SEED` which ones. A failure names its seed;
-//! `replays_a_run` prints what happens in that of `CLUSTER_SEED`.
+//! `CLUSTER_SEEDS` sets the number of runs, `PROPTEST_RNG_SEED` which ones. A failure names its seed; `replays_a_run`
+//! prints the events of the run given by `CLUSTER_SEED`.
 
 mod clients;
 mod cluster;
@@ -56,7 +56,7 @@ fn run(seed: u64, bug: Option<Planted>) -> Result<(), String> {
     Cluster::new(options, World::new(options.schedule)).run()
 }
 
-/// One of which everything is noted.
+/// A run of which everything is traced.
 fn traced(seed: u64, prints: bool) -> Cluster {
     let options = Options::new(seed);
     Cluster::new(options, World::new(options.schedule).traced(prints))
@@ -100,7 +100,7 @@ fn a_seed_gives_one_trace() {
     assert_ne!(first[0], first[1], "seeds make a difference");
 }
 
-/// Does nothing unless asked to: for who looks into a failure.
+/// Does nothing unless asked to: for looking into a failure.
 #[test]
 fn replays_a_run() {
     let Some(seed) = number("CLUSTER_SEED") else { return };

@@ -1,4 +1,4 @@
-//! What a run is made of, all of it derived from its seed.
+//! The parameters of a run, all of them derived from its seed.
 
 use raft_simulation::random::Random;
 use raft_simulation::schedule::{Schedule, Theme};
@@ -11,9 +11,9 @@ pub(super) struct Options {
     pub(super) schedule: Schedule,
     /// Reassignments, elections, clean stops, clocks.
     pub(super) disturb_every_micros: u64,
-    /// Of a clean stop, among these.
+    /// The share of clean stops among these.
     pub(super) stop_permille: u64,
-    /// Of those who are about to join the in-sync replicas so many lose their power just then.
+    /// So many of a thousand replicas about to join the ISR lose their power just then.
     pub(super) bounce_permille: u64,
 }
 

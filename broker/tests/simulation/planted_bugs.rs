@@ -1,4 +1,4 @@
-//! Each rule left out is found: by a recorded seed, and if runs have changed since, by another one of the first 500.
+//! Each planted bug is found: by a recorded seed, and if runs have changed since, by another one of the first 500.
 //! `CLUSTER_FIND_BUGS=1` prints the table anew.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,7 +35,7 @@ const CAUGHT: [(Planted, u64); 18] = [
     (Planted::Broker(Bug::LoadedToHighWatermark), 46),
 ];
 
-/// What gave it away, if anything did. An assertion does too.
+/// What revealed it, if anything did. An assertion counts, too.
 fn found(bug: Planted, seed: u64) -> Option<String> {
     match catch_unwind(AssertUnwindSafe(|| run(seed, Some(bug)))) {
         Ok(outcome) => outcome.err(),
@@ -43,7 +43,7 @@ fn found(bug: Planted, seed: u64) -> Option<String> {
     }
 }
 
-/// The first of the seeds that finds it, though there is nothing to find without it.
+/// The first of the seeds that finds it, and finds nothing without it.
 fn first(bug: Planted, mut seeds: impl Iterator<Item = u64>) -> Option<(u64, String)> {
     seeds.find_map(|seed| found(bug, seed).map(|how| (seed, how)).filter(|_| run(seed, None) == Ok(())))
 }

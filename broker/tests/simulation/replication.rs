@@ -1,5 +1,5 @@
-//! What a broker does about its partitions, beside serving clients: follows leaders, answers followers, asks for other
-//! in-sync sets, and brings its logs to the disk.
+//! A broker's work on its partitions, besides serving clients: following leaders, answering followers, proposing
+//! ISRs, and syncing its logs.
 
 use protocol::types::{BrokerEpoch, BrokerId};
 
@@ -12,7 +12,7 @@ use crate::controller::alter_partition::{AlterPartition, AlterPartitionError, Al
 use crate::replica::simulated::{Asked, Key, Told};
 use crate::replica::{IsrProposal, ProposalOutcome};
 
-/// A leader lets a follower wait so long for news, and looks so often.
+/// How long a leader lets a follower wait for news, and how often it looks.
 const WAIT_MAX: u64 = 60_000;
 const WAIT_STEP: u64 = 4000;
 const FETCH_MAX: u64 = 200_000;
@@ -64,7 +64,7 @@ impl Cluster {
         self.follow_leaders(node);
     }
 
-    /// One request at a time, with all that waits.
+    /// One request at a time, with all that wait.
     pub(super) fn propose(&mut self, node: usize) {
         let (now, id) = (self.now(), self.machines[node].id);
         let Some(process) = self.process(node) else { return };
@@ -73,7 +73,7 @@ impl Cluster {
         if process.proposing.as_ref().is_some_and(|proposing| now < proposing.until) {
             return;
         }
-        // What was asked without an answer is asked again.
+        // Unanswered proposals are sent again.
         let asked = process.proposing.take().map(|proposing| proposing.asked).unwrap_or_default();
         process.proposals.extend(asked);
         let replicas = &process.replicas;
@@ -104,7 +104,7 @@ impl Cluster {
         self.look(node);
     }
 
-    /// From time to time, a log or the checkpoints.
+    /// Periodically flushes a log or writes the checkpoints.
     pub(super) fn flush(&mut self, party: Party) {
         let wait = self.random().between(5000, 200_000);
         self.after(wait, Event::Flush(party));
@@ -119,17 +119,17 @@ impl Cluster {
         self.look(party.node);
     }
 
-    /// Where the topic that comes and goes is led.
+    /// Writes to the passing topic where it is led.
     fn write_passing(&mut self, node: usize) {
         let value = self.number();
         let Some(process) = self.process(node).filter(|process| process.serves) else { return };
         for key in process.replicas.keys().into_iter().filter(|key| topics::is_passing(*key)) {
-            // Refused where it is not led.
+            // Refused by a broker that does not lead.
             let _refused = process.replicas.produce(key, &topics::batch(value));
         }
     }
 
-    /// What is to be on disk before it counts.
+    /// Syncs what must be on disk before it counts.
     pub(super) fn sync(&mut self, node: usize, key: Key) {
         let process = self.process(node).unwrap();
         process.syncing.remove(&key);
@@ -138,7 +138,7 @@ impl Cluster {
         self.follow_leaders(node);
     }
 
-    /// Compares the replicas on a machine with what they were, and tells what has changed.
+    /// Compares the replicas on a machine with their last state, and reports the changes.
     pub(super) fn look(&mut self, node: usize) {
         let Some(process) = self.process(node).filter(|process| process.is_loaded) else { return };
         let (mut facts, mut unsynced) = (Vec::new(), Vec::new());
@@ -192,7 +192,7 @@ fn proposed(key: Key, proposal: &IsrProposal) -> ProposedIsr {
     }
 }
 
-/// As the way to the controller has it. None: it is not known.
+/// As production code decodes it. None: it is unknown.
 fn outcome(answers: &AlteredPartitions, key: Key) -> Option<ProposalOutcome> {
     let of_topic = answers.iter().filter(|(topic, _)| *topic == key.0).flat_map(|(_, partitions)| partitions);
     let (_, altered) = of_topic.into_iter().find(|(partition, _)| *partition == key.1)?;

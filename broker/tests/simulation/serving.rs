@@ -1,4 +1,4 @@
-//! What a broker does for clients.
+//! A broker's work for clients.
 
 use protocol::produce::CheckedBatch;
 use protocol::types::{LeaderEpoch, Offset};
@@ -27,7 +27,7 @@ impl Cluster {
         if !process.begins_to_serve(id) {
             return;
         }
-        // What is lost on a connection takes along all that follows.
+        // If a message is lost, all later ones on its connection are lost, too.
         let expected = process.connections.entry((client, connection)).or_default();
         if number != *expected {
             return;
@@ -57,7 +57,7 @@ impl Cluster {
         }
     }
 
-    /// Tells producers what has become of their batches, as soon as that is known.
+    /// Answers producers as soon as the outcome of their batches is known.
     pub(super) fn settle(&mut self, node: usize) {
         let now = self.now();
         let Some(process) = self.process(node) else { return };

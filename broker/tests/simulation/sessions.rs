@@ -1,5 +1,5 @@
-//! A broker's session with the controller: it registers, is unfenced once it knows of that, is heard, and stops when it
-//! is let go.
+//! A broker's session with the controller: it registers, is unfenced once it has caught up, sends heartbeats, and
+//! stops when it is allowed to.
 
 use protocol::types::{BrokerEpoch, BrokerId};
 
@@ -35,7 +35,7 @@ impl Cluster {
         self.speak(party.node);
     }
 
-    /// Says to the controller what is due.
+    /// Sends the controller what is due.
     fn speak(&mut self, node: usize) {
         let (now, id, directory) = (self.now(), self.machines[node].id, self.machines[node].directory);
         let Some(process) = self.process(node) else { return };
@@ -68,7 +68,7 @@ impl Cluster {
         self.command(node, request, command);
     }
 
-    /// To whom the node takes for the controller.
+    /// To the node that this one takes for the controller.
     pub(super) fn command(&mut self, node: usize, request: u64, command: ToController) {
         let leader = self.world.nodes[node].raft.as_ref().and_then(|raft| raft.leader().leader);
         let Some(to) = leader.map(node_of) else { return };
@@ -93,13 +93,13 @@ impl Cluster {
                 let is_expecting = answer.is_fenced || process.session.stops;
                 process.session.heartbeat_due = now + if is_expecting { LOOK_EVERY } else { HEARTBEAT_EVERY };
             }
-            // It has been registered as another process, or not at all: the logs are those of this one.
+            // Another process is registered, or none: the logs are this one's.
             Answer::Heartbeat(Err(_)) => (process.session.epoch, process.session.previous_epoch) = (None, None),
             Answer::Registered(Err(_)) | Answer::Altered(_) | Answer::None => {}
         }
     }
 
-    /// A clean stop: everything on disk, and the mark last of all.
+    /// A clean stop: everything on disk, the clean-shutdown file last.
     fn let_go(&mut self, node: usize) {
         let process = self.process(node).unwrap();
         process.replicas.close(process.session.epoch.unwrap());
@@ -118,7 +118,7 @@ impl Cluster {
 }
 
 impl Process {
-    /// Once the metadata says for the first time that it is not fenced.
+    /// Whether the metadata shows it unfenced for the first time.
     pub(super) fn begins_to_serve(&mut self, id: BrokerId) -> bool {
         let is_unfenced = self.image.brokers.get(&id).is_some_and(|broker| !broker.fenced);
         self.serves |= is_unfenced && self.is_registered(&self.image, id);

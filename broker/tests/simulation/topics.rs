@@ -1,4 +1,4 @@
-//! The partitions that clients write to, that of the groups, and a topic that comes and goes.
+//! The topics that clients write to, that of the groups, and a topic that is deleted and created again.
 
 use protocol::batch_builder::BatchBuilder;
 use protocol::metadata_records::{ConfigResourceType, LeaderRecoveryState, MetadataRecord, PartitionRecord};
@@ -15,36 +15,36 @@ type Options = &'static [(&'static str, &'static str)];
 const PLAIN: Options = &[("segment.ms", "700")];
 /// On disk before they are acknowledged.
 const SYNCED: Options = &[("segment.ms", "700"), ("flush.messages", "1")];
-/// Deletions stay for ever: a follower that is away for longer than they do may never hear of them.
+/// Tombstones are kept for ever: a follower that is away for longer than their retention may never see them.
 const COMPACTED: Options =
     &[("segment.ms", "150"), ("cleanup.policy", "compact"), ("delete.retention.ms", "9223372036854775807")];
-/// Each with its partitions.
+/// Each with its number of partitions.
 const TOPICS: [(&str, i32, Options); 4] =
     [("plain", 2, PLAIN), ("synced", 1, SYNCED), ("compacted", 1, COMPACTED), (OFFSETS_TOPIC, 1, COMPACTED)];
 const REPLICAS: usize = 3;
-/// Of the records of a compacted topic.
+/// Keys of a compacted topic's records.
 const KEYS: u64 = 6;
-/// Of them one in so many is a deletion.
+/// One in so many records is a tombstone.
 const DELETIONS: u64 = 4;
-/// It is deleted now and then, and made again under its name. No client minds: who leads it writes to it.
+/// Deleted now and then, and created again under the same name. Clients do not use it: its leader writes to it.
 pub(super) const PASSING: &str = "passing";
-/// Beyond those of [`TOPICS`].
+/// Greater than the ids of [`TOPICS`].
 const FIRST_PASSING_ID: u128 = 1000;
 
-/// Those that clients write to.
+/// The partitions that clients write to.
 pub(super) fn keys() -> Vec<Key> {
     let mut keys = all();
     keys.retain(|key| *key != of_groups());
     keys
 }
 
-/// With that of the groups.
+/// Including that of the groups.
 pub(super) fn all() -> Vec<Key> {
     let topics = (1..).map(|number| TopicId(Uuid::from_u128(number))).zip(TOPICS);
     topics.flat_map(|(id, (_, partitions, _))| (0..partitions).map(move |number| (id, PartitionId(number)))).collect()
 }
 
-/// Where groups and their offsets are.
+/// The partition of the groups and their offsets.
 pub(super) fn of_groups() -> Key {
     (TopicId(Uuid::from_u128(TOPICS.len() as u128)), PartitionId(0))
 }
@@ -72,7 +72,7 @@ pub(super) fn batch(value: u64) -> CheckedBatch {
     batch.build().unwrap()
 }
 
-/// A client's record, by its number: `first` in its batch, or not. By its first record a batch can be told from others.
+/// A client's record, by its number; `first`: the first in its batch, by which the batch is identified.
 pub(super) fn push(batch: &mut BatchBuilder, key: Key, number: u64, first: bool) {
     let (key, value) = said(key, number, first);
     batch.push(key.as_ref().map(|key| &key[..]), value.as_ref().map(|value| &value[..]));
@@ -92,7 +92,7 @@ fn said(key: Key, number: u64, first: bool) -> (Option<[u8; 8]>, Option<[u8; 8]>
     (Some((number % KEYS).to_be_bytes()), (!is_deletion).then(|| number.to_be_bytes()))
 }
 
-/// What makes those that are not there, as soon as there are brokers enough.
+/// The records that create missing topics, once there are enough brokers.
 pub(super) fn records(image: &Image) -> Vec<MetadataRecord> {
     let active: Vec<_> = image.brokers.keys().copied().filter(|id| image.is_active(*id)).collect();
     if active.len() < REPLICAS {

@@ -1,5 +1,5 @@
-//! What each partition has committed, as leaders tell it. Where the metadata says that a leader was elected although
-//! records may be lost, what that leader lacks is not part of it any more: that is a loss that was reported.
+//! What each partition has committed, as leaders report it. If the metadata shows that a leader was elected although
+//! records may be lost, what that leader lacks is no longer part of it: that is a reported loss.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -16,13 +16,13 @@ pub(super) struct Truths(BTreeMap<Key, Truth>);
 
 #[derive(Debug, Default)]
 pub(super) struct Truth {
-    /// Nothing where the first that showed it had already compacted it.
+    /// None if the first leader that showed it had already compacted it.
     pub(super) records: Vec<Slot>,
-    /// The leadership that committed each of them.
+    /// The leader epoch that committed each of them.
     committed_in: Vec<LeaderEpoch>,
-    /// What lies before it was deleted on purpose.
+    /// Everything before it was deleted on purpose.
     pub(super) start: usize,
-    /// Leadership that began with a loss.
+    /// Epochs that began with a loss.
     pub(super) unclean: Vec<LeaderEpoch>,
 }
 
@@ -31,7 +31,7 @@ impl Truths {
         self.0.get(&key)
     }
 
-    /// A leadership begins with a loss.
+    /// An epoch begins with a loss.
     pub(super) fn lose(&mut self, fact: &Fact, machines: &[Machine]) {
         let Fact::Leads { node, key, epoch, recovery: LeaderRecoveryState::Recovering } = fact else { return };
         let truth = self.0.entry(*key).or_default();
@@ -47,7 +47,7 @@ impl Truths {
         }
     }
 
-    /// A leader commits. What contradicts the truth does not become part of it.
+    /// A leader commits. What contradicts the truth is not added.
     pub(super) fn extend(&mut self, fact: &Fact, machines: &[Machine]) {
         let Fact::Committed { node, key, epoch } = fact else { return };
         let truth = self.0.entry(*key).or_default();
@@ -70,13 +70,13 @@ impl Truth {
         self.unclean.last().is_none_or(|last| *last <= epoch)
     }
 
-    /// How many losses a leader of the epoch comes after.
+    /// The number of losses before an epoch.
     pub(super) fn generation(&self, epoch: LeaderEpoch) -> usize {
         self.unclean.iter().filter(|unclean| **unclean <= epoch).count()
     }
 
-    /// Up to where a log is what is committed. What was deleted from it counts as the same, and what later records of
-    /// it supersede.
+    /// The end up to which a log agrees with what is committed. Deleted records agree, and those superseded by later
+    /// ones in it.
     pub(super) fn common(&self, copy: &Copied) -> usize {
         let end = self.records.len().min(copy.end());
         let is_other = |at: &usize| match (self.records[*at], copy.get(*at)) {
@@ -100,7 +100,7 @@ impl Truth {
         record.key.is_some() && self.records[by].iter().flatten().any(|(_, later)| later.key == record.key)
     }
 
-    /// What a leader of the epoch must begin with: what was committed before it.
+    /// What a leader of the epoch must have at its start: everything committed before.
     pub(super) fn needed_by(&self, epoch: LeaderEpoch) -> usize {
         self.committed_in.iter().rposition(|earlier| *earlier < epoch).map_or(0, |last| last + 1)
     }

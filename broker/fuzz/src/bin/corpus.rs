@@ -1,4 +1,4 @@
-//! Keeps the committed corpus, and hands it to an engine.
+//! Maintains the committed corpus, and unpacks it for an engine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use fuzz::{TARGETS, Target, corpus, target};
 
-/// Keeps the fuzz targets' corpus, which every test run replays
+/// Maintains the fuzz targets' corpus, which every test run replays
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -18,7 +18,7 @@ struct Cli {
 enum Cmd {
     /// Add the files of a directory to the corpus of a target
     Add { target: String, directory: PathBuf },
-    /// Put each seed and each input of a target into a file of its own, as engines want it
+    /// Write each seed and each input of a target to a separate file, as engines want it
     Unpack { target: String, directory: PathBuf },
 }
 

@@ -119,7 +119,7 @@ impl Client {
         }
     }
 
-    /// The last one: it takes the topics away.
+    /// The last call: it deletes the topics.
     pub(super) fn delete_topics(&mut self) {
         for version in versions("DeleteTopics") {
             let topic = name(&format!("{TOPIC}-{}", version + 1));

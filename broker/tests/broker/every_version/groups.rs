@@ -24,7 +24,7 @@ use crate::harness::eventually;
 const TOPIC: &str = "every-version-7";
 const ASSIGNMENT: Bytes = Bytes::from_static(b"all of it");
 
-/// The group that one version of JoinGroup has made.
+/// The group that this version of JoinGroup has formed.
 fn group(version: i16) -> GroupId {
     GroupId(StrBytes::from_string(format!("group-{version}")))
 }
@@ -43,7 +43,7 @@ impl Client {
             .with_member_id(member)
             .with_protocol_type(text("test"))
             .with_protocols(vec![protocol]);
-        // A coordinator that was just made is still reading its log.
+        // A coordinator that is new is still reading its log.
         eventually("the coordinator is there", || {
             let joined = self.wire.call(version, &request);
             let comes = [ResponseError::NotCoordinator.code(), ResponseError::CoordinatorLoadInProgress.code()];

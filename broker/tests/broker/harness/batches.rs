@@ -9,7 +9,7 @@ use protocol::types::{ProducerEpoch, ProducerId};
 pub(crate) const CODECS: [Compression; 4] =
     [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
-/// The batch with its header changed, and the checksum made right again.
+/// The batch with its header changed, and the checksum corrected.
 pub(crate) fn changed(batch: &[u8], change: impl FnOnce(&mut BatchHeader)) -> Bytes {
     let mut header = BatchHeader::decode(batch.first_chunk::<HEADER_LENGTH>().unwrap());
     change(&mut header);
@@ -19,7 +19,7 @@ pub(crate) fn changed(batch: &[u8], change: impl FnOnce(&mut BatchHeader)) -> By
     bytes.into()
 }
 
-/// The batch as an idempotent producer sends it.
+/// The batch as sent by an idempotent producer.
 pub(crate) fn produced(batch: &[u8], id: i64, epoch: i16, sequence: i32) -> Bytes {
     changed(batch, |header| {
         (header.producer_id, header.producer_epoch) = (ProducerId(id), ProducerEpoch(epoch));
@@ -27,7 +27,7 @@ pub(crate) fn produced(batch: &[u8], id: i64, epoch: i16, sequence: i32) -> Byte
     })
 }
 
-/// The header of `batch`, and these bytes for its records.
+/// The header of `batch`, with these bytes as its records.
 pub(crate) fn with_body(batch: &[u8], codec: Compression, body: &[u8]) -> Bytes {
     let bytes = [&batch[..HEADER_LENGTH], body].concat();
     changed(&bytes, |header| {
@@ -43,7 +43,7 @@ pub(crate) fn compressed(batch: &[u8], codec: Compression) -> Bytes {
 /// Some `mebibytes` of zeros in far fewer bytes.
 pub(crate) fn bomb(codec: Compression, mebibytes: usize) -> Vec<u8> {
     match codec {
-        // Streams that may follow each other in one.
+        // Codecs whose streams may be concatenated.
         Compression::Gzip | Compression::Zstd => compress(codec, &vec![0; 1 << 20]).repeat(mebibytes),
         _ => compress(codec, &vec![0; mebibytes << 20]),
     }

@@ -1,4 +1,4 @@
-//! Requests about one partition that many tests make: partition 0, unless they say otherwise.
+//! Requests about one partition that many tests send: partition 0, unless they say otherwise.
 
 use bytes::Bytes;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
@@ -18,7 +18,7 @@ pub(crate) fn name(text: &str) -> TopicName {
     TopicName(StrBytes::from_string(text.to_owned()))
 }
 
-/// What a consumer sends that knows nothing but an offset.
+/// Sent by a consumer that knows only an offset.
 pub(crate) fn fetch_partition(offset: i64) -> FetchPartition {
     FetchPartition::default()
         .with_fetch_offset(offset)

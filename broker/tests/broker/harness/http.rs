@@ -1,4 +1,4 @@
-//! The least of HTTP that a probe needs.
+//! The minimum of HTTP that a probe needs.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

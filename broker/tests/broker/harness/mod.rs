@@ -1,4 +1,4 @@
-//! A broker process of its own for each test, on loopback and in a temporary directory.
+//! A separate broker process for each test, on loopback and in a temporary directory.
 
 pub(crate) mod batches;
 pub(crate) mod calls;
@@ -21,7 +21,7 @@ use wire::Wire;
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Tries until `attempt` gives something; fails the test at the deadline.
+/// Retries until `attempt` returns something; fails the test at the deadline.
 pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -64,7 +64,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 impl Site {
-    /// One node with `--dev` and these settings on top.
+    /// One node with `--dev` and these settings in addition.
     pub(crate) fn new(settings: &[&str]) -> Self {
         let directory = TempDir::new().unwrap();
         let (port, controller_port, management_port) = (free_port(), free_port(), free_port());
@@ -73,20 +73,20 @@ impl Site {
             format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}"),
             format!("controller.quorum.voters=1@127.0.0.1:{controller_port}"),
             format!("millrace.management.listener=127.0.0.1:{management_port}"),
-            // Records of 1970 are to stay.
+            // Records of 1970 must be kept.
             "log.initial.task.delay.ms=3600000".to_owned(),
         ];
         all.extend(settings.iter().map(ToString::to_string));
         Self { directory, port, controller_port, management_port, settings: all }
     }
 
-    /// With these settings on top.
+    /// With these settings in addition.
     pub(crate) fn with(mut self, settings: &[&str]) -> Self {
         self.settings.extend(settings.iter().map(ToString::to_string));
         self
     }
 
-    /// `/v1` of the management API is open to this token.
+    /// The management API's `/v1` is open to this token.
     pub(crate) fn with_token(self, token: &str) -> Self {
         let tokens = self.directory.path().join("tokens");
         fs::write(&tokens, token).unwrap();
@@ -106,7 +106,7 @@ impl Site {
         std::iter::once("--dev".to_owned()).chain(settings).collect()
     }
 
-    /// Runs until its listener accepts.
+    /// Returns when its listener accepts.
     pub(crate) fn start(&self) -> Broker {
         let mut broker = Broker::spawn(&self.arguments(), self.directory.path(), self.port);
         broker.wait_until_serving();
@@ -150,7 +150,7 @@ impl Broker {
         self.log.lock().unwrap().clone()
     }
 
-    /// Outlives the process.
+    /// Survives the process.
     pub(crate) fn log_of(&self) -> Arc<Mutex<String>> {
         self.log.clone()
     }
@@ -169,7 +169,7 @@ impl Broker {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and what came of it.
+    /// Sends SIGTERM, and returns the exit status.
     pub(crate) fn stop(mut self) -> ExitStatus {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();

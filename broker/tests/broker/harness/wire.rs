@@ -1,4 +1,4 @@
-//! A client that says exactly what a test wants it to say.
+//! A client that sends exactly what a test wants.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -28,7 +28,7 @@ impl Wire {
         Self { stream, correlation_id: 0 }
     }
 
-    /// A socket takes connections before anybody serves them: waits for what comes of one, an answer or its end.
+    /// A socket may accept before connections are served: waits for an answer, or for the end of the connection.
     pub(crate) fn is_taken_up(port: u16) -> bool {
         let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -70,7 +70,7 @@ impl Wire {
         frame(&body)
     }
 
-    /// Of the request encoded last.
+    /// The correlation id of the request encoded last.
     pub(crate) fn correlation_id(&self) -> i32 {
         self.correlation_id
     }

@@ -1,5 +1,5 @@
-//! Compaction takes nothing but what is committed, and of that only what a later committed record of its key
-//! supersedes. Deletions stay: nothing is old enough here for them to go.
+//! Compaction removes only committed records, and of those only what a later committed record of the same key
+//! supersedes. Tombstones stay: nothing is old enough here for them to be dropped.
 
 use super::super::facts::{Fact, Scene};
 use super::super::machine::{Copied, index};

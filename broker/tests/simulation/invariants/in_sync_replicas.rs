@@ -1,6 +1,6 @@
-//! Whoever the controller may elect has all that is committed: the in-sync replicas, and those that are eligible to
-//! lead, as the committed metadata has them. Only processes that it knows can be: another one may have lost records,
-//! and is taken out of both when it registers.
+//! Every replica that the controller may elect has everything committed: the members of the ISR and ELR in the
+//! committed metadata. This holds for registered processes only: another process may have lost records, and is
+//! removed from both when it registers.
 
 use protocol::metadata_records::LeaderRecoveryState;
 
@@ -30,7 +30,7 @@ pub(in super::super) fn check(fact: &Fact, scene: Scene<'_>) -> Result<(), Strin
 }
 
 fn all_have_all(key: Key, state: &PartitionImage, scene: Scene<'_>) -> Result<(), String> {
-    // Who was elected at the price of records says what is left, once it leads.
+    // After an unclean election the leader shows what is left, once it leads.
     let Some(truth) = scene.truths.of(key).filter(|_| state.recovery_state == LeaderRecoveryState::Recovered) else {
         return Ok(());
     };

@@ -1,4 +1,4 @@
-//! `inconsistent-offsets`: at one offset everybody saw one record. After a loss that was reported, offsets begin anew.
+//! `inconsistent-offsets`: at one offset all clients saw the same record. After a reported loss offsets are reused.
 
 use std::collections::BTreeMap;
 

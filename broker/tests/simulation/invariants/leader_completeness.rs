@@ -1,4 +1,4 @@
-//! Whoever begins to lead has all that was committed, unless the metadata says that something may be lost.
+//! Every new leader has everything that was committed, unless the metadata says that records may be lost.
 
 use super::super::facts::{Fact, Scene};
 use super::super::truth::copy_on;
@@ -7,8 +7,8 @@ pub(in super::super) fn check(fact: &Fact, scene: Scene<'_>) -> Result<(), Strin
     let Fact::Leads { node, key, epoch, .. } = fact else { return Ok(()) };
     let Some(truth) = scene.truths.of(*key).filter(|truth| truth.counts(*epoch)) else { return Ok(()) };
     let copy = copy_on(scene.machines, *node, *key);
-    // A process that was started since leads in the old epoch until it has heard of its own registration; it serves
-    // nobody until then.
+    // A restarted process leads in the old epoch until it has replayed its registration; until then it serves no
+    // clients.
     if !scene.machines[*node].process.as_ref().is_some_and(|process| process.serves) {
         return Ok(());
     }

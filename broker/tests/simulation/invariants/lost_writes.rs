@@ -1,4 +1,4 @@
-//! `lost-write` and `unseen`: what was acknowledged is there in the end, unless it was deleted, or the metadata has
+//! `lost-write` and `unseen`: an acknowledged record is there in the end, unless it was deleted, or the metadata has
 //! reported a loss since. In a compacted log it is there, or a later record of its key is.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,10 +7,10 @@ use super::super::history::{History, Send};
 use super::super::topics;
 use crate::replica::simulated::Key;
 
-/// `losses`: how many the metadata has reported of each partition.
+/// `losses`: the number reported by the metadata for each partition.
 pub(in super::super) fn check(history: &History, losses: &BTreeMap<Key, usize>) -> Result<(), String> {
     for (key, last) in &history.last {
-        // Nobody deletes what a compacted log begins with.
+        // The beginning of a compacted log is never deleted.
         let start = last.first().map(|(offset, _)| *offset).filter(|_| !topics::is_compacted(*key));
         let records: BTreeSet<_> = last.iter().map(|(_, record)| *record).collect();
         let last_of_keys: BTreeMap<_, _> = last.iter().map(|(offset, record)| (record.key, *offset)).collect();

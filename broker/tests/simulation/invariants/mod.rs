@@ -1,4 +1,4 @@
-//! One file for each thing that holds: of the cluster at every moment, and of what clients saw in the end.
+//! One file per invariant: of the cluster at every moment, and of what clients saw in the end.
 
 pub(super) mod committed_prefix;
 pub(super) mod compaction;

@@ -1,4 +1,4 @@
-//! Where records are to be on disk before they are acknowledged, all in-sync replicas have on disk what is committed.
+//! If records must be on disk before they are acknowledged, the whole ISR has on disk what is committed.
 
 use super::super::facts::{Fact, Scene};
 use super::super::machine::{index, node_of};
@@ -8,7 +8,7 @@ use super::super::truth::copy_on;
 pub(in super::super) fn check(fact: &Fact, scene: Scene<'_>) -> Result<(), String> {
     let Fact::Committed { node, key, epoch } = fact else { return Ok(()) };
     let state = scene.committed.topics.get(&key.0).and_then(|topic| topic.partition(key.1));
-    // A leader of another epoch goes by other in-sync replicas.
+    // A leader of another epoch uses another ISR.
     let Some(state) = state.filter(|state| topics::is_synced(*key) && state.leader_epoch == *epoch) else {
         return Ok(());
     };

@@ -1,4 +1,4 @@
-//! `nonmonotonic-send`: what one producer sent later comes later. Its numbers only grow.
+//! `nonmonotonic-send`: the order of a producer's records is kept. Its numbers are ascending.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! `nonmonotonic-poll` and `poll-skip`: a consumer gets the records one after the other, each once. Of a compacted log
-//! it gets those that are left.
+//! `nonmonotonic-poll` and `poll-skip`: a consumer reads the records in order, each once. From a compacted log it
+//! reads those that are left.
 
 use super::super::history::History;
 use super::super::topics;

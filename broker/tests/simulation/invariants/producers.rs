@@ -1,5 +1,5 @@
-//! A leader knows what every producer has in flight. So what is in its log, and the batch that is next, of which all
-//! before are acknowledged, is never out of order, unless a loss was reported.
+//! A leader knows every producer's batches in flight. So what is in its log, and the next batch once all before it
+//! are acknowledged, is never out of order, unless a loss was reported.
 
 use super::super::history::{Forgotten, History};
 

@@ -1,5 +1,5 @@
-//! In the end all replicas of a partition have the same records, and know them to be committed. Where each has
-//! compacted them for itself, they have the same last one of each key.
+//! In the end all replicas of a partition have the same records, and know them to be committed. If each has compacted
+//! its own log they have the same last record of each key.
 
 use super::super::facts::Scene;
 use super::super::machine::{Copied, node_of};

@@ -1,6 +1,6 @@
-//! No replica takes back what it knew to be committed. After a loss that was reported, what was lost is taken back, and
-//! with it what was deleted: a batch goes as a whole, also where a new leader's log begins within it; and a compacted
-//! log is fetched anew.
+//! No replica truncates what it knew to be committed. After a reported loss the lost records are truncated, together
+//! with what was deleted: a batch goes as a whole, even if a new leader's log begins within it; and a compacted log
+//! is fetched anew.
 
 use super::super::facts::{Fact, Scene};
 use super::super::machine::index;

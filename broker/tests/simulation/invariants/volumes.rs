@@ -1,4 +1,4 @@
-//! Only the volume that a replica is recorded on leads: an empty one under an old number is another replica.
+//! A replica leads only on the volume that it is recorded on: an empty one under an old broker id is another replica.
 
 use super::super::facts::{Fact, Scene};
 
