@@ -176,7 +176,7 @@ impl Broker {
     pub(crate) async fn disconnected(&self, context: &RequestContext) {
         let Some((broker, epoch)) = context.session() else { return };
         if let Err(error) = self.controller.connection_lost(broker, epoch).await {
-            debug!(%broker, %error, "nobody wants to know that its connection is lost");
+            debug!(%broker, %error, "lost connection of a broker not reported to the controller");
         }
     }
 

@@ -164,7 +164,7 @@ pub fn format(settings: &Settings, options: &FormatOptions) -> Result<(), Broker
         Err(FormatError::AlreadyFormatted { .. }) if options.ignore_formatted => {}
         outcome => outcome?,
     }
-    tracing::info!(directory = %launch.config.log_directory.display(), cluster = %plan.cluster_id, "formatted");
+    tracing::info!(directory = %launch.config.log_directory.display(), cluster = %plan.cluster_id, "formatted data directory");
     Ok(())
 }
 

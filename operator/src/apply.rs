@@ -152,7 +152,7 @@ impl Executor<'_> {
         for step in steps {
             match self.take(step).await {
                 Ok(Outcome::Done) => {
-                    tracing::info!(namespace = self.namespace, %step, "done");
+                    tracing::info!(namespace = self.namespace, %step, "step applied");
                     taken.done.push(step);
                 }
                 Ok(Outcome::Waits(reason)) => taken.waits = Some(reason),
@@ -277,7 +277,7 @@ impl Executor<'_> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), self.namespace);
         if let Err(error) = api.create(&PostParams::default(), &event).await {
             let error = StepError::kubernetes(&"Event", error);
-            tracing::warn!(namespace = self.namespace, cluster = cluster.name_any(), %error, "not published");
+            tracing::warn!(namespace = self.namespace, cluster = cluster.name_any(), %error, "event not published");
         }
     }
 

@@ -91,7 +91,7 @@ async fn drive(controller: Controller<ClusterMeta>, context: Arc<Context>) {
 /// still wakes the operator, which learns by that of the deletion.
 fn note(error: &Error<ReconcileError, watcher::Error>, metrics: &Metrics) {
     match error {
-        Error::QueueError(_) | Error::RunnerError(_) => tracing::warn!(%error, "could not watch"),
+        Error::QueueError(_) | Error::RunnerError(_) => tracing::warn!(%error, "watch failed; retrying"),
         Error::ObjectNotFound(gone) => metrics.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name),
         Error::ReconcilerFailed(..) => {}
     }

@@ -116,7 +116,7 @@ async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let stop = stop_on_signals()?;
     let ready = Ready::default();
     let serving = health::serve(arguments.health_address, ready.clone(), context.metrics.clone());
-    info!(version = env!("CARGO_PKG_VERSION"), broker_image = arguments.broker_image, "starting");
+    info!(version = env!("CARGO_PKG_VERSION"), broker_image = arguments.broker_image, "operator starting");
     tokio::select! {
         served = serving => served.with_context(|| format!("could not serve probes on {}", arguments.health_address)),
         finished = lead(client, &arguments, context, ready, stop) => finished,
@@ -163,7 +163,7 @@ async fn lead(
         () = stand_by(&ready) => false,
     };
     let lost = if chosen {
-        info!("leads");
+        info!("became leader");
         ready.set(false);
         tokio::select! {
             () = watch(arguments, &context, &ready, &stop) => false,
@@ -177,7 +177,7 @@ async fn lead(
     if lost {
         anyhow::bail!("lost Lease {namespace}/{lease}")
     }
-    info!("stopped");
+    info!("operator stopped");
     Ok(())
 }
 

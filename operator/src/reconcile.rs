@@ -98,7 +98,7 @@ async fn in_time<T>(what: &'static str, work: impl Future<Output = T>) -> Result
 #[expect(clippy::needless_pass_by_value, reason = "the signature kube asks for")]
 pub fn on_error(cluster: Arc<ClusterMeta>, error: &ReconcileError, context: Arc<Context>) -> Action {
     context.metrics.failed();
-    tracing::warn!(namespace = cluster.namespace(), cluster = cluster.name_any(), %error, "will try again");
+    tracing::warn!(namespace = cluster.namespace(), cluster = cluster.name_any(), %error, "reconcile failed; retrying");
     Action::requeue(LOOK_AFTER_ERROR)
 }
 

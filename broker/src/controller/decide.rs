@@ -128,7 +128,7 @@ impl Decider {
             }
             Command::Discard { broker, directory, reply } => {
                 let discarded = discards::discard(&self.policy(&group.image), broker, directory);
-                info!(%broker, %directory, refused = discarded.is_err(), "a volume is to be discarded");
+                info!(%broker, %directory, refused = discarded.is_err(), "volume discard requested");
                 group.answer_after(reply, done(discarded));
             }
         }
@@ -180,7 +180,7 @@ impl Decider {
         let unheard = self.sessions.unheard(&group.image);
         let policy = self.policy(&group.image);
         let granted = self.grants.grant(&policy, wish, unheard, now);
-        info!(broker = %wish.broker, reason = wish.reason, ?granted, "a restart is asked for");
+        info!(broker = %wish.broker, reason = wish.reason, ?granted, "restart grant requested");
         if let Err(error) = granted {
             return group.answer(reply, Ok(Err(error)));
         }

@@ -28,7 +28,7 @@ impl Decider {
         let former = group.image.brokers.get(&id).map(|former| (former.epoch, former.incarnation));
         let is_live = self.sessions.is_live(id, now);
         if let Err(error) = registration::check(&group.image, &self.context.cluster_id, &registration, is_live) {
-            info!(broker = %id, %error, "registration refused");
+            info!(broker = %id, %error, "broker registration refused");
             if let (RegistrationError::Duplicate { .. }, Some((epoch, _))) = (&error, former) {
                 self.ask_for_probe(&group.image, id, epoch, now);
             }
@@ -70,9 +70,7 @@ impl Decider {
             Transition::Stop if broker.fenced => Vec::new(),
             Transition::Stop | Transition::Fence => brokers::fence(&self.policy(&group.image), id),
         };
-        if transition != Transition::None {
-            info!(broker = %id, %epoch, ?transition, partitions_changed = records.len().saturating_sub(1), "broker");
-        }
+        report(id, epoch, transition, records.len().saturating_sub(1));
         let added = group.add(&records);
         if added.is_ok() && transition == Transition::BeginShutdown {
             self.sessions.begin_shutdown(id, group.image.end_offset);
@@ -94,7 +92,7 @@ impl Decider {
         now: Duration,
     ) -> Result<(), BrokerEpochError> {
         check_epoch(image, id, epoch)?;
-        info!(broker = %id, %epoch, "somebody says that the broker is gone");
+        info!(broker = %id, %epoch, "fence hint: the broker may be gone");
         // The hint alone does not shorten the session: a live broker may not send a heartbeat within the hinted timeout.
         self.sessions.hint(id, now);
         self.ask_for_probe(image, id, epoch, now);
@@ -109,7 +107,7 @@ impl Decider {
         if let Some(probe) = Probe::of(image, id, epoch)
             && let Err(error) = self.outside.probes.try_send(probe)
         {
-            debug!(broker = %id, %error, "not dialled: its session decides");
+            debug!(broker = %id, %error, "broker not probed: its session decides");
         }
     }
 
@@ -127,7 +125,7 @@ impl Decider {
             ProbeOutcome::OtherIncarnation | ProbeOutcome::Refused if !self.suspicion.is_believed(id, now) => return,
             ProbeOutcome::OtherIncarnation | ProbeOutcome::Refused => {}
         }
-        warn!(broker = %id, %epoch, ?outcome, "the broker is gone");
+        warn!(broker = %id, %epoch, ?outcome, "probe found the broker dead");
         self.sessions.expire(id, now);
         if !broker.fenced {
             self.suspicion.fenced(id, epoch);
@@ -141,7 +139,7 @@ impl Decider {
         self.sessions.look(&self.outside.heard, now);
         while let Some(id) = self.sessions.longest_silent(now) {
             if group.image.brokers.get(&id).is_some_and(|broker| !broker.fenced) {
-                warn!(broker = %id, "the broker has not been heard: fenced");
+                warn!(broker = %id, "broker fenced: its session has timed out");
                 return self.fence(group, id);
             }
             self.sessions.end(id);
@@ -151,7 +149,7 @@ impl Decider {
     fn fence(&self, group: &mut Group, id: BrokerId) {
         let records = brokers::fence(&self.policy(&group.image), id);
         if let Err(error) = group.add(&records) {
-            warn!(broker = %id, %error, "the broker cannot be fenced");
+            warn!(broker = %id, %error, "broker not fenced");
         }
     }
 
@@ -162,6 +160,16 @@ impl Decider {
                 self.ask_for_probe(image, id, broker.epoch, now);
             }
         }
+    }
+}
+
+fn report(broker: BrokerId, epoch: BrokerEpoch, transition: Transition, partitions_changed: usize) {
+    match transition {
+        Transition::None => {}
+        Transition::Unfence => info!(%broker, %epoch, partitions_changed, "broker unfenced"),
+        Transition::Fence => warn!(%broker, %epoch, partitions_changed, "broker fenced"),
+        Transition::BeginShutdown => info!(%broker, %epoch, partitions_changed, "broker begins controlled shutdown"),
+        Transition::Stop => info!(%broker, %epoch, partitions_changed, "broker may stop"),
     }
 }
 

@@ -223,7 +223,7 @@ impl MetadataLog {
 
     /// Drops everything and restarts the log at the end offset of a snapshot that is on disk.
     pub(super) fn restart_at(&mut self, offset: Offset, now: Timestamp) -> Result<(), MetadataLogError> {
-        info!(%offset, log_end = %self.end_offset(), "metadata log begun anew at the end of a snapshot");
+        info!(%offset, log_end = %self.end_offset(), "metadata log restarted at the end of a snapshot");
         if self.log.prepare_truncation(offset) {
             self.log.truncation_prepared();
         }

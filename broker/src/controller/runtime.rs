@@ -177,7 +177,7 @@ impl Runtime {
         if let Some(leader) = self.node.raft().leader().leader
             && self.stop.is_some_and(|farewell| farewell.has_led)
         {
-            info!(%leader, "another node leads the quorum");
+            info!(%leader, "handed over quorum leadership");
         }
         Ok(())
     }
@@ -313,7 +313,7 @@ impl Runtime {
     fn resign(&mut self) {
         (self.activating, self.unfinished) = (None, None);
         if let Some(active) = self.active.take() {
-            info!(epoch = %active.epoch, "no longer the active controller");
+            info!(epoch = %active.epoch, "resigned as active controller");
             self.decider.resigned();
         }
     }
@@ -343,21 +343,25 @@ impl Runtime {
         let image = self.replayer.image();
         let epoch = self.activating.filter(|_| image.end_offset == self.node.raft().log_end())?;
         self.activating = None;
-        info!(%epoch, end_offset = %image.end_offset, "active controller");
+        info!(%epoch, end_offset = %image.end_offset, "became active controller");
         let active = Active::new(epoch, image.clone());
         self.decider.activated(active.image(), clock::monotonic());
         self.tick_at = Duration::ZERO;
         let mut group = Group::new(active.image());
         let file_values = &self.context.file_values;
         if let Some((file, cluster)) = min_insync_replicas::overruled(active.image(), file_values) {
-            warn!(file, cluster, "min.insync.replicas is the cluster's; kafka-configs --entity-default changes it");
+            warn!(
+                file,
+                cluster,
+                "min.insync.replicas of the file has no effect: the cluster-wide value is changed by kafka-configs --entity-default"
+            );
         }
         let is_new = !active.image().features.contains_key(features::METADATA_VERSION);
         let mut records = if is_new { self.bootstrap.clone() } else { Vec::new() };
         records.extend(min_insync_replicas::missing_cluster_values(active.image(), file_values));
         self.active = Some(active);
         if let Err(error) = group.add(&records) {
-            warn!(%error, "the first records of the cluster cannot be written");
+            warn!(%error, "first records of the cluster not written");
         }
         Some(group)
     }

@@ -52,7 +52,7 @@ impl SnapshotFiles {
                 }
                 // The snapshot written by formatting was complete before the directory counted as formatted.
                 Err(source) if id.end_offset == Offset(0) => return Err(SnapshotFileError::Malformed { path, source }),
-                Err(error) => warn!(path = %path.display(), %error, "not a whole snapshot: removed"),
+                Err(error) => warn!(path = %path.display(), %error, "incomplete metadata snapshot removed"),
             }
             disk.remove_file(&path).map_err(|source| fault(&path, source))?;
             found.pop();
@@ -124,6 +124,6 @@ impl SnapshotFiles {
 /// A file that cannot be removed now is removed another time.
 pub(super) fn remove_old(disk: &dyn Disk, path: &Path) {
     if let Err(error) = disk.remove_file(path) {
-        warn!(path = %path.display(), %error, "old metadata not removed");
+        warn!(path = %path.display(), %error, "old metadata file not removed");
     }
 }

@@ -98,7 +98,7 @@ impl Snapshots {
     pub(super) fn postpone(&mut self, error: &SnapshotError, now: Duration) -> bool {
         let may_pass = matches!(error, SnapshotError::Io { source, .. } if storage::is_shortage(source));
         if may_pass {
-            warn!(%error, "no snapshot of the metadata this time");
+            warn!(%error, "metadata snapshot postponed");
             self.not_before = now + SHORTAGE_PAUSE;
         }
         may_pass
@@ -116,6 +116,6 @@ fn take(disk: &dyn Disk, directory: &Path, image: &Image, last_timestamp: Timest
     let bytes = snapshot::encode(image, last_timestamp, clock::wall())?;
     let path = snapshot::path(directory, id);
     storage::replace_file(disk, &path, &bytes).map_err(|source| SnapshotError::Io { path, source })?;
-    info!(%id, bytes = bytes.len(), "snapshot of the metadata taken");
+    info!(%id, bytes = bytes.len(), "took metadata snapshot");
     Ok(Taken { id, length: u64::try_from(bytes.len()).unwrap_or(u64::MAX) })
 }

@@ -122,7 +122,7 @@ pub(crate) fn start(site: ControllerSite<'_>) -> Result<Starting, ControllerStar
     // next does it, whose log already holds the quorum's own records.
     let is_new = !image.features.contains_key(METADATA_VERSION);
     let bootstrap = if is_new { read_bootstrap(&**disk, root)? } else { Vec::new() };
-    info!(log_start = %log.start_offset(), log_end = %log.end_offset(), snapshot = %image.end_offset, "metadata log");
+    info!(log_start = %log.start_offset(), log_end = %log.end_offset(), snapshot = %image.end_offset, "opened metadata log");
 
     let snapshots = Snapshots::new(disk.clone(), log.directory().to_owned(), values, image.end_offset);
     let io = IoThread::spawn(log, state_file).map_err(ControllerStartError::Thread)?;

@@ -116,14 +116,14 @@ impl Decider {
         if self.upkeep.unclean_elections.is_due(now) {
             let records = elections::elect_uncleanly(&self.policy(&group.image));
             if !records.is_empty() {
-                warn!(partitions = records.len(), "leaders elected at the price of records");
+                warn!(partitions = records.len(), "elected leaders uncleanly: records may be lost");
             }
             add(group, &records);
         }
         if self.upkeep.balance.as_mut().is_some_and(|balance| balance.is_due(now)) {
             let records = elections::balance(&self.policy(&group.image));
             if !records.is_empty() {
-                info!(partitions = records.len(), "leadership returns to the preferred leaders");
+                info!(partitions = records.len(), "moved leadership to the preferred leaders");
             }
             add(group, &records);
         }
@@ -145,6 +145,6 @@ impl Decider {
 
 fn add(group: &mut Group, records: &[MetadataRecord]) {
     if let Err(error) = group.add(records) {
-        warn!(%error, "what is due cannot be written");
+        warn!(%error, "periodic changes not written");
     }
 }

@@ -86,7 +86,7 @@ async fn run(mut runtime: Runtime, stop: &CancellationToken) {
             () = logs.metadata_changed() => runtime.follow_metadata(),
             Some(loaded) = loads.join_next() => match loaded {
                 Ok(loaded) => runtime.loaded(loaded),
-                Err(error) => error!(%error, "the reading of groups has failed"),
+                Err(error) => error!(%error, "loading of groups failed"),
             },
             () = sleep(due.saturating_sub(clock::monotonic())) => {}
         }
@@ -212,7 +212,7 @@ impl Runtime {
         if self.taking_up.under_way == 0 && 0 < self.taking_up.partitions {
             let TakingUp { began, partitions, found, .. } = std::mem::take(&mut self.taking_up);
             let (groups, took_ms) = (found.group_count(), clock::monotonic().saturating_sub(began).as_millis());
-            info!(partitions, groups, offsets = found.offsets, took_ms, "coordinates groups");
+            info!(partitions, groups, offsets = found.offsets, took_ms, "became coordinator of groups");
         }
     }
 
@@ -235,7 +235,7 @@ impl Runtime {
             shard.topic_deleted(topic, now, &mut log);
         }
         self.metrics.load_time.observe(took);
-        debug!(partition = %term.partition, epoch = %term.epoch, took_ms = took.as_millis(), "groups loaded");
+        debug!(partition = %term.partition, epoch = %term.epoch, took_ms = took.as_millis(), "loaded groups");
         self.taking_up.partitions += 1;
         self.taking_up.found = self.taking_up.found.plus(shard.counts());
         place.loaded(shard);

@@ -19,7 +19,7 @@ impl Broker {
             Ok(Some(answer)) => EnvelopeResponse::default().with_response_data(Some(answer)),
             Ok(None) => refused(ResponseError::UnknownServerError),
             Err(error) => {
-                debug!(%error, "a forwarded request is refused");
+                debug!(%error, "forwarded request refused");
                 refused(ResponseError::InvalidRequest)
             }
         })

@@ -84,7 +84,7 @@ impl Broker {
         let searched = self.search(search).await;
         partition.check_in_service().map_err(|error| error.code())?;
         let found = searched.map_err(|error| {
-            tracing::warn!(partition = %partition.name, timestamp = wanted.timestamp, %error, "time not looked up");
+            tracing::warn!(partition = %partition.name, timestamp = wanted.timestamp, %error, "lookup by timestamp failed");
             error.code()
         })?;
         // What is not committed is not there yet.

@@ -23,7 +23,7 @@ pub(super) fn follow_answer(
     match take_whole(replicas, partition, plan, answered) {
         Ok(Next::Continue) => return,
         Ok(Next::Pause | Next::Shorten(_) | Next::BeginEarlier(_)) => {}
-        Err(error) => warn!(partition = %partition.name, %error, "not followed for now"),
+        Err(error) => warn!(partition = %partition.name, %error, "following the leader failed; retrying"),
     }
     partition.pause_fetching(plan.epoch, clock::monotonic(), backoff_max);
 }
@@ -56,7 +56,7 @@ pub(super) fn answered(outcome: FetchOutcome, partition: &Partition) -> Answered
         FetchOutcome::Fenced => LeaderAnswer::Fenced,
         FetchOutcome::Denied => LeaderAnswer::Failed,
         FetchOutcome::Failed { error_code } => {
-            debug!(partition = %partition.name, error_code, "the leader has no records for a follower now");
+            debug!(partition = %partition.name, error_code, "leader answered a follower's fetch with an error");
             LeaderAnswer::Failed
         }
     })

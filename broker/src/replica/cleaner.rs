@@ -71,7 +71,7 @@ fn look_after(replicas: &ReplicaManager, stop: &Stop) {
                     let (builder, cleaning) = (thread::Builder::new().name(format!("cleaner-{number}")), &cleaning);
                     match builder.spawn_scoped(scope, move || work(cleaning, number)) {
                         Ok(worker) => drop(workers.insert(number, worker)),
-                        Err(error) => error!(%error, "no thread for the cleaner now: tried again"),
+                        Err(error) => error!(%error, "cannot start a cleaner thread; retrying"),
                     }
                 }
             }

@@ -135,7 +135,7 @@ impl<'a> Cleaning<'a> {
             bytes_before = compacted.bytes_before,
             bytes_after = compacted.bytes_after,
             took_ms = began.elapsed().as_millis(),
-            "compacted"
+            "compacted log"
         );
         Ok(())
     }
@@ -161,16 +161,16 @@ impl<'a> Cleaning<'a> {
     fn failed(&self, partition: &Arc<Partition>, failure: &CompactionError) -> Avoided {
         let later = Avoided::Until(Instant::now() + RETRY_PAUSE);
         if matches!(failure, CompactionError::Stopped) {
-            debug!(partition = %partition.name, "a pass of compaction was ended");
+            debug!(partition = %partition.name, "compaction stopped");
             later
         } else if failure.is_shortage() {
-            warn!(partition = %partition.name, error = %failure, "not compacted now: something ran out");
+            warn!(partition = %partition.name, error = %failure, "compaction postponed for lack of resources");
             later
         } else if failure.is_fatal() && self.replicas.is_hosted(partition) {
             self.replicas.directory_failed(&failure.to_string());
             Avoided::Uncleanable
         } else {
-            error!(partition = %partition.name, error = %failure, "not compacted before the next start, but served");
+            error!(partition = %partition.name, error = %failure, "log not compacted before the next start, but served");
             Avoided::Uncleanable
         }
     }

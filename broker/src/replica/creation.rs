@@ -74,7 +74,7 @@ impl ReplicaManager {
         match self.create_log(&path, &name, topic.id, settings) {
             Ok(log) => {
                 if self.missing.remove(key) {
-                    info!(partition = %name, "made at last");
+                    info!(partition = %name, "created replica after a shortage");
                 }
                 let metrics = self.topic_metrics.of(topic.id);
                 let partition = Partition::new(name, topic.id, log, settings.clone(), metrics, &self.shared);
@@ -85,7 +85,7 @@ impl ReplicaManager {
             Err(error) if is_shortage(&error) => {
                 let reason = format!("not made yet: {error}");
                 if self.missing.add(key, OfflineReplica { partition: name.clone(), reason }) {
-                    error!(partition = %name, %error, "no room for a new partition: tried again until there is");
+                    error!(partition = %name, %error, "no room for a new replica; retrying");
                 }
                 None
             }

@@ -145,15 +145,15 @@ fn run(replicas: &ReplicaManager) {
                 }
             }
             Work::Remove(Renamed::Directory(directory)) => match replicas.directory.remove(&directory) {
-                Ok(()) => info!(directory = %directory.display(), "removed"),
+                Ok(()) => info!(directory = %directory.display(), "removed deleted partition directory"),
                 Err(error) => {
-                    error!(directory = %directory.display(), %error, "not removed: the next start tries again");
+                    error!(directory = %directory.display(), %error, "partition directory not removed: the next start retries");
                 }
             },
             Work::Remove(Renamed::File(file)) => match replicas.pool.disk().remove_file(&file) {
                 // The whole partition may have been deleted meanwhile.
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    error!(file = %file.display(), %error, "not removed: the next start tries again");
+                    error!(file = %file.display(), %error, "file not removed: the next start retries");
                 }
                 _ => {}
             },

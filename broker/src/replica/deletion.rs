@@ -47,13 +47,13 @@ impl ReplicaManager {
     fn free_directory(&self, partition: &Partition) {
         match self.directory.rename_aside(&partition.name, DirectoryState::Deleted, Uuid::new_v4()) {
             Ok(directory) => {
-                info!(partition = %partition.name, directory = %directory.display(), "deleted");
+                info!(partition = %partition.name, directory = %directory.display(), "deleted replica");
                 self.removals.add_directory(directory, partition.settings().file_delete_delay);
             }
             // There is no space even for a rename. Another topic may need the name, so the directory is removed now.
             Err(error) => {
                 let path = self.directory.partition_path(&partition.name);
-                error!(partition = %partition.name, %error, "cannot be renamed: removed at once");
+                error!(partition = %partition.name, %error, "partition directory cannot be renamed: removed at once");
                 if let Err(error) = self.directory.remove(&path) {
                     self.directory_failed(&format!("{}: {error}", path.display()));
                 }

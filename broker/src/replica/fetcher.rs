@@ -314,7 +314,7 @@ async fn fetch(
     let deadline = Instant::now() + config.answer_time_max.max(config.wait_max.saturating_mul(2));
     match fetch_replicas(&connected, &fetch, deadline).await {
         Ok((_, answers)) if is_denied(&answers) => {
-            info!(%leader, "no follower is taken at that listener of the leader: the next one is tried");
+            info!(%leader, "leader accepts no followers on this listener; trying the next one");
             link.session.restart();
             link.refusals = link.refusals.wrapping_add(1);
             Err(Unreached)
@@ -326,13 +326,13 @@ async fn fetch(
         }
         // Everything is requested again at once: a request that begins a session cannot fail this way.
         Err(ReplicaFetchError::UnknownSession(error_code)) if fetch.changes.session.1 != 0 => {
-            debug!(%leader, error_code, "the leader's session of this follower has ended");
+            debug!(%leader, error_code, "fetch session with the leader has ended");
             link.session.restart();
             link.connection = Some(connected);
             Ok(Vec::new())
         }
         Err(error) => {
-            debug!(%leader, %error, "no answer to a follower's fetch");
+            debug!(%leader, %error, "fetch from the leader failed");
             link.session.restart();
             // Silence may be the network's: clients may still reach the leader.
             if connected.has_ended() {

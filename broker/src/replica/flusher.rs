@@ -128,7 +128,7 @@ fn flush(replicas: &ReplicaManager, partition: &Arc<Partition>) {
         Err(FlushFailure::Flush(error @ FlushError::Failed { .. })) if replicas.is_hosted(partition) => {
             replicas.directory_failed(&error.to_string());
         }
-        Err(error) => warn!(partition = %partition.name, %error, "not flushed"),
+        Err(error) => warn!(partition = %partition.name, %error, "flush failed"),
     }
 }
 

@@ -184,7 +184,7 @@ impl Partition {
         if log.log_start() < start
             && let Err(error) = log.advance_log_start(start)
         {
-            warn!(partition = %self.name, %error, "the leader's log start is not followed");
+            warn!(partition = %self.name, %error, "log start of the leader not applied");
         }
         committed
     }
@@ -203,7 +203,7 @@ impl Partition {
             };
             match shortened {
                 Ok(()) => {
-                    info!(partition = %self.name, log_end = %log.log_end().offset, ?step, "follows its leader");
+                    info!(partition = %self.name, log_end = %log.log_end().offset, ?step, "log shortened to follow the leader");
                     return Ok(Shortening::Done);
                 }
                 Err(TruncateError::NotPrepared { offset }) => {

@@ -76,7 +76,7 @@ impl IsrChanges {
                     None => true,
                 });
             }
-            Err(error) => debug!(%error, partitions = waiting.len(), "in-sync replicas not changed yet"),
+            Err(error) => debug!(%error, partitions = waiting.len(), "ISR change not answered; retrying"),
         }
         waiting
     }
@@ -108,7 +108,7 @@ fn outcome(answer: IsrAnswer) -> Option<ProposalOutcome> {
             Some(ProposalOutcome::Committed { leader_epoch, partition_epoch, isr })
         }
         IsrAnswer::Refused { error_code } => {
-            warn!(error_code, "the controller refuses a change of in-sync replicas");
+            warn!(error_code, "ISR change refused by the controller");
             Some(ProposalOutcome::Refused)
         }
         IsrAnswer::Superseded { .. } => Some(ProposalOutcome::Superseded),

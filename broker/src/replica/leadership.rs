@@ -19,12 +19,12 @@ pub(super) fn tell(begun: &[Leadership]) {
     let are_few = begun.len() <= NAMED_MAX;
     for Leadership { partition, epoch, log_end, isr } in begun {
         if are_few {
-            info!(%partition, %epoch, %log_end, ?isr, "leads");
+            info!(%partition, %epoch, %log_end, ?isr, "became leader");
         } else {
-            debug!(%partition, %epoch, %log_end, ?isr, "leads");
+            debug!(%partition, %epoch, %log_end, ?isr, "became leader");
         }
     }
     if let Some(first) = begun.first().filter(|_| !are_few) {
-        info!(partitions = begun.len(), first = %first.partition, "leads");
+        info!(partitions = begun.len(), first = %first.partition, "became leader");
     }
 }

@@ -299,7 +299,8 @@ impl Partition {
         let refused = outcome == ProposalOutcome::Refused;
         let change = leader.resolve(proposal, outcome)?;
         let isr: Vec<_> = proposal.isr.iter().map(|(broker, _)| broker).collect();
-        info!(partition = %self.name, ?isr, refused, "in-sync replicas");
+        let news = if refused { "ISR change refused" } else { "ISR changed" };
+        info!(partition = %self.name, ?isr, "{news}");
         // A refused proposal is repeated only at the next fetch or review.
         let review = if refused {
             Review { committed: self.advance_high_watermark(&mut state), proposal: None }
@@ -374,7 +375,9 @@ impl Partition {
 
     pub(super) fn position_of(&self, log: &Log, offset: Offset) -> Option<LogPosition> {
         let position = log.position_of(offset);
-        position.inspect_err(|error| error!(partition = %self.name, %offset, %error, "the high watermark stays")).ok()
+        position
+            .inspect_err(|error| error!(partition = %self.name, %offset, %error, "high watermark not advanced"))
+            .ok()
     }
 
     fn propose(&self, state: &mut State) -> Option<IsrProposal> {
@@ -428,7 +431,7 @@ fn divergence(
     log.check_range(offset.min(log.log_end().offset))?;
     let known = log.end_offset_for_epoch(epoch, current);
     let Some((found, end)) = known else {
-        warn!(directory = %log.directory().display(), %epoch, %current, "a reader of an epoch that has not begun");
+        warn!(directory = %log.directory().display(), %epoch, %current, "fetch with a leader epoch that has not begun");
         return Err(FetchError::UnknownLastEpoch { epoch, current });
     };
     Ok((found < epoch || end < offset).then_some((found, end)))

@@ -84,7 +84,7 @@ impl Checkpoints {
     pub(crate) fn read(directory: &LogDirectory) -> Self {
         let read = |checkpoint: storage::OffsetCheckpoint| {
             checkpoint.read().unwrap_or_else(|error| {
-                warn!(%error, "checkpoint ignored");
+                warn!(%error, "checkpoint file ignored");
                 BTreeMap::new()
             })
         };
@@ -256,7 +256,7 @@ impl ReplicaManager {
             .directory
             .set_aside(name, DirectoryState::Stray, Uuid::new_v4())
             .map_err(|source| LoaderError::Io { path: self.directory.partition_path(name), source })?;
-        warn!(partition = %name, directory = %aside.display(), "not in the metadata: put aside, not deleted");
+        warn!(partition = %name, directory = %aside.display(), "stray partition directory set aside, not deleted: not in the metadata");
         Ok(())
     }
 }

@@ -193,7 +193,7 @@ impl ReplicaManager {
     pub(super) fn follow_broker_values(&self, image: &Image) {
         let (values, errors) = image.broker_values(self.broker_id, &self.file_values);
         for error in errors {
-            warn!(%error, "a stored option is not in force");
+            warn!(%error, "stored option has no effect");
         }
         let throttles = &self.shared.throttles;
         throttles.leader.set_rate(values.get_long("leader.replication.throttled.rate"));
@@ -207,7 +207,7 @@ impl ReplicaManager {
             return;
         }
         for ConfigResource { kind, name } in changed.iter().collect::<BTreeSet<_>>() {
-            info!(?kind, name, "options changed");
+            info!(?kind, name, "changed options");
         }
         let of_broker = changed.iter().any(|resource| resource.kind == ConfigResourceType::Broker);
         if of_broker {
@@ -223,7 +223,7 @@ impl ReplicaManager {
             }
             let settings = settings.entry(topic.clone()).or_insert_with(|| self.settings(image, topic));
             if let Err(error) = partition.set_settings(settings.clone()) {
-                error!(%error, "options not followed");
+                error!(%error, "changed options not applied");
             }
         }
     }
@@ -272,7 +272,7 @@ fn close(partition: &Partition) -> bool {
     let closed = partition.with_log_mut(|log| log.close_clean(clock::wall()));
     let clean = matches!(closed, Ok(Ok(_)));
     if !clean {
-        error!(partition = %partition.name, outcome = ?closed, "not closed cleanly");
+        error!(partition = %partition.name, outcome = ?closed, "log not closed cleanly");
     }
     clean
 }

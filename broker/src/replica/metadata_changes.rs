@@ -136,7 +136,7 @@ impl ReplicaManager {
     fn follow_state(&self, partition: &Arc<Partition>, state: &PartitionImage, begun: &mut Vec<Leadership>) {
         match partition.follow_metadata(state, self.broker_id) {
             Ok(leadership) => begun.extend(leadership),
-            Err(error) => error!(%error, "the metadata is not followed"),
+            Err(error) => error!(%error, "metadata change not applied"),
         }
     }
 

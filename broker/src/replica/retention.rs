@@ -104,7 +104,7 @@ impl ReplicaManager {
 
     pub(super) fn note_alive(&self, wall: Timestamp) {
         if let Err(error) = self.directory.note_alive(wall) {
-            warn!(%error, "the data directory does not show that this broker is alive");
+            warn!(%error, "cannot record in the data directory that this broker is alive");
         }
     }
 

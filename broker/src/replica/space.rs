@@ -88,13 +88,13 @@ impl DiskSpace {
                 self.total.store(total, Ordering::Relaxed);
                 self.available.store(available, Ordering::Relaxed);
             }
-            Err(error) => return warn!(%error, "the volume does not tell how full it is"),
+            Err(error) => return warn!(%error, "cannot read the free space of the volume"),
         }
         let is_low = self.is_low();
         if is_low != self.was_low.swap(is_low, Ordering::Relaxed) {
             let (available, soft) = (self.available_bytes(), self.limits.soft);
             if is_low {
-                warn!(available, soft, "disk nearly full: producers are told to try again");
+                warn!(available, soft, "disk nearly full: producers are told to retry");
             } else {
                 info!(available, soft, "disk has room again");
             }
@@ -103,7 +103,7 @@ impl DiskSpace {
         if !self.reserve.is_held() && enough <= self.available_bytes() {
             match self.reserve.take() {
                 Ok(()) => self.appended(self.reserve.bytes()),
-                Err(error) => warn!(%error, "no space is held in reserve"),
+                Err(error) => warn!(%error, "cannot hold disk space in reserve"),
             }
         }
     }

@@ -188,7 +188,7 @@ impl Active {
         let endpoint = image.brokers.get(&broker)?.endpoints.iter().find(|endpoint| endpoint.name == *listener)?;
         let meant = (&self.broker.identity.cluster_id, broker);
         let asked = bytes_of_partitions(meant, endpoint, Instant::now() + ASK_MAX).await;
-        asked.inspect_err(|error| debug!(%broker, %error, "how much is left is not known")).ok()
+        asked.inspect_err(|error| debug!(%broker, %error, "size of the remaining replicas unknown")).ok()
     }
 }
 
@@ -256,7 +256,7 @@ async fn discard(active: Active, Body(request): Body<DiscardRequest>) -> Respons
     let broker = BrokerId(request.broker);
     match active.controller().discard(broker, directory).await {
         Ok(Ok(())) => {
-            info!(%broker, %directory, "discarded: the volume is in no ISR any more and never registers again");
+            info!(%broker, %directory, "volume discarded: it is in no ISR any more and never registers again");
             active.done()
         }
         Ok(Err(error @ DiscardError::Unknown { .. })) => problem(StatusCode::NOT_FOUND, error.to_string()),
@@ -266,7 +266,7 @@ async fn discard(active: Active, Body(request): Body<DiscardRequest>) -> Respons
 }
 
 async fn fence_hint(active: Active, Body(request): Body<FenceHint>) -> Response {
-    info!(broker = request.broker, cause = request.cause, "told that a broker may be gone");
+    info!(broker = request.broker, cause = request.cause, "fence hint received");
     let (broker, epoch) = (BrokerId(request.broker), BrokerEpoch(request.broker_epoch));
     match active.controller().fence_hint(broker, epoch).await {
         Ok(Ok(())) => active.done(),

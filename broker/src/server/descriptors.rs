@@ -26,7 +26,12 @@ impl OpenLimits {
     pub(super) fn raise(memory_bytes: usize) -> Self {
         let descriptors = raise_descriptors();
         let limits = Self::of(descriptors, memory_bytes);
-        info!(descriptors, connections = limits.connections_max, logs = limits.logs_max, "what may be open at a time");
+        info!(
+            descriptors,
+            connections = limits.connections_max,
+            logs = limits.logs_max,
+            "set limits of open files and connections"
+        );
         limits
     }
 
@@ -46,7 +51,7 @@ fn raise_descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     if let Err(error) = raised {
-        warn!(%error, limit = ?limit.current, "the limit of open files stays as it is");
+        warn!(%error, limit = ?limit.current, "limit of open files not raised");
     }
     let descriptors = getrlimit(Resource::Nofile).current;
     descriptors.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)

@@ -36,7 +36,7 @@ pub(super) fn bind(listener: &Listener, config: &NetworkConfig) -> Result<Vec<So
     for address in addresses(listener).map_err(|source| ListenError::Resolve { listener: name(), source })? {
         match open(address, listener.host.is_empty(), config) {
             Ok(socket) => sockets.push(socket),
-            Err(error) if is_lacking(&error) => warn!(%listener, %address, %error, "address left out"),
+            Err(error) if is_lacking(&error) => warn!(%listener, %address, %error, "listener address skipped"),
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
                 return Err(ListenError::InUse { listener: name(), address });
             }

@@ -19,9 +19,9 @@ pub(super) async fn make_probes(controller: ControllerHandle, inter_broker: Opti
         let (controller, inter_broker) = (controller.clone(), inter_broker.clone());
         tokio::spawn(async move {
             let outcome = make(&probe, inter_broker.as_deref()).await;
-            info!(broker = %probe.broker, epoch = %probe.epoch, ?outcome, "looked after a broker that seems gone");
+            info!(broker = %probe.broker, epoch = %probe.epoch, ?outcome, "probed broker");
             if let Err(error) = controller.probed(probe.broker, probe.epoch, outcome).await {
-                warn!(%error, "nobody wants to know what came of it");
+                warn!(%error, "probe outcome not delivered");
             }
         });
     }

@@ -157,7 +157,7 @@ impl Running {
             Reason::DirectoryFailed(reason) => return Err(ServerError::DirectoryFailed(reason)),
             Reason::Session(ended) => Some(ended),
             Reason::Told => {
-                info!("stopping");
+                info!("broker stopping");
                 management.stage.store(Arc::new(Stage::Leaving(self.broker.clone())));
                 self.leave().await?
             }
@@ -167,16 +167,16 @@ impl Running {
             epoch = ended.epoch;
             match ended.departure {
                 Departure::Granted => {
-                    info!(took_ms = began.elapsed().as_millis(), "the controller lets this broker go");
+                    info!(took_ms = began.elapsed().as_millis(), "controlled shutdown granted");
                     self.say_farewell().await;
                 }
-                Departure::NotGranted(reason) => warn!(reason, "this broker leaves without the controller's consent"),
+                Departure::NotGranted(reason) => warn!(reason, "controlled shutdown not granted: stopping anyway"),
                 Departure::Failed(error) => failure = Some(ServerError::start("registration", error)),
             }
         }
         management.stage.store(Arc::new(Stage::Stopping));
         self.close(epoch.unwrap_or(NO_EPOCH)).await?;
-        info!(took_ms = began.elapsed().as_millis(), "stopped");
+        info!(took_ms = began.elapsed().as_millis(), "broker stopped");
         failure.map_or(Ok(()), Err)
     }
 

@@ -68,8 +68,8 @@ impl Session {
             Step::Register { previous_epoch } => {
                 let outcome = register_broker(&self.channel, &self.node, previous_epoch, deadline).await;
                 match &outcome {
-                    Ok(epoch) => info!(%epoch, "registered"),
-                    Err(refusal) => info!(%refusal, "not registered yet"),
+                    Ok(epoch) => info!(%epoch, "registered with the controller"),
+                    Err(refusal) => info!(%refusal, "registration failed; retrying"),
                 }
                 life.registered(outcome, origin.elapsed());
             }
@@ -80,7 +80,7 @@ impl Session {
                 match &outcome {
                     Ok(_) => self.contact.beat_at(asked),
                     Err(Refusal::NotRegistered) => warn!("the controller does not know this broker; registering again"),
-                    Err(refusal) => debug!(%refusal, "heartbeat"),
+                    Err(refusal) => debug!(%refusal, "heartbeat failed"),
                 }
                 life.answered(&outcome, origin.elapsed());
             }
@@ -132,7 +132,7 @@ impl Announcement {
         // Ends with the node.
         while quorum.wait_for(|view| !is_known(view)).await.is_ok() {
             if let Err(refusal) = register_controller(&channel, &node, Instant::now() + patience).await {
-                debug!(%refusal, "the controller is not registered yet");
+                debug!(%refusal, "controller registration failed; retrying");
             }
             // Replayed here soon, or requested again.
             let _late = timeout(CONTROLLER_PAUSE, quorum.wait_for(is_known)).await.is_err();

@@ -122,7 +122,7 @@ impl Startup {
         let reason = if let Some(reason) = reason {
             reason
         } else {
-            info!(took_ms = self.began.elapsed().as_millis(), "serving");
+            info!(took_ms = self.began.elapsed().as_millis(), "broker serving");
             running.until(&stop).await
         };
         running.stop(&self.management, reason).await
@@ -149,7 +149,7 @@ impl Startup {
             let is_formatted = matches!(outcome, Ok(()) | Err(FormatRefusal::AlreadyFormatted));
             let opened = is_formatted.then(|| self.try_open());
             if call.reply.send(outcome).is_err() {
-                warn!("who asked to format did not wait for the answer");
+                warn!("caller of POST /v1/format did not wait for the answer");
             }
             if let Some(opened) = opened {
                 self.management.stage.store(Arc::new(Stage::Starting));
@@ -170,7 +170,7 @@ impl Startup {
             FormatError::AlreadyFormatted { .. } => FormatRefusal::AlreadyFormatted,
             _ => FormatRefusal::Failed(error.to_string()),
         })?;
-        info!(cluster = %plan.cluster_id, directory = %plan.directory_id, "formatted");
+        info!(cluster = %plan.cluster_id, directory = %plan.directory_id, "formatted data directory");
         Ok(())
     }
 }
@@ -194,7 +194,7 @@ async fn serve_management(address: &str, management: Arc<Management>) -> Result<
     let socket = tokio::net::TcpListener::bind(address).await;
     let socket =
         socket.map_err(|error| ServerError::start(&format!("millrace.management.listener {address}"), error))?;
-    info!(address, "management API");
+    info!(address, "management API listening");
     tokio::spawn(async move {
         if let Err(error) = axum::serve(socket, management::router(management)).await {
             error!(%error, "the management API has ended");

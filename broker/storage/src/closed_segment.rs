@@ -114,9 +114,9 @@ impl ClosedSegment {
         let path = segment_path(&self.directory, self.base, file_kind);
         match self.open(file_kind).and_then(|file| file.map()) {
             Ok(mapping) if self.is_sound(kind, &mapping) => return Ok(mapping),
-            Ok(_) => tracing::warn!(path = %path.display(), "unsound index: made again in memory"),
+            Ok(_) => tracing::warn!(path = %path.display(), "corrupt index rebuilt in memory"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                tracing::warn!(path = %path.display(), "missing index: made again in memory");
+                tracing::warn!(path = %path.display(), "missing index rebuilt in memory");
             }
             Err(error) => return Err(ScanError::Io(error)),
         }

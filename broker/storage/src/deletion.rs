@@ -143,7 +143,7 @@ impl Log {
         let (segment, directory) = (&self.active, &*self.directory);
         for segment in closed.chain([Candidate::Active { end: self.end_offset, segment, directory }]) {
             let Some(reason) = self.deletion_reason(segment, left, retention, now) else { break };
-            tracing::debug!(directory = %self.directory.display(), end = %segment.end(), ?reason, "segment goes");
+            tracing::debug!(directory = %self.directory.display(), end = %segment.end(), ?reason, "deleting segment");
             left = left.saturating_sub(segment.size());
             count = count.saturating_add(1);
         }

@@ -293,7 +293,7 @@ impl Log {
                 if !is_shortage(&error) {
                     self.offline.store(true, Ordering::Release);
                 }
-                tracing::warn!(directory = %self.directory.display(), %error, "no producer snapshot: indexes not written");
+                tracing::warn!(directory = %self.directory.display(), %error, "producer snapshot not taken: indexes not written");
                 None
             }
         }
@@ -311,7 +311,7 @@ impl Log {
                 Ok(()) => {
                     self.flushing.snapshots.remove(&offset);
                 }
-                Err(error) => tracing::warn!(path = %path.display(), %error, "old snapshot not removed"),
+                Err(error) => tracing::warn!(path = %path.display(), %error, "old producer snapshot not removed"),
             }
         }
     }
@@ -406,7 +406,7 @@ impl FlushJob {
         match producer_snapshot::write(&**self.pool.disk(), &self.directory, offset, bytes) {
             Ok(()) => Ok(true),
             Err(error) if is_shortage(&error) => {
-                tracing::warn!(directory = %self.directory.display(), %offset, %error, "no producer snapshot");
+                tracing::warn!(directory = %self.directory.display(), %offset, %error, "producer snapshot not written");
                 remove_if_present(&**self.pool.disk(), &producer_snapshot::path(&self.directory, offset))?;
                 Ok(false)
             }

@@ -133,7 +133,7 @@ impl Log {
         let mut log = assemble(pool, directory, topic_id, config, recovered, options);
         if log.end_offset < options.log_start {
             tracing::warn!(directory = %directory.display(), log_end = %log.end_offset, log_start = %options.log_start,
-                "everything before the log start was deleted on purpose, and nothing lies behind it: begun there");
+                "restarted log at the log start: everything before it was deleted on purpose, and nothing follows");
             log.begin_at(options.log_start, options.now).map_err(io_error)?;
         }
         log.settle_epochs(epochs_in_file);
@@ -241,7 +241,7 @@ impl StartPoint {
                     Ok(_) if !epochs_known => break,
                     Ok(producers) => return Ok(Self { offset, producers, snapshots }),
                     Err(error) => {
-                        tracing::warn!(directory = %directory.display(), %offset, %error, "producer snapshot removed");
+                        tracing::warn!(directory = %directory.display(), %offset, %error, "invalid producer snapshot removed");
                     }
                 }
             }
@@ -258,7 +258,7 @@ fn read_epochs(file: &LeaderEpochFile) -> Result<Option<LeaderEpochs>, LoadError
         Ok(epochs) => Ok(epochs),
         Err(CheckpointError::Io { path, source }) => Err(LoadError::Io { path, source }),
         Err(error @ CheckpointError::Invalid { .. }) => {
-            tracing::warn!(%error, "leader epochs are made again from the batches");
+            tracing::warn!(%error, "leader epochs rebuilt from the batches");
             Ok(None)
         }
     }

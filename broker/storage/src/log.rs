@@ -271,7 +271,7 @@ impl Log {
     }
 
     pub(crate) fn roll_for(&mut self, reason: RollReason, now: Timestamp) -> Result<(), AppendError> {
-        tracing::debug!(directory = %self.directory.display(), base_offset = %self.end_offset, ?reason, "new segment");
+        tracing::debug!(directory = %self.directory.display(), base_offset = %self.end_offset, ?reason, "rolled segment");
         self.roll(now).map_err(|error| self.write_failed(error))
     }
 

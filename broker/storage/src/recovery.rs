@@ -198,7 +198,7 @@ impl<'a> Recovery<'a> {
             Ok(()) => Ok((walk, true)),
             Err(ScanError::Defect { position, defect }) if !self.clean && self.synced <= walk.next_offset => {
                 let path = walk.path.display();
-                tracing::warn!(%path, position, %defect, log_end = %walk.next_offset, "log ends here: truncated");
+                tracing::warn!(%path, position, %defect, log_end = %walk.next_offset, "truncated log at its first invalid batch");
                 Ok((walk, false))
             }
             Err(error) => Err(LoadError::scan(&walk.path, error, self.synced)),
@@ -268,7 +268,7 @@ impl<'a> Recovery<'a> {
         let mut after = logs.keys().filter(|base| last < **base).peekable();
         let removed = after.peek().is_some();
         for base in after {
-            tracing::warn!(directory = %self.directory.display(), %base, "segment after the log's end removed");
+            tracing::warn!(directory = %self.directory.display(), %base, "removed segment after the log end");
             self.remove(*base).map_err(|source| self.io_error(source))?;
         }
         Ok(removed)

@@ -59,8 +59,8 @@ impl Reserve {
         // Emptied, not removed: some file systems free the space of a removed file much later.
         let emptied = self.disk.open(&self.path, OpenMode::ReadWrite).and_then(|file| file.set_length(0));
         match &emptied {
-            Ok(()) => tracing::warn!(path = %self.path.display(), bytes = self.bytes, "volume full: reserve given up"),
-            Err(error) => tracing::error!(path = %self.path.display(), %error, "the reserve cannot be given up"),
+            Ok(()) => tracing::warn!(path = %self.path.display(), bytes = self.bytes, "volume full: released reserve"),
+            Err(error) => tracing::error!(path = %self.path.display(), %error, "reserve not released"),
         }
         emptied.is_ok()
     }

@@ -92,7 +92,7 @@ impl Log {
             self.stop_jobs();
             self.cut(cut, now)
         };
-        tracing::info!(directory = %self.directory.display(), %offset, log_end = %self.end_offset, "truncated");
+        tracing::info!(directory = %self.directory.display(), %offset, log_end = %self.end_offset, "truncated log");
         removed.map_err(|error| self.take_offline(error).into())
     }
 
@@ -103,7 +103,7 @@ impl Log {
         self.check_writable()?;
         self.stop_jobs();
         self.begin_at(offset, now).map_err(|error| self.write_failed(error))?;
-        tracing::info!(directory = %self.directory.display(), %offset, "begun anew");
+        tracing::info!(directory = %self.directory.display(), %offset, "restarted log");
         Ok(())
     }
 

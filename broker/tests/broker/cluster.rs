@@ -239,7 +239,7 @@ fn brokers_leave_with_the_controllers_consent_and_the_controller_too() {
     let leaving = brokers.remove(place);
     let log = leaving.log_of();
     assert!(leaving.stop().success());
-    for said in ["lets this broker go", "another node leads the quorum"] {
+    for said in ["controlled shutdown granted", "handed over quorum leadership"] {
         assert!(log.lock().unwrap().contains(said), "{said}: {}", log.lock().unwrap());
     }
     let successor = cluster.nodes.iter().find(|node| node.id != active.id).unwrap();

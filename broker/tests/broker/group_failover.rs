@@ -27,7 +27,7 @@ const SETTINGS: [&str; 5] = [
 ];
 const REBALANCES: &str = "kafka_server_group_coordinator_metrics_group_completed_rebalance_total";
 /// Logged when it has loaded the groups that it now coordinates.
-const TAKEN_UP: &str = "coordinates groups";
+const TAKEN_UP: &str = "became coordinator of groups";
 
 struct World {
     cluster: Cluster,

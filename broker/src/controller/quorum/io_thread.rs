@@ -174,7 +174,7 @@ impl IoThread {
         }
         let closed = self.log.close_clean(clock::wall());
         if let Err(error) = &closed {
-            error!(%error, "the metadata log could not be closed");
+            error!(%error, "metadata log not closed");
         }
         closed.is_ok()
     }
@@ -254,7 +254,7 @@ impl IoThread {
                 self.report(Report::SnapshotFinished { id, image: Box::new(image) });
             }
             Err(error) => {
-                warn!(%id, %error, "the leader's snapshot cannot be read");
+                warn!(%id, %error, "fetched metadata snapshot is damaged");
                 self.report(Report::SnapshotDamaged(id));
             }
         }
@@ -279,7 +279,7 @@ impl IoThread {
                 self.report(Report::Short(again));
             }
             match &outcome {
-                Err(error) if again && !is_short => warn!(%error, "the metadata log waits"),
+                Err(error) if again && !is_short => warn!(%error, "metadata log waits for space or descriptors"),
                 _ => {}
             }
             if !again {

@@ -110,8 +110,10 @@ impl Caller {
         let is_misdirected = result.as_ref().is_err_and(QuorumCallError::is_misdirected);
         let was_misdirected = std::mem::replace(&mut link.is_misdirected, is_misdirected);
         match &result {
-            Err(error) if is_misdirected && !was_misdirected => warn!(%error, "a node of the quorum is not reached"),
-            Err(error) => debug!(%error, node = ?to.node, "a request of the quorum failed"),
+            Err(error) if is_misdirected && !was_misdirected => {
+                warn!(%error, "another node answers at the address of a quorum node")
+            }
+            Err(error) => debug!(%error, node = ?to.node, "quorum request failed"),
             Ok(_) => {}
         }
         result

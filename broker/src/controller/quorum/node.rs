@@ -158,7 +158,7 @@ impl Node {
                     return happenings;
                 }
                 Err(error) => {
-                    warn!(%error, "another node's records are damaged");
+                    warn!(%error, "received damaged records from another node");
                     raft::SendFailure::Unusable
                 }
             },
@@ -284,7 +284,7 @@ impl Node {
             Action::LeaderChanged(_) => self.happenings.push(Happening::LeaderChanged),
             Action::Activated { epoch } => self.happenings.push(Happening::Activated(epoch)),
             Action::Resigned { .. } => self.happenings.push(Happening::Resigned),
-            Action::Report(report) => warn!(%report, "the quorum disagrees"),
+            Action::Report(report) => warn!(%report, "quorum nodes disagree"),
             Action::Fail(failure) => self.happenings.push(Happening::Failed(failure.to_string())),
         }
     }
