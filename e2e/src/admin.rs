@@ -1,4 +1,4 @@
-//! What an administrator asks of a cluster, on one connection.
+//! Administrative requests to a cluster, on one connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ pub struct Admin {
     patience: Duration,
 }
 
-/// What the metadata say of one partition.
+/// The metadata of one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
     pub index: i32,
@@ -57,7 +57,7 @@ pub struct Quorum {
     pub observers: Vec<Replica>,
 }
 
-/// Of the metadata log.
+/// A replica of the metadata log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replica {
     pub id: i32,
@@ -70,25 +70,25 @@ pub fn topic_name(name: &str) -> TopicName {
 }
 
 impl Admin {
-    /// Nothing that is asked takes longer.
+    /// `patience` limits connecting and every answer.
     pub fn open(address: impl Into<SocketAddr>, patience: Duration) -> Result<Self> {
         Ok(Self { connection: Connection::open_within(address, patience)?, patience })
     }
 
-    /// Those that are not fenced.
+    /// The brokers that are not fenced.
     pub fn brokers(&mut self) -> Result<BTreeSet<i32>> {
         let answer = self.connection.call(DESCRIBE_CLUSTER_VERSION, &DescribeClusterRequest::default())?;
         refused("DescribeCluster", answer.error_code, answer.error_message.as_ref())?;
         Ok(answer.brokers.iter().map(|broker| broker.broker_id.0).collect())
     }
 
-    /// What is told of where the brokers are.
+    /// The racks of the brokers.
     pub fn racks(&mut self) -> Result<BTreeMap<i32, Option<String>>> {
         let brokers = self.metadata(&[])?.brokers.into_iter();
         Ok(brokers.map(|broker| (broker.node_id.0, broker.rack.map(|rack| rack.to_string()))).collect())
     }
 
-    /// The broker that keeps the state of a group.
+    /// The coordinator of a group.
     pub fn coordinator(&mut self, group: &str) -> Result<i32> {
         let request = FindCoordinatorRequest::default().with_key(StrBytes::from_string(group.to_owned()));
         let answer = self.connection.call(FIND_COORDINATOR_VERSION, &request)?;
@@ -96,7 +96,7 @@ impl Admin {
         Ok(answer.node_id.0)
     }
 
-    /// In the order of their numbers; none for a topic that is not there.
+    /// By partition index; none for an unknown topic.
     pub fn partitions(&mut self, topic: &str) -> Result<Vec<Partition>> {
         let ids = |ids: Vec<BrokerId>| ids.into_iter().map(|id| id.0);
         let described = self.metadata(&[topic])?.topics.into_iter().flat_map(|topic| topic.partitions);
@@ -112,7 +112,7 @@ impl Admin {
         Ok(partitions)
     }
 
-    /// Where partition 0 ends, as this broker knows that leads it.
+    /// The log end of partition 0, from its leader, which this broker must be.
     pub fn end(&mut self, topic: &str) -> Result<i64> {
         let latest = ListOffsetsPartition::default().with_partition_index(0).with_timestamp(LATEST);
         let topic = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![latest]);
@@ -147,7 +147,8 @@ impl Admin {
         })
     }
 
-    /// A topic whose partitions have these replicas, the preferred leader first. One that is there stays as it is.
+    /// Creates a topic whose partitions have these replicas, the preferred leader first. An existing one is left
+    /// alone.
     pub fn create_topic(&mut self, name: &str, replicas: &[Vec<i32>]) -> Result<()> {
         let assignment = |(index, ids): (i32, &Vec<i32>)| {
             let ids = ids.iter().copied().map(BrokerId).collect();
@@ -160,12 +161,12 @@ impl Admin {
         self.create(name, topic)
     }
 
-    /// A topic with so many partitions of so many replicas each. One that is there stays as it is.
+    /// Creates a topic of so many partitions with so many replicas each. An existing one is left alone.
     pub fn create_topic_of(&mut self, name: &str, partitions: i32, replicas: i16) -> Result<()> {
         self.create(name, CreatableTopic::default().with_num_partitions(partitions).with_replication_factor(replicas))
     }
 
-    /// A topic of one partition with so many replicas, and options of its own. One that is there stays as it is.
+    /// Creates a topic of one partition with so many replicas and these options. An existing one is left alone.
     pub fn create_topic_with(
         &mut self,
         name: &str,

@@ -17,7 +17,7 @@ use crate::progress::{Progress, REMINDER_EVERY, spoken};
 
 pub const KUBERNETES_VERSION: &str = "v1.34.4";
 
-/// On two idle cores with empty caches; a fraction of a minute when Go has compiled the parts before.
+/// On two idle cores with empty caches; a fraction of a minute if Go has compiled the parts before.
 pub const BUILD_EXPECTED: Duration = Duration::from_mins(12);
 
 const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kubernetes");
@@ -75,7 +75,7 @@ fn cache_directory() -> Result<PathBuf> {
     cache::entry("kubernetes", files.into_iter().chain([linker_flags().into_bytes()]))
 }
 
-/// Builds beside the final directory, which appears at once and complete.
+/// Builds beside the final directory, which appears complete and at once.
 fn compile(cache: &Path, directory: &Path, progress: &Progress) -> Result<()> {
     let unfinished = tempfile::tempdir_in(cache)?;
     let log = cache.join("kubernetes-build.log");

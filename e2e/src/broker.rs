@@ -1,4 +1,4 @@
-//! One broker as a process of its own, on free ports of the loopback address: for tests, figures and soak.
+//! One broker as a separate process, on free ports of the loopback address: for tests, figures and soak.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::command;
 
-/// For a start or an end; far more than either takes.
+/// For a start or a stop; far more than either takes.
 const PATIENCE: Duration = Duration::from_mins(1);
 const CONNECT_PAUSE: Duration = Duration::from_micros(200);
 const LOG_LINES_SHOWN: usize = 20;
@@ -28,7 +28,7 @@ pub struct Site {
     settings: Vec<String>,
 }
 
-/// Ends with this value.
+/// The process ends when this is dropped.
 #[derive(Debug)]
 pub struct Broker {
     child: Child,
@@ -37,7 +37,7 @@ pub struct Broker {
 }
 
 impl Site {
-    /// One node with `--dev` and these settings on top, in an empty directory below `parent`.
+    /// One node with `--dev` and these settings in addition, in an empty directory below `parent`.
     pub fn new(program: &Path, parent: &Path, settings: &[&str]) -> Result<Self> {
         let directory = tempfile::tempdir_in(parent).with_context(|| format!("cannot use {}", parent.display()))?;
         let [port, controller, management] = free_ports()?;
@@ -73,7 +73,7 @@ impl Site {
         self.directory.path().join("data").join(name)
     }
 
-    /// Runs the program. What it says is added to what the processes before it said.
+    /// Runs the program. Its output is appended to that of earlier processes.
     pub fn spawn(&self) -> Result<Broker> {
         let mut command = Command::new(&self.program);
         command.arg("--dev").args(self.settings.iter().flat_map(|setting| ["--set", setting]));
@@ -90,7 +90,7 @@ impl Site {
 }
 
 impl Broker {
-    /// Runs a program that is a broker, be it Millrace or not.
+    /// Runs any broker, Millrace or not.
     pub(crate) fn spawn(mut command: Command, log: PathBuf) -> Result<Self> {
         let output = File::options().create(true).append(true).open(&log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
@@ -103,7 +103,7 @@ impl Broker {
         self.child.id()
     }
 
-    /// Tries again at once until the broker lets somebody in.
+    /// Retries without a pause until the broker accepts.
     pub fn reach<T>(&mut self, attempt: impl FnMut() -> Result<T>) -> Result<T> {
         self.reach_within(PATIENCE, attempt)
     }
@@ -120,7 +120,7 @@ impl Broker {
         }
     }
 
-    /// SIGTERM, which is to end well.
+    /// SIGTERM; the exit must be successful.
     pub fn stop(mut self) -> Result<()> {
         self.end_well()
     }
@@ -131,13 +131,13 @@ impl Broker {
         Ok(())
     }
 
-    /// SIGTERM, and what came of it: a JVM that heeds the signal does not end with success.
+    /// SIGTERM, and the exit status: a JVM that heeds the signal does not exit successfully.
     pub(crate) fn terminate(&mut self, patience: Duration) -> Result<ExitStatus> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         command::wait_for("the broker ends", patience, || Ok(self.child.try_wait()?))
     }
 
-    /// SIGKILL. Fails where the broker had ended by itself.
+    /// SIGKILL. Fails if the broker had ended by itself.
     pub fn kill(mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("the broker ended with {status} before it was killed; {}", self.last_words());
@@ -157,7 +157,7 @@ impl Broker {
         Ok(kill_process(Pid::from_child(&self.child), Signal::CONT)?)
     }
 
-    /// Fails where the broker has ended.
+    /// Fails if the broker has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -179,13 +179,13 @@ pub(crate) fn end_of(log: &Path) -> String {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // Fails only for a process that is gone already.
+        // Fails only if the process has already ended.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// Different ones: all are taken before the first is given back.
+/// Different ones: all are taken before the first is released.
 pub(crate) fn free_ports() -> Result<[u16; 3]> {
     let bind = || TcpListener::bind("127.0.0.1:0");
     let listeners = [bind()?, bind()?, bind()?];

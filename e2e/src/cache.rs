@@ -1,4 +1,4 @@
-//! What takes long to make is made once: it lies in the user's cache directory under the hash of what it is made from.
+//! What takes long to make is made once and kept in the user's cache directory, under the hash of its sources.
 
 use std::fs::{self, File};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Kafka clients as users have them: librdkafka for producing and for members of groups, kcat for reading a partition.
+//! Real Kafka clients: librdkafka for producing and for group members, kcat for reading a partition.
 
 use std::fmt;
 use std::process::Command;
@@ -13,7 +13,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use crate::command;
 
-/// How long one of these calls may take, a restart of the broker included.
+/// How long one of these calls may take, including a restart of the broker.
 const PATIENCE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(100);
 
@@ -42,8 +42,8 @@ pub fn produce(bootstrap: &str, topic: &str, messages: &[String]) -> Result<()> 
     .with_context(|| format!("{bootstrap} did not acknowledge all that was produced to {topic}"))
 }
 
-/// Reads partition 0 from its beginning to its end. kcat gives up when no broker answers, which happens for a
-/// moment after a restart; then it is tried again.
+/// Reads partition 0 from its beginning to its end. kcat gives up if no broker answers, which happens for a moment
+/// after a restart; then it is run again.
 pub fn consume_all(bootstrap: &str, topic: &str) -> Result<Vec<String>> {
     let mut kcat = Command::new("timeout");
     kcat.arg(PATIENCE.as_secs().to_string());
@@ -77,7 +77,7 @@ impl Member {
         Ok(Self { consumer, name: format!("a member of {group} that reads {topic}") })
     }
 
-    /// The next messages, which must be there. Brokers may come and go meanwhile.
+    /// The next messages, which must exist. Brokers may come and go meanwhile.
     pub fn read(&self, count: usize) -> Result<Vec<String>> {
         let deadline = Instant::now() + PATIENCE;
         let mut messages = Vec::new();
@@ -98,7 +98,7 @@ impl Member {
         Ok(messages)
     }
 
-    /// As far as was read.
+    /// Commits what was read.
     pub fn commit(&self) -> Result<()> {
         command::retry(PATIENCE, || Ok(self.consumer.commit_consumer_state(CommitMode::Sync)?))
             .with_context(|| format!("{} cannot commit", self.name))

@@ -1,8 +1,8 @@
 //! A real Kubernetes on one machine, without a container engine, a registry or a virtual machine.
 //!
-//! The control plane and DNS are processes of the machine, a node is one process with namespaces of its own
-//! that runs containerd, kubelet and kube-proxy, and volumes are files. All of it lies below one directory,
-//! and everything outside that directory is undone by `down`, whatever state a crash left it in.
+//! The control plane and DNS are processes of the machine, a node is one process in its own namespaces that runs
+//! containerd, kubelet and kube-proxy, and volumes are files. All of it is below one directory, and everything
+//! outside that directory is undone by `down`, whatever state a crash left it in.
 
 pub mod addresses;
 mod certificates;
@@ -73,7 +73,7 @@ pub enum State {
     Running(LocalCluster),
 }
 
-/// What is kept about a cluster on disk.
+/// The record of a cluster on disk.
 #[derive(Debug, Serialize, Deserialize)]
 struct Description {
     nodes: u8,
@@ -81,7 +81,7 @@ struct Description {
     program: PathBuf,
 }
 
-/// The parts of a cluster that are this project's own programs. Not for people to call.
+/// The parts of a cluster that are this project's own programs. Not meant to be run by hand.
 #[derive(Debug, Subcommand)]
 pub enum Internal {
     /// The first process of a node
@@ -102,7 +102,7 @@ impl Internal {
 }
 
 impl LocalCluster {
-    /// Brings a cluster up, or returns the one that runs already.
+    /// Starts a cluster, or returns the one that is running.
     pub fn up(options: &Options, progress: &Progress) -> Result<Self> {
         host::require_root()?;
         let _lock = lock(&options.directory)?;
@@ -218,7 +218,7 @@ impl LocalCluster {
         self.started_here
     }
 
-    /// For whoever leaves the cluster behind, whole or half started.
+    /// For users who leave the cluster behind, complete or half started.
     pub fn how_to_remove(&self) -> String {
         format!(
             "the local Kubernetes in {directory} stays, its logs too; to remove it: \
@@ -231,12 +231,12 @@ impl LocalCluster {
         NodeId::all(self.nodes)
     }
 
-    /// The administrator's.
+    /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.layout.kubeconfig("admin")
     }
 
-    /// Where NodePorts answer.
+    /// The address of NodePorts.
     pub fn node_address(&self, node: NodeId) -> Ipv4Addr {
         node.address()
     }
@@ -260,13 +260,13 @@ impl LocalCluster {
     }
 }
 
-/// The machine's pid of a node's init, if the node is alive.
+/// The pid of a node's init on the machine, if the node is alive.
 fn node_init(layout: &Layout, node: NodeId) -> Result<Option<i32>> {
     let record = ProcessRecord::read(&layout.record(&node.to_string()))?;
     Ok(record.filter(ProcessRecord::is_alive).map(|record| record.pid))
 }
 
-/// One command at a time works on a cluster. The lock lies outside of its directory, which comes and goes.
+/// One command at a time works on a cluster. The lock is outside of its directory, which comes and goes.
 fn lock(directory: &Path) -> Result<File> {
     let file = format!("/run/{}.lock", Layout::new(directory)?.name());
     let lock = File::create(&file).with_context(|| format!("cannot create {file}"))?;
@@ -274,7 +274,7 @@ fn lock(directory: &Path) -> Result<File> {
     Ok(lock)
 }
 
-/// Undoes everything, in the order in which one thing keeps another busy. Nothing there is fine.
+/// Undoes everything, in the order of dependencies. Whatever does not exist is skipped.
 fn clear(layout: &Layout) -> Result<()> {
     layout.require_own()?;
     for (file, record) in processes::recorded(&layout.records())? {

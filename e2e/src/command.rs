@@ -1,4 +1,4 @@
-//! Running other programs: their output as a value, their failure as an error that shows what they said.
+//! Runs other programs: their output as a value, their failure as an error with what they printed.
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// How often a condition is looked at again.
+/// The interval at which a condition is checked.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Runs `program` with whitespace-separated `arguments`; returns its standard output.
@@ -35,12 +35,12 @@ pub fn output_with_input(command: &mut Command, input: &str) -> Result<String> {
     Ok(stdout)
 }
 
-/// Asks again until there is an answer.
+/// Asks repeatedly until there is an answer.
 pub fn wait_for<T>(what: &str, at_most: Duration, ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     wait_for_every(LOOK_AGAIN, what, at_most, ask)
 }
 
-/// For what costs more than a look.
+/// For checks that are expensive.
 pub fn wait_for_every<T>(
     pause: Duration,
     what: &str,
@@ -59,7 +59,7 @@ pub fn wait_for_every<T>(
     }
 }
 
-/// Tries again until it succeeds; after `at_most` the last failure is the answer.
+/// Retries until it succeeds; after `at_most` it returns the last failure.
 pub fn retry<T>(at_most: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + at_most;
     loop {

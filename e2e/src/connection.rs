@@ -1,4 +1,4 @@
-//! One connection of a client that adds as little as possible to what the broker does.
+//! A client connection that adds as little as possible to the broker's own work.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -16,7 +16,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
 use protocol::batch_builder::BatchBuilder;
 use protocol::types::Timestamp;
 
-/// For any one answer; far more than it takes.
+/// For any single answer; far more than it takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The last version with names and without tagged fields, so that a request ends with its records.
 pub(crate) const PRODUCE_VERSION: i16 = 8;
@@ -37,7 +37,7 @@ impl Connection {
         Self::open_within(address, PATIENCE)
     }
 
-    /// Neither connecting nor any answer takes longer.
+    /// Limits connecting and every answer.
     pub(crate) fn open_within(address: impl Into<SocketAddr>, patience: Duration) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&address.into(), patience)?;
         stream.set_nodelay(true)?;
@@ -67,7 +67,7 @@ impl Connection {
         self.stream.get_mut().write_all(frames).context("the broker does not take a request")
     }
 
-    /// Whether an answer begins to come in that time. Fails where the connection has ended.
+    /// Whether an answer begins to arrive in that time. Fails if the connection has ended.
     pub(crate) fn is_answered_within(&mut self, time: Duration) -> Result<bool> {
         let before = self.stream.get_ref().read_timeout()?;
         self.stream.get_ref().set_read_timeout(Some(time))?;
@@ -81,7 +81,7 @@ impl Connection {
         }
     }
 
-    /// The answer to the oldest request that has none yet.
+    /// The answer to the oldest unanswered request.
     pub(crate) fn receive<R: Request>(&mut self, version: i16) -> Result<R::Response> {
         self.received += 1;
         let mut length = [0; 4];
@@ -98,7 +98,7 @@ impl Connection {
         Ok(response)
     }
 
-    /// Returns when the topic, which comes into being by being asked for, has a leader.
+    /// Returns when the topic, which is created automatically, has a leader.
     pub(crate) fn create_topic(&mut self, topic: &TopicName) -> Result<()> {
         let asked = MetadataRequestTopic::default().with_name(Some(topic.clone()));
         let request = MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(true);
@@ -114,7 +114,7 @@ impl Connection {
         bail!("{} has no leader after {} s", topic.0, PATIENCE.as_secs());
     }
 
-    /// The answer to the oldest Produce request that has none yet: the offset of its first record.
+    /// The answer to the oldest unanswered Produce request: the offset of its first record.
     pub(crate) fn receive_base_offset(&mut self) -> Result<i64> {
         let response: ProduceResponse = self.receive::<ProduceRequest>(PRODUCE_VERSION)?;
         let mut partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
@@ -124,7 +124,7 @@ impl Connection {
     }
 }
 
-/// Appends a record to partition 0 where this broker itself leads it, acknowledged by it alone. Asks nobody else.
+/// Appends a record to partition 0, which this broker must lead, with acks=1. Asks no other broker.
 pub fn append_once(broker: SocketAddr, topic: &str, value: &[u8], within: Duration) -> Result<()> {
     let mut batch = BatchBuilder::new(Timestamp(i64::try_from(SystemTime::UNIX_EPOCH.elapsed()?.as_millis())?));
     batch.push(None, Some(value));

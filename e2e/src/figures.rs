@@ -1,5 +1,5 @@
-//! The figures the project promises, measured. One module per kind of figure; each returns its rows. What drives and
-//! watches a broker lies beside them.
+//! Measures the figures that the project promises. One module per kind of figure; each returns its rows. The tools
+//! that drive and observe a broker are beside them.
 
 pub mod images;
 pub mod kafka;
@@ -32,7 +32,7 @@ use bench::Bench;
 use replicated::Trio;
 use row::Row;
 
-/// What can be asked for alone.
+/// Figures that can be selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Name {
     /// From the start of the process to the first acknowledged produce
@@ -49,19 +49,19 @@ pub enum Name {
     Connections,
     /// CPU time and memory of a pass of compaction
     Compaction,
-    /// CPU time of both once more, through librdkafka; without a limit
+    /// CPU time of both again, through librdkafka; without a limit
     Librdkafka,
-    /// CPU time of commits of offsets
+    /// CPU time of offset commits
     Commits,
-    /// Resident memory and CPU time of groups whose members do nothing but be there
+    /// Resident memory and CPU time of groups with idle members
     IdleGroups,
     /// From the first join of a large group to its last assignment
     Rebalance,
-    /// How long a coordinator reads its log
+    /// How long a coordinator takes to load its log
     GroupLoad,
-    /// What clients wait for when one of three brokers dies, hangs, is cut off or stops
+    /// How long clients wait when one of three brokers is killed, hangs, is cut off or stops
     Failover,
-    /// Until the metadata of 3,000 partitions are administered again
+    /// Until the metadata of 3,000 partitions can be changed again
     ControllerFailover,
     /// CPU time of produce to three replicas
     ReplicatedProduce,
@@ -76,7 +76,7 @@ pub fn build(progress: &Progress) -> Result<PathBuf> {
     Programs::broker(Profile::Release, progress)
 }
 
-/// Measures that program, with so many samples of every fault. What cannot be measured has a row that says so.
+/// Measures that program, with so many samples of every fault. Rows that cannot be measured say so.
 pub fn of_brokers(program: &Path, names: &[Name], samples: usize, progress: &Progress) -> Result<Vec<Row>> {
     let (one, three) = (Bench::new(program, progress)?, Trio::new(program, samples, progress));
     let rows = |name: &Name| {

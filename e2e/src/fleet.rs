@@ -1,5 +1,5 @@
-//! One cluster without Kubernetes: several brokers as processes of this machine, whom anything can be done to that
-//! happens to machines. For tests, soak and figures.
+//! A cluster without Kubernetes: several brokers as processes of this machine, subject to everything that happens to
+//! machines. For tests, soak and figures.
 //!
 //! ```text
 //! plan         what there is to be, and the properties of each node
@@ -42,19 +42,19 @@ pub use program::Program;
 const PATIENCE: Duration = Duration::from_mins(2);
 const ANSWER_AT_MOST: Duration = Duration::from_secs(5);
 
-/// Everything ends with this value: processes, network, files.
+/// Everything ends when this is dropped: processes, network, files.
 #[derive(Debug)]
 pub struct Fleet {
     plan: Plan,
     cluster_id: String,
     nodes: Vec<Node>,
     network: Option<Network>,
-    /// After the nodes, which live in it.
+    /// Dropped after the nodes, which live in it.
     _claim: Claim,
 }
 
 impl Fleet {
-    /// Formatted nodes that do not run yet.
+    /// Formatted nodes that are not running yet.
     pub fn format(plan: Plan) -> Result<Self> {
         let needs_root = plan.place == Place::Namespaces || plan.volumes != Volumes::Directories;
         if needs_root {
@@ -116,20 +116,20 @@ impl Fleet {
         self.nodes.iter_mut().find(|node| node.id() == id).with_context(|| format!("there is no node {id}"))
     }
 
-    /// Of all brokers.
+    /// The addresses of all brokers.
     pub fn bootstrap(&self) -> String {
         let brokers = self.nodes.iter().filter(|node| node.is_broker());
         brokers.map(|node| node.address().to_string()).collect::<Vec<_>>().join(",")
     }
 
-    /// Runs a node that is down. What it says is added to what it said before.
+    /// Runs a stopped node. Its output is appended to what it printed before.
     pub fn spawn(&mut self, id: i32) -> Result<()> {
         let network = self.network.as_ref();
         let node = self.nodes.iter_mut().find(|node| node.id() == id);
         node.with_context(|| format!("there is no node {id}"))?.spawn(network)
     }
 
-    /// Waits until every node that runs serves, and each broker knows of all the others that run.
+    /// Waits until every running node serves, and each broker knows all the other running ones.
     pub fn wait_until_serving(&mut self) -> Result<()> {
         let running = |node: &&Node| node.is_running() && node.is_broker();
         let expected: BTreeSet<_> = self.nodes.iter().filter(running).map(Node::id).collect();
@@ -187,7 +187,7 @@ impl Fleet {
         waited.with_context(|| format!("{reason}; {}", self.last_words()))
     }
 
-    /// The quorum as a broker that runs knows it, once it has a leader.
+    /// The quorum as reported by a running broker, once it has a leader.
     pub fn quorum(&self) -> Result<Quorum> {
         command::retry(PATIENCE, || {
             let quorum = self.ask(Admin::quorum)?;
@@ -217,12 +217,12 @@ impl Fleet {
         self.network()?.cut(cut)
     }
 
-    /// All links carry everything again.
+    /// Restores all links.
     pub fn heal(&self) -> Result<()> {
         self.network()?.heal()
     }
 
-    /// The disk of a node that is down is replaced by an empty one: a replica and a voter that nobody knows yet.
+    /// Replaces the disk of a stopped node by an empty one: a replica and a voter that the cluster does not know yet.
     pub fn replace_volume(&mut self, id: i32) -> Result<()> {
         let cluster_id = self.cluster_id.clone();
         let node = self.node(id)?;
@@ -230,13 +230,13 @@ impl Fleet {
         node.format(&cluster_id, &["--no-initial-controllers"])
     }
 
-    /// Puts all that the nodes have said into that directory.
+    /// Copies the logs of all nodes to that directory.
     pub fn keep_logs(&self, directory: &Path) -> Result<()> {
         fs::create_dir_all(directory)?;
         self.nodes.iter().try_for_each(|node| node.keep_log(&directory.join(format!("node-{}.log", node.id()))))
     }
 
-    /// What all nodes said last.
+    /// The last log lines of all nodes.
     pub fn last_words(&self) -> String {
         self.nodes.iter().map(Node::last_words).collect()
     }

@@ -1,4 +1,4 @@
-//! Suites that other projects wrote, each fetched or built once and then run one test at a time.
+//! Test suites of other projects, each fetched or built once and then run one test at a time.
 
 pub mod kafka_python;
 pub mod librdkafka;
@@ -7,14 +7,14 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-/// What became of one of their tests, and what it said.
+/// The result of one of their tests, and its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     pub passed: bool,
     pub said: String,
 }
 
-/// Whether the command ended well, and both of its outputs.
+/// Whether the command succeeded, and both of its outputs.
 fn run(command: &mut Command) -> Result<(bool, String)> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());

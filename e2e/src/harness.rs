@@ -1,5 +1,5 @@
-//! What demo, figures and tests do with a Kubernetes: install the operator, apply manifests, wait, and look.
-//! It speaks through kubectl and helm, as the users of the operator do.
+//! Kubernetes operations shared by demo, figures and tests: install the operator, apply manifests, wait, and check.
+//! Uses kubectl and helm, as the operator's users do.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,7 @@ use crate::progress::Progress;
 
 pub const OPERATOR_NAMESPACE: &str = "millrace-system";
 
-/// kubectl is a large program that starts anew for each look, on the machine that all nodes share.
+/// kubectl is a large program that starts anew for each check, on the machine that all nodes share.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 const RELEASE: &str = "millrace";
@@ -46,7 +46,7 @@ impl Kubernetes {
         Self { kubeconfig: cluster.kubeconfig(), kubectl: cluster.program("kubectl"), helm: cluster.program("helm") }
     }
 
-    /// One that was there before, through the machine's own kubectl and helm.
+    /// An existing one, through the machine's own kubectl and helm.
     pub fn existing(kubeconfig: impl Into<PathBuf>) -> Self {
         Self { kubeconfig: kubeconfig.into(), kubectl: "kubectl".into(), helm: "helm".into() }
     }
@@ -76,7 +76,7 @@ impl Kubernetes {
         progress.step(what, Duration::from_secs(10), || self.helm(&helm).map(drop))
     }
 
-    /// Fails if somebody's operator is there, which an installation would replace.
+    /// Fails if an operator is installed, which an installation would replace.
     pub fn require_no_operator(&self) -> Result<()> {
         let found = self.helm(&format!(
             "list --all-namespaces --deployed --failed --pending --uninstalling --filter ^{RELEASE}$ --output yaml"
@@ -139,7 +139,7 @@ impl Kubernetes {
         pod(&pods).with_context(|| format!("no running pod in {namespace} has {selector}"))
     }
 
-    /// Waits until the pod is as wanted and Ready.
+    /// Waits until the pod matches and is Ready.
     pub fn wait_for_pod(
         &self,
         namespace: &str,
@@ -169,7 +169,7 @@ impl Kubernetes {
     }
 }
 
-/// What tells one life of a pod from another.
+/// Distinguishes one incarnation of a pod from another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pod {
     pub name: String,

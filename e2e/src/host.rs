@@ -1,4 +1,4 @@
-//! What the machine must have before a cluster can run on it. Everything missing is reported in one message.
+//! What the machine needs to run a cluster. Everything missing is reported in one message.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const CNI_DIRECTORIES: &[&str] = &["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec
 const INCLUDE_DIRECTORIES: &[&str] =
     &["/usr/include", "/usr/include/x86_64-linux-gnu", "/usr/include/aarch64-linux-gnu"];
 
-/// A program or a header, where it lies if not on the path, and the Debian package that brings it.
+/// A program or a header, its location if not on the path, and its Debian package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tool {
     program: &'static str,
@@ -40,7 +40,7 @@ pub const CLUSTER_TOOLS: &[Tool] = &[
     on_path("buildah", "buildah"),
 ];
 
-/// For brokers in network namespaces, on file systems of their own.
+/// For brokers in network namespaces, with separate file systems.
 pub const FLEET_TOOLS: &[Tool] = &[
     on_path("ip", "iproute2"),
     on_path("nft", "nftables"),
@@ -75,14 +75,14 @@ const fn header(name: &'static str, package: &'static str) -> Tool {
     Tool { program: name, directories: INCLUDE_DIRECTORIES, package }
 }
 
-/// Set to 1, it leaves out the tests that this machine cannot run.
+/// If set to 1, tests that this machine cannot run are left out.
 pub const SKIP: &str = "MILLRACE_E2E_SKIP_CLUSTER";
 
 pub fn skip_is_set() -> bool {
     std::env::var_os(SKIP).is_some_and(|value| value == "1")
 }
 
-/// Installs what is missing and fails with everything else that stands in the way.
+/// Installs what is missing and fails with everything else that prevents a cluster.
 pub fn prepare(tools: &[Tool], progress: &Progress) -> Result<()> {
     require_root()?;
     install(tools, progress)?;
@@ -111,7 +111,7 @@ pub fn missing_packages(tools: &[Tool]) -> Vec<&'static str> {
     packages
 }
 
-/// Why a cluster cannot run here although every tool is there.
+/// Why a cluster cannot run here although every tool is installed.
 fn obstacles() -> Vec<String> {
     let mut found = Vec::new();
     if let Err(error) = Cgroups::detect() {

@@ -1,5 +1,5 @@
-//! Container images without a registry: one static binary in an empty file system, put together by
-//! `buildah` into an OCI archive, tagged by the hash of what is in it.
+//! Container images without a registry: one static binary in an empty file system, assembled by `buildah` into an OCI
+//! archive, tagged by the hash of its content.
 
 use std::fs;
 use std::path::Path;
@@ -18,10 +18,10 @@ pub const PAUSE_CONTAINERFILE: &str = "FROM scratch\nCOPY pause /pause\nUSER 655
 
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// A signature policy is asked for even where nothing is pulled.
+/// A signature policy is required even if nothing is pulled.
 const POLICY: &str = r#"{"default": [{"type": "insecureAcceptAnything"}]}"#;
 
-/// Where images go so that nodes have them.
+/// Where images are delivered to be available on nodes.
 #[derive(Debug, Clone, Copy)]
 pub enum Destination<'a> {
     /// Imported into every node.
@@ -52,7 +52,7 @@ impl Image {
 }
 
 impl Images {
-    /// Compiles broker and operator, makes images of them and delivers those.
+    /// Compiles broker and operator, builds their images and delivers them.
     pub fn deliver(destination: Destination<'_>, profile: Profile, progress: &Progress) -> Result<Self> {
         let programs = Programs::compile(profile, progress)?;
         progress.step("make images of them", Duration::from_secs(10), || Self::assemble(&programs, destination))
@@ -72,7 +72,7 @@ impl Images {
     }
 }
 
-/// What goes into an image: one program, and how.
+/// The content of an image: one program and its configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Contents<'a> {
     pub program: &'a Path,
@@ -96,7 +96,7 @@ impl Contents<'_> {
         Ok(image)
     }
 
-    /// An OCI archive that carries `reference` as its name.
+    /// An OCI archive with `reference` as its name.
     pub fn archive(&self, reference: &str) -> Result<NamedTempFile> {
         let archive = NamedTempFile::with_suffix(".oci.tar")?;
         // An empty file is not an archive; the name is kept, the file is made by buildah.

@@ -1,5 +1,5 @@
-//! kafka-python's source archive: fetched from PyPI by pip, kept unpacked in the user's cache. It holds the message
-//! schemas of Apache Kafka and a suite of its own.
+//! kafka-python's source archive: fetched from PyPI by pip, unpacked in the user's cache. It has the message schemas
+//! of Apache Kafka and a test suite.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ fn needed(entry: &Path) -> &'static [Tool] {
     if entry.is_dir() { &[] } else { PIP }
 }
 
-/// Fetches beside the final directory, which appears at once and complete.
+/// Fetches beside the final directory, which appears complete and at once.
 fn download(cache: &Path, entry: &Path) -> Result<()> {
     let unfinished = tempfile::tempdir_in(cache)?;
     let mut pip = Command::new("pip3");

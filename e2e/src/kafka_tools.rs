@@ -15,14 +15,14 @@ use crate::progress::Progress;
 
 const FETCH_EXPECTED: Duration = Duration::from_secs(30);
 
-/// The pom, the broker's configuration as released, and what is logged: tools leave standard error to what they say
-/// themselves.
+/// The pom, the broker's configuration as released, and the log configuration: standard error has only what the tools
+/// print themselves.
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kafka-tools");
 
-/// A tool lives for a second: neither a parallel collector nor the second compiler pays.
+/// A tool lives for a second: neither a parallel collector nor the second compiler pays off.
 const JVM_FLAGS: [&str; 3] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"];
 
-/// The JVM announces on standard error that it heeds them.
+/// The JVM prints to standard error if they are set.
 const JVM_VARIABLES: [&str; 3] = ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl KafkaTools {
         Ok(needed(&jars()?))
     }
 
-    /// Fetches the jars unless they are there, and installs what it takes to fetch and to run them.
+    /// Fetches the jars unless they exist, and installs what is needed to fetch and to run them.
     pub fn fetch(progress: &Progress) -> Result<Self> {
         let jars = jars()?;
         let (cache, _lock) = cache::lock(&jars, "kafka-tools")?;
@@ -84,7 +84,7 @@ fn pom() -> PathBuf {
     Path::new(DIRECTORY).join("pom.xml")
 }
 
-/// Fetches beside the final directory, which appears at once and complete.
+/// Fetches beside the final directory, which appears complete and at once.
 fn download(cache: &Path, jars: &Path) -> Result<()> {
     let unfinished = tempfile::tempdir_in(cache)?;
     let mut output_directory = OsString::from("-DoutputDirectory=");

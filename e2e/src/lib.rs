@@ -1,5 +1,5 @@
-//! What stands around the broker and the operator: a real Kubernetes on one machine, images without a
-//! registry, the demo, the figures, and the tests from outside.
+//! Everything around the broker and the operator: a real Kubernetes on one machine, images without a registry, the
+//! demo, the figures, and the tests from outside.
 //!
 //! ```text
 //! progress, command      how a step is shown, how a program is run

@@ -1,4 +1,4 @@
-//! The binaries of this workspace, compiled by cargo, which also says where they are.
+//! The binaries of this workspace, compiled by cargo, which also reports where they are.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,9 +17,9 @@ pub(crate) const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// What `cargo test` has compiled already.
+    /// As compiled by `cargo test`.
     Dev,
-    /// What is shipped: optimised as a whole, without symbols.
+    /// As shipped: optimised as a whole, without symbols.
     Release,
 }
 
@@ -68,7 +68,7 @@ fn compile(profile: Profile, programs: &[&str]) -> Result<Programs> {
     built(build.args(programs.iter().flat_map(|program| ["--bin", program])))
 }
 
-/// A program as somebody names it on a command line. It is run in other directories.
+/// A program named on a command line. It will be run in other directories.
 pub fn given(path: &str) -> Result<PathBuf> {
     Path::new(path).canonicalize().with_context(|| format!("there is no {path}"))
 }
@@ -80,7 +80,7 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// Runs a build, and gathers what it tells of its binaries.
+/// Runs a build, and collects the binaries that it reports.
 pub(crate) fn built(build: &mut Command) -> Result<Programs> {
     #[derive(Deserialize)]
     struct Message {

@@ -1,4 +1,4 @@
-//! Steps of a long run, each announced with its expected time and closed with the time it took.
+//! Steps of a long run, announced with their expected time and reported with the time they took.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tracing::info;
 
-/// How often a step that takes minutes says that it is still alive.
+/// The interval at which a long step reports that it is still running.
 pub const REMINDER_EVERY: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
@@ -19,7 +19,7 @@ impl Progress {
         Self { started: Instant::now() }
     }
 
-    /// Runs one step. A failure carries the step's name as context.
+    /// Runs one step. A failure has the step's name as context.
     pub fn step<T>(&self, what: impl Display, expected: Duration, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.note(format_args!("{what} (about {})", spoken(expected)));
         let began = Instant::now();
@@ -47,7 +47,7 @@ pub fn spoken(duration: Duration) -> String {
     }
 }
 
-/// Progress lines go to standard error, bare: standard output belongs to what a command prints.
+/// Progress lines go to standard error; standard output is for what a command prints.
 pub fn show_progress() {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

@@ -1,6 +1,6 @@
-//! What takes too long for every test run: fuzzing, property tests with fresh seeds, simulations, a broker that is
-//! killed under load again and again, three brokers to which happens what happens to machines. Each part counts as
-//! passed or failed; a failure does not stop the others.
+//! Tests that take too long for every test run: fuzzing, property tests with fresh seeds, simulations, a broker that
+//! is killed under load again and again, three brokers with machine faults. Each part passes or fails; a failure does
+//! not stop the others.
 
 pub mod checked;
 pub mod faults;
@@ -27,7 +27,7 @@ use crate::programs::{Profile, Programs};
 use crate::progress::Progress;
 use journal::Journal;
 
-/// What can be asked for alone.
+/// Parts that can be selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     /// Each fuzz target for a while, guided by coverage
@@ -38,7 +38,7 @@ pub enum Part {
     Simulation,
     /// SIGKILL at random moments under mixed load with readers
     Kills,
-    /// Three brokers under the same load, and what happens to machines
+    /// Three brokers under the same load, with machine faults
     Faults,
     /// Three brokers under the same load, one of which loses its power again and again
     PowerCuts,
@@ -47,7 +47,7 @@ pub enum Part {
 #[derive(Debug, Clone)]
 pub struct Options {
     pub seed: u64,
-    /// For each fuzz target.
+    /// Time for each fuzz target.
     pub fuzz_for: Duration,
     pub quorum_schedules: u64,
     pub cluster_runs: u64,
@@ -55,9 +55,9 @@ pub struct Options {
     pub fault_runs: u32,
     pub faults_for: Duration,
     pub power_cuts: u32,
-    /// What is killed instead of the broker of this checkout.
+    /// A broker to kill instead of the one of this checkout.
     pub broker: Option<PathBuf>,
-    /// Where it is noted what has passed.
+    /// A file that records what has passed.
     pub journal: Option<PathBuf>,
 }
 
@@ -76,7 +76,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Runs one part and tells what came of it. What has passed before, as the journal says, is not run again.
+    /// Runs one part and reports its result. Parts that have passed, according to the journal, are not run again.
     pub(crate) fn run(&mut self, what: &str, progress: &Progress, part: impl FnOnce() -> Result<String>) {
         if let Some(before) = self.journal.as_ref().and_then(|journal| journal.passed(what)) {
             self.passed += 1;

@@ -14,16 +14,16 @@ use e2e::progress::{Progress, show_progress};
 /// Measures Millrace against Apache Kafka 4.3.1 from Maven: one broker each, or three, the same configuration and
 /// clients, interleaved
 ///
-/// It needs two quiet cores, 8 GB of memory and 20 GB of disk beside the program, and takes some hours in all; Java and
-/// Maven are installed if they are missing. A round during which the host or other work disturbed is taken again, as
-/// often as rounds were asked for.
+/// It needs two quiet cores, 8 GB of memory and 20 GB of disk beside the program, and takes some hours in all; Java
+/// and Maven are installed if they are missing. A round disturbed by the host or other work is repeated, at most as
+/// often as rounds were requested.
 ///
 /// Exit codes: 0 if every target is met; 1 if one is missed; 2 for a wrong command line; 3 if something could not be
 /// measured or a broker answered wrongly.
 #[derive(Debug, Parser)]
 #[command(verbatim_doc_comment)]
 struct Cli {
-    /// Only these groups of rows
+    /// Measure only these groups of rows
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<Name>,
     /// How often each contender is measured
@@ -32,13 +32,13 @@ struct Cli {
     /// Leave out Kafka with a small heap and more recovery threads
     #[arg(long)]
     without_tuned: bool,
-    /// A part of all sizes, between 0 and 1: shows that everything runs, and measures nothing
+    /// Scale all sizes by a factor between 0 and 1: shows that everything runs, and measures nothing
     #[arg(long, value_name = "PART", default_value_t = 1.0)]
     scale: f64,
     /// A broker to measure instead of the release build of this checkout
     #[arg(long, value_name = "FILE", value_parser = programs::given)]
     broker: Option<PathBuf>,
-    /// Write every reading there, too
+    /// Also write every reading to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }

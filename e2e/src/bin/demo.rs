@@ -34,7 +34,7 @@ struct Cli {
     /// Remove the demo and its Kubernetes; installed packages and the caches in ~/.cache/millrace stay
     #[arg(long)]
     down: bool,
-    /// Compile without optimisation: minutes less, for slower and larger programs
+    /// Compile without optimisation: saves minutes, for slower and larger programs
     #[arg(long)]
     dev: bool,
     #[command(subcommand)]
@@ -103,7 +103,7 @@ fn say_what_is_needed(progress: &Progress) -> Result<()> {
     Ok(())
 }
 
-/// A second run begins from nothing as well.
+/// A second run also begins from nothing.
 fn remove_former(kubernetes: &Kubernetes, progress: &Progress) -> Result<()> {
     if kubernetes.kubectl("get kafkacluster demo").is_err() {
         return Ok(());
@@ -135,7 +135,7 @@ fn open_to_the_outside(kubernetes: &Kubernetes, progress: &Progress) -> Result<S
         kubernetes.apply(NAMESPACE, &format!("{DEMO_MANIFEST}{LISTENERS}"))?;
         let address = kubernetes.bootstrap(NAMESPACE, "demo", "outside")?;
         kubernetes.wait_ready(NAMESPACE, "demo", READY_AT_MOST)?;
-        // kube-proxy hears of a ready pod a moment after the operator does.
+        // kube-proxy learns of a ready pod a moment after the operator does.
         command::retry(READY_AT_MOST, || Ok(TcpStream::connect(&address)?))?;
         Ok(address)
     })?;

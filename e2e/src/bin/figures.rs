@@ -1,4 +1,4 @@
-//! Measures what the project promises and prints it as a table.
+//! Measures the figures that the project promises and prints a table.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,17 +13,18 @@ use e2e::images::{Destination, Images};
 use e2e::programs::{self, Profile};
 use e2e::progress::{Progress, show_progress};
 
-/// Measures one broker, then three, then on a real Kubernetes that is started on this machine, or runs there already
+/// Measures one broker, then three, then on a real Kubernetes that is started on this machine, or already running
+/// there
 ///
 /// Exit codes: 0 if all figures hold; 1 if one does not, or could not be measured.
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(subcommand)]
     internal: Option<Internal>,
-    /// Only these figures of brokers, without Kubernetes
+    /// Measure only these broker figures, without Kubernetes
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<Name>,
-    /// How often each fault happens; fewer than 20 say little
+    /// How often each fault happens; fewer than 20 are not significant
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
     samples: u16,
     /// A broker to measure instead of the release build of this checkout
@@ -77,7 +78,7 @@ fn measure_in(cluster: &LocalCluster, progress: &Progress) -> Result<Vec<Row>> {
     Ok([figures::kubernetes::measure(cluster)?, figures::images::measure(&images)].concat())
 }
 
-/// Prints the table, and tells whether all figures hold.
+/// Prints the table. Returns whether all figures hold.
 #[expect(clippy::print_stdout, reason = "the table is what the command was asked for")]
 fn show(rows: &[Row]) -> bool {
     println!("{}\n", table(rows));

@@ -14,7 +14,7 @@ use e2e::progress::{Progress, show_progress};
     after_help = "Exit codes: 0 done; 1 failed, with the reason; 2 wrong usage; 3 `status`: no cluster is running"
 )]
 struct Cli {
-    /// Where the cluster keeps everything it has
+    /// The directory of the cluster
     #[arg(long, global = true, default_value_os_t = directory())]
     directory: PathBuf,
     #[command(subcommand)]
@@ -23,7 +23,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Cmd {
-    /// Start a cluster, or say that it runs already
+    /// Start a cluster, or report that it is running
     Up {
         /// How many nodes, each with its own network, containerd and kubelet
         #[arg(long, default_value_t = 1)]

@@ -1,4 +1,4 @@
-//! Looks for faults for as long as it is given.
+//! Looks for faults for a given time.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,34 +10,34 @@ use e2e::progress::{Progress, show_progress};
 use e2e::soak::{self, Options, Part};
 
 /// Fuzzes, repeats the property tests with other cases, simulates the quorum and the cluster, kills a broker under
-/// load, and lets three brokers meet what happens to machines, longer than a test run may
+/// load, and exposes three brokers to machine faults, for longer than a test run may take
 ///
-/// Faults and power cuts need root: each broker gets a network namespace and a file system of its own.
+/// Faults and power cuts need root: each broker gets its own network namespace and file system.
 ///
-/// Compiles the fuzz targets with instrumentation into target/soak, where inputs that it finds stay, too.
+/// Compiles the fuzz targets with instrumentation into target/soak, where inputs that it finds are kept, too.
 #[derive(Debug, Parser)]
 #[command(after_help = "The last line is `N passed, N failed`. Exit codes: 0 all passed; 1 something failed, with \
                         what it takes to repeat it; 2 wrong usage")]
 struct Cli {
-    /// Only these
+    /// Run only these parts
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Vec<Part>,
     /// How long each of the four fuzz targets runs
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     fuzz_seconds: u64,
-    /// How many schedules the simulated quorum goes through
+    /// How many schedules of the simulated quorum are run
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     quorum_schedules: u64,
-    /// How many runs the simulated cluster has
+    /// How many runs of the simulated cluster are made
     #[arg(long, value_name = "N", default_value_t = 60_000)]
     cluster_runs: u64,
     /// How often the broker is killed
     #[arg(long, value_name = "N", default_value_t = 50)]
     kills: u32,
-    /// How many runs three brokers have in which faults happen to them
+    /// How many fault runs of three brokers are made
     #[arg(long, value_name = "N", default_value_t = 20)]
     fault_runs: u32,
-    /// How long faults happen in each of these runs
+    /// How long faults are injected in each of these runs
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     fault_seconds: u64,
     /// How often one of three brokers loses its power
@@ -46,10 +46,10 @@ struct Cli {
     /// A broker to kill instead of the one of this checkout
     #[arg(long, value_name = "FILE", value_parser = programs::given)]
     broker: Option<PathBuf>,
-    /// Repeats the choices of an earlier run; otherwise the clock decides
+    /// Seed of all random choices, to repeat an earlier run; derived from the clock by default
     #[arg(long)]
     seed: Option<u64>,
-    /// A file with a line for each run: those that have passed there are not run again
+    /// A file with a line for each run: those that have passed are not run again
     #[arg(long, value_name = "FILE", requires = "seed")]
     journal: Option<PathBuf>,
 }

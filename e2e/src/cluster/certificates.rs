@@ -1,4 +1,4 @@
-//! A certificate authority for one cluster's life, and a certificate and kubeconfig for each of its members.
+//! A certificate authority for the lifetime of a cluster, and a certificate and kubeconfig for each of its members.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -15,7 +15,7 @@ use serde_json::json;
 use super::addresses::{API_SERVICE, GATEWAY, NodeId};
 use super::layout::Layout;
 
-/// Who a certificate speaks for, in Kubernetes' terms: user, group, and the names it serves under.
+/// The subject of a certificate, in Kubernetes' terms: user, group, and server names.
 struct Identity {
     file: String,
     user: String,
@@ -98,7 +98,7 @@ fn issue(layout: &Layout, authority: &CertifiedIssuer<'_, KeyPair>, identity: &I
     write_secret(&layout.kubeconfig(&identity.file), &kubeconfig(layout, &identity.file))
 }
 
-/// JSON is YAML, and needs no quoting rules.
+/// JSON is valid YAML, and needs no quoting rules.
 fn kubeconfig(layout: &Layout, name: &str) -> String {
     let config = json!({
         "apiVersion": "v1",

@@ -1,6 +1,6 @@
-//! Where the nodes' processes are accounted: a directory of the cluster's name at the top of every cgroup
-//! hierarchy, one level below it for each node, `system` inside it for the node's own services, and `kubepods` beside
-//! that, which the kubelet makes. Cgroup v1 and v2 differ only in what must be written before use.
+//! The cgroups of the nodes' processes: a directory of the cluster's name at the top of every cgroup hierarchy, one
+//! level below it for each node, `system` inside it for the node's own services, and beside that `kubepods`, which
+//! the kubelet creates. Cgroup v1 and v2 differ only in what must be written before use.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ const V2_CONTROLLERS: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cgroups {
     version: Version,
-    /// Where the hierarchies are mounted that processes of a node enter.
+    /// The mount points of the hierarchies that processes of a node enter.
     hierarchies: Vec<PathBuf>,
     /// All of them: a container runtime leaves directories in a hybrid machine's v2 hierarchy as well.
     every_hierarchy: Vec<PathBuf>,
@@ -70,8 +70,8 @@ impl Cgroups {
         Ok(Self { version: Version::V2, hierarchies: v2, every_hierarchy })
     }
 
-    /// Makes the node's directories, and clears away the pods of its former life: a kubelet that finds them
-    /// spends many seconds on containers that are gone.
+    /// Creates the node's directories, and removes the pods of its former life: a kubelet that finds them spends many
+    /// seconds on containers that are gone.
     pub(super) fn create(&self, layout: &Layout, node: NodeId) -> Result<()> {
         let pods = |hierarchy: &PathBuf| hierarchy.join(layout.name()).join(node.to_string()).join("kubepods");
         self.remove_from_every_hierarchy("removal of the node's former pods", pods)?;
@@ -102,7 +102,7 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Puts the calling process among the node's services.
+    /// Moves the calling process to the node's services.
     pub(super) fn enter(&self, layout: &Layout, node: NodeId) -> Result<()> {
         for hierarchy in &self.hierarchies {
             let file = hierarchy.join(layout.name()).join(node.to_string()).join("system/cgroup.procs");

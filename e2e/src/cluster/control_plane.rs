@@ -29,7 +29,7 @@ impl LocalCluster {
         self.start_part("coredns", &[format!("-conf={}", self.layout.corefile().display())])
     }
 
-    /// Until `start_api_server` nobody can read or change an object. What runs goes on.
+    /// Until `start_api_server` no object can be read or changed. What runs continues.
     pub fn kill_api_server(&self) -> Result<()> {
         let record = ProcessRecord::read(&self.layout.record(API_SERVER))?;
         record.context("the API server was never started")?.kill()
@@ -127,7 +127,7 @@ fn scheduler(cluster: &LocalCluster) -> Vec<String> {
     ]
 }
 
-/// What kubeadm installs, without a way out of the cluster.
+/// As installed by kubeadm, but without forwarding out of the cluster.
 fn corefile(cluster: &LocalCluster) -> String {
     let kubeconfig = cluster.layout.kubeconfig("coredns");
     format!(

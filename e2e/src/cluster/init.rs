@@ -1,5 +1,5 @@
-//! The first process of a node. It makes the node's namespaces its own, starts containerd, the kubelet and
-//! kube-proxy, starts them again when they end, and reaps orphans until it is killed.
+//! The first process of a node. It creates the node's namespaces, starts containerd, the kubelet and kube-proxy,
+//! restarts them when they end, and reaps orphans until it is killed.
 
 use std::fs;
 use std::io::{BufRead as _, Write as _};
@@ -22,7 +22,7 @@ use crate::command;
 
 const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 
-/// Directories below the node's own that it sees under their default paths.
+/// Directories of the node that it sees under their default paths.
 pub(super) const BOUND: [(&str, &str); 3] =
     [("kubelet", "/var/lib/kubelet"), ("cni-results", "/var/lib/cni"), ("log", "/var/log")];
 
@@ -41,7 +41,7 @@ pub struct NodeInit {
 }
 
 impl NodeInit {
-    /// Returns only when the node cannot be brought up.
+    /// Returns only if the node cannot be started.
     pub fn run(&self) -> Result<()> {
         let node = NodeId(self.node);
         let layout = Layout::new(&self.directory)?;
@@ -135,7 +135,7 @@ fn mount_file_systems(directory: &Path) -> Result<()> {
     for (source, target) in BOUND {
         fs::create_dir_all(target)?;
         mount_bind(directory.join(source), target).with_context(|| format!("cannot bind {target}"))?;
-        // By way of private, or what is mounted below the target appears below the source as well.
+        // By way of private, otherwise what is mounted below the target would also appear below the source.
         for propagation in [MountPropagationFlags::PRIVATE, MountPropagationFlags::SHARED] {
             mount_change(target, propagation).with_context(|| format!("cannot share {target}"))?;
         }
@@ -164,7 +164,7 @@ impl Service {
     }
 }
 
-/// Reaps whatever ends. Of the services, each end is a failure; they start again after a pause.
+/// Reaps whatever ends. If a service ends that is a failure; it is restarted after a pause.
 fn supervise(services: &mut [Service]) -> Result<()> {
     loop {
         let Some((pid, status)) = rustix::process::wait(WaitOptions::empty())? else { continue };

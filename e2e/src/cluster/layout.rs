@@ -1,4 +1,4 @@
-//! Where the files of a cluster lie: everything below one directory, which `down` removes.
+//! The files of a cluster: everything is below one directory, which `down` removes.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::addresses::NodeId;
 
-/// Tells a directory of a cluster from one that holds somebody's files. Written first, removed last.
+/// Distinguishes a cluster's directory from any other. Written first, removed last.
 const MARKER: &str = ".millrace-kubernetes";
 const MARKER_TEXT: &str =
     "A local Kubernetes lies here. Taking it down removes this directory with all that is in it.\n";
@@ -33,12 +33,12 @@ impl Layout {
         &self.root
     }
 
-    /// The cluster's name where names are the machine's. Another directory is another cluster.
+    /// The cluster's name where names are global on the machine. Another directory is another cluster.
     pub(super) fn name(&self) -> String {
         self.root.file_name().map_or_else(|| "millrace".to_owned(), |name| name.to_string_lossy().into_owned())
     }
 
-    /// What was asked for, written when all of it runs.
+    /// The options of the cluster, written when all of it runs.
     pub(super) fn description(&self) -> PathBuf {
         self.root.join("cluster.json")
     }
@@ -79,7 +79,7 @@ impl Layout {
         self.root.join("Corefile")
     }
 
-    /// What of the machine a cluster changes, as it was.
+    /// The machine's settings that a cluster changes, as they were.
     pub(super) fn saved_machine(&self) -> PathBuf {
         self.root.join("machine.json")
     }
@@ -108,7 +108,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Fails if the directory holds anything and no cluster put it there.
+    /// Fails if the directory has content that no cluster put there.
     pub(super) fn require_own(&self) -> Result<()> {
         let mut entries = match fs::read_dir(&self.root) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -144,7 +144,7 @@ impl Layout {
     }
 }
 
-/// The file appears whole or not at all.
+/// The file appears complete or not at all.
 pub(super) fn write_whole(file: &Path, text: &str) -> Result<()> {
     let unfinished = file.with_extension("unfinished");
     fs::write(&unfinished, text)

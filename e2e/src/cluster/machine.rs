@@ -28,7 +28,7 @@ const KUBELET_SETTINGS: [&str; 5] = [
 struct Saved {
     boot: Boot,
     settings: BTreeMap<String, String>,
-    /// Nodes make them, to mount on. Where the machine uses them itself, they are its own.
+    /// Created by nodes for mounts. If the machine uses them itself, they belong to it.
     absent_directories: Vec<PathBuf>,
 }
 
@@ -46,7 +46,7 @@ pub(super) fn save(layout: &Layout) -> Result<()> {
 
 pub(super) fn restore(layout: &Layout) -> Result<()> {
     let Ok(saved) = fs::read(layout.saved_machine()) else { return Ok(()) };
-    // Nothing is changed before the file is whole.
+    // Nothing is changed before the file is complete.
     let Ok(Saved { boot, settings, absent_directories }) = serde_json::from_slice(&saved) else { return Ok(()) };
     // A reboot has restored them already, perhaps to something newer.
     if boot == Boot::current()? {
@@ -55,13 +55,13 @@ pub(super) fn restore(layout: &Layout) -> Result<()> {
         }
     }
     for directory in absent_directories {
-        // Somebody else has come to use it if it is not empty.
+        // If it is not empty the machine has come to use it.
         drop(fs::remove_dir(directory));
     }
     Ok(())
 }
 
-/// Black holes first, so that at no moment a packet for the cluster follows the machine's default route.
+/// Black holes first, so that no packet for the cluster ever follows the machine's default route.
 pub(super) fn create_network() -> Result<()> {
     for range in RANGES {
         command::run("ip", &format!("route replace unreachable {range} metric {UNREACHABLE_METRIC}"))?;
@@ -72,7 +72,7 @@ pub(super) fn create_network() -> Result<()> {
     Ok(())
 }
 
-/// Ties the network namespace of `init` to the bridge. Its end is called eth0.
+/// Connects the network namespace of `init` to the bridge. Its end is called eth0.
 pub(super) fn connect_node(node: NodeId, init: i32) -> Result<()> {
     let interface = node.interface();
     command::run("ip", &format!("link add {interface} type veth peer name eth0 netns {init}"))?;
@@ -81,7 +81,7 @@ pub(super) fn connect_node(node: NodeId, init: i32) -> Result<()> {
     Ok(())
 }
 
-/// A veth goes with its namespace, some time after the last process in there.
+/// A veth is removed with its namespace, some time after the last process in it.
 pub(super) fn wait_until_disconnected(node: NodeId) -> Result<()> {
     command::wait_for(&format!("the end of {node}'s network"), Duration::from_secs(20), || {
         Ok((!links()?.contains(&node.interface())).then_some(()))
@@ -89,7 +89,8 @@ pub(super) fn wait_until_disconnected(node: NodeId) -> Result<()> {
 }
 
 pub(super) fn remove_network() -> Result<()> {
-    // Veths go with their namespace, some time after its last process: a link may be gone before it is deleted.
+    // Veths are removed with their namespace, some time after its last process: a link may be gone before it is
+    // deleted.
     command::wait_for("removal of the cluster's network links", Duration::from_secs(10), || {
         let links = links()?;
         for link in &links {
@@ -114,7 +115,7 @@ fn links() -> Result<Vec<String>> {
     Ok(all.into_iter().map(|link| link.ifname).filter(|name| ours.contains(name)).collect())
 }
 
-/// A mount that was cut off with its node gives its loop device back by itself; this finds the rest.
+/// A mount cut off with its node releases its loop device by itself; this finds the others.
 pub(super) fn detach_loop_devices(layout: &Layout) -> Result<()> {
     for line in command::run("losetup", "--list --noheadings --output NAME,BACK-FILE")?.lines() {
         let Some((device, file)) = line.split_once(' ') else { continue };

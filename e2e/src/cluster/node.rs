@@ -1,6 +1,6 @@
-//! A node seen from the machine: one init process that holds the node's own pid, mount, network, host name
-//! and IPC namespaces. Killing that one process is the death of the node, with everything that ran in it;
-//! its disks stay in the node's directory.
+//! A node as seen from the machine: one init process in its own pid, mount, network, host name and IPC namespaces.
+//! Killing that one process is the death of the node, with everything that ran in it; its disks stay in the node's
+//! directory.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -26,7 +26,7 @@ impl LocalCluster {
     /// 1. `unshare` runs the init program in new namespaces;
     /// 2. it answers with its pid, as the machine counts it;
     /// 3. the machine connects the node's network namespace to the bridge;
-    /// 4. a line on the init's standard input lets it go on.
+    /// 4. a line on the init's standard input lets it continue.
     pub(super) fn start_node(&self, node: NodeId) -> Result<()> {
         Cgroups::detect()?.create(&self.layout, node)?;
         self.write_node_configuration(node)?;
@@ -79,7 +79,7 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// Whether every node has it.
+    /// Whether every node has the image.
     pub fn has_image(&self, reference: &str) -> Result<bool> {
         for node in NodeId::all(self.nodes) {
             let listed =
@@ -157,7 +157,7 @@ impl LocalCluster {
             "failSwapOn": false,
             // A machine without CAP_SYS_RESOURCE may not lower it.
             "oomScoreAdj": 0,
-            // There is no registry to get a collected image back from, and the disk belongs to somebody else.
+            // There is no registry to get a collected image back from, and the disk is not only ours.
             "imageGCHighThresholdPercent": 100,
             "imageGCLowThresholdPercent": 99,
             "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%", "nodefs.inodesFree": "1%"},
@@ -191,7 +191,7 @@ pub(super) fn enter(init: i32, program: &str) -> Command {
     command
 }
 
-/// The first process of a container, by the node's pid.
+/// The first process of a container, by its pid on the node.
 #[derive(Debug, Clone)]
 pub struct ContainerProcess {
     cluster: LocalCluster,
@@ -200,7 +200,7 @@ pub struct ContainerProcess {
 }
 
 impl ContainerProcess {
-    /// SIGKILL, as the kernel does it when memory runs out.
+    /// SIGKILL, as the kernel does when memory runs out.
     pub fn kill(&self) -> Result<()> {
         self.run("kill", &format!("-KILL {}", self.pid)).map(drop)
     }
@@ -212,7 +212,7 @@ impl ContainerProcess {
         Ok(kibibytes << 10)
     }
 
-    /// In the file system that it sees at a path.
+    /// Free bytes at a path in the container.
     pub fn available_bytes(&self, path: &str) -> Result<u64> {
         let stat = self.run("stat", &format!("--file-system --format=%a*%S /proc/{}/root{path}", self.pid))?;
         let (blocks, block) = stat.trim().split_once('*').with_context(|| format!("stat says {stat:?}"))?;

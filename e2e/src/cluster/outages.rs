@@ -12,26 +12,26 @@ use super::processes::ProcessRecord;
 use crate::command;
 use crate::harness::LOOK_EVERY;
 
-/// Longer than node monitoring takes to give a node up.
+/// Longer than node monitoring takes to detect a lost node.
 const NOTICED_AT_MOST: Duration = Duration::from_mins(1);
 const BACK_AT_MOST: Duration = Duration::from_mins(2);
 
 impl LocalCluster {
-    /// The power of a node goes: everything on it dies at once, what it has on its disks stays.
+    /// Cuts the power of a node: everything on it dies at once, its disks stay.
     pub fn kill_node(&self, node: NodeId) -> Result<()> {
         let record = ProcessRecord::read(&self.layout.record(&node.to_string()))?;
         record.with_context(|| format!("{node} was never started"))?.kill()?;
         machine::wait_until_disconnected(node)
     }
 
-    /// The node starts with the disks it had, and Kubernetes counts on it again.
+    /// Starts the node with its disks, and waits until Kubernetes uses it again.
     pub fn return_node(&self, node: NodeId) -> Result<()> {
         self.start_node(node)?;
         self.wait_for_containerd(node)?;
         self.wait_for_node(node, "True", BACK_AT_MOST).with_context(|| self.log_to_see(node, "kubelet"))
     }
 
-    /// Until Kubernetes has noticed that a node does not answer.
+    /// Waits until Kubernetes has noticed that a node does not answer.
     pub fn wait_until_lost(&self, node: NodeId) -> Result<()> {
         self.wait_for_node(node, "Unknown", NOTICED_AT_MOST)
     }

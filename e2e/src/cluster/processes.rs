@@ -1,6 +1,5 @@
-//! The processes of a cluster outlive the command that started them. Each is recorded in a file by pid and
-//! start time, so that whoever takes the cluster down later, perhaps after a reboot, never signals a process that got
-//! a recycled pid.
+//! The processes of a cluster outlive the command that started them. Each is recorded in a file by pid and start
+//! time, so that a later `down`, perhaps after a reboot, never signals a process with a recycled pid.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -18,7 +17,7 @@ use super::layout::write_whole;
 /// How long a killed process may take to be gone. A node's init waits for everything inside the node.
 const DEATH_SECONDS_MAX: i64 = 20;
 
-/// One life of the machine.
+/// Identifies one boot of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Boot(String);
 
@@ -41,12 +40,12 @@ impl ProcessRecord {
         Ok(Self { pid, boot: Boot::current()?, started_ticks: start_time(pid)? })
     }
 
-    /// The record appears whole or not at all.
+    /// The record appears complete or not at all.
     pub(crate) fn write(&self, file: &Path) -> Result<()> {
         write_whole(file, &serde_json::to_string(self)?)
     }
 
-    /// The recorded process, or nothing if there is no such record, or it cannot be one.
+    /// The recorded process; none if there is no record, or it is invalid.
     pub(super) fn read(file: &Path) -> Result<Option<Self>> {
         match fs::read(file) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -58,7 +57,7 @@ impl ProcessRecord {
         Self::of(self.pid).is_ok_and(|now| now == *self)
     }
 
-    /// Kills the process and waits until it is gone. Nothing happens if it is gone already.
+    /// Kills the process and waits until it is gone. Does nothing if it is gone already.
     pub(crate) fn kill(&self) -> Result<()> {
         let Some(pid) = Pid::from_raw(self.pid) else { return Ok(()) };
         // The descriptor pins the process before its start time is compared.
@@ -103,8 +102,8 @@ pub(super) fn detach<'a>(command: &'a mut Command, log: &Path) -> Result<&'a mut
     Ok(command.current_dir("/").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0))
 }
 
-/// Starts a command and records it. The record stands before anything depends on the process, which does not
-/// outlive a failure to write it.
+/// Starts a command and records it. The record is written before anything depends on the process, which is killed if
+/// that fails.
 pub(super) fn start(command: &mut Command, record: &Path) -> Result<Child> {
     let mut child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
     let pid = i32::try_from(child.id()).context("a pid beyond 31 bits")?;
@@ -118,7 +117,7 @@ pub(super) fn start(command: &mut Command, record: &Path) -> Result<Child> {
     recorded.map(|()| child)
 }
 
-/// Every recorded process in a directory, by file; nothing for a file that is not a record.
+/// Every recorded process in a directory, by file; none for a file that is not a record.
 pub(crate) fn recorded(directory: &Path) -> Result<Vec<(PathBuf, Option<ProcessRecord>)>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,5 +1,5 @@
-//! The dynamic provisioner behind the StorageClass `standard`. After every event, and every two seconds for
-//! nodes that came back, it looks at all claims and volumes and does what is missing for each:
+//! The dynamic provisioner of the StorageClass `standard`. After every event, and every two seconds for nodes that
+//! came back, it checks all claims and volumes and does what is missing for each:
 //!
 //! - a claim whose pod was given a node gets an image there and a local PersistentVolume bound to it;
 //! - a claim that asks for more than it has is grown in place;
@@ -73,7 +73,7 @@ impl Provisioner {
             if let Err(error) = self.look_at_everything().await {
                 warn!("cannot list claims and volumes: {error:#}");
             }
-            // Running into the time limit is the regular second look.
+            // Reaching the time limit is the regular second look.
             drop(tokio::time::timeout(LOOK_AGAIN, events.next()).await);
         }
     }
@@ -116,7 +116,8 @@ impl Provisioner {
         match volumes.iter().find(|volume| volume.name_any() == name) {
             None => {
                 let node = claim.annotations().get(SELECTED_NODE).and_then(|node| NodeId::named(node));
-                // The scheduler names a node when a pod uses the claim. Not before: the volume lives there.
+                // The scheduler chooses a node when a pod uses the claim. Before that nothing is created: the volume
+                // is local.
                 let Some(node) = node else { return Ok(()) };
                 self.provision(claim, &Volume::new(&self.layout, node, name), size).await
             }
@@ -160,7 +161,7 @@ fn requested(claim: &PersistentVolumeClaim) -> Result<String> {
     Ok(requests.and_then(|requests| requests.get("storage")).context("asks for no storage")?.0.clone())
 }
 
-/// What a bound claim has; a claim that is not bound has nothing yet.
+/// The capacity of a bound claim; an unbound one has none yet.
 fn capacity(claim: &PersistentVolumeClaim) -> Result<Option<u64>> {
     let capacity = claim.status.as_ref().and_then(|status| status.capacity.as_ref());
     capacity.and_then(|capacity| capacity.get("storage")).map(|storage| quantity::bytes(&storage.0)).transpose()

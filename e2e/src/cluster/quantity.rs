@@ -1,4 +1,4 @@
-//! Kubernetes' quantities of bytes.
+//! Kubernetes quantities of bytes.
 
 use anyhow::{Context, Result};
 

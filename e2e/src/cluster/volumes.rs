@@ -14,7 +14,7 @@ use super::layout::Layout;
 use super::node::enter;
 use crate::command;
 
-/// XFS refuses to be smaller.
+/// XFS does not allow a smaller size.
 pub(super) const SIZE_MIN: u64 = 300 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Volume {
         Self { name: name.into(), node, layout: layout.clone() }
     }
 
-    /// Where the node mounts it.
+    /// Its mount point in the node.
     pub(super) fn mount_point(&self) -> String {
         format!("/run/volumes/{}", self.name)
     }
@@ -38,7 +38,7 @@ impl Volume {
         self.image().is_file()
     }
 
-    /// Makes the image. An unfinished one, of a provisioner that was killed, is made anew.
+    /// Creates the image. An unfinished one of a killed provisioner is created anew.
     pub(super) fn create(&self, size: u64) -> Result<()> {
         if self.exists() {
             return Ok(());
@@ -52,7 +52,7 @@ impl Volume {
         Ok(())
     }
 
-    /// Mounts the volume unless it is mounted. A node that is down has nothing mounted, and nothing is done.
+    /// Mounts the volume unless it is mounted. If the node is down nothing is done.
     pub(super) fn ensure_mounted(&self) -> Result<()> {
         let Some(init) = super::node_init(&self.layout, self.node)? else { return Ok(()) };
         if self.device(init)?.is_some() {
@@ -65,7 +65,7 @@ impl Volume {
         Ok(())
     }
 
-    /// Grows image, device and file system, in that order, under whoever uses the volume.
+    /// Grows image, device and file system, in that order, while the volume is in use.
     pub(super) fn grow(&self, size: u64) -> Result<()> {
         let init =
             super::node_init(&self.layout, self.node)?.with_context(|| format!("{} is not running", self.node))?;

@@ -1,4 +1,4 @@
-//! What every figure of one broker is measured with.
+//! The setup of every figure of one broker.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ impl<'a> Bench<'a> {
         Ok(Self { program, directory, cores: Cores::choose()?, progress })
     }
 
-    /// Work with a broker that runs wherever there is room.
+    /// Work with a broker that is not pinned to a core.
     pub(super) fn with_broker<T>(&self, work: impl FnOnce(&mut Broker) -> Result<T>) -> Result<T> {
         Broker::spawn(&self.program, &self.directory, &[])?.explained(work)
     }
@@ -36,8 +36,8 @@ impl<'a> Bench<'a> {
         self.with_clients_on(&self.cores.client, settings, work)
     }
 
-    /// Work of clients on the broker's own core. None of them ever wakes an idle core, which on a virtual machine costs
-    /// both sides more than a small request does: see [`super::echo`].
+    /// Work of clients on the broker's own core. No idle core is ever woken, which on a virtual machine costs both
+    /// sides more than a small request does: see [`super::echo`].
     pub(super) fn with_one_core<T>(&self, settings: &[&str], work: impl FnOnce(&mut Broker) -> Result<T>) -> Result<T> {
         self.with_clients_on(&self.cores.broker, settings, work)
     }
@@ -60,7 +60,7 @@ impl<'a> Bench<'a> {
         on_cores(&self.cores.client, work)
     }
 
-    /// The broker comes back to its core.
+    /// The broker returns to its core.
     pub(super) fn restart(&self, broker: &mut Broker) -> Result<()> {
         self.on_broker_core(|| broker.restart())
     }

@@ -1,8 +1,8 @@
-//! One broker on this machine: how soon it answers, what it occupies, and the CPU time that produce and consume take.
+//! One broker on this machine: how soon it answers, its memory, and the CPU time of produce and consume.
 //!
-//! Every sample has a process and a directory of its own. For the CPU figures broker and client are pinned to a core
-//! each, memory is touched beforehand, and what was sent is read back and compared. A sample is repeated when the
-//! host or other work disturbed it; when too many were, the table says so.
+//! Every sample has its own process and directory. For the CPU figures broker and client are pinned to a core each,
+//! memory is touched beforehand, and what was sent is read back and compared. A sample is repeated when the host or
+//! other work disturbed it; when too many were, the table says so.
 
 use std::thread;
 use std::time::Duration;
@@ -62,7 +62,7 @@ pub(super) fn start_up(bench: &Bench<'_>) -> Result<Vec<Row>> {
     Ok(vec![Row::new("process start to first acknowledged produce, empty directory", "ms", 0, samples).at_most(80.0)])
 }
 
-/// Of a broker that has served one record. Other work does not change it.
+/// Memory of a broker that has served one record. Other work does not affect it.
 pub(super) fn idle(bench: &Bench<'_>) -> Result<Vec<Row>> {
     let samples = Samples::collect(IDLE_SAMPLES, || {
         let mebibytes = bench.with_broker(|broker| {
@@ -110,7 +110,7 @@ pub(super) fn through_librdkafka(bench: &Bench<'_>) -> Result<Vec<Row>> {
     ])
 }
 
-/// For a produce request with one small record.
+/// CPU time of a produce request with one small record.
 pub(super) fn requests(bench: &Bench<'_>) -> Result<Vec<Row>> {
     let samples = Samples::collect(CPU_SAMPLES, || {
         bench.with_pinned(&[], |broker| {
@@ -148,7 +148,7 @@ pub(super) fn latency(bench: &Bench<'_>) -> Result<Vec<Row>> {
     ])
 }
 
-/// What each connection adds. Other work does not change it.
+/// The memory that each connection adds. Other work does not affect it.
 pub(super) fn connections(bench: &Bench<'_>) -> Result<Vec<Row>> {
     raise_descriptor_limit()?;
     let samples = Samples::collect(CONNECTION_SAMPLES, || {
@@ -175,7 +175,7 @@ pub(super) fn connections(bench: &Bench<'_>) -> Result<Vec<Row>> {
     Ok(vec![Row::new(what, "KiB", 1, samples).at_most(8.0)])
 }
 
-/// Each sample compacts a log of its own.
+/// Each sample compacts its own log.
 pub(super) fn compaction(bench: &Bench<'_>) -> Result<Vec<Row>> {
     let both = Samples::collect(COMPACTION_SAMPLES, || {
         let measure = |broker: &mut Broker| compaction::measure(broker, &topic_name(TOPIC));

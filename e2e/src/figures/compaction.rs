@@ -1,4 +1,4 @@
-//! A pass of compaction over a log that has been written before, and that is compacted all at once.
+//! A pass of compaction over a log that was written before, and is compacted at once.
 
 use std::fmt;
 use std::fs;
@@ -28,12 +28,12 @@ const KEYS: u64 = 1_000_000;
 const VALUE_BYTES: u32 = 100;
 const RECORDS_PER_BATCH: usize = 1_000;
 const IN_FLIGHT_MAX: usize = 4;
-/// What is left is less than this, and before the last segment is swapped in it is more.
+/// Afterwards the log is smaller than this, and before the last segment is swapped in it is larger.
 const LEFT_BYTES_MAX: u64 = 140 << 20;
 const CREATE_TOPICS_VERSION: i16 = 4;
 const ALTER_CONFIGS_VERSION: i16 = 0;
 const OF_TOPIC: i8 = 2;
-/// Of the memory, and whether the pass is over.
+/// The interval at which memory and the end of the pass are checked.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Until everything is on disk.
 const FLUSH_TIME: Duration = Duration::from_secs(3);
@@ -42,7 +42,7 @@ const FLUSH_TIME: Duration = Duration::from_secs(3);
 pub(super) struct Compaction {
     pub(super) cpu: Duration,
     elapsed: Duration,
-    /// At the most, than before.
+    /// The peak, above the value before.
     pub(super) more_mebibytes: f64,
     left_mebibytes: f64,
 }
@@ -60,7 +60,7 @@ impl fmt::Display for Compaction {
 
 pub(super) fn measure(broker: &mut Broker, topic: &TopicName) -> Result<(Compaction, Noise)> {
     let mut connection = broker.connect()?;
-    // Nothing is ever dirtier than wholly.
+    // No log is dirtier than completely.
     let settings = [
         ("cleanup.policy", "compact"),
         ("min.cleanable.dirty.ratio", "1"),
@@ -126,7 +126,7 @@ fn send(connection: &mut Connection, topic: &TopicName, batch: Bytes) -> Result<
     connection.send(&mut encode(PRODUCE_VERSION, &produce_request(topic, 1, batch))?)
 }
 
-/// Bytes of all segments, without those that wait to be removed.
+/// Bytes of all segments, except those that wait to be removed.
 fn log_bytes(broker: &Broker, topic: &TopicName) -> Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(broker.data(&format!("{}-0", &*topic.0)))? {

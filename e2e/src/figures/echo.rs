@@ -1,6 +1,6 @@
-//! The floor of a request that comes alone: a thread that reads so many bytes and writes so many, and nothing else.
-//! Where client and server have a core each, both cores fall idle between requests, and to wake one again is most of
-//! what a small request costs on a virtual machine.
+//! The minimum cost of a single request: a thread that reads so many bytes and writes so many, and nothing else. If
+//! client and server have a core each, both cores become idle between requests, and waking one again is most of the
+//! cost of a small request on a virtual machine.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -12,11 +12,11 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::bench::Bench;
 
-/// About what an OffsetCommit of one partition takes, and its answer.
+/// About the size of an OffsetCommit of one partition, and of its answer.
 const REQUEST_BYTES: usize = 120;
 const ANSWER_BYTES: usize = 48;
 
-/// CPU time of the server for each of so many requests, each on a core of its own.
+/// CPU time of the server per request, with client and server on a core each.
 pub(super) fn cpu_per_echo(bench: &Bench<'_>, requests: u32) -> Result<Duration> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;

@@ -27,11 +27,11 @@ const COMMITS: u32 = 50_000;
 const COMMITS_BEFORE: u32 = 5_000;
 const IDLE_SAMPLES: usize = 3;
 const GROUPS: usize = 1_000;
-/// They form one after the other: it is their idling that is measured.
+/// They are formed one after the other: only their idling is measured.
 const GROUPS_AT_ONCE: usize = 100;
 const MEMBERS: usize = 3;
 const SHORT_DELAY: [&str; 1] = ["group.initial.rebalance.delay.ms=300"];
-/// As Kafka's consumers have it.
+/// Kafka's default for consumers.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 const HEARTBEAT_ROUNDS: u32 = 5;
 const REBALANCE_SAMPLES: usize = 20;
@@ -43,7 +43,7 @@ const LOAD_PARTITIONS: i32 = 1_000;
 const LOAD_ROUNDS: u32 = 100;
 const LOAD_TIME: &str = "kafka_server_group_coordinator_metrics_partition_load_time_seconds_sum";
 
-/// On the core of the clients, with a core each, and beside it the least that a request costs there.
+/// On the core of the clients, with a core each, and the minimum cost of a request there.
 pub(super) fn commits(bench: &Bench<'_>) -> Result<Vec<Row>> {
     let beside = Samples::collect(COMMIT_SAMPLES, || bench.with_one_core(&[], |broker| commit_all(bench, broker)))?;
     let apart = Samples::collect(COMMIT_SAMPLES, || bench.with_pinned(&[], |broker| commit_all(bench, broker)))?;
@@ -119,7 +119,7 @@ fn idle_along(bench: &Bench<'_>, broker: &mut Broker) -> Result<(Idle, Noise)> {
     Ok((idle, noise))
 }
 
-/// Of a group that has been together before.
+/// Rebalances of a group that has formed before.
 pub(super) fn rebalances(bench: &Bench<'_>) -> Result<Vec<Row>> {
     let samples = bench.with_pinned(&SHORT_DELAY, |broker| {
         prepare(broker)?;
@@ -138,7 +138,7 @@ pub(super) fn rebalances(bench: &Bench<'_>) -> Result<Vec<Row>> {
     Ok(vec![Row::new(what, "ms", 0, samples).at_most(300.0)])
 }
 
-/// As the broker itself measures it.
+/// As measured by the broker itself.
 pub(super) fn loading(bench: &Bench<'_>) -> Result<Vec<Row>> {
     let partitions = format!("num.partitions={LOAD_PARTITIONS}");
     let samples = Samples::collect(LOAD_SAMPLES, || {
@@ -167,7 +167,7 @@ pub(super) fn loading(bench: &Bench<'_>) -> Result<Vec<Row>> {
     Ok(vec![Row::new(what, "s", 2, samples).at_most(1.0)])
 }
 
-/// The topic is there, and the group has a coordinator.
+/// Creates the topic, and waits for the group's coordinator.
 fn prepare(broker: &mut Broker) -> Result<Connection> {
     let mut connection = broker.connect()?;
     connection.create_topic(&topic_name(TOPIC))?;

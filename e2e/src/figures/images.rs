@@ -1,4 +1,4 @@
-//! How large the images are: the one binary in each, uncompressed.
+//! The size of the images: the binary in each, uncompressed.
 
 use super::row::Row;
 use super::samples::Samples;

@@ -1,5 +1,5 @@
 //! Millrace against Apache Kafka on one machine, in one run, interleaved: one broker each, or three, the same
-//! configuration, the same clients. What counts is the ratio of each pair of samples; absolute values belong to the
+//! configuration, the same clients. What counts is the ratio of each pair of samples; absolute values depend on the
 //! machine.
 //!
 //! ```text
@@ -11,7 +11,7 @@
 //! pairs, table       statistics, and how they are told
 //! ```
 //!
-//! CPU times and latencies are taken with broker and client pinned to a core each. Whatever begins with the start of a
+//! CPU times and latencies are taken with broker and client pinned to a core each. What includes the start of a
 //! process is not pinned: a JVM starts faster on two cores, and the client has nothing to do meanwhile.
 
 mod contender;
@@ -47,7 +47,7 @@ use table::{Measure, Row};
 /// Fewer are shown, but say little.
 const PAIRS_MIN: usize = 5;
 
-/// Groups of rows that are measured together, and can be asked for alone.
+/// Groups of rows that are measured together, and can be selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Name {
     /// CPU time and speed of produce (acks=1, acks=all) and consume
@@ -66,7 +66,7 @@ pub enum Name {
     MorePartitions,
     /// CPU time and speed of produce (acks=all) to three replicas on three brokers
     ReplicatedThroughput,
-    /// What clients wait for when one of three brokers dies or stops
+    /// How long clients wait when one of three brokers is killed or stops
     Failover,
 }
 
@@ -80,7 +80,7 @@ pub struct Options {
     pub tuned: bool,
 }
 
-/// Everything that came out.
+/// All results.
 #[derive(Debug)]
 pub struct Comparison {
     contenders: Vec<Contender>,
@@ -89,8 +89,8 @@ pub struct Comparison {
     options: Options,
 }
 
-/// Measures that Millrace against Apache Kafka, in directories beside the program. A group that fails leaves the
-/// others as they are.
+/// Measures that Millrace against Apache Kafka, in directories beside the program. If a group fails the others are
+/// still measured.
 pub fn compare(millrace: &Path, options: &Options, progress: &Progress) -> Result<Comparison> {
     ensure!(0 < options.pairs, "at least one pair is needed");
     ensure!(0.0 < options.scale && options.scale <= 1.0, "a scale is more than 0 and at most 1");
@@ -151,7 +151,7 @@ impl Lab<'_> {
         }
     }
 
-    /// One contender after the other, round by round. A round that was disturbed is taken again.
+    /// One contender after the other, round by round. A disturbed round is repeated.
     fn rounds(
         &self,
         name: Name,
@@ -206,7 +206,7 @@ impl Comparison {
         self.rows.iter().all(|row| row.holds() != Some(false))
     }
 
-    /// In Markdown, with what has to be said about it.
+    /// In Markdown, with notes.
     pub fn table(&self) -> String {
         let mut lines = vec![table::markdown(&self.rows, &self.contenders)];
         if self.options.scale < 1.0 {

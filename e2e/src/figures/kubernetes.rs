@@ -1,4 +1,4 @@
-//! How long a cluster takes from `kubectl apply` to Ready, and what operator and broker then occupy.
+//! How long a cluster takes from `kubectl apply` to Ready, and the memory of operator and broker then.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use crate::harness::{DEMO_MANIFEST, Kubernetes, OPERATOR_NAMESPACE};
 const NAMESPACE: &str = "figures";
 const READY_AT_MOST: Duration = Duration::from_mins(2);
 
-/// In a namespace of its own, which is gone afterwards.
+/// In a separate namespace, which is removed afterwards.
 pub fn measure(cluster: &LocalCluster) -> Result<Vec<Row>> {
     let kubernetes = Kubernetes::local(cluster);
-    // A run that was cut off has left its own.
+    // An interrupted run may have left its namespace.
     kubernetes.kubectl(&format!("delete namespace {NAMESPACE} --ignore-not-found"))?;
     kubernetes.kubectl(&format!("create namespace {NAMESPACE}"))?;
     let measured = measure_in_namespace(cluster, &kubernetes);

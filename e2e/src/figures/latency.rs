@@ -1,6 +1,6 @@
-//! How long a record takes from one client to another: a producer that sends 20 MB a second, whatever the answers, and
-//! a consumer that waits for each batch. Time runs from the moment at which a batch is due: a producer that is held up
-//! is latency too.
+//! Latency of a record from one client to another: a producer that sends 20 MB a second, whatever the answers, and a
+//! consumer that waits for each batch. Time runs from the moment at which a batch is due: delays of the producer
+//! count, too.
 
 use std::fmt;
 use std::thread;
@@ -33,7 +33,7 @@ impl fmt::Display for Latency {
 }
 
 impl Latency {
-    /// Of so many batches after the first ones, in a topic that is there and empty. Everything is read once more.
+    /// Measures so many batches after the first ones, in an existing empty topic. Everything is read once more.
     pub(super) fn measure(
         mut connect: impl FnMut() -> Result<Connection>,
         topic: &TopicName,
@@ -61,7 +61,7 @@ impl Latency {
     }
 }
 
-/// Waits for an answer only where as many are missing as a Kafka producer allows by default.
+/// Waits for an answer only if as many are outstanding as a Kafka producer allows by default.
 fn produce(connection: &mut Connection, topic: &TopicName, batches: u32, due: impl Fn(u32) -> Instant) -> Result<Sent> {
     let mut frame = ProduceFrame::new(topic, SHAPE)?;
     let (mut checksums, mut answered) = (Vec::new(), 0);
@@ -80,7 +80,7 @@ fn produce(connection: &mut Connection, topic: &TopicName, batches: u32, due: im
     Ok(Sent::new(SHAPE, checksums))
 }
 
-/// How long each batch took, in their order.
+/// How long each batch took, in order.
 fn consume(
     connection: &mut Connection,
     topic: &TopicName,

@@ -1,4 +1,4 @@
-//! Load through librdkafka: what its users' brokers have to bear. 1 KiB records.
+//! Load through librdkafka, with 1 KiB records.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    /// A partition and an offset there.
+    /// The partition and offset of a record.
     fn place(&self, number: u32) -> Result<(i32, i64)> {
         Ok((i32::try_from(number % self.partitions)?, i64::from(number / self.partitions)))
     }
@@ -52,10 +52,10 @@ impl Payload {
     }
 }
 
-/// How many records a producer puts together.
+/// How many records a producer puts into a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Batches {
-    /// As Kafka's producer does that is not told otherwise (`batch.size`, `linger.ms`).
+    /// As by default in Kafka's producer (`batch.size`, `linger.ms`).
     Default,
     Large,
 }
@@ -99,8 +99,8 @@ fn send(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, partit
     Ok(())
 }
 
-/// Reads all partitions from their beginnings: everything that was sent, in its order, and after it no more than
-/// `behind` records in each partition.
+/// Reads all partitions from their beginnings: everything that was sent, in order, and after it at most `behind`
+/// records in each partition.
 pub(super) fn consume(stream: &Stream<'_>, behind: i64) -> Result<()> {
     let consumer = consumer(stream)?;
     let mut payload = Payload::new();

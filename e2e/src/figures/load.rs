@@ -1,5 +1,5 @@
-//! What is sent and read back: batches of one shape, each record with a mark of its own. The checksum of a batch covers
-//! everything that the broker must leave as it is, so the checksums sent are what must be read.
+//! Batches that are sent and read back, each record with its own mark. The checksum of a batch covers everything that
+//! the broker must not change, so the checksums read must be those sent.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -23,16 +23,17 @@ pub(super) const ONE_RECORD: Shape = Shape { record_bytes: 100, records_per_batc
 const FETCH_VERSION: i16 = 11;
 const FETCH_BYTES_MAX: i32 = 8 << 20;
 const CRC: Range<usize> = 17..CRC_START;
-/// Of every record, so that batches can be made once more to compare. Brokers delete what is older than a week.
+/// Timestamp of every record, so that batches can be built again for comparison. Brokers delete what is older than a
+/// week.
 pub(super) static TIMESTAMP: LazyLock<Timestamp> = LazyLock::new(|| {
     let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 });
 
-/// What a request carries: one batch.
+/// The content of a request: one batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
-    /// Of the value, at least its mark.
+    /// Bytes of the value, at least its mark.
     pub(super) record_bytes: u32,
     pub(super) records_per_batch: u32,
     pub(super) acks: i16,
@@ -58,7 +59,7 @@ impl Sent {
 pub(super) struct ProduceFrame {
     pub(super) bytes: BytesMut,
     batch_start: usize,
-    /// Where the values of the records begin, counted from the batch.
+    /// Offsets of the records' values in the batch.
     marks: Vec<usize>,
 }
 
@@ -91,7 +92,7 @@ impl ProduceFrame {
     }
 }
 
-/// A value of bytes without a pattern, others for each number (xorshift).
+/// A value without a pattern, different for each number (xorshift).
 pub(super) fn value(number: u32, bytes: u32) -> Vec<u8> {
     let mut state = u64::from(number) << 1 | 1;
     let words = std::iter::repeat_with(|| {
@@ -103,7 +104,7 @@ pub(super) fn value(number: u32, bytes: u32) -> Vec<u8> {
     words.flatten().take(bytes as usize).collect()
 }
 
-/// Produces to the empty partition 0 and returns when all is acknowledged, at the offsets expected.
+/// Produces to the empty partition 0 and returns when all is acknowledged, at the expected offsets.
 pub(super) fn produce(connection: &mut Connection, topic: &TopicName, shape: Shape, batches: u32) -> Result<Sent> {
     let records_per_batch = shape.records_per_batch;
     let mut frame = ProduceFrame::new(topic, shape)?;
@@ -141,7 +142,7 @@ fn offset(batch: usize, records_per_batch: u32) -> Result<i64> {
     Ok(i64::try_from(batch)? * i64::from(records_per_batch))
 }
 
-/// Reads partition 0 from its start: exactly what was sent, in its order, and nothing behind it.
+/// Reads partition 0 from its start: exactly what was sent, in order, and nothing after it.
 pub(super) fn consume(connection: &mut Connection, topic: &TopicName, sent: &Sent) -> Result<()> {
     let mut read = 0;
     while read < sent.checksums.len() {
@@ -160,12 +161,12 @@ pub(super) fn consume(connection: &mut Connection, topic: &TopicName, sent: &Sen
     Ok(())
 }
 
-/// What is there from an offset on.
+/// The records from an offset on.
 pub(super) fn fetch(connection: &mut Connection, topic: &TopicName, offset: i64) -> Result<Bytes> {
     fetch_within(connection, topic, offset, Duration::ZERO)
 }
 
-/// The same, as soon as there is something.
+/// The same, waiting until there is something.
 pub(super) fn wait_for(connection: &mut Connection, topic: &TopicName, offset: i64) -> Result<Bytes> {
     fetch_within(connection, topic, offset, PATIENCE / 2)
 }

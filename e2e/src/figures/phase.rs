@@ -1,4 +1,4 @@
-//! One phase of a measurement: what the brokers' processes used while work was done with it, and what else went on.
+//! One phase of a measurement: CPU time of the brokers' processes during some work, and disturbances.
 
 use std::fs;
 use std::thread;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::machine::{Noise, Snapshot, cpu_time};
 
 const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
-/// Of a broker that does nothing but turn its loops; Apache Kafka's take the most.
+/// CPU time of an idle broker; Apache Kafka uses the most.
 const SETTLED_CPU_MAX: Duration = Duration::from_millis(20);
 const SETTLE_ATTEMPTS: usize = 10;
 
@@ -44,8 +44,8 @@ pub(super) fn phase<T>(processes: &[u32], work: impl FnOnce() -> Result<T>) -> R
     Ok((done, Phase { cpu, elapsed, noise: before.noise_until(&after) }))
 }
 
-/// CPU time once the processes rest: what they put off belongs to the work that caused it. Those that never rest are
-/// not waited for.
+/// CPU time once the processes are idle: deferred work belongs to what caused it. Processes that never become idle
+/// are not waited for.
 fn settled_cpu_time(processes: &[u32]) -> Result<Duration> {
     let settled_cpu_max = SETTLED_CPU_MAX * u32::try_from(processes.len())?;
     let mut before = cpu_time(processes)?;

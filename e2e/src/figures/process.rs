@@ -1,4 +1,4 @@
-//! The broker that is measured: in a directory of its own.
+//! The broker that is measured, with its own directory.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::fleet::management;
 
 const MANAGEMENT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Ends with this value, as does its directory.
+/// Ends when this is dropped, and its directory is removed.
 #[derive(Debug)]
 pub(super) struct Broker {
     process: broker::Broker,
@@ -25,14 +25,14 @@ impl Broker {
         Ok(Self { process: site.spawn()?, site })
     }
 
-    /// Stops it, and runs it again in the same place.
+    /// Stops it, and runs it again with the same directory.
     pub(super) fn restart(&mut self) -> Result<()> {
         self.process.end_well()?;
         self.process = self.site.spawn()?;
         Ok(())
     }
 
-    /// Runs work with the broker, whose last words are told if it fails.
+    /// Runs work with the broker; a failure has its last log lines.
     pub(super) fn explained<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         work(self).with_context(|| self.process.last_words())
     }
@@ -63,7 +63,7 @@ impl Broker {
         self.process.reach(|| Connection::open(self.site.address()))
     }
 
-    /// As the broker itself says.
+    /// As reported by the broker itself.
     pub(super) fn metric(&self, name: &str) -> Result<f64> {
         let (_, text) = management::get(self.site.management(), "/metrics", "", MANAGEMENT_PATIENCE)?;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());

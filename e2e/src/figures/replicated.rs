@@ -1,5 +1,5 @@
 //! Three brokers on this machine, replication factor 3, acks=all: what a fault costs a client, and what replication
-//! costs the brokers. Nothing is pinned: with three brokers a core of its own for each is not to be had.
+//! costs the brokers. Nothing is pinned: there are not enough cores for three brokers.
 //!
 //! Failed records are those that a client gave up after two minutes.
 
@@ -42,7 +42,7 @@ pub(super) struct Trio<'a> {
     progress: &'a Progress,
 }
 
-/// Milliseconds: of which time, what it is, and what is promised.
+/// The fault, the time that is limited, and the limit in milliseconds.
 type Promise = (Fault, &'static str, fn(&Outage) -> f64, f64);
 
 /// Links are cut only by root.
@@ -55,7 +55,7 @@ const FAULTS: [Promise; 6] = [
     (Fault::TerminateLeader, "SIGTERM of a leader, longest gap", gap, 150.0),
 ];
 
-/// As it comes it waits for a broker that is silent for a minute: its operators shorten that.
+/// By default it waits a minute for a silent broker: its users shorten that.
 const fn through_librdkafka(fault: Fault) -> (Client, &'static str) {
     match fault {
         Fault::PauseLeader | Fault::CutLeaderOff => {
@@ -114,7 +114,7 @@ impl<'a> Trio<'a> {
         ])
     }
 
-    /// Each fault through both clients; promises are about the one that does not back off.
+    /// Each fault with both clients; the limits are for the one that does not back off.
     pub(super) fn failover(&self) -> Result<Vec<Row>> {
         let place = if host::is_root() { Place::Namespaces } else { Place::Loopback };
         if place == Place::Namespaces {
@@ -139,7 +139,7 @@ impl<'a> Trio<'a> {
         Ok(rows)
     }
 
-    /// What fails leaves its row empty, and the next one begins with other brokers.
+    /// A failure leaves the row empty, and the next one begins with new brokers.
     fn outages(&self, plan: &Plan, ground: &mut Option<Ground>, fault: Fault, client: Client) -> Samples<Outage> {
         let present = ground.take().map_or_else(|| Fleet::start(plan.clone()).map(Ground::new), Ok);
         let measured = present.and_then(|mut present| {

@@ -1,6 +1,6 @@
-//! Many small produce requests: several connections, each with as many requests in flight as a Kafka producer allows by
-//! default. The requests of a connection go out in one write and their answers are read together, so that the client
-//! has less to do than the broker. Each connection has a topic of its own, where their order can be checked.
+//! Many small produce requests: several connections, each with as many requests in flight as a Kafka producer allows
+//! by default. The requests of a connection are sent in one write and their answers are read together, so that the
+//! client has less to do than the broker. Each connection has its own topic, where the order can be checked.
 
 use anyhow::{Result, ensure};
 use kafka_protocol::messages::TopicName;
@@ -21,7 +21,7 @@ impl Clients {
         Ok(Self(clients.collect::<Result<_>>()?))
     }
 
-    /// Sends at least so many requests, in turn over the connections, and tells how many.
+    /// Sends at least so many requests, in turn over the connections. Returns how many.
     pub(super) fn produce(&mut self, requests: u32) -> Result<u32> {
         let rounds = requests.div_ceil(CONNECTIONS * IN_FLIGHT);
         self.0.iter_mut().try_for_each(Client::send)?;
@@ -47,7 +47,7 @@ struct Client {
     connection: Connection,
     topic: TopicName,
     request: ProduceFrame,
-    /// Of every request, in their order.
+    /// Checksums of the requests, in order.
     checksums: Vec<u32>,
     acknowledged: i64,
     /// What is sent at once.

@@ -2,7 +2,7 @@
 
 use super::samples::Samples;
 
-/// One row of the table: what was measured, and what is promised.
+/// One row of the table: a measurement and its limit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     what: String,
@@ -17,12 +17,12 @@ impl Row {
         Self { what: what.into(), unit, decimals, at_most: None, samples }
     }
 
-    /// What is promised of the median, in the unit.
+    /// Sets the limit of the median, in the row's unit.
     pub(super) fn at_most(self, limit: f64) -> Self {
         Self { at_most: Some(limit), ..self }
     }
 
-    /// What was to be measured keeps no promise.
+    /// A figure that could not be measured does not hold.
     pub(super) fn not_measured(what: impl Into<String>) -> Self {
         Self::new(what, "", 0, Samples::none()).at_most(0.0)
     }

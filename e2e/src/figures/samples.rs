@@ -7,13 +7,13 @@ use super::machine::Noise;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Samples<T> {
     pub(super) taken: Vec<T>,
-    /// How many of those were taken while the host or other work disturbed, for want of better ones.
+    /// How many of them were disturbed by the host or other work, for lack of better ones.
     pub(super) disturbed: usize,
 }
 
 impl<T> Samples<T> {
-    /// Takes `wanted` samples, and at most that many again in place of disturbed ones, of which the least disturbed
-    /// fill what is still missing.
+    /// Takes `wanted` samples, and at most as many again in place of disturbed ones; the least disturbed of these
+    /// fill up what is still missing.
     pub(super) fn collect(wanted: usize, mut sample: impl FnMut() -> Result<(T, Noise)>) -> Result<Self> {
         let (mut taken, mut disturbed) = (Vec::new(), Vec::new());
         for _ in 0..2 * wanted {
@@ -33,12 +33,12 @@ impl<T> Samples<T> {
         Ok(Self { taken, disturbed: missing })
     }
 
-    /// Of what is the same each time.
+    /// For a value that is the same each time.
     pub(super) fn one(value: T) -> Self {
         Self { taken: vec![value], disturbed: 0 }
     }
 
-    /// Of what could not be measured.
+    /// For what could not be measured.
     pub(super) fn none() -> Self {
         Self { taken: Vec::new(), disturbed: 0 }
     }
@@ -57,7 +57,7 @@ impl Samples<f64> {
         self.taken.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
-    /// Of an even number the mean of the middle two; of none not a number, which keeps no promise.
+    /// The mean of the middle two for an even number; NaN if there are none, which meets no limit.
     pub(super) fn median(&self) -> f64 {
         let mut sorted = self.taken.clone();
         sorted.sort_by(f64::total_cmp);

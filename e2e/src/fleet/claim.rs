@@ -1,6 +1,6 @@
-//! A number on this machine that belongs to one fleet at a time, with everything that is made under it: processes,
-//! files, mounts, network. The number is held by the lock of a file, which ends with its holder, however that ends;
-//! whoever comes next removes what was left.
+//! A number on this machine that belongs to one fleet at a time, with everything created under it: processes, files,
+//! mounts, network. It is held by a file lock, which ends with its holder, however that ends; the next holder removes
+//! what was left.
 //!
 //! ```text
 //! /tmp/millrace-fleets-UID/7.lock    locked by its holder
@@ -21,12 +21,12 @@ use super::network;
 use crate::cluster::processes;
 use crate::{command, host};
 
-/// As many have ports and addresses of their own.
+/// So many have separate ports and addresses.
 pub(super) const FLEETS_MAX: u8 = 64;
 const NETWORK: &str = "network";
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Everything under the number ends with this value.
+/// Everything under the number is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Claim {
     pub(super) number: u8,
@@ -35,7 +35,7 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// The lowest number that nobody holds. What dead holders left is removed.
+    /// Takes the lowest free number. What dead holders left is removed.
     pub(super) fn take() -> Result<Self> {
         let uid = rustix::process::getuid().as_raw();
         Self::take_below(&std::env::temp_dir().join(format!("millrace-fleets-{uid}")))
@@ -69,7 +69,7 @@ impl Claim {
         fs::write(&path, "").with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Where the process of a node is recorded.
+    /// The record of a node's process.
     pub(super) fn record(&self, node: i32) -> PathBuf {
         self.directory.join("pids").join(node.to_string())
     }
@@ -83,7 +83,7 @@ impl Drop for Claim {
     }
 }
 
-/// Processes first, which hold mounts and namespaces.
+/// Processes first, because they hold mounts and namespaces.
 fn remove_everything(number: u8, directory: &Path) -> Result<()> {
     for (_, process) in processes::recorded(&directory.join("pids"))? {
         process.map_or(Ok(()), |process| process.kill())?;

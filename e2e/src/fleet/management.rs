@@ -1,4 +1,4 @@
-//! The least of HTTP that asking the management API takes.
+//! The minimum of HTTP for the management API.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

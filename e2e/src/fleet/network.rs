@@ -1,6 +1,6 @@
-//! Nodes in network namespaces of their own, tied together by a bridge at which the clients are. Every namespace drops
-//! what comes from, or goes to, the addresses in two sets: that is how links are cut, each direction by itself. The
-//! bridge leads nowhere else.
+//! Nodes in their own network namespaces, connected by a bridge on which the clients are. Every namespace drops
+//! packets from, or to, the addresses in two sets: that is how links are cut, each direction separately. The bridge
+//! leads nowhere else.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -22,7 +22,7 @@ const RULES: &str = "table inet cuts {
   chain output { type filter hook output priority 0; ip daddr @to drop; }
 }";
 
-/// Who sends or receives.
+/// A sender or receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Party {
     Clients,
@@ -30,12 +30,12 @@ pub enum Party {
     Node(u8),
 }
 
-/// Which links are cut at the same time.
+/// Links that are cut at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
     /// One node from all others; clients still reach it.
     FromNodes(u8),
-    /// One node from everybody.
+    /// One node from all others and from clients.
     FromAll(u8),
     /// What one node sends to the others.
     Sending(u8),
@@ -48,7 +48,7 @@ pub enum Cut {
 }
 
 impl Cut {
-    /// From whom to whom nothing comes any more, of so many nodes.
+    /// The directions that are cut, among so many nodes.
     pub fn links(self, nodes: u8) -> Vec<(Party, Party)> {
         let all = move || (1..=nodes).flat_map(move |from| (1..=nodes).map(move |to| (from, to)));
         let links = |is_cut: &dyn Fn(u8, u8) -> bool| {
@@ -77,7 +77,7 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Whatever is there of this number is removed with the fleet's claim, not with this value.
+    /// What was created for this number is removed with the fleet's claim, not with this value.
     pub(super) fn create(fleet: u8, nodes: u8) -> Result<Self> {
         let bridge = bridge(fleet);
         command::run("ip", &format!("link add {bridge} type bridge"))?;
@@ -98,7 +98,7 @@ impl Network {
         Ok(Self { fleet, nodes })
     }
 
-    /// Runs a command where the node is, from the same directory and with the same mounts.
+    /// Runs a command in the node's namespace, in the same directory and with the same mounts.
     pub(super) fn within(&self, node: u8, command: &Command) -> Command {
         let mut inside = Command::new("nsenter");
         inside.arg(format!("--net={NAMESPACES}/{}", namespace(self.fleet, node))).arg("--");
@@ -126,7 +126,7 @@ impl Network {
         Ok(())
     }
 
-    /// All links carry everything again.
+    /// Restores all links.
     pub(super) fn heal(&self) -> Result<()> {
         for node in 1..=self.nodes {
             for set in ["from", "to"] {
@@ -150,7 +150,7 @@ impl Network {
     }
 }
 
-/// Whatever there is of that number, which may be a part.
+/// Removes whatever exists for that number, which may be incomplete.
 pub(super) fn remove(fleet: u8) -> Result<()> {
     let bridge = bridge(fleet);
     for name in names_in(NAMESPACES)? {
@@ -158,7 +158,7 @@ pub(super) fn remove(fleet: u8) -> Result<()> {
             command::run("ip", &format!("netns delete {name}"))?;
         }
     }
-    // A link goes with the namespace that has its other end, some time after the last process there: it may be gone
+    // A link is removed with the namespace of its other end, some time after the last process there: it may be gone
     // before it is deleted.
     command::wait_for(&format!("removal of the network {bridge}"), REMOVAL_PATIENCE, || {
         let mut links = names_in(LINKS)?;

@@ -1,4 +1,4 @@
-//! One node of a fleet: its place, its volume and, while it runs, its process.
+//! A node of a fleet: its addresses, its volume and, while it runs, its process.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -19,9 +19,9 @@ use crate::cluster::processes::ProcessRecord;
 use crate::command;
 
 const ANSWER_AT_MOST: Duration = Duration::from_secs(5);
-/// Controlled shutdown included.
+/// Including controlled shutdown.
 const STOP_PATIENCE: Duration = Duration::from_mins(1);
-/// Of the management API.
+/// Token of the management API.
 pub(super) const TOKEN: &str = "fleet";
 
 #[derive(Debug)]
@@ -52,12 +52,12 @@ impl Node {
         self.member.id
     }
 
-    /// For clients.
+    /// The address for clients.
     pub fn address(&self) -> SocketAddr {
         self.member.clients
     }
 
-    /// For the quorum.
+    /// The address for the quorum.
     pub fn controller_address(&self) -> SocketAddr {
         self.member.controller
     }
@@ -83,7 +83,7 @@ impl Node {
         self.volume.data().join(name)
     }
 
-    /// What lies there tells whose it is.
+    /// The directory id in its data directory.
     pub fn directory_id(&self) -> Result<Uuid> {
         let path = self.data("meta.properties");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -97,7 +97,7 @@ impl Node {
         self.directory.join("server.properties")
     }
 
-    /// Prepares the empty volume, with these words for the controllers that the cluster begins with.
+    /// Formats the empty volume, with these arguments for the initial controllers.
     pub(super) fn format(&self, cluster_id: &str, controllers: &[&str]) -> Result<()> {
         let mut format = self.program.format(&self.properties());
         command::output(format.args(["--cluster-id", cluster_id]).args(controllers)).map(drop)
@@ -115,23 +115,23 @@ impl Node {
         Ok(())
     }
 
-    /// SIGKILL, also of a process that is paused. Fails where it had ended by itself.
+    /// SIGKILL, also to a paused process. Fails if it had ended by itself.
     pub fn kill(&mut self) -> Result<()> {
         let process = self.process.take().with_context(|| format!("node {} does not run", self.id()))?;
         process.kill().with_context(|| format!("node {}", self.id()))
     }
 
-    /// SIGTERM, which is to end well.
+    /// SIGTERM; the exit must be successful.
     pub fn terminate(&mut self) -> Result<()> {
         let mut process = self.process.take().with_context(|| format!("node {} does not run", self.id()))?;
         let status = process.terminate(STOP_PATIENCE).with_context(|| process.last_words())?;
-        // A JVM that heeds the signal does not end with success.
+        // A JVM that heeds the signal does not exit successfully.
         let is_well = status.success() || matches!(self.program, Program::Kafka { .. });
         ensure!(is_well, "node {} ended with {status}; {}", self.id(), process.last_words());
         Ok(())
     }
 
-    /// SIGSTOP: connections stay, nothing is answered.
+    /// SIGSTOP: connections stay open, nothing is answered.
     pub fn pause(&self) -> Result<()> {
         self.running()?.pause()
     }
@@ -141,9 +141,9 @@ impl Node {
         self.running()?.resume()
     }
 
-    /// The machine loses its power: all that was not synced is gone, and the process with it.
+    /// Cuts the machine's power: everything unsynced is lost, and the process ends.
     pub fn lose_power(&mut self) -> Result<()> {
-        // It must not see, and tell, that its disk has gone before it.
+        // It must not notice, and log, that its disk has gone first.
         self.pause()?;
         self.volume.cut_power()?;
         self.kill()?;
@@ -158,19 +158,19 @@ impl Node {
         self.volume.free()
     }
 
-    /// Of a node that is down.
+    /// Copies the volume of a stopped node.
     pub fn copy_volume(&self) -> Result<()> {
         self.down()?;
         self.volume.copy()
     }
 
-    /// Of a node that is down: it begins again with what it had when the copy was made.
+    /// Restores the copy to the volume of a stopped node.
     pub fn put_copy_back(&self) -> Result<()> {
         self.down()?;
         self.volume.put_copy_back()
     }
 
-    /// Of a node that is down: it comes back with another volume.
+    /// Replaces the volume of a stopped node by an empty one.
     pub(super) fn wipe(&self) -> Result<()> {
         self.down()?;
         self.volume.wipe()
@@ -181,14 +181,14 @@ impl Node {
         Ok(self.ask("/readyz")?.0 == 200)
     }
 
-    /// What it tells of the cluster in `/v1/cluster`.
+    /// Its answer to `/v1/cluster`.
     pub fn cluster(&self) -> Result<Value> {
         let (status, body) = self.ask("/v1/cluster")?;
         ensure!(status == 200, "node {} answers {status}: {body}", self.id());
         Ok(serde_json::from_str(&body)?)
     }
 
-    /// Has it do something as the active controller. Status and body.
+    /// Calls it as the active controller. Returns status and body.
     pub fn command(&self, path: &str, body: &Value) -> Result<(u16, String)> {
         management::post(self.member.management, path, TOKEN, body, ANSWER_AT_MOST)
     }
@@ -197,7 +197,7 @@ impl Node {
         management::get(self.member.management, path, TOKEN, ANSWER_AT_MOST)
     }
 
-    /// Whether it has ever said that.
+    /// Whether its log contains these words.
     pub fn has_said(&self, words: &str) -> Result<bool> {
         Ok(fs::read_to_string(self.log())?.contains(words))
     }
@@ -206,12 +206,12 @@ impl Node {
         fs::copy(self.log(), copy).with_context(|| format!("cannot write {}", copy.display())).map(drop)
     }
 
-    /// The end of the log, of a node that has run.
+    /// The end of the log of a node that has run.
     pub fn last_words(&self) -> String {
         format!("node {}: {}", self.id(), crate::broker::end_of(&self.log()))
     }
 
-    /// Fails with its last words where the process has ended by itself.
+    /// Fails with the end of its log if the process has ended by itself.
     pub fn check(&mut self) -> Result<()> {
         let id = self.member.id;
         self.process.as_mut().map_or(Ok(()), |process| process.check().with_context(|| format!("node {id}")))

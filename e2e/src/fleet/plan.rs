@@ -1,4 +1,4 @@
-//! What a fleet is to be, and the properties of each of its nodes that follow from it. Pure.
+//! The plan of a fleet, and the properties of each of its nodes that follow from it. Pure.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::program::Program;
 
-/// The most nodes that have addresses and ports.
+/// The largest number of nodes with addresses and ports.
 pub const NODES_MAX: u8 = 15;
-/// Below what the kernel gives to outgoing connections, one of which would else take the port of a dead node.
+/// Below the range of outgoing connections, one of which might otherwise take the port of a dead node.
 const FIRST_PORT: u16 = 21_000;
 const PORTS_PER_FLEET: u16 = 64;
 const PORTS_PER_NODE: u16 = 4;
@@ -22,15 +22,15 @@ pub struct Plan {
     pub controllers: Controllers,
     pub place: Place,
     pub volumes: Volumes,
-    /// Over those of every fleet, `name=value`.
+    /// In addition to those of every fleet, `name=value`.
     pub settings: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Controllers {
-    /// Every broker is one, too.
+    /// Every broker is a controller, too.
     Combined,
-    /// So many nodes of their own, numbered after the brokers.
+    /// So many separate nodes, numbered after the brokers.
     Separate(u8),
 }
 
@@ -38,7 +38,7 @@ pub enum Controllers {
 pub enum Place {
     /// Different ports of the loopback address.
     Loopback,
-    /// Each node in a network namespace of its own, whose links can be cut. Needs root.
+    /// Each node in its own network namespace, whose links can be cut. Needs root.
     Namespaces,
 }
 
@@ -46,11 +46,11 @@ pub enum Place {
 pub enum Volumes {
     /// On the machine's file system.
     Directories,
-    /// A file system for each node, of that size, which can lose its power. Needs root.
+    /// A file system of that size for each node, whose power can be cut. Needs root.
     FileSystems { mebibytes: u64 },
 }
 
-/// One node as the others know it.
+/// A node as the others know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Member {
     pub(super) id: i32,
@@ -59,7 +59,7 @@ pub(super) struct Member {
     pub(super) clients: SocketAddr,
     pub(super) controller: SocketAddr,
     pub(super) management: SocketAddr,
-    /// As the cluster begins.
+    /// Its first directory id.
     pub(super) directory_id: Uuid,
 }
 
@@ -76,7 +76,7 @@ impl Plan {
         self
     }
 
-    /// `number` is that of the fleet on this machine.
+    /// `number` is the fleet's on this machine.
     pub(super) fn members(&self, number: u8, mut directory_id: impl FnMut() -> Uuid) -> Vec<Member> {
         let separate = match self.controllers {
             Controllers::Combined => 0,
@@ -124,7 +124,7 @@ impl Plan {
         })
     }
 
-    /// Three copies where there are three brokers, two of which acknowledge.
+    /// Three replicas if there are three brokers, two of which acknowledge.
     fn durability(&self) -> impl Iterator<Item = String> {
         let (replicas, least) = if 3 <= self.brokers { (3, 2) } else { (1, 1) };
         let factors = ["default.replication.factor", "offsets.topic.replication.factor"]
@@ -138,7 +138,7 @@ impl Plan {
 }
 
 impl Place {
-    /// Where a node serves clients, the quorum, and whoever manages it.
+    /// The addresses of a node for clients, the quorum, and management.
     fn addresses(self, fleet: u8, node: u8) -> [SocketAddr; 3] {
         match self {
             Self::Loopback => {
@@ -150,12 +150,12 @@ impl Place {
     }
 }
 
-/// In the range for benchmarks of networks (RFC 2544), which nothing on the Internet has.
+/// In the range for network benchmarks (RFC 2544), which is not used on the Internet.
 pub(super) fn node_address(fleet: u8, node: u8) -> Ipv4Addr {
     Ipv4Addr::new(198, 18, fleet, 10 + node)
 }
 
-/// The machine's end of the bridge: where clients are.
+/// The machine's end of the bridge, on which clients are.
 pub(super) fn client_address(fleet: u8) -> Ipv4Addr {
     Ipv4Addr::new(198, 18, fleet, 1)
 }

@@ -1,12 +1,11 @@
-//! What a node runs: Millrace, or Apache Kafka to compare with. Both read the same properties.
+//! The program of a node: Millrace, or Apache Kafka for comparison. Both read the same properties.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::kafka_tools::KafkaTools;
 
-/// What the start script of Kafka's release passes to the JVM, besides the heap and the place of the log of
-/// collections.
+/// JVM flags of the start script of Kafka's release, except for the heap and the garbage collection log.
 const JVM_FLAGS: [&str; 9] = [
     "-server",
     "-XX:+UseG1GC",
@@ -26,7 +25,7 @@ pub enum Program {
 }
 
 impl Program {
-    /// Prepares the data directory that the properties name, to be given the id of the cluster and its controllers.
+    /// Formats the data directory given by the properties; the cluster id and the controllers must be added.
     pub fn format(&self, properties: &Path) -> Command {
         let mut command = match self {
             Self::Millrace(program) => Command::new(program),
@@ -36,7 +35,7 @@ impl Program {
         command
     }
 
-    /// Serves, with what it writes besides its data in `directory`.
+    /// Serves, with output other than data in `directory`.
     pub fn serve(&self, properties: &Path, directory: &Path) -> Command {
         let mut command = match self {
             Self::Millrace(program) => {

@@ -1,6 +1,6 @@
-//! Where a node keeps its data: a directory, or a small file system of its own that can run full and lose its power.
-//! An ext4 in a file, mounted through a loop device; its power goes with the ioctl that `xfs_io` calls, after which
-//! nothing that was not synced reaches the file.
+//! A node's data volume: a directory, or a small separate file system that can run full and lose its power. An ext4
+//! in a file, mounted through a loop device; its power is cut by the ioctl that `xfs_io` calls, after which nothing
+//! unsynced reaches the file.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,12 +16,12 @@ use crate::command;
 
 const BALLAST: &str = "ballast";
 const PIECE_MIN: u64 = 4096;
-/// A killed process may hold its files for a moment longer.
+/// A killed process may keep its files open for a moment longer.
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Volume {
-    /// Where it is mounted, if it is mounted.
+    /// Its mount point, if it is mounted.
     directory: PathBuf,
     image: Option<PathBuf>,
 }
@@ -35,7 +35,7 @@ impl Volume {
         let image = node.join("volume.ext4");
         File::create(&image)?.set_len(mebibytes << 20)?;
         let mut make = Command::new("mkfs.ext4");
-        // No blocks for root, which the brokers are.
+        // No blocks reserved for root, as which the brokers run.
         command::output(make.args(["-q", "-F", "-m", "0", "-E", "nodiscard"]).arg(&image))?;
         let volume = Self { directory, image: Some(image) };
         volume.mount()?;
@@ -46,7 +46,7 @@ impl Volume {
         self.directory.join("data")
     }
 
-    /// Takes all space that is left, in pieces that are as large as can be had.
+    /// Takes all the space left, in pieces as large as possible.
     pub(super) fn fill(&self) -> Result<()> {
         self.file_system()?;
         let ballast = File::options().create(true).append(true).open(self.ballast())?;
@@ -66,19 +66,19 @@ impl Volume {
         fs::remove_file(self.ballast()).context("the volume was not filled")
     }
 
-    /// From now on nothing is written down, and whoever tries gets an error.
+    /// From now on nothing is written, and every attempt gets an error.
     pub(super) fn cut_power(&self) -> Result<()> {
         self.file_system()?;
         command::output(Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(&self.directory)).map(drop)
     }
 
-    /// Once nobody uses it: what was written down before the power was cut, and no more.
+    /// Restores what was written before the power was cut, and no more. The volume must not be in use.
     pub(super) fn restore_power(&self) -> Result<()> {
         self.unmount()?;
         self.mount()
     }
 
-    /// An empty volume in its place.
+    /// Replaces it by an empty volume.
     pub(super) fn wipe(&self) -> Result<()> {
         fs::remove_dir_all(self.data()).context("cannot wipe the volume")
     }
@@ -89,7 +89,7 @@ impl Volume {
         copy(&self.data(), &self.copied())
     }
 
-    /// Puts the data back that were copied, on the disk as they were.
+    /// Restores the copied data.
     pub(super) fn put_copy_back(&self) -> Result<()> {
         self.wipe()?;
         copy(&self.copied(), &self.data())?;

@@ -1,4 +1,4 @@
-//! kafka-python's integration tests: out of its source archive, with what they import fetched by pip.
+//! kafka-python's integration tests, from its source archive; their dependencies are fetched by pip.
 
 use std::env;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::host::{PIP, Tool, install};
 use crate::progress::Progress;
 use crate::{cache, command, kafka_python};
 
-/// The features that the tests may expect of the broker.
+/// The version whose features the tests may expect of the broker.
 const KAFKA_VERSION: &str = "4.2.0";
 
 const TESTS: &str = "test/integration/";
@@ -26,7 +26,7 @@ const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kafka-python");
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KafkaPython {
     sources: PathBuf,
-    /// `libraries`, and `test` with what the archive lacks.
+    /// Contains `libraries`, and `test` with what the archive lacks.
     directory: PathBuf,
 }
 
@@ -53,7 +53,7 @@ impl KafkaPython {
         Ok(listed.lines().filter_map(|line| line.strip_prefix(TESTS)).map(str::to_owned).collect())
     }
 
-    /// A test that pytest skips has not passed.
+    /// A skipped test has not passed.
     pub fn run(&self, bootstrap: &str, test: &str, at_most: Duration) -> Result<Outcome> {
         let mut pytest = self.pytest(bootstrap)?;
         pytest.args(["--timeout-method=thread", &format!("--timeout={}", at_most.as_secs())]);
@@ -76,7 +76,7 @@ impl KafkaPython {
     }
 }
 
-/// Beside the final directory, which appears at once and complete.
+/// Assembles beside the final directory, which appears complete and at once.
 fn assemble(sources: &Path, cache: &Path, directory: &Path) -> Result<()> {
     let unfinished = tempfile::tempdir_in(cache)?;
     let place = unfinished.path();

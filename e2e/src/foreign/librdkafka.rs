@@ -1,4 +1,4 @@
-//! librdkafka's tests, compiled from the sources that the crate `rdkafka-sys` carries and kept in the user's cache.
+//! librdkafka's tests, compiled from the sources in the crate `rdkafka-sys` and kept in the user's cache.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,10 +14,10 @@ use crate::host::{LIBRDKAFKA, Tool, install};
 use crate::progress::Progress;
 use crate::{cache, command};
 
-/// The features that the tests may expect of the broker.
+/// The version whose features the tests may expect of the broker.
 const KAFKA_VERSION: &str = "4.0.0";
 
-/// Neither Kerberos nor a web server for tokens is here to talk to.
+/// Neither Kerberos nor a web server for tokens is available here.
 const CONFIGURE: [&str; 3] = ["--disable-debug-symbols", "--disable-gssapi", "--disable-curl"];
 
 const BUILD_EXPECTED: Duration = Duration::from_mins(3);
@@ -32,7 +32,7 @@ pub struct Librdkafka {
     directory: PathBuf,
 }
 
-/// What the runner writes when its tests have ended.
+/// What the runner reports when its tests have ended.
 #[derive(Debug, Default, Deserialize)]
 struct Report {
     tests: BTreeMap<String, Test>,
@@ -72,7 +72,7 @@ impl Librdkafka {
         Ok(Outcome { passed: report.tests.get(test).is_some_and(|test| test.state == "PASSED"), said })
     }
 
-    /// Runs all tests of these numbers but those that need no broker. The report is empty if the time was over.
+    /// Runs all tests of these numbers except those that need no broker. The report is empty after a timeout.
     fn runner(&self, bootstrap: &str, numbers: &str, at_most: Duration) -> Result<(Report, String)> {
         let place = tempfile::tempdir()?;
         let settings = format!("bootstrap.servers={bootstrap}\ntest.topic.random=true\ntest.timeout.multiplier=2\n");
@@ -81,7 +81,7 @@ impl Librdkafka {
         runner.arg(at_most.as_secs().to_string()).arg(self.directory.join("test-runner")).args(["-p1", "-L"]);
         runner.current_dir(place.path()).env("LD_LIBRARY_PATH", &self.directory);
         runner.env("TESTS", numbers).env("TEST_KAFKA_VERSION", KAFKA_VERSION).env("TEST_REPORT", "report.json");
-        // Within it the tests would take more time.
+        // With it set the tests would take more time.
         runner.env_remove("CI");
         let (_, said) = run(&mut runner)?;
         let report = fs::read_to_string(place.path().join("report.json")).unwrap_or_default();
@@ -90,7 +90,7 @@ impl Librdkafka {
     }
 }
 
-/// A package that this one depends on, as cargo knows it.
+/// A package that this one depends on, as known to cargo.
 #[derive(Debug, Deserialize)]
 struct Package {
     name: String,
@@ -116,7 +116,7 @@ impl Package {
     }
 }
 
-/// Compiles a copy beside the final directory, which appears at once and complete.
+/// Compiles a copy beside the final directory, which appears complete and at once.
 fn compile(sources: &Path, cache: &Path, directory: &Path) -> Result<()> {
     let (copy, products) = (tempfile::tempdir_in(cache)?, tempfile::tempdir_in(cache)?);
     command::output(Command::new("cp").arg("--recursive").arg(sources.join(".")).arg(copy.path()))?;

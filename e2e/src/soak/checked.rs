@@ -1,6 +1,5 @@
-//! The checked load around whatever somebody else does to brokers that run already: idempotent and plain producers with
-//! acks=all, readers that read all the time, and at the end every acknowledged record is there, once and in order where
-//! that was promised.
+//! Checked load around any disturbance of running brokers: idempotent and plain producers with acks=all, readers that
+//! read all the time, and at the end every acknowledged record must exist, once and in order if that was promised.
 
 use std::sync::Arc;
 use std::thread;
@@ -17,29 +16,29 @@ pub const TOPICS: [&str; 2] = [world::TOPICS[0].name, world::TOPICS[1].name];
 const WORKLOAD: Workload = Workload {
     topics: &world::TOPICS,
     loads: &[Load::idempotent(0, "none"), Load::idempotent(0, "lz4"), Load::plain(1, "gzip", "all")],
-    // Little, as the brokers share the machine with a whole Kubernetes: what counts is that nothing gets lost.
+    // Little load, as the brokers share the machine with a whole Kubernetes: what counts is that nothing is lost.
     pause_max: Duration::from_millis(200),
     rest: Duration::from_millis(500),
 };
 
-/// What is seen of the load while it runs.
+/// An observer of the running load.
 #[derive(Debug)]
 pub struct Watch<'a>(&'a World);
 
 impl Watch<'_> {
-    /// Of a record for its acknowledgement, since this was asked before.
+    /// The longest time that a record waited for its acknowledgement, since the last call.
     pub fn longest_wait(&self) -> Duration {
         self.0.longest_wait()
     }
 
-    /// Fails where something has happened that may not.
+    /// Fails if an invariant is broken.
     pub fn check(&self) -> Result<()> {
         self.0.check()
     }
 }
 
-/// Topics come into being with the brokers' defaults, which must be three partitions. No record may be refused while
-/// `disturb` does what it does, and none may be missing afterwards. Returns how many were acknowledged.
+/// Topics are created with the brokers' defaults, which must be three partitions. While `disturb` runs no record may
+/// be refused, and afterwards none may be missing. Returns how many were acknowledged.
 pub fn under_checked_load(bootstrap: &str, seed: u64, disturb: impl FnOnce(&Watch<'_>) -> Result<()>) -> Result<usize> {
     let world = Arc::new(World::new(WORKLOAD));
     let mut random = Random(seed);
@@ -49,7 +48,7 @@ pub fn under_checked_load(bootstrap: &str, seed: u64, disturb: impl FnOnce(&Watc
         let producers = load::start_producers(scope, bootstrap, &world, &mut random);
         load::start_readers(scope, bootstrap, &world, &mut random);
         let disturbed = disturb(&Watch(&world));
-        // What the producers saw tells more than what somebody waited for in vain.
+        // The producers' errors tell more than a timeout.
         world.check()?;
         disturbed?;
         world.send_no_more();

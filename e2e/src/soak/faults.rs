@@ -1,11 +1,11 @@
 //! Three brokers with replicated topics, idempotent and plain producers with acks=all, readers and a group that read
-//! all the time, and what happens to machines: processes die and hang, links are cut in either direction, volumes run
-//! full, lose their power, and come back empty. At the end everything must have been acknowledged, read, and committed
-//! by the group, every history must hold, and the replicas must be the same byte for byte; those of compacted logs must
+//! all the time, and machine faults: processes die and hang, links are cut in either direction, volumes run full,
+//! lose their power, and come back empty. At the end everything must have been acknowledged, read, and committed by
+//! the group, every history must hold, and the replicas must be equal byte for byte; those of compacted logs must
 //! have the same last record of each key.
 //!
-//! A power cut takes what was not synced. Cut from one broker at a time nothing acknowledged may be gone; cut from all
-//! of them at once neither, where records are synced before they are acknowledged (`flush.messages=1`).
+//! A power cut takes what was not synced. If one broker loses power at a time nothing acknowledged may be lost; nor
+//! if all of them do at once, provided that records are synced before they are acknowledged (`flush.messages=1`).
 
 mod plan;
 mod run;
@@ -21,10 +21,10 @@ use crate::progress::Progress;
 use plan::{Kind, Pace};
 use run::{Run, Until};
 
-/// Of those runs that have them apart from the brokers.
+/// In runs with separate controllers.
 const CONTROLLERS: u8 = 3;
-/// The smallest segments, compacted as soon as there is something to compact, and snapshots of the metadata after a few
-/// records, so that many faults meet all of that.
+/// The smallest segments, compacted as soon as possible, and metadata snapshots after a few records, so that many
+/// faults coincide with all of that.
 const SETTINGS: &[&str] = &[
     "num.partitions=3",
     "log.segment.bytes=1048576",
@@ -37,12 +37,12 @@ const SYNCED: &str = "log.flush.interval.messages=1";
 const CUTS_PER_RUN: u32 = 10;
 const CUT_EXPECTED: Duration = Duration::from_secs(8);
 
-/// What the brokers are like, and what happens to them.
+/// The configuration of the brokers, and their faults.
 #[derive(Debug, Clone, Copy)]
 struct Scenario {
     name: &'static str,
     controllers: Controllers,
-    /// Whether what was acknowledged is on the disks.
+    /// Whether what was acknowledged is on disk.
     is_synced: bool,
     kinds: &'static [Kind],
     pace: Pace,
@@ -77,8 +77,8 @@ pub(super) fn run(options: &Options, progress: &Progress, tally: &mut Tally) {
     }
 }
 
-/// Lets faults happen for that long, and every kind at least once, and then proves that nothing was lost. Of four seeds
-/// one has controllers that are nodes of their own. Tells what happened.
+/// Injects faults for that long, and every kind at least once, and then checks that nothing was lost. One of four
+/// seeds has controllers on separate nodes. Returns a summary.
 pub fn run_for(program: &Path, seed: u64, time: Duration, progress: &Progress) -> Result<String> {
     let scenario = if seed.is_multiple_of(4) { SEPARATE } else { COMBINED };
     Run::start(program, scenario, seed, progress)?.go(Until::Over(time))
@@ -101,8 +101,8 @@ pub(super) fn run_power_cuts(options: &Options, progress: &Progress, tally: &mut
     }
 }
 
-/// Cuts the power of one broker at a time, or with every other seed that of all, and then proves that nothing was lost.
-/// Tells what happened.
+/// Cuts the power of one broker at a time, or with every other seed of all, and then checks that nothing was lost.
+/// Returns a summary.
 pub fn cut_power(program: &Path, seed: u64, cuts: u32, progress: &Progress) -> Result<String> {
     let scenario = if seed.is_multiple_of(2) { POWER_OF_ALL } else { POWER_OF_ONE };
     Run::start(program, scenario, seed, progress)?.go(Until::Steps(cuts))

@@ -1,8 +1,8 @@
-//! libFuzzer over the targets of `broker/fuzz`. Its coverage comes from LLVM's own pass, which the stable compiler
-//! runs like any other; everything is compiled with it into a target directory of its own.
+//! libFuzzer over the targets of `broker/fuzz`. Coverage comes from LLVM's own pass, which the stable compiler runs
+//! like any other; everything is compiled with it into a separate target directory.
 //!
-//! An engine begins with the committed corpus, or goes on with what an earlier run has found. An input that breaks a
-//! target stays in `target/soak/TARGET`, and is reported as a line for `broker/fuzz/corpus`.
+//! An engine begins with the committed corpus, or continues with what an earlier run has found. An input that breaks
+//! a target is kept in `target/soak/TARGET`, and reported as a line for `broker/fuzz/corpus`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::progress::Progress;
 
 const TARGETS: [&str; 4] = ["frame", "body", "batch", "segment"];
 const COMPILE_EXPECTED: Duration = Duration::from_mins(3);
-/// Nothing that a stranger sends in one request has to be longer to be hostile.
+/// No hostile request needs to be longer.
 const INPUT_BYTES_MAX: &str = "-max_len=4096";
 const MEMORY_MIB_MAX: &str = "-rss_limit_mb=1024";
 const SECONDS_PER_INPUT_MAX: &str = "-timeout=10";
@@ -62,7 +62,7 @@ fn compile() -> Result<PathBuf> {
     Ok(programs.path("fuzz-engine")?.to_owned())
 }
 
-/// Tells how many inputs were tried.
+/// Returns how many inputs were tried.
 fn fuzz(engine: &Path, target: &str, options: &Options) -> Result<String> {
     let work = Path::new(WORKSPACE).join("target/soak").join(target);
     let inputs = work.join("inputs");
@@ -85,7 +85,7 @@ fn fuzz(engine: &Path, target: &str, options: &Options) -> Result<String> {
     Ok(format!("{} inputs", tried.context("the engine does not tell how many inputs it tried")?.trim()))
 }
 
-/// What broke, and the input that broke it as a line of the corpus.
+/// What broke, and the input as a line of the corpus.
 fn verdict(work: &Path, said: &str) -> String {
     let panic: Vec<_> = said.lines().skip_while(|line| !line.contains("panicked at")).take(4).collect();
     let written = said.lines().find_map(|line| line.rsplit_once("Test unit written to ")).map(|(_, path)| path);

@@ -1,5 +1,5 @@
-//! A group that reads all topics while brokers fail. Its members come and go, one of them under a name of its own. No
-//! member begins before what any of them was told to be committed, and once nothing fails any more, all is committed.
+//! A group that reads all topics while brokers fail. Its members come and go, one of them static. No member starts
+//! before an offset that any of them was told to be committed, and after the last fault everything is committed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,18 +21,18 @@ use crate::command::wait_for;
 pub(super) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 const NAME: &str = "checked";
 const MEMBERS: usize = 3;
-/// The number of the one that keeps its membership when it is started again.
+/// The number of the static member.
 const STATIC: usize = 0;
 const LIFE: [Duration; 2] = [Duration::from_secs(4), Duration::from_secs(20)];
 const COMMIT_EVERY: Duration = Duration::from_millis(50);
 const POLL: Duration = Duration::from_millis(50);
 const CALL_AT_MOST: Duration = Duration::from_secs(5);
-/// For everything to be committed once the last fault is over.
+/// Time for everything to be committed after the last fault.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 type Positions = BTreeMap<(String, i32), i64>;
 
-/// What its members were told to be committed.
+/// Offsets that its members were told to be committed.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     committed: Mutex<Positions>,
@@ -51,10 +51,10 @@ impl Group {
         }
     }
 
-    /// A member is about to begin with these partitions.
+    /// A member is about to start with these partitions.
     fn check(&self, consumer: &BaseConsumer<Membership>, partitions: &TopicPartitionList) -> Result<()> {
         let before = self.lock().clone();
-        // Without an answer it does not begin either.
+        // Without an answer it does not start either.
         let Ok(found) = consumer.committed_offsets(partitions.clone(), CALL_AT_MOST) else { return Ok(()) };
         for element in found.elements() {
             let (topic, partition) = (element.topic(), element.partition());
@@ -67,7 +67,7 @@ impl Group {
     }
 }
 
-/// What a member owns it has read up to here.
+/// Up to where a member has read its partitions.
 struct Membership {
     world: Arc<World>,
     group: Arc<Group>,
@@ -81,13 +81,13 @@ impl Membership {
 }
 
 impl ClientContext for Membership {
-    /// Killed brokers are the point.
+    /// Errors of killed brokers are expected.
     fn error(&self, _error: KafkaError, _reason: &str) {}
 }
 
 impl ConsumerContext for Membership {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        // What was somebody's in the meantime must not be committed any more.
+        // Partitions that others owned in the meantime must not be committed any more.
         self.positions().clear();
         if let Rebalance::Assign(partitions) = rebalance {
             self.world.expect(self.group.check(consumer, partitions));
@@ -139,7 +139,7 @@ fn join(bootstrap: &str, world: &Arc<World>, group: &Arc<Group>, number: usize) 
         .set("session.timeout.ms", "6000")
         .set("heartbeat.interval.ms", "500")
         .set("fetch.wait.max.ms", "50")
-        // A broker that is cut off answers nothing.
+        // A broker that is cut off does not answer.
         .set("socket.timeout.ms", "5000")
         .set("reconnect.backoff.ms", "5")
         .set("reconnect.backoff.max.ms", "50")
@@ -156,7 +156,7 @@ fn join(bootstrap: &str, world: &Arc<World>, group: &Arc<Group>, number: usize) 
     Ok(consumer)
 }
 
-/// As far as it has read. What is not acknowledged comes with the next one.
+/// Commits what it has read. What is not acknowledged comes with the next commit.
 fn commit(consumer: &BaseConsumer<Membership>, group: &Group) -> Result<()> {
     let positions = consumer.context().positions().clone();
     let mut offsets = TopicPartitionList::new();
@@ -169,7 +169,7 @@ fn commit(consumer: &BaseConsumer<Membership>, group: &Group) -> Result<()> {
     Ok(())
 }
 
-/// Nothing fails any more: all that was written is read and committed.
+/// After the last fault everything written is read and committed.
 pub(super) fn wait_until_caught_up(bootstrap: &str, world: &World) -> Result<()> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("group.id", NAME).set_log_level(RDKafkaLogLevel::Emerg);
@@ -187,7 +187,7 @@ pub(super) fn wait_until_caught_up(bootstrap: &str, world: &World) -> Result<()>
     waited.with_context(|| behind)
 }
 
-/// The first partition that the group has not come to the end of.
+/// The first partition that the group has not read to its end.
 fn lag(observer: &BaseConsumer, world: &World) -> Result<Option<String>> {
     let mut asked = TopicPartitionList::new();
     let mut ends = Vec::new();

@@ -1,7 +1,7 @@
-//! What producers and readers have seen of one partition, and what must hold of it: acknowledged records stay, at
-//! their offsets; an offset never changes its value; the high watermark never goes back, and no answer about the end
-//! falls behind what was acknowledged; an idempotent producer's records are there once and in order; a reader gets
-//! every record, in order. Pure.
+//! What producers and readers have seen of one partition, and its invariants: acknowledged records stay, at their
+//! offsets; the value at an offset never changes; the high watermark never decreases, and no answer about the end is
+//! below what was acknowledged; an idempotent producer's records exist once and in order; a reader gets every record,
+//! in order. Pure.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ const HEAD_BYTES: usize = 12;
 /// Values are between the head and this much longer.
 const FILLER_BYTES_MAX: usize = 1500;
 
-/// A record that tells who sent it, and as which of its records for the partition, from 0 on.
+/// A record that names its producer, and its number among that producer's records for the partition, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
     pub producer: u32,
@@ -64,14 +64,14 @@ pub enum Violation {
     Repeated { offset: i64, expected: i64 },
 }
 
-/// How a producer may repeat itself.
+/// Whether a producer may write duplicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
     ExactlyOnce,
     AtLeastOnce,
 }
 
-/// How far a reader is that was assigned the partition, and is given every record.
+/// The position of a reader that was assigned the partition, and gets every record.
 #[derive(Debug, Clone, Copy)]
 pub struct Position {
     next: i64,
@@ -127,7 +127,7 @@ impl History {
         Ok(())
     }
 
-    /// An answer, and the high watermark as it was known when the question was asked.
+    /// An answer, and the high watermark known when the request was sent.
     pub fn see_high_watermark(&mut self, before: i64, now: i64) -> Result<(), Violation> {
         if now < before {
             return Err(Violation::WentBack { before, now });
@@ -136,7 +136,8 @@ impl History {
         Ok(())
     }
 
-    /// No answer may fall behind it, because a broker has told it, or has acknowledged or served the record before it.
+    /// No answer may be below it, because a broker has reported it, or has acknowledged or served the record before
+    /// it.
     pub fn high_watermark(&self) -> i64 {
         self.high_watermark
     }
@@ -146,7 +147,7 @@ impl History {
         self.acknowledged.len()
     }
 
-    /// Once everything that was sent is acknowledged, and has been read up to the high watermark.
+    /// Called once everything sent is acknowledged, and has been read up to the high watermark.
     pub fn conclude(&self, delivery: Delivery) -> Result<(), Violation> {
         let end = self.high_watermark;
         if let Some(offset) = (0..end).find(|offset| !self.read.contains_key(offset)) {
@@ -237,7 +238,7 @@ mod tests {
         assert_eq!(sound().read(1, record(2)), Err(changed));
         assert_eq!(sound().see_high_watermark(3, 2), Err(Violation::WentBack { before: 3, now: 2 }));
 
-        // What a replica that was behind and became leader has done.
+        // What a replica that was behind and became leader would do.
         let mut truncated = sound();
         truncated.read.remove(&2);
         truncated.high_watermark = 2;

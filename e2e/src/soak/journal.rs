@@ -1,4 +1,4 @@
-//! A line for each part that was run, in a file that a later run goes on with: what takes hours may be done in pieces.
+//! A line for each part that was run, in a file that later runs continue: hours of work can be done in pieces.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -14,7 +14,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// One that is not there begins empty.
+    /// A missing file counts as empty.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let lines = match fs::read_to_string(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
@@ -24,13 +24,13 @@ impl Journal {
         Ok(Self { file: file.with_context(|| format!("cannot write {}", path.display()))?, lines })
     }
 
-    /// What was said of it when it passed.
+    /// Its result when it passed.
     pub(super) fn passed(&self, what: &str) -> Option<&str> {
         let beginning = format!("passed: {what}: ");
         self.lines.iter().find(|line| line.starts_with(&beginning)).map(String::as_str)
     }
 
-    /// All of it in one line, and in one write: several runs may share the file.
+    /// In one line and one write: several runs may share the file.
     pub(super) fn note(&mut self, verdict: &str) -> Result<()> {
         let line = verdict.lines().collect::<Vec<_>>().join(" | ") + "\n";
         Ok(self.file.write_all(line.as_bytes())?)

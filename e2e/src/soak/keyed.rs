@@ -1,5 +1,5 @@
-//! A compacted topic that is written to while brokers fail. Of each key the last record that was acknowledged stays, or
-//! a later one does, also where each replica has compacted for itself.
+//! A compacted topic that is written to while brokers fail. Of each key the last acknowledged record must stay, or a
+//! later one, even though each replica compacts its own log.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,20 +24,20 @@ pub(super) const TOPIC: &str = "keyed";
 pub(super) const OPTIONS: &[(&str, &str)] =
     &[("cleanup.policy", "compact"), ("segment.ms", "2000"), ("min.cleanable.dirty.ratio", "0.01")];
 const KEYS: u64 = 40;
-/// One record in so many deletes its key.
+/// One in so many records deletes its key.
 const DELETIONS: u64 = 10;
 const VALUE_BYTES: usize = 300;
 const PAUSE_MAX: Duration = Duration::from_millis(20);
-/// For everything to be acknowledged, read, or compacted, once the last fault is over.
+/// Time for everything to be acknowledged, read, or compacted, after the last fault.
 const PATIENCE: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(100);
 
-/// A record of a key: none where it was deleted.
+/// The number in a record; none for a tombstone.
 type Number = Option<u64>;
 /// The last record of each key, with its offset.
 type LastRecords = BTreeMap<u64, (i64, Number)>;
 
-/// What was acknowledged last, by key.
+/// The last acknowledged record of each key.
 #[derive(Debug, Default)]
 pub(super) struct Keyed {
     acknowledged: Mutex<LastRecords>,
@@ -48,7 +48,7 @@ impl Keyed {
         self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answers of several brokers may come out of order.
+    /// Answers of several brokers may arrive out of order.
     fn acknowledge(&self, key: u64, offset: i64, number: Number) {
         let mut acknowledged = self.lock();
         let last = acknowledged.entry(key).or_insert((offset, number));
@@ -57,7 +57,7 @@ impl Keyed {
         }
     }
 
-    /// All that can be read, once nothing fails any more.
+    /// Checks everything that can be read after the last fault.
     pub(super) fn check(&self, bootstrap: &str) -> Result<()> {
         let Readable { found, .. } = read_all(bootstrap)?;
         for (key, (offset, number)) in self.lock().iter() {
@@ -69,14 +69,14 @@ impl Keyed {
     }
 }
 
-/// Notes what is acknowledged.
+/// Records what is acknowledged.
 struct Recorder {
     world: Arc<World>,
     keyed: Arc<Keyed>,
 }
 
 impl ClientContext for Recorder {
-    /// Killed brokers are the point.
+    /// Errors of killed brokers are expected.
     fn error(&self, _error: KafkaError, _reason: &str) {}
 }
 
@@ -104,7 +104,7 @@ pub(super) fn start_producer<'scope, 'env>(
     scope.spawn(move || world.expect(produce(bootstrap, world, keyed, random)))
 }
 
-/// Sends until it is enough and part of it is compacted, which takes a later record, and returns when all is
+/// Sends until told to stop and part of the log is compacted, which needs a later record. Returns when all is
 /// acknowledged.
 fn produce(bootstrap: &str, world: &Arc<World>, keyed: &Arc<Keyed>, mut random: Random) -> Result<()> {
     let mut config = load::config(bootstrap);
@@ -150,7 +150,7 @@ fn value(number: u64) -> Vec<u8> {
 
 struct Readable {
     found: LastRecords,
-    /// There are offsets without a record.
+    /// There are gaps between offsets.
     is_compacted: bool,
 }
 

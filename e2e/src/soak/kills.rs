@@ -1,6 +1,6 @@
 //! SIGKILL at random moments: idempotent and plain producers with all codecs write to several partitions with small
 //! segments, readers read all the time, and a history keeps what each of them saw. Between a kill and the next start
-//! the ends of the logs are torn, as by a power cut that spared whatever was acknowledged.
+//! the ends of the logs are torn, as by a power cut that spared everything acknowledged.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use super::{Options, Tally, load, on_disk};
 use crate::broker::Site;
 use crate::progress::Progress;
 
-/// The smallest segments, so that many kills meet a roll.
+/// The smallest segments, so that many kills coincide with a roll.
 const SETTINGS: [&str; 2] = ["num.partitions=3", "log.segment.bytes=1048576"];
-/// How long a broker lives, and stays dead.
+/// How long a broker runs, and stays down.
 const ALIVE: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(1200)];
 const DEAD_AT_MOST: Duration = Duration::from_millis(300);
 const KILL_EXPECTED: Duration = Duration::from_millis(1200);
@@ -67,7 +67,7 @@ fn kill_under_load(program: &Path, options: &Options, progress: &Progress) -> Re
     Ok(format!("{} records acknowledged: lost 0, duplicated 0, reordered 0", world.acknowledged()?))
 }
 
-/// Of all partitions.
+/// The directories of all partitions.
 fn directories(site: &Site) -> impl Iterator<Item = PathBuf> {
     Workload::ONE_BROKER.partitions().map(|(_, _, name)| site.data(&name))
 }

@@ -1,4 +1,4 @@
-//! The threads around the brokers, all of them librdkafka's clients.
+//! The client threads, all of which use librdkafka.
 
 use std::sync::Arc;
 use std::thread::{self, Scope, ScopedJoinHandle};
@@ -18,13 +18,13 @@ use super::random::Random;
 use super::world::{Load, PARTITIONS, World};
 use crate::command::wait_for;
 
-/// For everything to be acknowledged, or read, once the last kill is over.
+/// Time for everything to be acknowledged, or read, after the last kill.
 const PATIENCE: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(100);
 const CALL_AT_MOST: Duration = Duration::from_millis(500);
 const BURST_MAX: u64 = 12;
 const QUEUE_PAUSE: Duration = Duration::from_millis(8);
-/// How many records a wandering reader reads before it goes elsewhere.
+/// How many records a wandering reader reads before it moves on.
 const WANDERING_READS: usize = 300;
 
 pub(super) fn config(bootstrap: &str) -> ClientConfig {
@@ -35,8 +35,8 @@ pub(super) fn config(bootstrap: &str) -> ClientConfig {
         .set("reconnect.backoff.max.ms", "50")
         .set("retry.backoff.ms", "5")
         .set("retry.backoff.max.ms", "50")
-        // A machine that is gone says nothing: without these a client waits a minute for it. The first is for what it
-        // was asked, the second lets go of a broker that the metadata does not name any more.
+        // A dead machine does not answer: without these a client waits a minute for it. The first is for requests,
+        // the second drops a broker that is no longer in the metadata.
         .set("socket.timeout.ms", "5000")
         .set("topic.metadata.refresh.interval.ms", "1000")
         .set_log_level(RDKafkaLogLevel::Emerg);
@@ -50,7 +50,7 @@ pub(super) fn consumer(bootstrap: &str) -> Result<BaseConsumer> {
     Ok(config.create()?)
 }
 
-/// Topics come into being by being asked for.
+/// Topics are created automatically.
 pub(super) fn create_topics(bootstrap: &str, world: &World) -> Result<()> {
     let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> = config(bootstrap).create()?;
     for topic in world.workload.topics {
@@ -63,14 +63,14 @@ pub(super) fn create_topics(bootstrap: &str, world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Notes what the broker acknowledges.
+/// Records what the broker acknowledges.
 struct Recorder {
     world: Arc<World>,
     topic: usize,
 }
 
 impl ClientContext for Recorder {
-    /// Killed brokers are the point; what must not happen is seen at the records.
+    /// Errors of killed brokers are expected; real faults show in the records.
     fn error(&self, _error: KafkaError, _reason: &str) {}
 }
 
@@ -113,7 +113,7 @@ pub(super) fn start_producers<'scope, 'env>(
     (0..).zip(world.workload.loads).map(start).collect()
 }
 
-/// Sends until it is enough, and returns when all is acknowledged.
+/// Sends until told to stop. Returns when all is acknowledged.
 fn produce(bootstrap: &str, world: &Arc<World>, load: &Load, number: u32, mut random: Random) -> Result<()> {
     let mut config = config(bootstrap);
     config.set("linger.ms", "2").set("message.timeout.ms", PATIENCE.as_millis().to_string());
@@ -158,7 +158,7 @@ fn send(producer: &ThreadedProducer<Recorder>, world: &World, topic: usize, part
     Ok(())
 }
 
-/// For each topic one that follows the end, one that wanders, and one that watches the high watermark.
+/// For each topic a reader that follows the end, one that wanders, and one that watches the high watermark.
 pub(super) fn start_readers<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
     bootstrap: &'env str,
@@ -183,7 +183,7 @@ fn follow(bootstrap: &str, world: &World, topic: usize) -> Result<()> {
 
 fn wander(bootstrap: &str, world: &World, topic: usize, mut random: Random) -> Result<()> {
     while !world.is_over() {
-        // librdkafka fails an assertion of its own where an assignment replaces another while the broker is away.
+        // librdkafka fails an assertion of its own if an assignment replaces another while the broker is down.
         let mut offsets = [0; PARTITIONS];
         for (partition, offset) in (0..).zip(&mut offsets) {
             let end = world.with(topic, partition, |history| history.high_watermark())?;
@@ -200,8 +200,8 @@ fn wander(bootstrap: &str, world: &World, topic: usize, mut random: Random) -> R
     Ok(())
 }
 
-/// Where a partition begins and ends. None, if it is empty, or only its beginning was told: librdkafka asks for both
-/// apart and keeps the error of the later answer alone.
+/// First offset and end of a partition. None if it is empty, or only the first was returned: librdkafka asks for both
+/// separately and keeps the error of the later answer only.
 pub(super) fn watermarks(
     consumer: &BaseConsumer,
     topic: &str,
@@ -217,7 +217,7 @@ fn watch(bootstrap: &str, world: &World, topic: usize) -> Result<()> {
     while !world.is_over() {
         for partition in 0..i32::try_from(PARTITIONS)? {
             let before = world.with(topic, partition, |history| history.high_watermark())?;
-            // While the broker is away there is no answer.
+            // While the broker is down there is no answer.
             if let Ok(Some((_, now))) = watermarks(&consumer, world.topic(topic), partition, CALL_AT_MOST) {
                 let seen = world.with(topic, partition, |history| history.see_high_watermark(before, now))?;
                 seen.with_context(|| format!("{}-{partition}", world.topic(topic)))?;
@@ -228,7 +228,7 @@ fn watch(bootstrap: &str, world: &World, topic: usize) -> Result<()> {
     Ok(())
 }
 
-/// Is given every record of a topic, from some offsets on.
+/// Gets every record of a topic, from some offsets on.
 struct Reader {
     consumer: BaseConsumer,
     topic: usize,
@@ -265,7 +265,7 @@ impl Reader {
     }
 }
 
-/// What a client says of a broker that was killed, or has not loaded everything yet.
+/// Errors that a client reports for a broker that was killed, or is still loading.
 pub(super) fn is_transient(error: &KafkaError) -> bool {
     let KafkaError::MessageConsumption(code) = error else { return false };
     matches!(

@@ -1,4 +1,4 @@
-//! What lies in a partition's directory while no broker runs.
+//! The content of a partition's directory while no broker runs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,13 +11,13 @@ use protocol::records;
 
 use super::random::Random;
 
-/// What a compressed batch may hold.
+/// Most bytes of a decompressed batch.
 const OPENED_BYTES_MAX: usize = 1 << 20;
 
 /// An epoch, and the offset of its first record.
 type Epochs = Vec<(i32, i64)>;
 
-/// The checkpoint of leader epochs tells what the batches tell, and perhaps of one more epoch that has no records yet.
+/// The leader epoch checkpoint must agree with the batches; it may have one more epoch that has no records yet.
 pub(super) fn check_epochs(directory: &Path) -> Result<()> {
     let (written, end) = of_batches(directory)?;
     let checkpoint = fs::read_to_string(directory.join("leader-epoch-checkpoint"))?;
@@ -32,7 +32,7 @@ fn parse(checkpoint: &str) -> Option<Epochs> {
     entries.map(|entry| entry.and_then(|(epoch, start)| Some((epoch.parse().ok()?, start.parse().ok()?)))).collect()
 }
 
-/// As the segments have them, and where the log ends.
+/// The epochs in the segments, and the log end.
 fn of_batches(directory: &Path) -> Result<(Epochs, i64)> {
     let (mut epochs, mut end) = (Epochs::new(), 0);
     for segment in segments(directory)? {
@@ -54,8 +54,8 @@ fn of_batches(directory: &Path) -> Result<(Epochs, i64)> {
     Ok((epochs, end))
 }
 
-/// Replicas of a log hold the same bytes up to this offset, in segments that may begin elsewhere, from where the last
-/// of them begins.
+/// Replicas of a log must have the same bytes up to this offset, from the largest of their log starts on; segment
+/// boundaries may differ.
 pub(super) fn compare(replicas: &[PathBuf], end: i64) -> Result<()> {
     let logs = replicas.iter().map(|replica| Ok((replica, read(replica)?))).collect::<Result<Vec<_>>>()?;
     let begins = logs.iter().filter_map(|(_, bytes)| Some(first_batch(bytes)?.0.base_offset.0));
@@ -79,14 +79,14 @@ pub(super) fn compare(replicas: &[PathBuf], end: i64) -> Result<()> {
     Ok(())
 }
 
-/// What is left of a compacted log: the last record of each key, and its end.
+/// The content of a compacted log: the last record of each key, and its end.
 #[derive(Debug, Default)]
 struct Compacted {
     last: BTreeMap<Vec<u8>, (i64, Option<Vec<u8>>)>,
     end: i64,
 }
 
-/// Replicas of a compacted log have the same last record of each key, but for what some of them have not got yet.
+/// Replicas of a compacted log must have the same last record of each key, except for what some of them lack yet.
 pub(super) fn compare_last_of_keys(replicas: &[PathBuf]) -> Result<()> {
     let logs = replicas.iter().map(|replica| Ok((replica, last_of_keys(replica)?))).collect::<Result<Vec<_>>>()?;
     for ((one, here), (other, there)) in logs.iter().zip(logs.iter().skip(1)) {
@@ -136,7 +136,7 @@ fn read(directory: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The batches from one offset to another, neither of which is within one.
+/// The batches between two offsets, both of which are batch boundaries.
 fn between(bytes: &[u8], begin: i64, end: i64) -> Result<&[u8]> {
     let (mut from, mut to, mut next) = (0, 0, begin);
     while next < end {
@@ -151,7 +151,7 @@ fn between(bytes: &[u8], begin: i64, end: i64) -> Result<&[u8]> {
     Ok(&bytes[from..to])
 }
 
-/// The base offset of the batch that has this byte.
+/// The base offset of the batch at this byte.
 fn offset_at(mut bytes: &[u8], position: usize) -> i64 {
     let (mut begin, mut offset) = (0, 0);
     while let Some((header, batch)) = first_batch(bytes).filter(|_| begin <= position) {
@@ -162,8 +162,8 @@ fn offset_at(mut bytes: &[u8], position: usize) -> i64 {
     offset
 }
 
-/// Leaves at the log's end what a power cut may and SIGKILL does not: a batch that nobody was told of, cut off
-/// somewhere or with a wrong byte.
+/// Leaves at the log end what a power cut may and SIGKILL does not: an unacknowledged batch, cut off somewhere or
+/// with a wrong byte.
 pub(super) fn tear(directory: &Path, random: &mut Random) -> Result<()> {
     let Some(segment) = segments(directory)?.pop() else { return Ok(()) };
     let bytes = fs::read(&segment)?;
@@ -171,7 +171,7 @@ pub(super) fn tear(directory: &Path, random: &mut Random) -> Result<()> {
     while let Some((header, batch)) = first_batch(rest) {
         (last, rest) = (Some((header, batch)), &rest[batch.len()..]);
     }
-    // An end that is torn already stays as it is.
+    // An end that is already torn is left alone.
     let Some((header, batch)) = last.filter(|_| rest.is_empty()) else { return Ok(()) };
     let next = BatchHeader { base_offset: header.next_offset(), ..header };
     let mut torn = [&next.encode(), &batch[HEADER_LENGTH..]].concat();
@@ -190,7 +190,7 @@ fn segments(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(segments)
 }
 
-/// `None`: not a whole one.
+/// `None`: it is incomplete.
 fn first_batch(bytes: &[u8]) -> Option<(BatchHeader, &[u8])> {
     let header = BatchHeader::decode(bytes.first_chunk()?);
     Some((header, bytes.get(..header.length()?)?))

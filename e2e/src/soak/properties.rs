@@ -1,4 +1,4 @@
-//! The property tests once more, with the seed of this run in place of the fixed one that every test run has.
+//! The property tests again, with the seed of this run instead of the fixed one of every test run.
 
 use std::time::Duration;
 

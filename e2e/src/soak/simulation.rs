@@ -1,5 +1,5 @@
-//! The simulated quorum and the simulated cluster, in many more runs than there is time for in every test run. In
-//! parts, each with a seed of its own, so that a failure can be repeated alone.
+//! The simulated quorum and the simulated cluster, in many more runs than every test run has time for. In parts with
+//! a seed each, so that a failure can be repeated alone.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::progress::Progress;
 
 const PARTS: u64 = 10;
 
-/// One that is run, and what it is called.
+/// A simulation, and its name.
 struct Simulation {
     name: &'static str,
-    /// Of the test command.
+    /// Arguments of the test command.
     arguments: &'static [&'static str],
-    /// What tells it how many runs there are.
+    /// The variable that sets the number of runs.
     variable: &'static str,
     runs: u64,
-    /// For so many runs, on two cores.
+    /// Runs per minute, on two cores.
     per_minute: u64,
 }
 

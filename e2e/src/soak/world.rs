@@ -1,4 +1,4 @@
-//! What all threads of a run know: what is written where, what was seen of it, and whether it is over.
+//! State shared by all threads of a run: what is written where, what was seen of it, and whether it is over.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,14 +10,14 @@ use super::history::{Delivery, History};
 
 pub(super) const PARTITIONS: usize = 3;
 
-/// A topic, and what its producers promise.
+/// A topic, and the guarantees of its producers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Topic {
     pub(super) name: &'static str,
     pub(super) delivery: Delivery,
 }
 
-/// A topic by its index, and what its producer is told.
+/// A topic by its index, and its producer's settings.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
     pub(super) topic: usize,
@@ -39,9 +39,9 @@ impl Load {
 pub(super) struct Workload {
     pub(super) topics: &'static [Topic],
     pub(super) loads: &'static [Load],
-    /// What a producer waits at most between two bursts.
+    /// The longest pause of a producer between two bursts.
     pub(super) pause_max: Duration,
-    /// What readers wait between two looks that do not follow the end.
+    /// The pause of readers that do not follow the end.
     pub(super) rest: Duration,
 }
 
@@ -49,7 +49,7 @@ pub(super) const TOPICS: [Topic; 2] = [
     Topic { name: "idempotent", delivery: Delivery::ExactlyOnce },
     Topic { name: "plain", delivery: Delivery::AtLeastOnce },
 ];
-/// The last one gets its acknowledgements from a single broker.
+/// The last one uses acks=1.
 const LOADS: &[Load] = &[
     Load::idempotent(0, "none"),
     Load::idempotent(0, "lz4"),
@@ -62,7 +62,7 @@ impl Workload {
     /// For one broker, which loses nothing that it has acknowledged.
     pub(super) const ONE_BROKER: Self =
         Self { topics: &TOPICS, loads: LOADS, pause_max: Duration::from_millis(8), rest: Duration::from_millis(10) };
-    /// For several ones, which lose nothing that all of them have.
+    /// For several brokers, which lose nothing that all of them have.
     pub(super) const REPLICATED: Self =
         Self { loads: LOADS.split_at(4).0, pause_max: Duration::from_millis(40), ..Self::ONE_BROKER };
 
@@ -75,7 +75,7 @@ impl Workload {
     }
 }
 
-/// What all threads know.
+/// State shared by all threads.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) workload: Workload,
@@ -109,7 +109,7 @@ impl World {
         }
     }
 
-    /// Keeps what went wrong for the main thread.
+    /// Keeps an error for the main thread.
     pub(super) fn expect(&self, outcome: Result<()>) {
         if let (Err(error), Ok(mut violations)) = (outcome, self.violations.lock()) {
             violations.push(format!("{error:#}"));
@@ -138,7 +138,7 @@ impl World {
         self.longest_wait.fetch_max(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Since it was asked for before.
+    /// Since the last call.
     pub(super) fn longest_wait(&self) -> Duration {
         Duration::from_micros(self.longest_wait.swap(0, Ordering::Relaxed))
     }
@@ -147,7 +147,7 @@ impl World {
         self.enough.store(true, Ordering::Relaxed);
     }
 
-    /// What must hold of every partition once everything has been acknowledged and read.
+    /// Checks every partition once everything has been acknowledged and read.
     pub(super) fn conclude(&self) -> Result<()> {
         ensure!(0 < self.acknowledged()?, "nothing was ever acknowledged");
         for (topic, partition, name) in self.workload.partitions() {
@@ -166,7 +166,7 @@ impl World {
     }
 }
 
-/// Tells the threads to end when the main one does, in whatever way.
+/// Tells the threads to end when the main thread ends, for whatever reason.
 pub(super) struct EndAll<'a>(pub(super) &'a World);
 
 impl Drop for EndAll<'_> {

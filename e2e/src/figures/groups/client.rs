@@ -1,4 +1,4 @@
-//! Members of groups as raw connections, so that next to nothing of a client's own work is measured.
+//! Group members as raw connections, so that almost none of a client's own work is measured.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -18,27 +18,27 @@ use kafka_protocol::protocol::StrBytes;
 use crate::admin::topic_name;
 use crate::connection::{Connection, PATIENCE, encode};
 
-/// The last ones whose members join at once, and that end without tagged fields.
+/// The last versions whose members join at once, and that have no tagged fields.
 const JOIN_VERSION: i16 = 3;
 const SYNC_VERSION: i16 = 2;
 const HEARTBEAT_VERSION: i16 = 2;
 const COMMIT_VERSION: i16 = 7;
 const FETCH_VERSION: i16 = 5;
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
-/// As Kafka's consumers have them.
+/// Kafka's default for consumers.
 const SESSION_MS: i32 = 45_000;
 const REBALANCE_MS: i32 = 300_000;
-/// About what a consumer of one topic says, and gets.
+/// About the size of a consumer's subscription to one topic, and of its assignment.
 const SUBSCRIPTION_BYTES: usize = 60;
 const ASSIGNMENT_BYTES: usize = 60;
-/// Stands in an encoded request where the offset comes.
+/// Marks the place of the offset in an encoded request.
 const PLACEHOLDER: i64 = 0x0123_4567_89AB_CDEF;
 
 pub(super) fn group_id(name: &str) -> GroupId {
     GroupId(StrBytes::from_string(name.to_owned()))
 }
 
-/// Returns when somebody coordinates the group and has loaded its log.
+/// Returns when the group has a coordinator that has loaded its log.
 pub(super) fn wait_for_coordinator(connection: &mut Connection, group: &str) -> Result<()> {
     let find = FindCoordinatorRequest::default().with_key(StrBytes::from_string(group.to_owned()));
     let deadline = Instant::now() + PATIENCE;
@@ -60,15 +60,15 @@ pub(super) fn committed(connection: &mut Connection, group: &str) -> Result<Vec<
     Ok(partitions.map(|partition| partition.committed_offset).collect())
 }
 
-/// An OffsetCommit request of somebody who manages its partitions itself, with another offset each time.
+/// An OffsetCommit request of a consumer that assigns its partitions itself, with another offset each time.
 pub(super) struct CommitFrame {
     bytes: BytesMut,
-    /// Of the offsets.
+    /// The places of the offsets.
     places: Vec<usize>,
 }
 
 impl CommitFrame {
-    /// In partitions 0 to `partitions`.
+    /// For partitions 0 to `partitions`.
     pub(super) fn new(group: &str, topic: &str, partitions: i32) -> Result<Self> {
         let offset = |index| {
             OffsetCommitRequestPartition::default().with_partition_index(index).with_committed_offset(PLACEHOLDER)
@@ -99,7 +99,7 @@ impl CommitFrame {
     }
 }
 
-/// A member on a connection of its own, all of whose groups are of its making.
+/// A member on its own connection, in groups that consist of such members.
 pub(super) struct Member {
     connection: Connection,
     group: GroupId,
@@ -120,7 +120,7 @@ impl Member {
     }
 
     fn send_join(&mut self) -> Result<()> {
-        // Consumers say what they had so far: none says the same as in the generation before.
+        // Consumers send what they owned so far: in no generation is it the same as in the last.
         let subscription = [&vec![0; SUBSCRIPTION_BYTES][..], &self.generation.to_be_bytes()].concat();
         let protocol = JoinGroupRequestProtocol::default()
             .with_name(StrBytes::from_static_str("range"))
@@ -177,13 +177,13 @@ impl Member {
     }
 }
 
-/// All members of a group join, for the first time or again, and get what they are assigned.
+/// All members of a group join, for the first time or again, and get their assignments.
 pub(super) fn rebalance(members: &mut [Member]) -> Result<()> {
     members.iter_mut().try_for_each(Member::send_join)?;
     assign(members)
 }
 
-/// The same of many groups, which wait for more members at the same time.
+/// The same for many groups, which wait for more members at the same time.
 pub(super) fn rebalance_all(groups: &mut [Vec<Member>]) -> Result<()> {
     groups.iter_mut().flatten().try_for_each(Member::send_join)?;
     groups.iter_mut().try_for_each(|members| assign(members))

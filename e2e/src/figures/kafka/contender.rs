@@ -1,4 +1,4 @@
-//! What is compared, and how each is run: with the same `server.properties`, that of Apache Kafka's release.
+//! The contenders, and how each is run: with the same `server.properties`, that of Apache Kafka's release.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,23 +13,23 @@ use crate::command;
 use crate::connection::Connection;
 use crate::fleet::Program;
 
-/// As Kafka ships it, but for ports and directory.
+/// As shipped by Kafka, except for ports and directory.
 const SERVER_PROPERTIES: &str = include_str!("../../../kafka-tools/server.properties");
-/// What the operators of small clusters change: faster detection of failures and recovery on more threads.
+/// Options that operators of small clusters change: faster failure detection and recovery on more threads.
 const TUNED_PROPERTIES: &str =
     "broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\nnum.recovery.threads.per.data.dir=8\n";
 /// Apache Kafka listens only when it has loaded every partition.
 const START_PATIENCE: Duration = Duration::from_mins(10);
-/// Any; only its form matters.
+/// Any value of the right form.
 const CLUSTER_ID: &str = "bWlsbHJhY2UtYmVuY2htYQ";
-/// As the release starts it.
+/// As started by the release.
 const HEAP: [&str; 2] = ["-Xmx1G", "-Xms1G"];
 const TUNED_HEAP: [&str; 2] = ["-Xmx512m", "-Xms128m"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Contender {
     Millrace,
-    /// As its release starts it.
+    /// As started by its release.
     Kafka,
     /// With a small heap and more recovery threads.
     TunedKafka,
@@ -44,7 +44,7 @@ impl Contender {
         }
     }
 
-    /// Over Kafka's defaults.
+    /// Settings in addition to Kafka's defaults.
     pub(super) fn settings(self) -> impl Iterator<Item = &'static str> {
         let tuned = if self == Self::TunedKafka { TUNED_PROPERTIES } else { "" };
         tuned.lines()

@@ -1,4 +1,4 @@
-//! What every comparison needs: the programs, the machine's cores, a place on a disk, and how much of everything.
+//! Shared by all comparisons: the programs, the machine's cores, a directory, and sizes.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::figures::machine::{Cores, on_cores, touch_pages};
 use crate::kafka_tools::KafkaTools;
 use crate::progress::Progress;
 
-/// Touched besides what a sample writes.
+/// Memory touched besides what a sample writes.
 const TOUCHED_BYTES: u64 = 2 << 30;
 const WARM_UP: &str = "warm-up";
 
@@ -22,7 +22,7 @@ pub(super) struct Programs {
     pub(super) kafka: KafkaTools,
 }
 
-/// How much. Protocol: at least two million records before a JVM has compiled what it runs.
+/// Sizes. By protocol at least two million records, before which a JVM has not compiled what it runs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sizes {
     pub(super) warm_up_records: u32,
@@ -37,7 +37,7 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// All of it for 1.
+    /// Full sizes for 1.
     pub(super) fn scaled(scale: f64) -> Self {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most the number itself")]
         let scaled = |whole: u32| (f64::from(whole) * scale.clamp(0.0, 1.0)).ceil() as u32;
@@ -62,7 +62,7 @@ pub(super) struct Lab<'a> {
     pub(super) sizes: Sizes,
     pub(super) contenders: Vec<Contender>,
     pub(super) pairs: usize,
-    /// Whether the sizes are those that promises are about.
+    /// Whether these are the sizes that the limits are for.
     pub(super) whole: bool,
     pub(super) progress: &'a Progress,
 }
@@ -91,7 +91,7 @@ impl Lab<'_> {
         librdkafka::consume(&stream, 0)
     }
 
-    /// Of the size of what is about to be written, and more.
+    /// Touches the memory for what is about to be written, and more.
     pub(super) fn touch_pages(&self, records: u32) -> Result<()> {
         touch_pages(&self.directory, TOUCHED_BYTES + u64::from(records) * u64::from(LARGE.record_bytes))
     }

@@ -1,4 +1,4 @@
-//! A broker with 6 GB in 20 partitions: what it occupies, and how soon it is back after SIGKILL and after SIGTERM.
+//! A broker with 6 GB in 20 partitions: its memory, and how soon it is back after SIGKILL and after SIGTERM.
 
 use std::time::Duration;
 
@@ -66,8 +66,8 @@ struct Back {
     noise: Noise,
 }
 
-/// From the start of the process to records acknowledged behind all that was there, where each earlier start has left
-/// one in every partition.
+/// From the start of the process until records are acknowledged after all existing ones; each earlier start has added
+/// one to every partition.
 fn back(site: &Site, broker: &mut Broker, stream: &Stream<'_>, starts_before: i64) -> Result<Back> {
     let before = Snapshot::take(&[broker.id()])?;
     let mut connection = site.connect(broker)?;

@@ -1,4 +1,4 @@
-//! Many partitions on one broker: creating them, what they occupy, and how soon each has a serving leader again.
+//! Many partitions on one broker: creating them, the memory they take, and how soon each has a serving leader again.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::connection::Connection;
 use crate::figures::machine::{Noise, Snapshot};
 use crate::figures::phase::resident_mebibytes;
 
-/// Apache Kafka refuses many more in one request.
+/// Apache Kafka does not accept many more in one request.
 const PARTITIONS_PER_TOPIC: u32 = 100;
 /// For creation, for a stop, and for a restart. A restart that takes longer counts as this much and more.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -33,7 +33,7 @@ impl Partitions {
         ]
     }
 
-    /// What is promised of ten thousand.
+    /// The limits for ten thousand.
     pub(super) fn measures_with_limits(self) -> Vec<Measure> {
         let limits = [60.0, 150.0, 5.0, 8.0];
         self.measures().into_iter().zip(limits).map(|(measure, limit)| measure.at_most(limit)).collect()
@@ -63,7 +63,7 @@ impl Partitions {
         names.zip(counts.map(|left| i32::try_from(left.min(PARTITIONS_PER_TOPIC)).unwrap_or(i32::MAX)))
     }
 
-    /// How long until all are served, and what the process occupies when each has a record.
+    /// How long until all are served, and the memory of the process when each has a record.
     fn create(self, site: &Site, broker: &mut Broker) -> Result<(Duration, f64, Noise)> {
         let mut connection = site.connect(broker)?;
         let before = Snapshot::take(&[broker.id()])?;
@@ -80,7 +80,7 @@ impl Partitions {
         Ok((created, resident_mebibytes(broker.id())?, noise))
     }
 
-    /// From the start of the process until all are served; then reads what they hold.
+    /// From the start of the process until all are served; then reads what they contain.
     fn back(self, site: &Site, broker: &mut Broker) -> Result<(Reading, Noise)> {
         let before = Snapshot::take(&[broker.id()])?;
         let mut connection = site.connect(broker)?;

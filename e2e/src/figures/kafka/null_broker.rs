@@ -1,7 +1,7 @@
-//! A broker that accepts and answers, and stores nothing: what a client reaches with it is the most that it can do.
+//! A broker that accepts and answers, but stores nothing: it shows the most that a client can do.
 //!
-//! Every topic has one partition. It ends where counting the records that were produced has come to, and is read as the
-//! numbered records that `librdkafka::Payload` makes.
+//! Every topic has one partition. Its end is the number of records produced to it, and it is read as the numbered
+//! records of `librdkafka::Payload`.
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -32,7 +32,7 @@ use rustix::thread::CpuSet;
 use crate::figures::librdkafka::Payload;
 use crate::figures::machine::on_cores;
 
-/// What is served, without tagged fields.
+/// The APIs served, without tagged fields.
 const SERVED: [(ApiKey, i16, i16); 5] = [
     (ApiKey::Produce, 0, 8),
     (ApiKey::Fetch, 4, 11),
@@ -72,14 +72,14 @@ pub(in crate::figures) fn with_null_broker<T>(cores: &CpuSet, work: impl FnOnce(
         });
         let outcome = work(port);
         finished.store(true, Ordering::Relaxed);
-        // Wakes the listener up to see that.
+        // Wakes up the listener, so that it ends.
         TcpStream::connect(("127.0.0.1", port))?;
         outcome
     })
 }
 
 impl NullBroker {
-    /// Until the client leaves.
+    /// Serves until the client closes.
     fn serve(&self, mut stream: TcpStream) -> Result<()> {
         stream.set_nodelay(true)?;
         loop {

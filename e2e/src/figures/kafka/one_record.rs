@@ -1,4 +1,4 @@
-//! What one request with one small record costs, when nothing is batched.
+//! The cost of a request with one small record, without batching.
 
 use anyhow::Result;
 

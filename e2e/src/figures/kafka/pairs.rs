@@ -6,7 +6,7 @@ use crate::figures::samples::Samples;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Reading {
     pub(super) value: f64,
-    /// The wait was given up there: the truth is more.
+    /// The wait was given up at this value: the true one is larger.
     pub(super) given_up: bool,
 }
 
@@ -22,10 +22,10 @@ pub(super) enum Better {
     More,
 }
 
-/// Of each round one value of each contender, Millrace's first.
+/// For each round one value of each contender, Millrace's first.
 pub(super) type Rounds = Samples<Vec<Reading>>;
 
-/// What one contender measured in all rounds.
+/// The values of one contender in all rounds.
 pub(super) fn values(rounds: &Rounds, contender: usize) -> Samples<f64> {
     rounds.map(|round| round.get(contender).map_or(f64::NAN, |reading| reading.value))
 }

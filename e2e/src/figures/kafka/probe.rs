@@ -1,5 +1,5 @@
-//! Single records to any partition, sent again until they are acknowledged: whether, since when and with which offset
-//! a partition serves.
+//! Single records to any partition, repeated until they are acknowledged: to tell whether, since when and at which
+//! offset a partition serves.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ const CREATE_TOPICS_VERSION: i16 = 4;
 const PRODUCE_VERSION: i16 = 8;
 const FETCH_VERSION: i16 = 11;
 const LIST_OFFSETS_VERSION: i16 = 4;
-/// The beginning of a batch, where the broker writes base offset and leader epoch.
+/// The beginning of a batch, to which the broker writes base offset and leader epoch.
 const LEFT_TO_BROKER: usize = 16;
 const LATEST: i64 = -1;
 const ACKS_ALL: i16 = -1;
@@ -34,7 +34,7 @@ pub(super) fn topic(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }
 
-/// A topic with so many partitions, through the admin API.
+/// Creates a topic of so many partitions, through the admin API.
 pub(super) fn create(connection: &mut Connection, name: &str, partitions: i32) -> Result<()> {
     let creation = CreatableTopic::default().with_name(topic(name)).with_num_partitions(partitions);
     let request = CreateTopicsRequest::default()
@@ -67,7 +67,7 @@ pub(super) fn served(
     }
 }
 
-/// Nothing while one of them is not served.
+/// None if one of them is not served.
 fn ends(connection: &mut Connection, name: &str, partitions: i32) -> Result<Option<Vec<i64>>> {
     let ask = |index| ListOffsetsPartition::default().with_partition_index(index).with_timestamp(LATEST);
     let asked = ListOffsetsTopic::default().with_name(topic(name)).with_partitions((0..partitions).map(ask).collect());
@@ -103,7 +103,7 @@ pub(super) fn acknowledged(connection: &mut Connection, name: &str, partition: i
     }
 }
 
-/// One record to each of these partitions, which are empty and served.
+/// Produces one record to each of these partitions, which are empty and served.
 pub(super) fn produce_to_all(connection: &mut Connection, name: &str, partitions: i32) -> Result<()> {
     let response = connection.call(PRODUCE_VERSION, &produce_request(name, 0..partitions)?)?;
     let answers: Vec<_> = response.responses.iter().flat_map(|topic| &topic.partition_responses).collect();
@@ -122,14 +122,14 @@ fn produce_request(name: &str, partitions: impl IntoIterator<Item = i32>) -> Res
     Ok(ProduceRequest::default().with_acks(ACKS_ALL).with_timeout_ms(timeout).with_topic_data(vec![data]))
 }
 
-/// One record that says where it belongs.
+/// A record that names its partition.
 fn batch(name: &str, partition: i32) -> Result<Bytes> {
     let mut builder = BatchBuilder::new(*TIMESTAMP);
     builder.push(None, Some(format!("{name}-{partition}").as_bytes()));
     Ok(builder.build()?.bytes)
 }
 
-/// Reads these partitions: each holds so many of its own records, one to a batch, and nothing else.
+/// Reads these partitions: each must have so many of its own records, one per batch, and nothing else.
 pub(super) fn check(connection: &mut Connection, name: &str, partitions: &[i32], records: usize) -> Result<()> {
     let ask = |index: &i32| {
         FetchPartition::default().with_partition(*index).with_fetch_offset(0).with_partition_max_bytes(FETCH_BYTES_MAX)

@@ -1,5 +1,5 @@
-//! Three brokers each, three replicas, acks=all: what produce costs them, and what clients wait for when one of them
-//! dies or stops.
+//! Three brokers each, three replicas, acks=all: the cost of produce, and how long clients wait when one broker is
+//! killed or stops.
 
 use anyhow::{Context as _, Result};
 

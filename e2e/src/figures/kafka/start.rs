@@ -1,4 +1,4 @@
-//! The first start in a directory that holds nothing yet, and what the process then occupies.
+//! The first start in an empty directory, and the memory of the process then.
 
 use std::thread;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What came out: one table of ratios, absolute values behind them, and the same for machines.
+//! The results: a table of ratios, the absolute values, and both for machines.
 
 use serde_json::{Value, json};
 
@@ -7,16 +7,16 @@ use super::pairs::{Better, Rounds, any_given_up, ratios, values};
 use crate::figures::machine::Noise;
 use crate::figures::samples::Samples;
 
-/// One kind of value, and what the project promises of it.
+/// A kind of value, and its limits.
 #[derive(Debug, Clone)]
 pub(super) struct Measure {
     pub(super) what: String,
     pub(super) unit: &'static str,
     pub(super) decimals: usize,
     pub(super) better: Better,
-    /// How many times better than Kafka as it is shipped.
+    /// How many times better than Kafka as shipped.
     pub(super) ratio_at_least: Option<f64>,
-    /// In the unit, whatever the machine.
+    /// In the unit of the value, on any machine.
     pub(super) at_most: Option<f64>,
 }
 
@@ -37,7 +37,7 @@ impl Measure {
         Self { at_most: Some(limit), ..self }
     }
 
-    /// What a run that measures nothing cannot keep.
+    /// A scaled-down run cannot meet limits.
     pub(super) fn without_promises(self) -> Self {
         Self { ratio_at_least: None, at_most: None, ..self }
     }
@@ -59,14 +59,14 @@ impl Measure {
 pub(super) struct Row {
     pub(super) measure: Measure,
     pub(super) rounds: Rounds,
-    /// What else went on in each round.
+    /// Disturbances in each round.
     pub(super) noise: Vec<Noise>,
-    /// What the client reaches with a broker that stores nothing.
+    /// The client's value with a broker that stores nothing.
     pub(super) ceiling: Option<f64>,
 }
 
 impl Row {
-    /// Nothing where nothing is promised.
+    /// None without a limit.
     pub(super) fn holds(&self) -> Option<bool> {
         let measure = &self.measure;
         let ratio = measure.ratio_at_least.map(|least| least <= ratios(&self.rounds, 1, measure.better).median());
@@ -156,7 +156,7 @@ fn noise(noise: &Noise) -> Value {
     json!({"steal": noise.stolen, "other_work": noise.foreign, "cpu_pressure": noise.pressure})
 }
 
-/// Two digits that say something, more for what is larger.
+/// Two significant digits, more for larger ratios.
 fn significant(ratio: f64) -> String {
     let decimals = if ratio < 1.0 { 2 } else { usize::from(ratio < 10.0) };
     format!("{ratio:.decimals$}")

@@ -14,14 +14,14 @@ use crate::figures::phase::{Phase, phase};
 
 const MEGABYTES: f64 = 1e3;
 
-/// One way to write the stream, to a topic of its own.
+/// One way to write the stream, to its own topic.
 struct Writing {
     topic: &'static str,
     acks: &'static str,
     batches: Batches,
 }
 
-/// Reads come from the first one's topic.
+/// Reads are from the first one's topic.
 const WRITINGS: [Writing; 4] = [
     Writing { topic: "acks-one", acks: "1", batches: Batches::Default },
     Writing { topic: "acks-all", acks: "all", batches: Batches::Default },
@@ -77,7 +77,7 @@ fn stream<'a>(lab: &Lab<'_>, bootstrap: &'a str, topic: &'a str) -> Stream<'a> {
     Stream { bootstrap, topic, partitions: 1, records: lab.sizes.records }
 }
 
-/// What the client does without a broker's work, in the order of the measures; nothing for CPU time.
+/// The client's values without a broker's work, in the order of the measures; none for CPU time.
 pub(super) fn ceilings(lab: &Lab<'_>) -> Result<Vec<Option<f64>>> {
     with_null_broker(&lab.cores.broker, |port| {
         on_cores(&lab.cores.client, || {

@@ -1,5 +1,5 @@
 //! Clients that send one record every 10 ms with acks=all: one without any back-off, which finds a new leader as soon
-//! as there is one, and librdkafka as it comes.
+//! as there is one, and librdkafka with its defaults.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use crate::figures::load::{ONE_RECORD, ProduceFrame, Shape};
 
 const EVERY: Duration = Duration::from_millis(10);
 const SHAPE: Shape = Shape { acks: -1, ..ONE_RECORD };
-/// Without an acknowledgement for so long, another broker is asked whether the leader has changed.
+/// Without an acknowledgement for this long, another broker is asked whether the leader has changed.
 const IMPATIENCE: Duration = Duration::from_millis(20);
-/// A broker that takes longer to let somebody in, or to name the leader, is left for another.
+/// A broker that takes longer to accept a connection, or to name the leader, is left for another.
 const ANSWER_AT_MOST: Duration = Duration::from_millis(100);
-/// A thread that tries all the time would take a core from the brokers.
+/// Retrying without a pause would take a core from the brokers.
 const RETRY_PAUSE: Duration = Duration::from_millis(1);
-/// After which a record has failed; Kafka's default for a delivery.
+/// After this time a record has failed; Kafka's default for a delivery.
 const DELIVERY_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The brokers by their ids, and a topic whose only partition is written to.
@@ -37,7 +37,7 @@ pub(super) struct Target {
     pub(super) topic: String,
 }
 
-/// Until it is enough.
+/// Runs until told to stop.
 pub(super) fn produce_without_back_off(target: &Target, timeline: &Timeline) -> Result<()> {
     let topic: TopicName = topic_name(&target.topic);
     let mut client = Client { target, frame: ProduceFrame::new(&topic, SHAPE)?, leader: None, asked: 0 };
@@ -46,7 +46,7 @@ pub(super) fn produce_without_back_off(target: &Target, timeline: &Timeline) -> 
         thread::sleep(due.saturating_duration_since(Instant::now()));
         client.frame.mark(number);
         client.deliver(timeline);
-        // What was due meanwhile is not made up for.
+        // Records that became due meanwhile are not made up for.
         due = (due + EVERY).max(Instant::now());
         number += 1;
     }
@@ -57,12 +57,12 @@ struct Client<'a> {
     target: &'a Target,
     frame: ProduceFrame,
     leader: Option<(i32, Connection)>,
-    /// How often somebody was asked for the leader.
+    /// How often a broker was asked for the leader.
     asked: usize,
 }
 
 impl Client<'_> {
-    /// Tries until the record is acknowledged, or nobody waits for it any more.
+    /// Retries until the record is acknowledged, or is no longer waited for.
     fn deliver(&mut self, timeline: &Timeline) {
         let deadline = Instant::now() + DELIVERY_TIMEOUT;
         while let Err(_error) = self.attempt() {
@@ -102,7 +102,7 @@ impl Client<'_> {
         Ok((leader, Connection::open_within(*address, ANSWER_AT_MOST)?))
     }
 
-    /// As the next broker in turn knows it, but not as this one.
+    /// As known by the next broker in turn, but not this one.
     fn find_leader(&mut self, except: Option<i32>) -> Result<i32> {
         self.asked += 1;
         let others: Vec<_> = self.target.brokers.iter().filter(|(id, _)| Some(*id) != except).collect();
@@ -112,7 +112,7 @@ impl Client<'_> {
     }
 }
 
-/// Until it is enough, with these settings over its own.
+/// Runs until told to stop, with these settings in addition to its own.
 pub(super) fn produce_by_librdkafka(
     target: &Target,
     timeline: &Arc<Timeline>,
@@ -141,7 +141,7 @@ pub(super) fn produce_by_librdkafka(
 struct Deliveries(Arc<Timeline>);
 
 impl ClientContext for Deliveries {
-    /// Killed brokers are the point.
+    /// Errors of killed brokers are expected.
     fn error(&self, _error: KafkaError, _reason: &str) {}
 }
 

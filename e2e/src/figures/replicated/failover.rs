@@ -1,5 +1,5 @@
-//! What a client waits for when something happens to one of three brokers. Every sample is one fault, after which the
-//! cluster is made whole again.
+//! How long a client waits when a fault happens to one of three brokers. Every sample is one fault, after which the
+//! cluster is repaired.
 
 use std::sync::Arc;
 use std::thread;
@@ -17,7 +17,7 @@ use crate::fleet::{Cut, Fleet};
 /// Before a fault, and at least after it.
 const WATCHED_BEFORE: Duration = Duration::from_millis(500);
 const WATCHED_AFTER: Duration = Duration::from_secs(2);
-/// Of a client whose records are acknowledged again.
+/// How long records must be acknowledged again.
 const STEADY_FOR: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_mins(1);
 const IMPATIENT: (&str, &str) = ("socket.timeout.ms", "1000");
@@ -26,10 +26,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::figures) enum Fault {
-    /// Of a leader that is not the active controller.
+    /// The leader, unless it is the active controller.
     KillLeader,
     KillLeaderAndController,
-    /// Of a follower that is not the active controller.
+    /// A follower that is not the active controller.
     KillFollower,
     PauseLeader,
     CutLeaderOff,
@@ -44,14 +44,14 @@ pub(in crate::figures) enum Client {
     ImpatientLibrdkafka,
 }
 
-/// A fleet whose brokers take turns at suffering.
+/// A fleet whose brokers are the victims in turn.
 #[derive(Debug)]
 pub(in crate::figures) struct Ground {
     pub(in crate::figures) fleet: Fleet,
     samples: usize,
 }
 
-/// Ends the client when the main thread does, in whatever way.
+/// Ends the client when the main thread ends, for whatever reason.
 struct EndClient<'a>(&'a Timeline);
 
 impl Drop for EndClient<'_> {
@@ -179,7 +179,7 @@ impl Ground {
         bail!("no broker survived")
     }
 
-    /// They take turns.
+    /// In turn.
     fn other_than(&self, controller: i32) -> Result<i32> {
         let others: Vec<_> = self.fleet.ids().into_iter().filter(|id| *id != controller).collect();
         ensure!(!others.is_empty(), "a fleet of one has nobody to fail over to");

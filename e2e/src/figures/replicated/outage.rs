@@ -1,11 +1,11 @@
-//! What a client sees of a fault: how long nothing was acknowledged, and what never was.
+//! What a client sees of a fault: how long nothing was acknowledged, and which records never were.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-/// What a client that produces steadily has seen so far, shared with whoever watches it.
+/// What a steadily producing client has seen so far, shared with observers.
 #[derive(Debug, Default)]
 pub(in crate::figures) struct Timeline {
     state: Mutex<State>,
@@ -14,13 +14,13 @@ pub(in crate::figures) struct Timeline {
 
 #[derive(Debug, Default)]
 struct State {
-    /// In their order.
+    /// In order.
     acknowledged: Vec<Instant>,
     failed: usize,
     enough: bool,
 }
 
-/// What one fault did.
+/// The effects of one fault.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::figures) struct Outage {
     /// The longest time without an acknowledgement that ended after the fault.
@@ -41,7 +41,7 @@ impl Timeline {
         self.lock().failed += records;
     }
 
-    /// The client is to end.
+    /// Tells the client to end.
     pub(super) fn end(&self) {
         self.lock().enough = true;
     }
@@ -59,7 +59,7 @@ impl Timeline {
         Ok(())
     }
 
-    /// Nothing, while nothing was acknowledged before and after the fault.
+    /// None if nothing was acknowledged before or after the fault.
     pub(super) fn outage(&self, fault: Instant) -> Option<Outage> {
         let state = self.lock();
         let gaps = state.acknowledged.windows(2).filter_map(|pair| {
@@ -70,7 +70,7 @@ impl Timeline {
         Some(Outage { longest_gap, recovered_after: end.duration_since(fault), failed: state.failed })
     }
 
-    /// A client that panicked has left it whole.
+    /// The state is consistent even if a client has panicked.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,4 @@
-//! Three brokers to which nothing happens: what they need for nothing, what replicated records cost, and how long they
-//! take.
+//! Three brokers without faults: idle costs, the cost of replicated records, and their latency.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -23,7 +22,7 @@ const TOUCHED_BYTES: u64 = 2 << 30;
 const IDLE_BEFORE: Duration = Duration::from_secs(3);
 const IDLE_FOR: Duration = Duration::from_secs(10);
 
-/// Of the broker that needs the most.
+/// Values of the broker that needs the most.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Idle {
     pub(super) mebibytes: f64,
@@ -74,7 +73,7 @@ pub(super) fn latency(plan: &Plan, size: Size) -> Result<(Latency, Noise)> {
     Ok((measured.with_context(|| fleet.last_words())?, noise))
 }
 
-/// A fresh cluster with an empty topic of one partition, and where its leader serves.
+/// A fresh cluster with an empty topic of one partition, and the address of its leader.
 fn start(plan: &Plan) -> Result<(Fleet, SocketAddr)> {
     let mut fleet = Fleet::start(plan.clone())?;
     let replicas = fleet.ids();

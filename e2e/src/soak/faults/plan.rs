@@ -1,24 +1,24 @@
-//! What happens next, and to whom. Pure: the same choices for the same seed.
+//! Chooses the next fault and its victim. Pure: the same choices for the same seed.
 
 use std::time::Duration;
 
 use crate::fleet::Cut;
 use crate::soak::random::Random;
 
-/// Beyond the sessions that end by silence.
+/// Longer than a broker's session.
 const PAUSED: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(8)];
 const CUT_OFF: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10)];
 const FULL: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
 
-/// How long at least, and at most.
+/// Shortest and longest times.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     undisturbed: [Duration; 2],
-    /// A process that is gone.
+    /// How long a process is down.
     down: [Duration; 2],
 }
 
-/// Long enough for whatever brokers do when another one is gone.
+/// Long enough for everything that brokers do when another one is gone.
 pub(super) const LEISURELY: Pace = Pace {
     undisturbed: [Duration::from_millis(300), Duration::from_secs(4)],
     down: [Duration::ZERO, Duration::from_secs(3)],
@@ -29,7 +29,7 @@ pub(super) const BRISK: Pace = Pace {
     down: [Duration::ZERO, Duration::from_secs(1)],
 };
 
-/// What can happen to a node, by its number from 1 on.
+/// A fault of a node, by its number from 1.
 pub(super) type Kind = fn(u8, &mut Random) -> Fault;
 
 pub(super) const WHATEVER: &[Kind] = &[
@@ -50,23 +50,23 @@ pub(super) const POWER_OF_ALL: &[Kind] = &[|_, _| Fault::LosePowerOfAll];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     Kill(u8),
-    /// Everybody at once.
+    /// All at once.
     KillAll,
     Terminate(u8),
     Pause(u8),
     Cut(Cut),
     FillVolume(u8),
-    /// Takes with it what only this node has: everybody must be in sync before.
+    /// Loses what only this node has: all replicas must be in sync before.
     LosePower(u8),
-    /// Everybody at once: takes with it all that is synced nowhere.
+    /// All at once: loses everything that is synced nowhere.
     LosePowerOfAll,
-    /// As the power of one, but takes everything since a copy of its volume was made, with which it comes back.
+    /// Like a power cut, but the volume comes back as an older copy of itself.
     RollBack(u8),
-    /// The same, of everything that it ever had.
+    /// The volume comes back empty.
     ReplaceVolume(u8),
 }
 
-/// One fault, what comes before it, and how long it lasts.
+/// One fault, its precondition, and how long it lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) undisturbed: Duration,
@@ -86,7 +86,7 @@ pub(super) struct Deck {
 }
 
 impl Fault {
-    /// Whether acknowledged records would be lost if another node had not all of them.
+    /// Whether acknowledged records would be lost if no other node had all of them.
     pub(super) fn is_destructive(self) -> bool {
         matches!(self, Self::LosePower(_) | Self::RollBack(_) | Self::ReplaceVolume(_))
     }

@@ -1,4 +1,4 @@
-//! One run: a fleet under load, one fault after the other, and what must hold in the end.
+//! One run: a fleet under load, one fault after the other, and the checks at the end.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,29 +20,29 @@ use crate::soak::{load, on_disk};
 use crate::{command, host};
 
 const BROKERS: u8 = 3;
-/// Sparse: what is written takes space.
+/// Sparse: only what is written takes space.
 const VOLUME: Volumes = Volumes::FileSystems { mebibytes: 4096 };
-/// Of a process that was killed, how often the ends of its logs are torn: one in so many times.
+/// After one in so many kills the ends of the logs are torn.
 const TORN_ONE_IN: u64 = 2;
 const METADATA: &str = "__cluster_metadata-0";
 const COMPACTED: [&str; 2] = [keyed::TOPIC, groups::OFFSETS_TOPIC];
-/// Of the groups' topic.
+/// Partitions of `__consumer_offsets`.
 const GROUP_PARTITIONS: i32 = 50;
 const VOTER_PATIENCE: Duration = Duration::from_mins(1);
 
 const WORKLOAD: Workload = Workload::REPLICATED;
 
 const GIVES_UP_WITHIN: Duration = Duration::from_mins(1);
-/// What a voter says that has had more than it has.
+/// Logged by a voter whose volume once had more than now.
 const OLDER_COPY: &str = "older copy of itself";
 
-/// What a broker says where acknowledged records may be gone, because everybody who had them lost its power.
+/// Logged by a broker if acknowledged records may be lost, because every replica that had them lost its power.
 const RECOVERING: &str = "RECOVERING: ";
 
-/// When it is enough.
+/// When the run ends.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Until {
-    /// And every kind of fault has come.
+    /// And every kind of fault has happened.
     Over(Duration),
     Steps(u32),
 }
@@ -52,7 +52,7 @@ pub(super) struct Run<'a> {
     world: Arc<World>,
     deck: Deck,
     random: Random,
-    /// Where they are kept if it fails: runs may go on at the same time.
+    /// The directory for logs if it fails: other runs may be in progress.
     logs: PathBuf,
     progress: &'a Progress,
 }
@@ -76,7 +76,7 @@ impl<'a> Run<'a> {
         Ok(Self { fleet, world, deck, random, logs, progress })
     }
 
-    /// Tells what happened.
+    /// Returns a summary.
     pub(super) fn go(mut self, until: Until) -> Result<String> {
         let outcome = self.under_load(until).and_then(|()| self.conclude());
         outcome.map_err(|error| self.with_logs(error))?;
@@ -182,7 +182,7 @@ impl<'a> Run<'a> {
             if self.random.below(TORN_ONE_IN) == 0 {
                 for (_, _, partition) in WORKLOAD.partitions() {
                     let directory = self.fleet.node(*node)?.data(&partition);
-                    // No replica, or it has not come into being yet.
+                    // There is no replica, or it has not been created yet.
                     if directory.exists() {
                         on_disk::tear(&directory, &mut self.random)?;
                     }
@@ -201,7 +201,7 @@ impl<'a> Run<'a> {
         nodes.iter().try_for_each(|node| self.fleet.spawn(*node))
     }
 
-    /// To what the node had before everybody was in sync again.
+    /// To a copy from before all replicas were in sync again.
     fn roll_back(&mut self, id: i32, lasts: Duration) -> Result<()> {
         let node = self.fleet.node(id)?;
         node.terminate()?;
@@ -214,7 +214,7 @@ impl<'a> Run<'a> {
         node.kill()?;
         node.put_copy_back()?;
         self.fleet.spawn(id)?;
-        // Whether it is known for what it is depends on since when who leads the quorum does.
+        // Whether the copy is recognised depends on how long the quorum's leader has led.
         let node = self.fleet.node(id)?;
         let is_refused = command::wait_for("it serves or gives up", GIVES_UP_WITHIN, || match node.check() {
             Ok(()) => Ok(node.is_ready().unwrap_or(false).then_some(false)),
@@ -227,13 +227,13 @@ impl<'a> Run<'a> {
         self.begin_anew(id, lasts)
     }
 
-    /// As the operator does it: the old voter goes before the new one comes.
+    /// As the operator does it: the old voter is removed before the new one is added.
     fn replace_volume(&mut self, id: i32, lasts: Duration) -> Result<()> {
         self.fleet.node(id)?.kill()?;
         self.begin_anew(id, lasts)
     }
 
-    /// A node that is down, with an empty volume.
+    /// A stopped node gets an empty volume.
     fn begin_anew(&mut self, id: i32, lasts: Duration) -> Result<()> {
         let node = self.fleet.node(id)?;
         let (former, is_voter) = (node.directory_id()?, node.is_controller());
@@ -262,7 +262,7 @@ impl<'a> Run<'a> {
         self.fleet.wait_until_in_sync(&topics)
     }
 
-    /// What must hold once everything has been acknowledged and read.
+    /// The checks once everything has been acknowledged and read.
     fn conclude(&mut self) -> Result<()> {
         let quorum = self.fleet.quorum()?;
         let ends = quorum.voters.iter().chain(&quorum.observers).map(|replica| replica.log_end_offset);
