@@ -1,4 +1,4 @@
-//! The first thing that a reader of README.md types, to the letter.
+//! The first commands in README.md, run literally.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod packages;
@@ -15,7 +15,7 @@ use e2e::progress::Progress;
 use rustix::process::{Pid, Signal, kill_process};
 
 const LISTENER: &str = "127.0.0.1:9092";
-/// A release build on two cores, and then some.
+/// For a release build on two cores, with a margin.
 const BUILD_AT_MOST: Duration = Duration::from_mins(30);
 const STOP_AT_MOST: Duration = Duration::from_mins(1);
 
@@ -36,11 +36,11 @@ fn shell(command: &str) -> Command {
     shell
 }
 
-/// Takes away what the broker left.
+/// Removes what the broker left.
 struct Data(PathBuf);
 
 impl Data {
-    /// Only where nobody's data is: the test would use it.
+    /// Only if it is absent: the test would use existing data.
     fn absent() -> Self {
         let directory = root().join("millrace-data");
         assert!(!directory.exists(), "{} exists already: move it away for this test", directory.display());
@@ -73,7 +73,7 @@ fn the_first_commands_do_what_the_readme_says() {
     install(CLIENT_TOOLS, &Progress::start()).unwrap();
     let commands = commands();
     assert_eq!(commands[0], "cargo run --release -p broker -- --dev");
-    // `exec`, so that the signal meets cargo, whose place the broker takes.
+    // `exec`, so that the signal reaches cargo, which the broker replaces.
     let mut broker = Broker(shell(&format!("exec {}", commands[0])).spawn().unwrap());
     wait_for("the broker listens", BUILD_AT_MOST, || {
         assert!(broker.0.try_wait().unwrap().is_none(), "the first command has ended");

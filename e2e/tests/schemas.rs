@@ -1,8 +1,8 @@
-//! The guard's tables against the message schemas of Apache Kafka, as kafka-python's source archive holds them: the
-//! same fields in the same order with the same types, nulls and tags, in every version described.
+//! Compares the guard's tables with the message schemas of Apache Kafka, as found in kafka-python's source archive:
+//! the same fields in the same order with the same types, nulls and tags, in every version described.
 //!
-//! What the archive lacks is compared with kafka-protocol's codec alone, in `broker/fuzz`. Where the archive cannot be
-//! had, offline, the comparison is left out aloud.
+//! What the archive lacks is compared with kafka-protocol's codec only, in `broker/fuzz`. If the archive is not
+//! available, offline, the comparison is skipped with a message.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic as tests do")]
 
 #[path = "left_out/mod.rs"]
@@ -20,11 +20,11 @@ use serde::Deserialize;
 
 use left_out::trial;
 
-/// Fewer would mean that the archive has changed its shape.
+/// Fewer would mean that the layout of the archive has changed.
 const REQUESTS_COMPARED_MIN: usize = 48;
 const RESPONSES_COMPARED_MIN: usize = 6;
 
-/// A request or an answer to one, as it is described here.
+/// A request, or an answer to one, as described in the tables.
 struct Described {
     key: i16,
     name: String,
@@ -91,7 +91,7 @@ fn among(text: Option<&String>, version: i16) -> bool {
     text.is_some_and(|text| versions(text).contains(version))
 }
 
-/// One line for each field of a version, parts indented; tagged fields come last, by their tags.
+/// One line for each field of a version, nested ones indented; tagged fields come last, by tag.
 #[derive(Debug, Default)]
 struct Lines {
     plain: Vec<String>,
@@ -149,7 +149,7 @@ fn described(fields: &[schema::Field], version: i16) -> Vec<String> {
     lines.all()
 }
 
-/// Kafka's schemas are JSON with comments in lines of their own.
+/// Kafka's schemas are JSON with comments on separate lines.
 fn read(path: &PathBuf) -> Message {
     let text = fs::read_to_string(path).unwrap();
     let json: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
@@ -175,7 +175,7 @@ fn compare(here: &Described, message: &Message) -> Vec<String> {
     differences
 }
 
-/// `of`: what the names of the files end with.
+/// `of`: the suffix of the file names.
 fn the_table_is_kafkas(directory: &PathBuf, of: &str, table: impl Iterator<Item = Described>, compared_min: usize) {
     let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let files = files.filter(|path| path.to_string_lossy().ends_with(of));

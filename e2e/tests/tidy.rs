@@ -1,4 +1,4 @@
-//! What no compiler checks: the shape of the repository. Each rule tells all it objects to.
+//! What no compiler checks: the shape of the repository. Each rule reports all violations.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 use std::collections::BTreeSet;
@@ -27,10 +27,10 @@ const ROOT: [&str; 15] = [
     "operator",
 ];
 
-/// Not part of the repository: what git and cargo make, and what `.gitignore` names.
+/// Not part of the repository: made by git and cargo, or listed in `.gitignore`.
 const MADE: [&str; 3] = [".git", "target", "millrace-data"];
 
-/// The modules of the broker, low to high. Each may use only those before it.
+/// The modules of the broker, low to high. Each may only use those before it.
 const BROKER_MODULES: [&str; 13] = [
     "bugs",
     "clock",
@@ -47,7 +47,7 @@ const BROKER_MODULES: [&str; 13] = [
     "main",
 ];
 
-/// What each package may use of the others.
+/// The packages that each package may use.
 const ARROWS: [(&str, &[&str]); 8] = [
     ("broker/protocol", &[]),
     ("broker/storage", &["protocol"]),
@@ -60,7 +60,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 const PACKAGES: [&str; 8] = ["protocol", "storage", "raft", "raft-simulation", "fuzz", "broker", "operator", "e2e"];
 
-/// Where IO of a kind must not appear: a path, and what its files may not mention.
+/// Where IO of a kind is not allowed: a path, and what its files may not mention.
 const PURE: [(&str, &[&str]); 9] = [
     ("broker/protocol/src", &["tokio", "std::fs", "std::net"]),
     ("broker/storage/src", &["tokio", "std::net"]),
@@ -141,7 +141,7 @@ fn pure_code_does_no_io() {
 
 #[test]
 fn nothing_is_left_unfinished() {
-    // In two parts, so that this file does not object to itself.
+    // In two parts, so that this file does not violate the rule.
     let marks = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"], ["todo", "!("], ["#[ig", "nore"], ["macro_", "rules!"]]
         .map(|parts| parts.concat());
     let mut wrong = Vec::new();
@@ -165,7 +165,7 @@ fn files_and_headers_stay_readable() {
         if MODULE_HEADER_LINES_MAX < header {
             wrong.push(format!("{}: {header} lines of header, at most {MODULE_HEADER_LINES_MAX}", shown(&file)));
         }
-        // Code is the formatter's.
+        // Code is left to the formatter.
         let comments = (1..).zip(text.lines()).filter(|(_, line)| line.trim_start().starts_with("//"));
         wrong.extend(
             comments
@@ -185,7 +185,7 @@ fn files_and_headers_stay_readable() {
     assert_nothing("too long", wrong);
 }
 
-/// The table of the configuration promises nothing that no code keeps, and hides nothing that some does.
+/// An option counts as effective in the table if and only if some code reads it.
 #[test]
 fn an_option_has_an_effect_if_and_only_if_it_is_read() {
     let files = ["broker/src", "broker/storage/src"].map(rust_files).concat();
@@ -231,7 +231,7 @@ fn height(module: &str) -> Option<usize> {
     BROKER_MODULES.iter().position(|name| *name == module)
 }
 
-/// Modules of the table that appear behind `crate::`, alone or in a group, with their height.
+/// Modules of the table that occur after `crate::`, alone or in a group, with their position.
 fn modules_used(text: &str) -> Vec<(String, usize)> {
     let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let uses = code.split("crate::").skip(1).flat_map(|rest| match rest.strip_prefix('{') {
@@ -266,7 +266,7 @@ fn first_name(path: &str) -> String {
     path.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
 }
 
-/// Lines before the inline tests, comments left out, counted from 1.
+/// Lines before the inline tests, without comments, numbered from 1.
 fn production_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = (1..).zip(text.lines()).take_while(|(_, line)| !line.starts_with("#[cfg(test)]"));
     lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
@@ -276,7 +276,7 @@ fn is_test(file: &Path) -> bool {
     file.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("_test"))
 }
 
-/// Whether the word stands there by itself: the escape `\u` with its four X is none.
+/// Whether it occurs as a whole word: the escape `\u` with its four X does not count.
 fn has_word(line: &str, word: &str) -> bool {
     let is_letter = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
     line.match_indices(word).any(|(at, _)| {
@@ -285,7 +285,7 @@ fn has_word(line: &str, word: &str) -> bool {
     })
 }
 
-/// Rust files at or below a path of the workspace. A path that is not there yet has none.
+/// Rust files at or below a path of the workspace; none if it does not exist.
 fn rust_files(place: &str) -> Vec<PathBuf> {
     let place = workspace(place);
     let files = text_files(&place).into_iter().chain(text_files(&place.with_extension("rs")));

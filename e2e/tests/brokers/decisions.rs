@@ -1,4 +1,4 @@
-//! What somebody asks the active controller for over its management API, and what comes of it.
+//! Management calls that the active controller decides, and their effects.
 
 use e2e::command;
 use e2e::fleet::Fleet;
@@ -45,7 +45,7 @@ pub(crate) fn a_discarded_volume_leaves_and_never_comes_back() {
     assert_eq!(read(&fleet, TOPIC), (0..200).collect::<Vec<_>>());
 }
 
-/// Without a hint its session would outlast the test.
+/// Without a hint its session would last longer than the test.
 pub(crate) fn a_hint_ends_the_session_of_a_broker_that_is_silent() {
     let mut fleet = Fleet::start(brokers(3).with_settings(["broker.session.timeout.ms=600000"])).unwrap();
     let controller = fleet.controller().unwrap();
@@ -55,7 +55,7 @@ pub(crate) fn a_hint_ends_the_session_of_a_broker_that_is_silent() {
     let epoch = registration(&mut fleet, controller, silent)["epoch"].clone();
     let hint = json!({"broker": silent, "brokerEpoch": epoch, "cause": "its node is not ready"});
     command::wait_for("it is fenced", DEADLINE, || {
-        // Another controller, if one has taken over, has not heard of it.
+        // If another controller has taken over it has not heard the broker.
         let active = fleet.controller()?;
         fleet.node(active)?.command("/v1/fence-hints", &hint)?;
         Ok((registration(&mut fleet, active, silent)["state"] == "Fenced").then_some(()))
@@ -67,7 +67,7 @@ pub(crate) fn a_hint_ends_the_session_of_a_broker_that_is_silent() {
     assert_eq!(registration(&mut fleet, controller, silent)["epoch"], epoch, "it is the same process");
 }
 
-/// As the controller knows it.
+/// As registered with the controller.
 fn registration(fleet: &mut Fleet, controller: i32, broker: i32) -> Value {
     let cluster = fleet.node(controller).unwrap().cluster().unwrap();
     let mut brokers = cluster["brokers"].as_array().unwrap().iter();

@@ -1,4 +1,4 @@
-//! A fleet does to its nodes what it says.
+//! A fleet has the effects on its nodes that it promises.
 
 use std::fs;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use e2e::fleet::{Cut, Fleet, Place, Plan, Volumes};
 
 use crate::{ANSWER_AT_MOST, brokers};
 
-/// Of a link that is cut nothing comes, however long one waits.
+/// Over a link that is cut nothing arrives, however long one waits.
 const NO_ANSWER_WITHIN: Duration = Duration::from_millis(300);
 
 fn one_node() -> Plan {

@@ -1,4 +1,4 @@
-//! Brokers as processes, and what happens to machines: a fleet does to its nodes what it says, and three brokers lose
+//! Brokers as processes, and machine faults: a fleet has the promised effects on its nodes, and three brokers lose
 //! nothing whatever happens to them.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 

@@ -1,4 +1,4 @@
-//! Records of one partition, by librdkafka's clients.
+//! Records of one partition, with librdkafka.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn config(bootstrap: &str) -> ClientConfig {
     config
 }
 
-/// Each number is a record, acknowledged by all in sync, before the next one.
+/// Each number is a record, acknowledged by the whole ISR, before the next one.
 pub(crate) fn produce(fleet: &Fleet, topic: &str, numbers: impl IntoIterator<Item = u32>) {
     let producer = config(&fleet.bootstrap())
         .set("enable.idempotence", "true")
@@ -41,7 +41,7 @@ fn send(producer: &FutureProducer, topic: &str, number: u32) -> Result<(), Kafka
     block_on(producer.send(record, DEADLINE)).map(drop).map_err(|(error, _)| error)
 }
 
-/// All that were produced, in the order of their offsets.
+/// All records, in the order of their offsets.
 pub(crate) fn read(fleet: &Fleet, topic: &str) -> Vec<u32> {
     let mut config = config(&fleet.bootstrap());
     let consumer: BaseConsumer = config.set("group.id", "assigned").set("check.crcs", "true").create().unwrap();

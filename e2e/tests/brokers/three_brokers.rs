@@ -1,4 +1,4 @@
-//! What three brokers promise, whatever happens to them.
+//! The guarantees of three brokers, whatever happens to them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,12 +17,12 @@ use crate::{ANSWER_AT_MOST, BROKER, DEADLINE, brokers};
 
 pub(crate) const TOPIC: &str = "kept";
 const FAULTS_FOR: Duration = Duration::from_mins(1);
-/// Combined nodes. Another order of faults for every seed; `cargo soak` has more.
+/// Combined nodes. The order of faults depends on the seed; `cargo soak` tries more.
 const SEED: u64 = 21;
 /// All brokers at once.
 const POWER_SEED: u64 = 20;
 const POWER_CUTS: u32 = 2;
-/// A quorum that has a majority elects in a part of this time.
+/// A quorum with a majority elects a leader in a fraction of this time.
 const NO_MAJORITY_FOR: Duration = Duration::from_secs(3);
 
 fn separate_controllers() -> Fleet {
@@ -72,7 +72,7 @@ pub(crate) fn an_empty_volume_leads_nothing_and_has_no_vote() {
     let mut fleet = separate_controllers();
     create(&mut fleet, [1, 2, 3]);
     produce(&fleet, TOPIC, 0..100);
-    // Broker 2 goes while the others are enough, 3 leaves 1 alone: it is the second that could still lead.
+    // Broker 2 leaves while enough others are in sync; when 3 leaves only 1 stays: so 3 is still eligible to lead.
     fleet.node(2).unwrap().terminate().unwrap();
     produce(&fleet, TOPIC, 100..200);
     fleet.node(3).unwrap().terminate().unwrap();
@@ -145,7 +145,7 @@ pub(crate) fn the_directory_of_another_broker_is_refused() {
     assert_eq!(fleet.ask(Admin::brokers).unwrap(), [1, 3].into());
 }
 
-/// Waits until the node has ended by itself, in failure, and tells its last words.
+/// Waits until the node has ended by itself, with a failure. Returns the end of its log.
 pub(crate) fn ends(fleet: &mut Fleet, id: i32) -> String {
     let node = fleet.node(id).unwrap();
     let refused = command::wait_for("the node ends", DEADLINE, || Ok(node.check().err())).unwrap();
@@ -186,7 +186,7 @@ pub(crate) fn a_leader_that_hears_no_controller_takes_nothing() {
     assert_eq!(read(&fleet, TOPIC), expected, "what it took alone gave way to what its successor took");
 }
 
-/// Their sessions of before would outlast the test.
+/// Their former sessions would last longer than the test.
 pub(crate) fn brokers_that_were_all_killed_wait_for_no_session() {
     let mut fleet = Fleet::start(brokers(3).with_settings(["broker.session.timeout.ms=600000"])).unwrap();
     create(&mut fleet, [1, 2, 3]);

@@ -1,4 +1,4 @@
-//! The chart by itself: what helm thinks of it, and what it renders.
+//! The chart by itself: helm's lint, and what it renders.
 
 use std::fs;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::world::World;
 
 const PLAIN: &str = "--set crds.install=false,rbac.userRoles=false";
 
-/// Values, and what the chart renders with them beyond what it renders with `PLAIN`.
+/// Values, and what the chart renders with them in addition to what it renders with `PLAIN`.
 const VALUES: [(&str, &str); 23] = [
     ("image.repository=example/operator", "image: \"example/operator:"),
     ("image.tag=9.9.9", "millrace-operator:9.9.9\""),
@@ -57,7 +57,7 @@ pub(crate) fn is_sound(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Each value does something, and none that would do nothing is taken.
+/// Each value has an effect, and values without an effect are refused.
 pub(crate) fn renders_every_value(world: &World) -> Result<()> {
     let chart = Kubernetes::chart();
     let render = |values: &str| {
@@ -83,7 +83,7 @@ fn names(schema: &Value, prefix: &str) -> Vec<String> {
     properties.iter().flat_map(nested).collect()
 }
 
-/// Without a role of their own: the chart adds to those that Kubernetes has.
+/// Without separate roles: the chart extends those that Kubernetes has.
 pub(crate) fn who_edits_a_namespace_edits_its_clusters(world: &World) -> Result<()> {
     const NAMESPACE: &str = "e2e-roles";
     const GRANTED_AT_MOST: Duration = Duration::from_secs(30);

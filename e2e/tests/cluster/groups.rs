@@ -1,4 +1,4 @@
-//! What a group has committed survives the broker that keeps it, whether its pod goes or its node.
+//! Committed offsets survive the group's coordinator, whether its pod or its node goes.
 
 use std::time::Instant;
 
@@ -12,13 +12,13 @@ use crate::world::World;
 
 const GROUP: &str = "shoppers";
 const TOPIC: &str = "events";
-/// What a member reads before the next disturbance.
+/// Records that a member reads before the next disturbance.
 const PORTION: usize = 300;
 
 pub(crate) fn go_on_without_their_coordinator(world: &World) -> Result<()> {
     let trio = Trio { world, namespace: "e2e-groups" };
     world.in_namespace(trio.namespace, |_| {
-        // A group that has just come back together waits for nobody else.
+        // A group that has just formed again does not wait for further members.
         let at_once = "num.partitions: 3\n    group.initial.rebalance.delay.ms: 0";
         trio.start(&MANIFEST.replace("num.partitions: 3", at_once))?;
         let bootstrap = trio.bootstrap()?;

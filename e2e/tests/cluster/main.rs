@@ -1,9 +1,9 @@
-//! The operator in a real Kubernetes, installed from its chart and image. The tests share one cluster and
-//! keep apart by namespaces; each is listed with the behaviour it holds.
+//! The operator in a real Kubernetes, installed from its chart and image. The tests share one cluster, each in its
+//! own namespace; each is listed with the behaviour that it checks.
 //!
 //! `MILLRACE_E2E_SKIP_CLUSTER=1` leaves them out, on a machine that cannot run a Kubernetes.
 //! `MILLRACE_E2E_KUBECONFIG` with `MILLRACE_E2E_REGISTRY` uses another cluster than the local one.
-//! `MILLRACE_E2E_KEEP=1` leaves what the tests made afterwards: the local cluster, or the operator in another one.
+//! `MILLRACE_E2E_KEEP=1` keeps what the tests made: the local cluster, or the operator in another one.
 #![expect(clippy::print_stderr, reason = "what could not be undone is said where a person looks")]
 
 mod chart;
@@ -24,7 +24,7 @@ use libtest_mimic::{Arguments, Failed};
 
 use world::{Needs, World};
 
-/// A behaviour, what it needs, and the test that holds it.
+/// A behaviour, its requirements, and its test.
 type Case = (&'static str, Needs, fn(&World) -> anyhow::Result<()>);
 
 const CASES: [Case; 14] = [

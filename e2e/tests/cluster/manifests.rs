@@ -1,4 +1,4 @@
-//! A mistake in a manifest is answered with the field and what would be right, and costs nothing else.
+//! A mistake in a manifest is answered with the field and what would be right, and has no other effect.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub(crate) fn bad_manifest_changes_nothing(world: &World) -> Result<()> {
     })
 }
 
-/// Either the API server refuses the manifest, or the operator says why it does not follow it.
+/// Either the API server refuses the manifest, or the operator says why it does not apply it.
 fn answer_to(kubernetes: &Kubernetes, manifest: &str) -> Result<String> {
     if let Err(refusal) = kubernetes.apply(NAMESPACE, manifest) {
         return Ok(format!("{refusal:#}"));

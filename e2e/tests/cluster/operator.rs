@@ -1,4 +1,4 @@
-//! The operator itself goes and comes, and its clusters do not notice.
+//! The operator is restarted and replaced, and its clusters do not notice.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use e2e::harness::{Kubernetes, LOOK_EVERY, OPERATOR_NAMESPACE};
 use crate::survival::{MANIFEST, READY_AT_MOST, SELECTOR, check_data, cluster_with_data};
 use crate::world::World;
 
-/// Longer than a Lease that nobody renews.
+/// Longer than the duration of a Lease that is not renewed.
 const LED_AT_MOST: Duration = Duration::from_mins(1);
 
 pub(crate) fn is_upgraded_and_hands_over(world: &World) -> Result<()> {
@@ -36,7 +36,7 @@ fn upgrade(kubernetes: &Kubernetes, values: &str) -> Result<()> {
     kubernetes.helm(&format!("{release} --reuse-values --set {values} --wait --timeout 2m")).map(drop)
 }
 
-/// The instance that holds the Lease; empty where it was given back.
+/// The instance that holds the Lease; empty if it was released.
 fn leader(kubernetes: &Kubernetes) -> Result<String> {
     let lease = kubernetes.get(OPERATOR_NAMESPACE, "lease/millrace-operator")?;
     Ok(lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned())

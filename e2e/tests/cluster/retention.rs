@@ -1,4 +1,4 @@
-//! Retention deletes old segments, and their space is free again.
+//! Retention deletes old segments, and frees their space.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const TOPIC: &str = "events";
 const MESSAGE_BYTES: usize = 32 << 10;
 const MESSAGES: usize = 2048;
 const WRITTEN: u64 = (MESSAGE_BYTES * MESSAGES) as u64;
-/// On the volume; the program is told by how much less is available there.
+/// On the volume of the broker, whose available space is observed.
 const DATA: &str = "/var/lib/millrace";
 const FREED_AT_MOST: Duration = Duration::from_mins(1);
 
@@ -55,7 +55,7 @@ pub(crate) fn gives_the_space_back(world: &World) -> Result<()> {
     })
 }
 
-/// Bytes, on the volume of each broker.
+/// Available bytes on the volume of each broker.
 fn available(trio: Trio<'_>) -> Result<Vec<u64>> {
     (0..3).map(|id| trio.nodes()?.container(&trio.pod(id)?.container)?.available_bytes(DATA)).collect()
 }

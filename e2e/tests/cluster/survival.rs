@@ -1,4 +1,4 @@
-//! What was acknowledged is there again, whatever happens to the pod around it.
+//! Acknowledged records survive, whatever happens to the pod.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(crate) const READY_AT_MOST: Duration = Duration::from_mins(2);
 pub(crate) const SELECTOR: &str = "millrace.dev/cluster=demo";
 const TOPIC: &str = "events";
 
-/// One broker that clients outside of Kubernetes reach.
+/// One broker that is reachable from outside Kubernetes.
 pub(crate) const MANIFEST: &str = "\
 apiVersion: millrace.dev/v1alpha1
 kind: KafkaCluster
@@ -33,7 +33,7 @@ pub(crate) fn messages() -> Vec<String> {
     (0..1000).map(|number| format!("message {number}")).collect()
 }
 
-/// Applies the manifest, produces, and returns the address of the cluster and its pod.
+/// Applies the manifest and produces. Returns the cluster's address and its pod.
 pub(crate) fn cluster_with_data(kubernetes: &Kubernetes, namespace: &str) -> Result<(String, Pod)> {
     kubernetes.apply(namespace, MANIFEST)?;
     kubernetes.wait_ready(namespace, "demo", READY_AT_MOST)?;
@@ -59,7 +59,7 @@ pub(crate) fn data_outlives_the_pod(world: &World) -> Result<()> {
     })
 }
 
-/// As long as its volumes are to be kept; else they go with it.
+/// If its volumes are to be kept; otherwise they are deleted with it.
 pub(crate) fn data_outlives_the_cluster(world: &World) -> Result<()> {
     world.in_namespace("e2e-cluster-deleted", |kubernetes| {
         let namespace = "e2e-cluster-deleted";

@@ -1,5 +1,5 @@
-//! Three brokers on three nodes. Producers with acks=all write, and readers read, all the time: whatever happens around
-//! the brokers, no record fails and none is lost.
+//! Three brokers on three nodes. Producers with acks=all and readers run all the time: whatever happens to the
+//! brokers, no record fails and none is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::survival::SELECTOR;
 use crate::trio::{MANIFEST, SETTLED_AT_MOST, Trio};
 use crate::world::World;
 
-/// Any other would do.
+/// Any seed would do.
 const SEED: u64 = 1;
 const PARTITIONS: &str = "num.partitions: 3";
-/// Read by a broker when it starts.
+/// Read by a broker at its start only.
 const RETENTION: &str = "log.retention.hours: 48";
 const NOTICED_AT_MOST: Duration = Duration::from_secs(30);
 
@@ -62,7 +62,7 @@ pub(crate) fn lose_no_record(world: &World) -> Result<()> {
     })
 }
 
-/// The zone of its node reaches a broker as its rack.
+/// The zone of its node becomes a broker's rack.
 fn clients_are_told_the_zones(trio: Trio<'_>) -> Result<()> {
     let mut zones = BTreeMap::new();
     for id in 0..3 {
@@ -83,7 +83,7 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// From one whole cluster to the next. Tells how long producers had to wait meanwhile.
+    /// From one healthy cluster to the next. Reports how long producers had to wait meanwhile.
     fn disturb(&self, watch: &Watch<'_>, what: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
         let before = watch.longest_wait();
         work().and_then(|()| self.trio.settle(&TOPICS)).with_context(|| what.to_owned())?;
@@ -112,7 +112,7 @@ impl Trial<'_> {
         nodes.return_node(node)
     }
 
-    /// The broker comes back with nothing, fetches everything, and votes as the new voter that it is.
+    /// The broker comes back with an empty volume, fetches everything, and votes as a new voter.
     fn volume_lost(&self) -> Result<()> {
         let (before, former) = (self.trio.pod(2)?, self.trio.status()?["brokers"][2]["directoryId"].take());
         self.trio.kubectl("delete pvc data-demo-2 --wait=false")?;
@@ -127,7 +127,7 @@ impl Trial<'_> {
         })
     }
 
-    /// The volume is on the node, so the pod waits for the node to be free for it again.
+    /// The volume is on the node, so the pod waits until the node is schedulable again.
     fn node_drained(&self) -> Result<()> {
         let (before, node) = (self.trio.pod(0)?, self.trio.node_of(0)?);
         self.trio.kubectl(&format!("drain {node} --pod-selector={SELECTOR} --timeout=120s"))?;
@@ -141,7 +141,7 @@ impl Trial<'_> {
         (0..).zip(&before).try_for_each(|(id, before)| self.trio.wait_for_other_pod(id, before))
     }
 
-    /// A broker that dies meanwhile is started again by its node.
+    /// A broker that dies meanwhile is restarted by its node.
     fn operator_away(&self) -> Result<()> {
         let operator = |command: &str| {
             let operator = format!("deployment/millrace-operator --namespace {OPERATOR_NAMESPACE}");
@@ -164,7 +164,7 @@ impl Trial<'_> {
         Trio::wait_until_serving(addresses[2], 2)?;
         nodes.start_api_server()?;
         self.trio.wait_for_restart_in_place(2, &before)?;
-        // The operator listens again, too.
+        // The operator is running again, too.
         self.trio.apply(&with_options(&[RETENTION, "log.segment.bytes: 104857600"]))?;
         self.trio.kubernetes().wait_ready(self.trio.namespace, "demo", NOTICED_AT_MOST)
     }

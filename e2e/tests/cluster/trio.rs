@@ -1,4 +1,4 @@
-//! A cluster of three brokers on three nodes, and what can be asked of it and done to it.
+//! A cluster of three brokers on three nodes, and operations on it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl<'a> Trio<'a> {
         self.kubernetes().kubectl(&format!("{arguments} --namespace {}", self.namespace))
     }
 
-    /// Of the brokers, in their order.
+    /// The brokers' addresses, in order.
     pub(crate) fn addresses(self) -> Result<Vec<SocketAddr>> {
         let status = self.status()?;
         let addresses = status["bootstrap"][0]["addresses"].as_array().context("no addresses")?;
@@ -78,12 +78,12 @@ impl<'a> Trio<'a> {
         Ok(addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
     }
 
-    /// Of whichever broker answers.
+    /// Asks whichever broker answers.
     pub(crate) fn ask<T>(self, question: impl Fn(&mut Admin) -> Result<T>) -> Result<T> {
         ask(&self.addresses()?, question)
     }
 
-    /// Until every broker serves and every replica of the topics has caught up.
+    /// Waits until every broker serves and every replica of the topics has caught up.
     pub(crate) fn settle(self, topics: &[&str]) -> Result<()> {
         self.kubernetes().wait_ready(self.namespace, "demo", SETTLED_AT_MOST)?;
         let addresses = self.addresses()?;
@@ -97,7 +97,7 @@ impl<'a> Trio<'a> {
         })
     }
 
-    /// Until the broker itself answers, and counts itself among the brokers.
+    /// Waits until the broker answers, and lists itself among the brokers.
     pub(crate) fn wait_until_serving(address: SocketAddr, id: i32) -> Result<()> {
         command::wait_for(&format!("broker {id} to serve"), SETTLED_AT_MOST, || {
             let brokers = Admin::open(address, ANSWER_AT_MOST).and_then(|mut admin| admin.brokers());
@@ -120,7 +120,7 @@ impl<'a> Trio<'a> {
         self.kubernetes().wait_for_pod(self.namespace, &selector(id), SETTLED_AT_MOST, other).map(drop)
     }
 
-    /// The node has started the broker again, in the pod that was there.
+    /// The node has restarted the broker in the existing pod.
     pub(crate) fn wait_for_restart_in_place(self, id: u8, before: &Pod) -> Result<()> {
         let restarted = |pod: &Pod| before.restarts < pod.restarts;
         let after = self.kubernetes().wait_for_pod(self.namespace, &selector(id), SETTLED_AT_MOST, restarted)?;
@@ -132,7 +132,7 @@ impl<'a> Trio<'a> {
         node_of(&self.kubernetes().get(self.namespace, &format!("pod/demo-{id}"))?)
     }
 
-    /// Of which the status is to tell.
+    /// A node that may fail without the operator, which reports it in the status.
     pub(crate) fn node_without_operator(self) -> Result<NodeId> {
         let operators = self.kubernetes().get(OPERATOR_NAMESPACE, "pods")?;
         let taken = node_of(&operators["items"][0])?;

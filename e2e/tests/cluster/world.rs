@@ -1,4 +1,4 @@
-//! The cluster that the tests share, brought up by the first test that runs.
+//! The cluster that the tests share, started by the first test that runs.
 
 use std::env;
 use std::path::Path;
@@ -19,9 +19,9 @@ const KEEP: &str = "MILLRACE_E2E_KEEP";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
     AnyCluster,
-    /// The machines below Kubernetes, which only the local cluster gives.
+    /// Access to the machines below Kubernetes, which only the local cluster gives.
     Nodes,
-    /// As `Nodes`, and nobody else there: nodes die, and the API server.
+    /// As `Nodes`, and no other test at the same time: nodes die, and the API server.
     NodesAlone,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct World {
     local: Option<LocalCluster>,
 }
 
-/// What these tests have made, and `leave` undoes, whether they got further than that or not.
+/// What these tests have created and `leave` removes, even if incomplete.
 #[derive(Debug)]
 enum Made {
     LocalCluster,
@@ -49,7 +49,7 @@ enum Made {
 
 static WORLD: OnceLock<Result<World, String>> = OnceLock::new();
 static MADE: OnceLock<Made> = OnceLock::new();
-/// Written by whoever has to be alone.
+/// Locked for writing by tests that must run alone.
 static PRESENT: RwLock<()> = RwLock::new(());
 
 impl World {
@@ -123,8 +123,8 @@ impl World {
         self.local.as_ref().context("this is not the local cluster")
     }
 
-    /// A namespace of its own for each test, where Kubernetes takes only pods that ask for nothing special. When the
-    /// test fails it stays for as long as the cluster does: one that the tests started goes with them, unless
+    /// A separate namespace for each test, in which Kubernetes admits only pods without special privileges. If the
+    /// test fails it is kept as long as the cluster: a cluster that the tests started is removed with them, unless
     /// `MILLRACE_E2E_KEEP=1`.
     pub(crate) fn in_namespace(&self, name: &str, test: impl FnOnce(&Kubernetes) -> Result<()>) -> Result<()> {
         self.kubernetes.kubectl(&format!("delete namespace {name} --ignore-not-found"))?;

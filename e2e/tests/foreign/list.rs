@@ -1,4 +1,4 @@
-//! The list of a suite's tests: a name on each line, and behind it the reason if the test does not count.
+//! The list of a suite's tests: one name per line, followed by the reason if the test does not count.
 
 /// A line.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,13 +10,13 @@ pub(crate) struct Case {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
     ToPass,
-    /// `not yet: REASON`: what the broker does not offer so far.
+    /// `not yet: REASON`: the broker does not support it so far.
     NotYet(&'static str),
-    /// `nothing: REASON`: why it would tell nothing about the broker.
+    /// `nothing: REASON`: it would prove nothing about the broker.
     Nothing(&'static str),
 }
 
-/// Lines that are empty or begin with `#` are left out.
+/// Empty lines and those that begin with `#` are skipped.
 pub(crate) fn cases(list: &'static str) -> impl Iterator<Item = Case> {
     let lines = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(|line| {

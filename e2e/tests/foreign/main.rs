@@ -1,7 +1,7 @@
-//! Suites that other projects wrote for their own clients, against one broker: each of their tests is one of ours.
+//! Test suites of other projects' clients, against one broker: each of their tests is one of ours.
 //!
-//! A committed list names every test of a suite and says why it cannot pass yet, or why it would prove nothing.
-//! What is said not to pass is run as well, so that the list stays true.
+//! A committed list names every test of a suite and says why it cannot pass yet, or why it would prove nothing. Tests
+//! that are listed as not passing are run as well, so that the list stays true.
 #![expect(clippy::panic, clippy::print_stderr, reason = "helpers of tests may panic as tests do")]
 
 #[path = "../left_out/mod.rs"]
@@ -26,21 +26,21 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use list::{Case, Expected};
 
-/// For a test that is to pass; the longest produces and consumes for a minute.
+/// For a test that should pass; the longest produces and consumes for a minute.
 const PATIENCE: Duration = Duration::from_mins(5);
-/// For a test that is not: it waits in vain, mostly.
+/// For a test that should not: mostly it waits in vain.
 const SHORT_PATIENCE: Duration = Duration::from_secs(5);
 /// They wait more than they compute.
 const TESTS_AT_ONCE: usize = 4;
 
-/// As both suites expect it. kafka-python assigns partitions to broker 0, and has sessions of three seconds.
+/// Required by both suites. kafka-python assigns partitions to broker 0, and has sessions of three seconds.
 const SETTINGS: [&str; 3] = ["num.partitions=4", "node.id=0", "group.min.session.timeout.ms=3000"];
 
 struct Suite {
     name: &'static str,
     list: &'static str,
     needs: &'static [Tool],
-    /// Every test that the list has to name.
+    /// Every test that the list must name.
     tests: fn() -> Result<Vec<String>>,
     run: fn(&str, Duration) -> Result<Outcome>,
 }
@@ -62,7 +62,7 @@ const SUITES: [Suite; 2] = [
     },
 ];
 
-/// Made for the first test that needs it.
+/// Created for the first test that needs it.
 type Made<T> = LazyLock<Result<T>>;
 
 static KAFKA_PYTHON: Made<KafkaPython> = LazyLock::new(|| KafkaPython::fetch(&Progress::start()));
@@ -83,7 +83,7 @@ impl World {
         Ok(Self { site, broker })
     }
 
-    /// Fails if the broker has not outlived the tests.
+    /// Fails if the broker did not survive the tests.
     fn end() -> Result<()> {
         let Some(Ok(world)) = LazyLock::get(&WORLD) else { return Ok(()) };
         let broker = world.broker.lock().unwrap_or_else(PoisonError::into_inner).take();

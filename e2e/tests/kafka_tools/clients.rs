@@ -25,7 +25,7 @@ pub(crate) fn kafka_console_consumer_reads_one_partition_from_an_offset() {
     let site = Site::shared();
     site.run("kafka-topics --create --topic parts --partitions 3");
     let keyed = "--topic parts --reader-property parse.key=true --reader-property key.separator=:";
-    // Six keys over three partitions: one has two of them at least.
+    // Six keys over three partitions: one partition has at least two of them.
     site.produce(keyed, "a:a\nb:b\nc:c\nd:d\ne:e\nf:f\n");
     let consume = |partition: i32, options: &str| {
         let properties = "--formatter-property print.partition=true --formatter-property print.offset=true";

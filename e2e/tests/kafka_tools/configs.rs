@@ -2,7 +2,7 @@
 
 use crate::site::Site;
 
-/// The line for an option, where its value comes from included.
+/// The line of an option, including the source of its value.
 fn line<'a>(described: &'a str, option: &str) -> Option<&'a str> {
     described.lines().map(str::trim).find(|line| line.starts_with(&format!("{option}=")))
 }

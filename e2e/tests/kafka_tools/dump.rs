@@ -1,4 +1,4 @@
-//! What `kafka-dump-log` says of the files of a partition and of the metadata log.
+//! What `kafka-dump-log` prints about the files of a partition and of the metadata log.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use crate::site::{RECORD_BYTES, tool};
 
-/// What `kafka-dump-log` says of each of the files of a directory that have one of these extensions, in their order.
+/// The output of `kafka-dump-log` for each file in a directory with one of these extensions, in order.
 fn dump(directory: &Path, extensions: &[&str], options: &[&str]) -> BTreeMap<String, Vec<String>> {
     let (files, complaints) = dump_anyway(directory, extensions, options);
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     files
 }
 
-/// The same, and what the tool has to say against them.
+/// The same, together with the tool's complaints.
 fn dump_anyway(
     directory: &Path,
     extensions: &[&str],
@@ -50,7 +50,7 @@ fn base_offset(name: &str) -> usize {
     name.split('.').next().and_then(|digits| digits.parse().ok()).unwrap_or_default()
 }
 
-/// `offset: 7` and the like. A line has only one of a name.
+/// `offset: 7` and the like. A line has a name only once.
 fn field<'a>(line: &'a str, name: &str) -> &'a str {
     let mut words = line.split(' ').skip_while(|word| word.strip_suffix(':') != Some(name));
     words.nth(1).unwrap_or_else(|| panic!("no {name} in {line:?}"))
@@ -60,14 +60,14 @@ fn number(line: &str, name: &str) -> usize {
     field(line, name).parse().unwrap()
 }
 
-/// What the segments of a partition hold: codecs as they follow each other, a sequence number for each record.
+/// The content of a partition's segments: the codecs in order, a sequence number for each record.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
     pub(crate) codecs: Vec<String>,
     pub(crate) sequences: Vec<usize>,
 }
 
-/// Checks all segments of a partition that was closed cleanly, with their indexes and producer snapshots.
+/// Checks all segments of a cleanly closed partition, with their indexes and producer snapshots.
 pub(crate) fn check_partition(directory: &Path) -> Contents {
     let files = dump(directory, &[".log", "index", ".snapshot"], &["--deep-iteration", "--print-data-log"]);
     let mut contents = Contents::default();
@@ -96,9 +96,9 @@ pub(crate) fn check_partition(directory: &Path) -> Contents {
     contents
 }
 
-/// The keys in the segments of a compacted partition, by their offsets, and how many batches have lost all records.
-/// Against them the tool may only say that offsets are missing, and that it finds no timestamp in a batch without
-/// records, as in Kafka's own logs: it looks for those of records.
+/// The keys in the segments of a compacted partition, by offset, and the number of batches that have lost all
+/// records. The only complaints allowed are gaps between offsets, and batches without records that have no timestamp,
+/// as with Kafka's own logs: the tool expects the records' timestamps.
 pub(crate) fn check_compacted(directory: &Path) -> (BTreeMap<usize, String>, usize) {
     let (files, complaints) = dump_anyway(directory, &[".log", "index"], &["--deep-iteration", "--print-data-log"]);
     let is_gap = |line: &String| {
@@ -142,7 +142,7 @@ fn read_segment(lines: &[String], contents: &mut Contents) {
     }
 }
 
-/// Indexes hold up to the check that a start of Kafka makes, and all entries lead to their batches.
+/// Indexes must pass the check that Kafka makes at a start, and all entries must lead to their batches.
 fn check_indexes(directory: &Path) {
     check_sanity(directory);
     for (name, lines) in dump(directory, &["index"], &["--verify-index-only"]) {
@@ -150,7 +150,7 @@ fn check_indexes(directory: &Path) {
     }
 }
 
-/// What little a segment may hold needs no entry.
+/// A small segment may need no entry.
 fn check_sanity(directory: &Path) {
     for (name, lines) in dump(directory, &["index"], &["--index-sanity-check"]) {
         assert!(
@@ -160,8 +160,8 @@ fn check_sanity(directory: &Path) {
     }
 }
 
-/// The records in each file of metadata below the data directory: control records as the tool names them, others by
-/// their types, with their data.
+/// The records in each metadata file below the data directory: control records under the tool's names, others by
+/// type, with their data.
 pub(crate) fn metadata(directory: &Path) -> BTreeMap<String, Vec<(String, Value)>> {
     let files = dump(directory, &[".log", ".checkpoint"], &["--cluster-metadata-decoder"]);
     let records = |lines: Vec<String>| {

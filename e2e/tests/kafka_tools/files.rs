@@ -1,4 +1,4 @@
-//! The files that the broker leaves are as Kafka writes them.
+//! The broker's files have Kafka's formats.
 
 use std::fs;
 use std::path::Path;
@@ -119,7 +119,7 @@ pub(crate) fn topics_are_in_the_metadata_log_as_kafka_writes_it() {
         "REGISTER_BROKER_RECORD",
         "BROKER_REGISTRATION_CHANGE_RECORD",
     ];
-    // The node registers as a broker and as a controller, whichever comes first.
+    // The node registers as a broker and as a controller, in either order.
     let (controllers, log): (Vec<_>, Vec<_>) =
         log.iter().cloned().partition(|(kind, _)| kind == "REGISTER_CONTROLLER_RECORD");
     assert_eq!(controllers.len(), 1);
@@ -154,7 +154,7 @@ pub(crate) fn snapshots_of_the_metadata_are_as_kafka_writes_them() {
         let snapshot = files[&latest()].clone();
         Ok(snapshot.iter().any(|(kind, _)| kind == "PARTITION_RECORD").then_some(snapshot))
     };
-    // Each is taken once there is enough behind the last one.
+    // A snapshot is taken once there is enough since the last one.
     let mut segment_bytes = (4_194_304..).step_by(1024);
     let snapshot = command::wait_for("a snapshot with the topic", DEADLINE, || {
         let bytes = segment_bytes.next().unwrap();

@@ -1,4 +1,4 @@
-//! Groups: consuming in one, and what `kafka-consumer-groups` tells and changes of it.
+//! Groups: consuming in one, and `kafka-consumer-groups`.
 
 use std::fs;
 use std::process::{Child, Stdio};
@@ -31,7 +31,7 @@ fn rows(said: &str, first: &str) -> Vec<Vec<String>> {
     rows.filter(|columns| columns.first().is_some_and(|column| column == first)).collect()
 }
 
-/// Asks until the tool says it so.
+/// Repeats the command until its output matches.
 fn until(site: &Site, command: &str, is_so: impl Fn(&str) -> bool) -> String {
     let began = Instant::now();
     loop {

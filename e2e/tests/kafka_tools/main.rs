@@ -1,5 +1,5 @@
-//! Apache Kafka's command-line tools against one broker and three, and `kafka-dump-log` on the files that they leave.
-//! What is expected of them is what they print of Apache Kafka 4.3.1.
+//! Apache Kafka's command-line tools against one broker and three, and `kafka-dump-log` on the broker's files.
+//! Expected is their output with Apache Kafka 4.3.1.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic as tests do")]
 
 mod clients;

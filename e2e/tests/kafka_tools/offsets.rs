@@ -1,4 +1,4 @@
-//! Where the records of a partition are: by offset, by time, on the disk.
+//! Offsets of a partition: by number, by time, on disk.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ pub(crate) fn kafka_get_offsets_answers_by_position_and_by_time() {
         ("latest", "timed:0:3\n"),
         ("earliest", "timed:0:0\n"),
         ("earliest-local", "timed:0:0\n"),
-        // The last record came in a run of the producer of its own.
+        // The last record was produced by a separate run.
         ("max-timestamp", "timed:0:2\n"),
         (&times[0], "timed:0:0\n"),
         (&times[2], "timed:0:2\n"),

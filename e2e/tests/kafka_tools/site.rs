@@ -1,4 +1,4 @@
-//! Brokers, and Apache Kafka's tools aimed at them.
+//! Brokers, and Apache Kafka's tools that are pointed at them.
 
 use std::env;
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     World { tools: KafkaTools::fetch(&progress).unwrap(), broker }
 });
 
-/// For the tests that ask about topics of their own.
+/// For tests that use only their own topics.
 static SHARED: LazyLock<(Site, Mutex<Option<Broker>>)> = LazyLock::new(|| {
     let site = Site::new(&[]);
     let broker = site.start();
@@ -68,7 +68,7 @@ pub(crate) fn tool(script: &str) -> Command {
 pub(crate) fn tool_at(bootstrap: &str, command: &str) -> Command {
     let mut words: Vec<_> = command.split_whitespace().collect();
     let script = words.remove(0);
-    // Only this one has the option behind its subcommands, others before them.
+    // Only this one has the option after its subcommand, others before it.
     let at = if script == "kafka-cluster" { words.len() } else { 0 };
     words.splice(at..at, ["--bootstrap-server", bootstrap]);
     let mut tool = tool(script);
@@ -76,20 +76,20 @@ pub(crate) fn tool_at(bootstrap: &str, command: &str) -> Command {
     tool
 }
 
-/// What a script prints that ends well.
+/// The output of a script that succeeds.
 pub(crate) fn run(tool: &mut Command) -> String {
     let output = tool.output().unwrap();
     assert!(output.status.success(), "{tool:?} failed: {}", all_said(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Three brokers with some settings on top.
+/// Three brokers with some settings in addition.
 pub(crate) fn three_brokers(settings: &[&str]) -> Fleet {
     let plan = Plan::new(Program::Millrace(WORLD.broker.clone()), 3);
     Fleet::start(plan.with_settings(settings.iter().copied())).unwrap()
 }
 
-/// One node with `--dev` and some settings on top.
+/// One node with `--dev` and some settings in addition.
 pub(crate) struct Site(e2e::broker::Site);
 
 impl Site {
@@ -129,7 +129,7 @@ impl Site {
         run(&mut self.tool(command))
     }
 
-    /// What a script says that fails, on either of its outputs.
+    /// The output of a script that fails, on either stream.
     pub(crate) fn refused(&self, command: &str) -> String {
         let output = self.tool(command).output().unwrap();
         let said = all_said(&output);
@@ -137,7 +137,7 @@ impl Site {
         said
     }
 
-    /// What a script says that may or may not take a refusal for a failure.
+    /// The output of a script, whether or not it succeeds.
     pub(crate) fn told(&self, command: &str) -> String {
         all_said(&self.tool(command).output().unwrap())
     }

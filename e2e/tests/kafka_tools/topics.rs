@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::site::Site;
 
-/// As the first line of a description has it.
+/// As in the first line of a description.
 fn topic_id(description: &str) -> &str {
     let id = description.split('\t').nth(1).and_then(|field| field.strip_prefix("TopicId: "));
     id.filter(|id| id.len() == 22).unwrap_or_else(|| panic!("no topic id in {description:?}"))

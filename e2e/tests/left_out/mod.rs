@@ -1,4 +1,4 @@
-//! Tests that a machine may be unable to run: left out aloud, and shown as ignored.
+//! Tests that a machine may be unable to run: left out with a message, and shown as ignored.
 #![expect(clippy::print_stderr, reason = "what is left out is said where a person looks")]
 
 use std::fmt::Display;

@@ -1,4 +1,4 @@
-//! Tests of commands that come in packages.
+//! Tests of commands from Debian packages.
 
 #[path = "../left_out/mod.rs"]
 mod left_out;
@@ -10,8 +10,8 @@ use libtest_mimic::Arguments;
 
 use left_out::trial;
 
-/// Runs the tests, which fail by panicking. Who has asked for the tests that need no root does not see them fail
-/// for a package.
+/// Runs the tests, which fail by panicking. They are left out if packages are missing and only tests without root
+/// were requested.
 pub(crate) fn run(tools: &[Tool], tests: &[(&'static str, fn())]) -> ExitCode {
     let missing = missing_packages(tools);
     let left_out = (skip_is_set() && !is_root() && !missing.is_empty())
