@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
 
-/// Whether the operator has listed what it watches, or stands by while another instance leads.
+/// Whether the operator has listed what it watches, or is on standby while another instance is the leader.
 #[derive(Debug, Clone, Default)]
 pub struct Ready(Arc<AtomicBool>);
 
@@ -31,7 +31,7 @@ pub async fn serve(address: SocketAddr, ready: Ready, metrics: Metrics) -> std::
     axum::serve(listener, routes(ready, metrics)).await
 }
 
-/// That an answer comes at all is the proof of life: reconciles run on the same thread.
+/// Any answer proves liveness: reconciles run on the same thread.
 fn routes(ready: Ready, metrics: Metrics) -> Router {
     let probe = move || async move { if ready.is_set() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE } };
     Router::new()

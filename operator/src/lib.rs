@@ -1,4 +1,4 @@
-//! The Kubernetes operator of Millrace. See `reconcile` for the one screen that everything else serves.
+//! The Kubernetes operator of Millrace. `reconcile` is the entry point that everything else serves.
 
 pub mod admin;
 pub mod apply;

@@ -1,4 +1,4 @@
-//! A Kubernetes object the operator wants, and whether the one that stands already says so.
+//! A Kubernetes object the operator wants, and whether the existing one already agrees with it.
 
 use kube::core::ApiResource;
 use kube::{Resource, ResourceExt as _};
@@ -10,7 +10,7 @@ use crate::crd::KafkaCluster;
 use crate::names::ANNOTATION_APPLIED;
 use crate::quantity;
 
-/// Kind and name: what tells the objects of one namespace apart.
+/// Kind and name: identifies an object in its namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectKey {
     pub kind: String,
@@ -41,7 +41,7 @@ impl Manifest {
         ObjectKey { kind: self.resource.kind.clone(), name: self.name.clone() }
     }
 
-    /// The typed object; `None` where this is another kind.
+    /// The typed object; `None` if this is another kind.
     pub fn parse<K: Resource<DynamicType = ()> + DeserializeOwned>(&self) -> Option<K> {
         if self.resource.kind != K::kind(&()) {
             return None;
@@ -49,7 +49,7 @@ impl Manifest {
         serde_json::from_value(self.body.clone()).ok()
     }
 
-    /// The hash it was applied with.
+    /// The hash with which it was applied.
     pub fn stamp(&self) -> Option<&str> {
         self.body.get("metadata")?.get("annotations")?.get(ANNOTATION_APPLIED)?.as_str()
     }
@@ -59,7 +59,7 @@ impl Manifest {
         self.owners().any(|owner| owner["uid"] == uid)
     }
 
-    /// Whether the object belongs to a cluster of this name, if not to the one there is now.
+    /// Whether the object belongs to a cluster of this name, perhaps a former one.
     pub fn is_of_a_cluster_named(&self, name: &str) -> bool {
         self.owners().any(|owner| owner["kind"] == *KafkaCluster::kind(&()) && owner["name"] == name)
     }
@@ -69,8 +69,8 @@ impl Manifest {
     }
 }
 
-/// Whether everything `desired` says is in `standing`, which also holds what the API server and webhooks have added.
-/// What was dropped from `desired` since is not seen here: the hash in the annotations of `desired` covers that.
+/// Whether everything in `desired` is also in `standing`, which has additions of the API server and webhooks. Fields
+/// that `desired` no longer has are not noticed here: the hash in its annotations covers that.
 pub fn covers(standing: &Value, desired: &Value) -> bool {
     match (standing, desired) {
         (Value::Object(standing), Value::Object(desired)) => desired.iter().all(|(name, wanted)| {
@@ -94,7 +94,7 @@ fn covers_amounts(standing: &Value, desired: &Value) -> bool {
     })
 }
 
-/// Says nothing, so the API server does not keep it.
+/// Has no content, so the API server does not keep it.
 fn is_hollow(value: &Value) -> bool {
     match value {
         Value::Null => true,

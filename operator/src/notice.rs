@@ -1,4 +1,4 @@
-//! Events: what a person would want to know, each once, when it happens.
+//! Events: what people should know, each once, when it happens.
 
 use std::fmt;
 
@@ -36,7 +36,7 @@ impl Notice {
         Self { severity: Severity::Warning, reason, note: note.into() }
     }
 
-    /// What to say after a step was taken.
+    /// The event after a step was taken.
     pub fn of(step: &Step) -> Option<Self> {
         match step {
             Step::Format { broker, request, .. } => Some(Self::normal(
@@ -56,7 +56,7 @@ impl Notice {
     }
 }
 
-/// What to say of a change of the status.
+/// The events for a change of the status.
 pub fn transitions(before: &KafkaClusterStatus, after: &KafkaClusterStatus) -> Vec<Notice> {
     let is_true =
         |status: &KafkaClusterStatus, kind: &str| status.condition(kind).is_some_and(|found| found.status == "True");
@@ -69,7 +69,7 @@ pub fn transitions(before: &KafkaClusterStatus, after: &KafkaClusterStatus) -> V
     {
         notices.push(Notice::normal("Created", format!("Creating cluster {cluster_id}.")));
     }
-    // Somebody asked for it, most likely the operator, which has told.
+    // A requested shutdown, most likely by the operator, which has published an event for it.
     let stopping = after.brokers.iter().any(|broker| broker.phase == BrokerPhase::Stopping);
     match (is_true(before, condition::READY), is_true(after, condition::READY)) {
         (false, true) => notices.push(Notice::normal("Ready", message(after, condition::READY))),
@@ -100,7 +100,7 @@ fn of_controller(before: &KafkaClusterStatus, after: &KafkaClusterStatus) -> Opt
     (former != active).then(|| Notice::normal("ControllerChanged", note))
 }
 
-/// That a broker serves, or no longer does. Where it shuts down somebody asked for it.
+/// Whether a broker serves, or no longer does. A shutdown was requested.
 fn of_broker(before: &KafkaClusterStatus, broker: &BrokerStatus) -> Option<Notice> {
     let former = before.brokers.iter().find(|former| former.id == broker.id).map(|former| former.phase);
     let id = broker.id;

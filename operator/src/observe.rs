@@ -1,7 +1,7 @@
-//! What stands in Kubernetes and what the brokers say: the IO before the decision.
+//! Reads the state of Kubernetes and of the brokers: the IO before the decision.
 //!
-//! Objects are read afresh each time instead of from a cache. The watches only say when to look, so the operator
-//! holds no copies in memory and never decides on a stale one.
+//! Objects are read afresh each time instead of from a cache. The watches only tell when to look, so the operator
+//! keeps no copies in memory and never decides on a stale one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,20 +22,20 @@ use crate::crd::{KafkaCluster, ListenerType};
 use crate::manifest::{Manifest, ObjectKey};
 use crate::names::{LABEL_CLUSTER, Names};
 
-/// Key of the tokens in the management Secret, one a line.
+/// Key of the tokens in the management Secret, one per line.
 pub const SECRET_KEY_TOKENS: &str = "tokens";
 
-/// On nodes.
+/// The label of nodes.
 const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
 
-/// Bounds the reads for a manifest that has not been validated yet.
+/// Limits the reads for a manifest that has not been validated yet.
 const BROKERS_MAX: i32 = 1024;
 
 #[derive(Debug, Clone)]
 pub struct Observed {
     pub cluster: KafkaCluster,
     pub names: Names,
-    /// Objects under the names this cluster uses, whoever they belong to.
+    /// Objects under the names that this cluster uses, whatever their owner.
     pub standing: BTreeMap<ObjectKey, Manifest>,
     pub token: Option<ManagementToken>,
     pub pods: BTreeMap<BrokerId, Pod>,
@@ -44,11 +44,11 @@ pub struct Observed {
     pub nodes: Option<BTreeMap<String, Node>>,
     /// The answers of the brokers whose container runs.
     pub brokers: BTreeMap<BrokerId, Result<BrokerView, AdminError>>,
-    /// The newest that a broker knows of the cluster.
+    /// The newest view of the cluster that a broker has.
     pub view: Option<ClusterView>,
-    /// Who that broker is.
+    /// The broker with that view.
     pub view_of: Option<BrokerId>,
-    /// The options of all brokers, from the same one.
+    /// The options of all brokers, from the same broker.
     pub options: Option<BTreeMap<String, String>>,
 }
 
@@ -60,7 +60,7 @@ pub struct ObserveError {
 }
 
 impl ObserveError {
-    /// What the API server says where it will say so until somebody gives the operator the right.
+    /// The API server's message if it refuses until the operator is given the right.
     pub fn refusal(&self) -> Option<String> {
         match self.source.as_ref() {
             kube::Error::Api(answer) if answer.code == 403 => {
@@ -72,7 +72,7 @@ impl ObserveError {
 }
 
 impl Observed {
-    /// A cluster of which nothing stands yet.
+    /// A cluster of which nothing exists yet.
     pub fn nothing(cluster: KafkaCluster) -> Self {
         let names = Names { cluster: cluster.name_any(), namespace: cluster.namespace().unwrap_or_default() };
         Self {
@@ -90,19 +90,19 @@ impl Observed {
         }
     }
 
-    /// The active controller and what it says itself. Other brokers may be behind, and know of no grants.
+    /// The active controller and its own view. Other brokers may be behind, and do not know the grants.
     pub fn controller(&self) -> Option<(BrokerId, &ClusterView)> {
         let view = self.view.as_ref()?;
         self.view_of.filter(|id| view.controller_id == Some(id.0)).map(|id| (id, view))
     }
 
-    /// Where the brokers are asked whose container runs.
+    /// Addresses of the brokers whose container runs.
     pub fn targets(&self) -> BTreeMap<BrokerId, AdminTarget> {
         let Some(token) = &self.token else { return BTreeMap::new() };
         self.pods.iter().filter_map(|(id, pod)| Some((*id, target(pod, token)?))).collect()
     }
 
-    /// The zone of the node a pod is on; empty where the node is in none.
+    /// The zone of the pod's node; empty if it has none.
     pub fn zone(&self, pod: &Pod) -> Option<&str> {
         let node = self.nodes.as_ref()?.get(pod.spec.as_ref()?.node_name.as_ref()?)?;
         Some(node.labels().get(LABEL_ZONE).map_or("", String::as_str))
@@ -128,7 +128,7 @@ impl Observed {
     }
 }
 
-/// Whether the operator has the right to read what belongs to no namespace.
+/// Whether the operator has the right to read cluster-scoped objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     Namespaces,
@@ -157,7 +157,7 @@ pub async fn observe(
     Ok(observed)
 }
 
-/// The nodes that are there, of those the pods are on.
+/// The existing nodes of the pods.
 async fn read_nodes(client: &Client, pods: &BTreeMap<BrokerId, Pod>) -> Result<BTreeMap<String, Node>, ObserveError> {
     let names: BTreeSet<&String> = pods.values().filter_map(|pod| pod.spec.as_ref()?.node_name.as_ref()).collect();
     let api: Api<Node> = Api::all(client.clone());
@@ -199,7 +199,7 @@ async fn read_objects(reader: &Reader<'_>, observed: &mut Observed) -> Result<()
     find_foreign_services(reader, observed).await
 }
 
-/// Claims without our label that the StatefulSet would take for its own. Only before it exists can it find any.
+/// Claims without our label that the StatefulSet would take for its own. It can find any only before it exists.
 async fn find_foreign_claims(reader: &Reader<'_>, observed: &mut Observed) -> Result<(), ObserveError> {
     let all = reader.list::<PersistentVolumeClaim>("").await?;
     let prefix = format!("data-{}-", observed.names.cluster);
@@ -208,7 +208,7 @@ async fn find_foreign_claims(reader: &Reader<'_>, observed: &mut Observed) -> Re
     Ok(())
 }
 
-/// Services that the labels did not show: not there yet, or somebody else's.
+/// Services not found by label: missing, or of another owner.
 async fn find_foreign_services(reader: &Reader<'_>, observed: &mut Observed) -> Result<(), ObserveError> {
     let names = &observed.names;
     let node_ports = observed.cluster.spec.listeners.iter().filter(|listener| listener.kind == ListenerType::NodePort);
@@ -224,8 +224,8 @@ async fn find_foreign_services(reader: &Reader<'_>, observed: &mut Observed) -> 
     Ok(())
 }
 
-/// Each broker of itself and, where it runs, of the cluster. What a broker knows grows old when it is cut off from the
-/// others: the newest epoch counts, and in it the controller's own word.
+/// Each broker about itself and, if it runs, about the cluster. A broker's view gets stale when it is cut off from
+/// the others: the newest epoch counts, and within it the controller's own view.
 async fn ask_brokers(admin: &dyn BrokerAdmin, observed: &mut Observed) {
     let answers = join_all(observed.targets().into_iter().map(|(id, target)| ask_broker(admin, id, target))).await;
     let mut newest = None;
@@ -256,7 +256,7 @@ async fn ask_broker(
     (id, broker, view)
 }
 
-/// Where to ask the broker of a pod; `None` while no container runs.
+/// The address of a pod's broker; `None` while no container runs.
 pub fn target(pod: &Pod, token: &ManagementToken) -> Option<AdminTarget> {
     let pod_ip = pod.status.as_ref()?.pod_ip.clone()?;
     runs(pod).then(|| AdminTarget { pod_ip, token: token.clone() })
@@ -268,7 +268,7 @@ fn first_token(secret: &Secret) -> Option<ManagementToken> {
     text.lines().map(str::trim).find(|line| !line.is_empty()).map(|line| ManagementToken(line.to_owned()))
 }
 
-/// Only the token leaves this module, once, in its own type.
+/// Only the token leaves this module, once, as its own type.
 fn without_data(secret: &Secret) -> Secret {
     Secret { metadata: secret.metadata.clone(), ..Secret::default() }
 }

@@ -1,8 +1,9 @@
-//! Which broker options a manifest may set. Names, types and ranges are Kafka's, from the table the broker reads.
+//! The broker options that a manifest may set. Names, types and ranges are Kafka's, from the table that the broker
+//! uses.
 
 use protocol::config::{ConfigError, Dynamic, Scope, lookup, validate};
 
-/// Options the operator renders itself, and where to say it instead.
+/// Options that the operator renders itself, and the field to use instead.
 const OWNED: [(&str, &str); 14] = [
     ("advertised.listeners", "use spec.listeners instead"),
     ("broker.id", "it is the pod's ordinal"),
@@ -22,7 +23,7 @@ const OWNED: [(&str, &str); 14] = [
 
 const OWNED_PREFIXES: [&str; 4] = ["config.providers", "millrace.format", "millrace.management.", "millrace.rack."];
 
-/// Topics with more replicas than there are brokers cannot be made, not even those that groups need.
+/// Topics cannot have more replicas than there are brokers, not even those of groups.
 const REPLICATION_FACTORS: [&str; 4] = [
     "default.replication.factor",
     "offsets.topic.replication.factor",
@@ -30,20 +31,20 @@ const REPLICATION_FACTORS: [&str; 4] = [
     "transaction.state.log.replication.factor",
 ];
 
-/// Whether the option has one value in the metadata that all brokers follow without a restart. What a file says of it
-/// counts at most for the first start of a cluster.
+/// Whether the option has one value in the metadata that all brokers follow without a restart. A file's value counts
+/// at most for the first start of a cluster.
 pub fn is_dynamic(name: &str) -> bool {
     lookup(Scope::Broker, name)
         .is_some_and(|option| matches!(option.dynamic, Dynamic::ClusterWide | Dynamic::ClusterOnly))
 }
 
-/// Whether two ways to write a value are the same.
+/// Whether two notations of a value are equal.
 pub fn same(name: &str, one: &str, other: &str) -> bool {
     let value = |raw: &str| validate(Scope::Broker, name, raw).ok();
     one == other || value(one).is_some_and(|one| value(other) == Some(one))
 }
 
-/// Whether the option may be set, and to this value on so many brokers; otherwise what is wrong.
+/// Whether the option may be set to this value on so many brokers; otherwise what is wrong.
 pub fn check(name: &str, raw: &str, brokers: i32) -> Result<(), String> {
     if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| *owned == name) {
         return Err(format!("set by the operator; {instead}"));
@@ -61,7 +62,7 @@ pub fn check(name: &str, raw: &str, brokers: i32) -> Result<(), String> {
     }
 }
 
-/// The error without the name, which the field already says.
+/// The error without the name, which is in the field already.
 fn explain(error: ConfigError) -> String {
     match error {
         ConfigError::Unknown { nearest: Some(nearest), .. } => format!("unknown option; did you mean {nearest}?"),
@@ -71,7 +72,7 @@ fn explain(error: ConfigError) -> String {
         ConfigError::TooLarge { raw, max, .. } => format!("{raw} is more than {max}"),
         ConfigError::Choice { raw, choices, .. } => format!("{raw:?} is none of {}", choices.join(", ")),
         ConfigError::Refused { reason, .. } => reason,
-        // Of changes while a broker runs, and of several options together.
+        // Concerns changes at run time, or several options together.
         error @ (ConfigError::ReadOnly { .. }
         | ConfigError::PerBroker { .. }
         | ConfigError::ClusterOnly { .. }

@@ -1,4 +1,4 @@
-//! Kubernetes quantities: as bytes, to compare sizes of volumes, and whether two ways to write one are the same.
+//! Kubernetes quantities: as bytes, to compare sizes of volumes, and whether two notations are equal.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 

@@ -31,7 +31,7 @@ pub use network::{NodePorts, services};
 pub use properties::server_properties;
 pub use statefulset::{StatefulSetTemplate, pod_facts, statefulset, template_hash};
 
-/// The rendered options of every broker, and the name their ConfigMap gets from them.
+/// The rendered options of every broker, and the name of their ConfigMap, which depends on them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderedConfig {
     pub name: String,
@@ -106,21 +106,21 @@ pub fn disruption_budget(cluster: &ValidatedCluster, evictions: Evictions) -> Ma
     stamped(Manifest::new(&PodDisruptionBudget { metadata, spec: Some(spec), status: None }))
 }
 
-/// Of a cluster of which nothing else may change.
+/// For a cluster of which nothing else may change.
 pub fn changed_budget(standing: &PodDisruptionBudget, evictions: Evictions) -> Manifest {
     let change = json!({ "spec": { "maxUnavailable": evictions.count() } });
     change_of(&PodDisruptionBudget::default(), &standing.metadata, change)
 }
 
-/// What the operator notes on the claims that the StatefulSet made.
+/// The operator's notes on the claims created by the StatefulSet.
 #[derive(Debug, Clone)]
 pub struct ClaimNotes {
-    /// Whose data they hold.
+    /// The cluster whose data they hold.
     pub cluster_id: ClusterId,
     pub voters: Option<InitialVoters>,
 }
 
-/// A claim with its notes, and the owner while `deleteClaim` is set.
+/// A claim with its notes, and the cluster as its owner if `deleteClaim` is set.
 pub fn claim(
     cluster: &ValidatedCluster,
     standing: &PersistentVolumeClaim,
@@ -136,7 +136,7 @@ pub fn claim(
     claim_change(standing, json!({ "metadata": { "annotations": annotations, "ownerReferences": owners } }))
 }
 
-/// The claim with what is noted on it already, and without the cluster as its owner.
+/// The claim with its existing notes, but without the cluster as its owner.
 pub fn released_claim(standing: &PersistentVolumeClaim) -> Manifest {
     let noted = standing.annotations().iter();
     let kept = [ANNOTATION_CLUSTER_ID, ANNOTATION_VOTERS, ANNOTATION_FORMATTED];
@@ -153,7 +153,7 @@ fn claim_change(standing: &PersistentVolumeClaim, change: Value) -> Manifest {
     change_of(&PersistentVolumeClaim::default(), &standing.metadata, change)
 }
 
-/// The pod with the zone of its node, which the broker in it reads.
+/// The pod with the zone of its node, which its broker reads.
 pub fn zoned_pod(standing: &Pod, zone: &str) -> Manifest {
     change_of(&Pod::default(), &standing.metadata, json!({ "metadata": { "annotations": zone_note(zone) } }))
 }
@@ -202,7 +202,7 @@ fn owner(cluster: &ValidatedCluster) -> OwnerReference {
     }
 }
 
-/// Adds the hash of the whole manifest, by which a field that was dropped from it is noticed.
+/// Adds the hash of the whole manifest, by which a removed field is noticed.
 fn stamped(mut manifest: Manifest) -> Manifest {
     let stamp = hash(&manifest.body.to_string());
     merge(&mut manifest.body, json!({ "metadata": { "annotations": { ANNOTATION_APPLIED: stamp } } }));

@@ -44,7 +44,7 @@ min.insync.replicas=1
     assert_eq!(file, expected);
 }
 
-/// Every option the operator renders must be one the broker knows, with a value it takes.
+/// Every option that the operator renders must be known to the broker, with a valid value.
 #[test]
 fn the_broker_knows_every_rendered_option() {
     use protocol::config::{Scope, properties, validate};

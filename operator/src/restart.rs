@@ -1,6 +1,6 @@
-//! Why a broker has to be restarted: a difference between what its pod was started with and what it should run.
-//! Never a revision of the StatefulSet, which also changes with labels and with the operator itself. Or that somebody
-//! wants it.
+//! Why a broker must be restarted: a difference between what its pod was started with and what it should run, never a
+//! revision of the StatefulSet, which also changes with labels and with the operator itself. Or a restart was
+//! requested.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ pub enum RestartReason {
     ConfigChanged,
     /// By `kubectl rollout restart`.
     Asked,
-    /// The pod cannot start as it is; placement and pull secrets count too.
+    /// The pod cannot start as it is; placement and pull secrets count, too.
     NeverStarted,
 }
 
@@ -75,7 +75,7 @@ fn has_started(pod: &Pod) -> bool {
     })
 }
 
-/// Of the options the pod was started with.
+/// The hash of the options with which the pod was started.
 pub fn config_hash(pod: &Pod, broker: BrokerId) -> Option<String> {
     let hashes = pod.annotations().get(ANNOTATION_CONFIG)?;
     let own = hashes.split(',').filter_map(|entry| entry.split_once(':')).find(|(id, _)| *id == broker.to_string());

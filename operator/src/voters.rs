@@ -1,6 +1,6 @@
-//! The voters a quorum begins with. Two brokers formatted with different ones could each be elected by their own, so
-//! the set is made once, from the claims of all controllers, and written on every claim before the first broker is
-//! formatted. Each formatted voter carries it on its own claim: as long as one of them is there, the set is known.
+//! The initial voters of a quorum. Two brokers formatted with different ones could each be elected by their own, so
+//! the set is determined once, from the claims of all controllers, and written on every claim before the first broker
+//! is formatted. Each formatted voter has it on its own claim: as long as one of them exists, the set is known.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,13 +35,13 @@ impl InitialVoters {
         }
     }
 
-    /// The controllers on the claims they have now. `None` while one has no claim yet.
+    /// The controllers with their current claims. `None` while one has no claim yet.
     pub fn choose(controllers: &[BrokerId], observed: &Observed) -> Option<Self> {
         let voter = |id: &BrokerId| Some((*id, directory(observed.claims.get(id)?)?));
         controllers.iter().map(voter).collect::<Option<_>>().map(Self)
     }
 
-    /// What is written on a claim.
+    /// The voters written on a claim.
     pub fn on(claim: &PersistentVolumeClaim) -> Option<Self> {
         claim.annotations().get(ANNOTATION_VOTERS)?.parse().ok()
     }
@@ -58,7 +58,7 @@ impl InitialVoters {
         self.0.len()
     }
 
-    /// Versions that ran one broker wrote down no voters: it is the only one.
+    /// Earlier versions with a single broker did not write the voters: it is the only one.
     fn of_a_single_broker(observed: &Observed) -> Option<Self> {
         let claim = observed.claims.get(&BrokerId(0))?;
         let formatted = claim.annotations().contains_key(ANNOTATION_FORMATTED);
@@ -76,7 +76,7 @@ impl fmt::Display for InitialVoters {
     }
 }
 
-/// Not a list of voters.
+/// The text is not a list of voters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoVoters;
 

@@ -22,7 +22,7 @@ use crate::names::PORT_MANAGEMENT;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_BYTES_MAX: usize = 1 << 20;
-/// How much of a refusal ends up in a status message.
+/// Most characters of a refusal in a status message.
 const REFUSAL_CHARS_MAX: usize = 300;
 
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ fn read<T: DeserializeOwned>(path: &str, body: &Bytes) -> Result<T, AdminError> 
     serde_json::from_slice(body).map_err(unreadable)
 }
 
-/// What of `application/problem+json` is for a person, and who could do better.
+/// The human-readable part of `application/problem+json`, and the broker to ask instead.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Problem {
@@ -140,7 +140,7 @@ impl BrokerAdmin for HttpBrokerAdmin {
     }
 }
 
-/// hyper wraps the reason twice; only the innermost text says something ("connection refused").
+/// hyper wraps the reason twice; only the innermost text is informative ("connection refused").
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

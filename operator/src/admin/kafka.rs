@@ -1,6 +1,6 @@
-//! What lives in the metadata, where Kafka's own protocol reads and changes it: options that all brokers share and that
-//! change without a restart, and the voters. One connection per call, to the listener that brokers use among
-//! themselves; they hand on what the active controller decides.
+//! What is in the metadata and changed by Kafka's own protocol: options that all brokers share and that change
+//! without a restart, and the voters. One connection per call, to the inter-broker listener; brokers forward what the
+//! active controller decides.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,9 +23,9 @@ use crate::names::{LISTENER_CONTROLLERS, MANAGER, PORT_BROKERS, PORT_CONTROLLERS
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_BYTES_MAX: usize = 1 << 20;
-/// How long the controller waits for a new voter to catch up. Less than the call may take, so that it says so.
+/// How long the controller waits for a new voter to catch up. Shorter than the call's timeout, so that it can answer.
 const CAUGHT_UP_WITHIN_MS: i32 = 1500;
-/// The resource that stands for all brokers has no name.
+/// The resource for all brokers has no name.
 const ALL_BROKERS: StrBytes = StrBytes::from_static_str("");
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -127,7 +127,7 @@ impl<'a> Call<'a> {
         Ok(answer.into())
     }
 
-    /// A code of Kafka's, where it is none of success.
+    /// Fails unless Kafka's error code is the one for success.
     fn check(&self, code: i16, message: Option<StrBytes>) -> Result<(), AdminError> {
         let reason = || message.map_or_else(|| format!("error {code}"), |message| message.to_string());
         if code == 0 { Ok(()) } else { Err(AdminError::Kafka { url: self.url.clone(), reason: reason() }) }

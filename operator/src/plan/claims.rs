@@ -1,4 +1,4 @@
-//! The steps that concern the volumes: who owns the claims, what is noted on them, their growth, and formatting.
+//! The steps that concern the volumes: owners of the claims, notes on them, their growth, and formatting.
 
 use super::Step;
 use crate::admin::{FormatRequest, InitialVoter};
@@ -12,7 +12,7 @@ use crate::render::{self, ClaimNotes};
 use crate::validate::{ValidatedCluster, claim_request};
 use crate::voters::InitialVoters;
 
-/// From the manifest as written: data that is to be kept must not wait for a mistake elsewhere to be mended.
+/// From the manifest as written: data that is to be kept must not depend on other fields being valid.
 pub(super) fn release(observed: &Observed) -> Vec<Step> {
     if observed.cluster.spec.storage.delete_claim {
         return Vec::new();
@@ -36,7 +36,7 @@ pub(super) fn note(
     (!settled).then_some(Step::Apply(wanted))
 }
 
-/// A claim that asked for more than its volume can get may ask for less again.
+/// A claim that requested more than its volume can get may request less again.
 pub(super) fn growth(cluster: &ValidatedCluster, observed: &Observed, broker: &Broker) -> Option<Step> {
     let standing = observed.claims.get(&broker.id)?;
     let requested = quantity::bytes(claim_request(standing)?)?;
@@ -44,8 +44,8 @@ pub(super) fn growth(cluster: &ValidatedCluster, observed: &Observed, broker: &B
     (requested != cluster.storage.size_bytes).then(|| Step::Merge { verb: "grow", change: change() })
 }
 
-/// Once its claim says who the first voters are. A broker that is not among them, or not on the volume it had then,
-/// gets none and looks for the quorum.
+/// Once its claim has the initial voters. A broker that is not among them, or not on its former volume, gets none and
+/// looks for the quorum.
 pub(super) fn format(
     cluster: &ValidatedCluster,
     observed: &Observed,

@@ -10,7 +10,7 @@ use crate::testing::{
     claim_uid, cluster, parsed, plan_of, running, running_three, settle, start_pods, take_new_volume,
 };
 
-/// As far as the pods are there and nothing is formatted.
+/// With pods, but nothing formatted.
 fn started(spec: Value) -> Observed {
     let mut observed = Observed::nothing(cluster(spec));
     let plan = plan_of(&observed);

@@ -1,10 +1,10 @@
-//! Who votes, where that is not who should: a broker on a new volume is another voter than it was on the old one.
+//! Corrects the voters: a broker on a new volume is another voter than on the old one.
 //!
-//! 1. The vote on the volume that is gone is taken away first, as the quorum knows a broker only once.
-//! 2. Then the broker gets a vote on the volume it has, which the controller gives once it has caught up.
+//! 1. The vote of the lost volume is removed first, because the quorum has a broker only once.
+//! 2. Then the broker gets a vote for its current volume, once the controller finds that it has caught up.
 //!
-//! Until then no other voter can be spared. So it begins only while every broker serves, and the broker itself has to
-//! say that it is on that volume; meanwhile nobody is evicted, and nobody but that broker is restarted. What only the
+//! Until then no other voter can be spared. So this begins only while every broker serves, and the broker itself must
+//! confirm its volume; meanwhile no broker is evicted, and only that broker may be restarted. What only the
 //! controller can know, it checks itself.
 
 use protocol::types::{BrokerId, ClusterId, DirectoryId};
@@ -35,13 +35,13 @@ pub(super) fn next(
     (own == told_by(observed, broker)).then_some(Step::ChangeVoters { target, change })
 }
 
-/// The volume that a broker itself says it runs on.
+/// The volume on which a broker itself says it runs.
 fn told_by(observed: &Observed, id: BrokerId) -> Option<DirectoryId> {
     let view = observed.brokers.get(&id)?.as_ref().ok()?;
     view.directory_id.as_ref().filter(|_| view.state == BrokerState::Running)?.parse().ok()
 }
 
-/// The first that should vote on the volume it has, and does not.
+/// The first broker that should vote with its current volume, and does not.
 pub(super) fn missing(controllers: &[BrokerId], view: &ClusterView, brokers: &[Broker]) -> Option<BrokerId> {
     lacking(controllers, view, brokers).map(|(id, ..)| id)
 }
@@ -52,7 +52,7 @@ fn due(cluster: &ValidatedCluster, view: &ClusterView, brokers: &[Broker]) -> Op
     former.map_or_else(|| Some(add()), |former| Some((id, former.directory_id.parse().ok()?, Vote::Remove)))
 }
 
-/// With the volume it has, and the vote on another one that it has instead.
+/// With its current volume, and its vote for another one, if any.
 fn lacking<'a>(
     controllers: &[BrokerId],
     view: &'a ClusterView,

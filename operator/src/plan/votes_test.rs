@@ -11,7 +11,7 @@ fn told(plan: &Plan) -> Vec<String> {
     plan.steps.iter().filter(is_change).map(ToString::to_string).collect()
 }
 
-/// Broker 1 serves on a new volume; its vote is on the former one.
+/// Broker 1 serves on a new volume; its vote is for the former one.
 fn on_a_new_volume() -> Observed {
     let mut observed = running_three(json!({}));
     take_new_volume(&mut observed, 1);

@@ -12,7 +12,7 @@ use crate::names::{PORT_BROKERS, PORT_CONTROLLERS, PORT_MANAGEMENT};
 use crate::observe::Observed;
 use crate::validate::{Exposure, Listener, ValidatedCluster};
 
-/// The ports Kubernetes gave to the Services of type NodePort, by listener and broker.
+/// The ports that Kubernetes assigned to the NodePort Services, by listener and broker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodePorts(BTreeMap<(String, BrokerId), u16>);
 
@@ -50,7 +50,7 @@ pub fn services(cluster: &ValidatedCluster) -> Vec<Manifest> {
     services
 }
 
-/// Gives every pod its name in DNS, also before it is ready: brokers find each other to become ready.
+/// Gives every pod a DNS name before it is ready: brokers must find each other to become ready.
 fn brokers(cluster: &ValidatedCluster) -> Manifest {
     let own = [("brokers", PORT_BROKERS), ("controllers", PORT_CONTROLLERS), ("management", PORT_MANAGEMENT)];
     let ports = own.into_iter().chain(internal(cluster).map(|listener| (listener.name.as_str(), listener.port)));
@@ -75,9 +75,9 @@ fn bootstrap(cluster: &ValidatedCluster) -> Option<Manifest> {
     spec.ports.is_some().then(|| service(cluster, &cluster.names.bootstrap_service(), spec))
 }
 
-/// Traffic stays on the node it arrives at where the broker advertises its own node; behind another host it may
-/// arrive at any node. Clients are sent here for what this broker leads, so they get through, or are refused, at any
-/// time: before Kubernetes has seen it ready, and while it hands over what it leads.
+/// If the broker advertises its own node, traffic stays on the node where it arrives; with another host it may arrive
+/// at any node. Clients come here for partitions that this broker leads, so they must get through, or be refused, at
+/// any time: before Kubernetes sees it as ready, and while it hands over.
 fn node_port(cluster: &ValidatedCluster, listener: &Listener, broker: BrokerId) -> Manifest {
     let own_node = listener.exposure == Exposure::NodePort { advertised_host: None };
     let mut selector = cluster.names.selector();

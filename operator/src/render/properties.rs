@@ -11,15 +11,15 @@ use crate::validate::{Exposure, Listener, ValidatedCluster};
 
 pub(super) const CONFIG_DIRECTORY: &str = "/etc/millrace";
 pub(super) const VOLUME_DIRECTORY: &str = "/var/lib/millrace";
-/// Below [`CONFIG_DIRECTORY`].
+/// Relative to [`CONFIG_DIRECTORY`].
 pub(super) const TOKENS_FILE: &str = "management/tokens";
 pub(super) const ZONE_FILE: &str = "pod/zone";
 
-/// The one option in the metadata that must not be missing there for a moment: which replicas may lead rests on it. So
-/// the first controller takes it from its file.
+/// The one option in the metadata that must never be missing there: it decides which replicas may lead. So the first
+/// controller takes it from its file.
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
 
-/// Without what brokers follow while they run.
+/// Without options that brokers follow at run time.
 pub(super) fn read_once(file: &str) -> String {
     let is_dynamic = |line: &str| line.split_once('=').is_some_and(|(name, _)| options::is_dynamic(name));
     file.split_inclusive('\n').filter(|line| !is_dynamic(line)).collect()
@@ -37,7 +37,8 @@ pub fn server_properties(cluster: &ValidatedCluster, broker: BrokerId, node_port
     file
 }
 
-/// What no manifest can change. The controllers' listener is only theirs, but every broker must know its protocol.
+/// Options that no manifest can change. The controller listener exists on controllers only, but every broker must
+/// know its protocol.
 fn fixed(cluster: &ValidatedCluster, broker: BrokerId, node_ports: &NodePorts) -> Vec<(&'static str, String)> {
     let names = &cluster.names;
     let host = names.pod_host(broker);
@@ -96,7 +97,7 @@ fn property(file: &mut String, name: &str, value: &str) {
     debug_assert!(written.is_ok(), "a String takes every write");
 }
 
-/// As Java's `Properties` reads it back.
+/// Escaped for Java's `Properties`.
 fn escaped(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     for (index, c) in value.chars().enumerate() {

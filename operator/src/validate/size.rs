@@ -1,5 +1,5 @@
-//! How many brokers, and which of them are controllers. Both stay as they were when the cluster was created: data and
-//! votes would have to move first.
+//! The number of brokers, and which of them are controllers. Both stay as they were when the cluster was created:
+//! data and votes would have to move first.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -59,7 +59,7 @@ fn broker_problem(observed: &Observed) -> Option<Problem> {
     Some(Problem::new("spec.replicas", message))
 }
 
-/// By the operator itself: somebody may have scaled the StatefulSet since, which is put right.
+/// As set by the operator itself: the StatefulSet may have been scaled since, which is corrected.
 fn made_with(set: &StatefulSet) -> Option<i32> {
     let template = set.spec.as_ref()?.template.metadata.as_ref()?;
     let hashes = template.annotations.as_ref()?.get(ANNOTATION_CONFIG)?;
