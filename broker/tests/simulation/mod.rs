@@ -44,7 +44,7 @@ use raft_simulation::world::World;
 
 use crate::bugs;
 
-const SEEDS: u64 = 800;
+const SEEDS: u64 = 3000;
 const SEED: u64 = 20;
 /// Each takes its share of the seeds.
 const SHARES: u64 = 2;
