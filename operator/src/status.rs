@@ -96,6 +96,7 @@ pub fn compose(
     let partitions = observed.view.as_ref().and(status.partitions).unwrap_or_default();
     let news = News::of(verdict, observed, &brokers, partitions, steps_left);
     status.conditions = news.conditions(&before, status.observed_generation, now);
+    status.formed = was_formed(&before) || is_ready(&status);
     let emptied = brokers.iter().find(|broker| broker.phase == BrokerPhase::VolumeEmptied);
     let emptied = emptied.map(|broker| news::volume_emptied(broker, &before, status.observed_generation, now));
     let unseen = observed.nodes.is_none() && cluster.is_some_and(|cluster| 1 < cluster.brokers.len());
@@ -103,6 +104,14 @@ pub fn compose(
     status.conditions.extend(emptied.into_iter().chain(unseen));
     status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     status
+}
+
+fn is_ready(status: &KafkaClusterStatus) -> bool {
+    status.condition(condition::READY).is_some_and(|ready| ready.status == "True")
+}
+
+fn was_formed(before: &KafkaClusterStatus) -> bool {
+    before.formed || is_ready(before)
 }
 
 fn plan_lines(restarts: &[String]) -> Vec<String> {

@@ -156,6 +156,33 @@ fn a_cluster_that_lost_a_broker_serves_and_says_what_is_missing() {
 }
 
 #[test]
+fn ready_comes_back_while_a_broker_is_away() {
+    type Disturbance = fn(&mut Observed);
+    let cases: [(&str, &str, Disturbance); 5] = [
+        ("False", "a partition has no leader", |observed| observed.view.as_mut().unwrap().partitions.offline = 1),
+        ("False", "no controller is active", |observed| observed.view.as_mut().unwrap().controller_id = Some(-1)),
+        ("False", "the controller is the one away", |observed| {
+            observed.view.as_mut().unwrap().controller_id = Some(1);
+        }),
+        ("False", "nobody answers", |observed| observed.view = None),
+        ("True", "the controller does not answer", |observed| {
+            observed.view_of = Some(BrokerId(2));
+            observed.brokers.remove(&BrokerId(0));
+        }),
+    ];
+    for (expected, reason, disturb) in cases {
+        let mut calm = running_three(json!({}));
+        fall_silent(&mut calm, BrokerId(1));
+        let mut disturbed = calm.clone();
+        disturb(&mut disturbed);
+        let status = plan_of(&disturbed).status;
+        assert_eq!(status.condition(condition::READY).unwrap().status, expected, "{reason}");
+        calm.cluster.status = Some(status);
+        assert_eq!(plan_of(&calm).status.condition(condition::READY).unwrap().status, "True", "after {reason}");
+    }
+}
+
+#[test]
 fn what_clients_would_notice_is_said_although_every_broker_serves() {
     type Disturbance = fn(&mut ClusterView);
     let cases: [(Disturbance, &str, &str); 3] = [

@@ -34,6 +34,10 @@ pub struct KafkaClusterStatus {
     #[schemars(length(max = 64))]
     pub version: Option<String>,
 
+    /// Whether every broker has served at the same time. From then on `Ready` says whether clients are served, and no
+    /// longer waits for brokers that are away.
+    pub formed: bool,
+
     /// Number of broker pods.
     pub replicas: i32,
 

@@ -1,14 +1,15 @@
 //! What the conditions say: where the cluster stands, a reason in one word and a sentence.
 //!
-//! `Ready` is about clients: a new cluster is Ready once every broker serves, and stays so while some are away as long
-//! as a controller is active and no partition is offline. That brokers are missing is said in the sentence.
+//! `Ready` is about clients: a new cluster is Ready once every broker serves. From then on it is so whenever a controller
+//! is active and no partition is offline, however many brokers are away. That they are is said in the sentence.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
+use protocol::types::BrokerId;
 
-use super::{Verdict, serving, shortened};
+use super::{Verdict, serving, shortened, was_formed};
 use crate::brokers::Broker;
 use crate::crd::{BrokerPhase, KafkaClusterStatus, PartitionsStatus, condition};
 use crate::observe::Observed;
@@ -71,7 +72,7 @@ impl News {
             }
             Verdict::Proceeding { config: None, .. } => {
                 let message = "Waiting for Kubernetes to give the node ports.";
-                let serves = serving(brokers) == brokers.len() || stays_ready(observed);
+                let serves = serving(brokers) == brokers.len() || is_served(observed, brokers);
                 let stand = if serves { Stand::ReadyAndChanging } else { Stand::Changing };
                 Self::new(stand, "WaitingForNodePorts", message)
             }
@@ -91,7 +92,7 @@ impl News {
         let emptied = in_phase(BrokerPhase::VolumeEmptied).map(|broker| ("VolumeEmptied", broker));
         let foreign = || in_phase(BrokerPhase::ForeignVolume).map(|broker| ("ForeignVolume", broker));
         let (reason, broker) = emptied.or_else(foreign)?;
-        let stand = if stays_ready(observed) { Stand::ReadyAndStalled } else { Stand::Stalled };
+        let stand = if is_served(observed, brokers) { Stand::ReadyAndStalled } else { Stand::Stalled };
         Some(Self::new(stand, reason, &headed(head, brokers, &broker_sentence(broker))))
     }
 
@@ -99,7 +100,7 @@ impl News {
         if serving(brokers) == brokers.len() {
             return None;
         }
-        let stand = if stays_ready(observed) { Stand::ReadyAndChanging } else { Stand::Changing };
+        let stand = if is_served(observed, brokers) { Stand::ReadyAndChanging } else { Stand::Changing };
         Some(Self::new(stand, "BrokersNotReady", &headed(head, brokers, &away(brokers))))
     }
 
@@ -173,11 +174,17 @@ impl News {
     }
 }
 
-/// Whether clients of a cluster that was ready are still served.
-fn stays_ready(observed: &Observed) -> bool {
-    let before = observed.cluster.status.as_ref().and_then(|status| status.condition(condition::READY));
-    before.is_some_and(|ready| ready.status == "True")
-        && observed.controller().is_some_and(|(_, view)| view.partitions.offline == 0)
+/// Whether clients of a cluster are served some of whose brokers are away.
+fn is_served(observed: &Observed, brokers: &[Broker]) -> bool {
+    let view = observed.view.as_ref().filter(|view| view.partitions.offline == 0);
+    observed.cluster.status.as_ref().is_some_and(was_formed)
+        && view.and_then(|view| view.controller_id).is_some_and(|id| is_there(observed, brokers, BrokerId(id)))
+}
+
+/// Of a controller that others name: one answer of its own that is missed is no sign that it is gone.
+fn is_there(observed: &Observed, brokers: &[Broker], id: BrokerId) -> bool {
+    let runs = || brokers.iter().any(|broker| broker.id == id && broker.phase == BrokerPhase::Running);
+    observed.brokers.get(&id).is_some_and(Result::is_ok) || runs()
 }
 
 /// A single broker needs no counting.
