@@ -110,7 +110,7 @@ impl Kubernetes {
     /// Waits until the cluster is Ready and nothing is left to do, in the generation that was applied last.
     pub fn wait_ready(&self, namespace: &str, cluster: &str, at_most: Duration) -> Result<()> {
         let seconds = at_most.as_secs();
-        for condition in ["Reconciling=false", "Ready"] {
+        for condition in ["Reconciling=false", "Stalled=false", "Ready"] {
             self.kubectl(&format!(
                 "wait kafkacluster/{cluster} --namespace {namespace} --for=condition={condition} --timeout={seconds}s"
             ))
@@ -127,10 +127,10 @@ impl Kubernetes {
         })
     }
 
-    /// The condition `Ready`: its status and message.
-    pub fn ready_condition(&self, namespace: &str, cluster: &str) -> Result<Option<(String, String)>> {
+    /// A condition: its status and message.
+    pub fn condition(&self, namespace: &str, cluster: &str, kind: &str) -> Result<Option<(String, String)>> {
         let object = self.get(namespace, &format!("kafkacluster/{cluster}"))?;
-        Ok(ready(&object))
+        Ok(condition(&object, kind))
     }
 
     /// The one pod that a label selector finds, if its container runs.
@@ -155,7 +155,7 @@ impl Kubernetes {
 
     fn why_not_ready(&self, namespace: &str, cluster: &str) -> String {
         let message = self
-            .ready_condition(namespace, cluster)
+            .condition(namespace, cluster, "Ready")
             .ok()
             .flatten()
             .map_or_else(|| "no status yet".to_owned(), |(_, message)| message);
@@ -199,8 +199,8 @@ fn address(cluster: &Value, listener: &str) -> Option<String> {
     Some(entry["addresses"].get(0)?.as_str()?.to_owned())
 }
 
-fn ready(cluster: &Value) -> Option<(String, String)> {
+fn condition(cluster: &Value, kind: &str) -> Option<(String, String)> {
     let conditions = cluster.pointer("/status/conditions")?.as_array()?;
-    let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
-    Some((ready["status"].as_str()?.to_owned(), ready["message"].as_str()?.to_owned()))
+    let found = conditions.iter().find(|condition| condition["type"] == kind)?;
+    Some((found["status"].as_str()?.to_owned(), found["message"].as_str()?.to_owned()))
 }

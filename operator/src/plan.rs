@@ -373,7 +373,7 @@ fn mounts(pod: &Pod, config_map: &str) -> bool {
 /// What others change back at once is no step left: it is put right now and then, not as fast as it can be.
 fn look_again(status: &KafkaClusterStatus, steps_left: bool, now: Timestamp) -> Duration {
     let is_true = |kind: &str| status.condition(kind).is_some_and(|condition| condition.status == "True");
-    if is_true(condition::READY) && !is_true(condition::RECONCILING) {
+    if is_true(condition::READY) && !is_true(condition::RECONCILING) && !is_true(condition::STALLED) {
         return LOOK_WHILE_READY;
     }
     let since = status.condition(condition::READY).map_or(now, |condition| condition.last_transition_time.0);

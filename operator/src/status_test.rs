@@ -11,7 +11,9 @@ use crate::admin::{BrokerState, ClusterView, PartitionCounts, RecoveryView, Vote
 use crate::crd::KafkaCluster;
 use crate::manifest::ObjectKey;
 use crate::plan::refuse;
-use crate::testing::{answer, elect, fall_silent, notices, now, parsed, plan_of, release, running, running_three};
+use crate::testing::{
+    answer, cluster, elect, fall_silent, notices, now, parsed, plan_of, release, running, running_three,
+};
 use crate::validate::validate;
 
 fn sentence_of(status: &KafkaClusterStatus) -> &str {
@@ -27,13 +29,36 @@ fn an_invalid_manifest_is_told_while_the_cluster_is_left_as_it_is() {
     let plan = refuse(&observed, &problems, now());
     assert_eq!(plan.steps, []);
     let ready = plan.status.condition(condition::READY).unwrap();
-    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "InvalidConfig"));
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("True", "InvalidConfig"), "clients are served");
     let expected = r#"spec.config["log.retention.hour"]: unknown option; did you mean log.retention.hours? The cluster is left as it is."#;
     assert_eq!(ready.message, expected);
     assert_eq!(plan.status.condition(condition::STALLED).unwrap().status, "True");
     assert_eq!(plan.status.observed_generation, Some(2));
     assert_eq!(plan.status.ready_replicas, 1);
     assert_eq!(notices(&observed, &plan)[0].reason, "Stalled");
+
+    observed.view = Some(ClusterView { controller_id: Some(-1), ..ClusterView::default() });
+    let observed = [observed, Observed::nothing(cluster(json!({"config": {"log.retention.hour": 4}})))];
+    for observed in observed {
+        let status = refuse(&observed, &problems, now()).status;
+        let ready = status.condition(condition::READY).unwrap();
+        assert_eq!((ready.status.as_str(), ready.message.as_str()), ("False", expected));
+    }
+}
+
+#[test]
+fn what_blocks_the_operator_does_not_hide_that_brokers_serve() {
+    let mut observed = running_three(json!({}));
+    observed.cluster.status.as_mut().unwrap().cluster_id = Some("another".to_owned());
+    for (disturb, expected) in [(None, "True"), (Some(BrokerId(1)), "True"), (Some(BrokerId(0)), "False")] {
+        let mut observed = observed.clone();
+        if let Some(id) = disturb {
+            fall_silent(&mut observed, id);
+        }
+        let status = plan_of(&observed).status;
+        let truth = |kind: &str| status.condition(kind).unwrap().status.as_str();
+        assert_eq!((truth(condition::READY), truth(condition::STALLED)), (expected, "True"), "{disturb:?} is away");
+    }
 }
 
 #[test]

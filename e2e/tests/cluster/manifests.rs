@@ -55,10 +55,12 @@ fn answer_to(kubernetes: &Kubernetes, manifest: &str) -> Result<String> {
     if let Err(refusal) = kubernetes.apply(NAMESPACE, manifest) {
         return Ok(format!("{refusal:#}"));
     }
-    command::wait_for("the condition Ready=False", Duration::from_secs(30), || {
-        match kubernetes.ready_condition(NAMESPACE, "demo")? {
-            Some((status, message)) if status == "False" => Ok(Some(message)),
-            _ => Ok(None),
-        }
-    })
+    let condition = |kind: &str, truth: &str| -> Result<Option<String>> {
+        let found = kubernetes.condition(NAMESPACE, "demo", kind)?;
+        Ok(found.filter(|(status, _)| status == truth).map(|(_, message)| message))
+    };
+    let limit = Duration::from_secs(30);
+    let answer = command::wait_for("the condition Stalled=True", limit, || condition("Stalled", "True"))?;
+    ensure!(condition("Ready", "True")?.is_some(), "a mistake in the manifest hides that the broker serves");
+    Ok(answer)
 }

@@ -106,7 +106,7 @@ impl Trial<'_> {
         nodes.wait_until_lost(node)?;
         let lost = format!("its node {node} does not answer");
         command::wait_for_every(LOOK_EVERY, "the status to tell of the lost node", SETTLED_AT_MOST, || {
-            let message = self.trio.kubernetes().ready_condition(self.trio.namespace, "demo")?;
+            let message = self.trio.kubernetes().condition(self.trio.namespace, "demo", "Ready")?;
             Ok(message.filter(|(status, message)| status == "True" && message.contains(&lost)))
         })?;
         nodes.return_node(node)

@@ -1,7 +1,8 @@
 //! What the conditions say: where the cluster stands, a reason in one word and a sentence.
 //!
 //! `Ready` is about clients: a new cluster is Ready once every broker serves. From then on it is so whenever a controller
-//! is active and no partition is offline, however many brokers are away. That they are is said in the sentence.
+//! is active and no partition is offline, however many brokers are away. That they are is said in the sentence; and so
+//! is why a manifest is not followed, which is what `Stalled` is about.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -10,6 +11,7 @@ use kube::ResourceExt as _;
 use protocol::types::BrokerId;
 
 use super::{Verdict, serving, shortened, was_formed};
+use crate::admin::ClusterView;
 use crate::brokers::Broker;
 use crate::crd::{BrokerPhase, KafkaClusterStatus, PartitionsStatus, condition};
 use crate::observe::Observed;
@@ -34,11 +36,19 @@ pub(super) enum Stand {
     Changing,
     /// Nothing goes on until somebody does something.
     Stalled,
-    /// So it is with one broker, while the others serve.
+    /// So it is with the manifest or with one broker, while clients are served.
     ReadyAndStalled,
 }
 
 impl Stand {
+    fn changing(serves: bool) -> Self {
+        if serves { Self::ReadyAndChanging } else { Self::Changing }
+    }
+
+    fn stalled(serves: bool) -> Self {
+        if serves { Self::ReadyAndStalled } else { Self::Stalled }
+    }
+
     fn conditions(self) -> [(&'static str, bool); 3] {
         [
             (condition::READY, matches!(self, Self::Ready | Self::ReadyAndChanging | Self::ReadyAndStalled)),
@@ -64,17 +74,16 @@ impl News {
             Verdict::Invalid(problems) => {
                 let sentences: Vec<_> = problems.iter().map(|problem| sentence(&problem.to_string())).collect();
                 let message = format!("{} The cluster is left as it is.", sentences.join(" "));
-                Self::new(Stand::Stalled, &invalid_reason(problems), &message)
+                Self::new(Stand::stalled(serves(observed, brokers)), &invalid_reason(problems), &message)
             }
             Verdict::Blocked(blocked) => {
-                let stand = if blocked.passes() { Stand::Changing } else { Stand::Stalled };
+                let serves = serves(observed, brokers);
+                let stand = if blocked.passes() { Stand::changing(serves) } else { Stand::stalled(serves) };
                 Self::new(stand, blocked.reason(), &blocked.to_string())
             }
             Verdict::Proceeding { config: None, .. } => {
                 let message = "Waiting for Kubernetes to give the node ports.";
-                let serves = serving(brokers) == brokers.len() || is_served(observed, brokers);
-                let stand = if serves { Stand::ReadyAndChanging } else { Stand::Changing };
-                Self::new(stand, "WaitingForNodePorts", message)
+                Self::new(Stand::changing(serves(observed, brokers)), "WaitingForNodePorts", message)
             }
             Verdict::Proceeding { restarts, waits, .. } => {
                 let head = format!("{} of {} brokers ready", serving(brokers), brokers.len());
@@ -92,15 +101,18 @@ impl News {
         let emptied = in_phase(BrokerPhase::VolumeEmptied).map(|broker| ("VolumeEmptied", broker));
         let foreign = || in_phase(BrokerPhase::ForeignVolume).map(|broker| ("ForeignVolume", broker));
         let (reason, broker) = emptied.or_else(foreign)?;
-        let stand = if is_served(observed, brokers) { Stand::ReadyAndStalled } else { Stand::Stalled };
-        Some(Self::new(stand, reason, &headed(head, brokers, &broker_sentence(broker))))
+        Some(Self::new(
+            Stand::stalled(serves(observed, brokers)),
+            reason,
+            &headed(head, brokers, &broker_sentence(broker)),
+        ))
     }
 
     fn of_missing_brokers(head: &str, observed: &Observed, brokers: &[Broker]) -> Option<Self> {
         if serving(brokers) == brokers.len() {
             return None;
         }
-        let stand = if is_served(observed, brokers) { Stand::ReadyAndChanging } else { Stand::Changing };
+        let stand = Stand::changing(serves(observed, brokers));
         Some(Self::new(stand, "BrokersNotReady", &headed(head, brokers, &away(brokers))))
     }
 
@@ -112,7 +124,7 @@ impl News {
         waits: Option<&str>,
         steps_left: bool,
     ) -> Self {
-        if observed.view.as_ref().is_some_and(|view| view.controller_id.is_none_or(|id| id < 0)) {
+        if observed.view.as_ref().is_some_and(|view| !is_led(view)) {
             return Self::new(Stand::Changing, "NoController", &format!("{head}, but no controller is active."));
         }
         if 0 < partitions.offline {
@@ -174,11 +186,18 @@ impl News {
     }
 }
 
-/// Whether clients of a cluster are served some of whose brokers are away.
-fn is_served(observed: &Observed, brokers: &[Broker]) -> bool {
+/// Whether the cluster serves clients, whatever else is to be said of it.
+fn serves(observed: &Observed, brokers: &[Broker]) -> bool {
+    if !brokers.is_empty() && serving(brokers) == brokers.len() {
+        return observed.view.as_ref().is_none_or(|view| is_led(view) && view.partitions.offline == 0);
+    }
     let view = observed.view.as_ref().filter(|view| view.partitions.offline == 0);
     observed.cluster.status.as_ref().is_some_and(was_formed)
         && view.and_then(|view| view.controller_id).is_some_and(|id| is_there(observed, brokers, BrokerId(id)))
+}
+
+fn is_led(view: &ClusterView) -> bool {
+    view.controller_id.is_some_and(|id| 0 <= id)
 }
 
 /// Of a controller that others name: one answer of its own that is missed is no sign that it is gone.
