@@ -54,8 +54,8 @@ struct RunArguments {
     /// Namespaces to watch, separated by commas; without any all of them.
     #[arg(long, env = "MILLRACE_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]
     watch_namespaces: Vec<String>,
-    /// Image of the brokers of this version.
-    #[arg(long, env = "MILLRACE_BROKER_IMAGE", default_value = concat!("millrace-broker:", env!("CARGO_PKG_VERSION")))]
+    /// Image of the brokers. Without tag and digest, each cluster's own version is the tag.
+    #[arg(long, env = "MILLRACE_BROKER_IMAGE", default_value = "millrace-broker")]
     broker_image: String,
     /// Where probes and metrics are answered.
     #[arg(long, env = "MILLRACE_HEALTH_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]

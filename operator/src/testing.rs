@@ -49,7 +49,7 @@ pub(crate) fn parsed<T: DeserializeOwned>(body: Value) -> T {
 }
 
 pub(crate) fn release() -> Release {
-    Release { version: "0.1.0".to_owned(), broker_image: "example/millrace-broker:0.1.0".to_owned() }
+    Release { version: "0.1.0".to_owned(), broker_image: "example/millrace-broker".to_owned() }
 }
 
 pub(crate) fn validated(spec: Value) -> ValidatedCluster {

@@ -20,7 +20,8 @@ use crate::{options, quantity};
 
 pub use placement::PodPlacement;
 
-/// What this operator brings: its own version, and the broker image of that version.
+/// What this operator brings: its own version, and the image of the brokers. Without a tag, the version of each cluster
+/// is the tag. With one, or with a digest, it is the image of every cluster: somebody has chosen it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
     pub version: String,
@@ -243,15 +244,11 @@ fn numbers(version: &str) -> Vec<u64> {
     release.split('.').map(|number| number.parse().unwrap_or(0)).collect()
 }
 
-/// The image of this operator's version, with another tag where the cluster is pinned to another version.
+/// Nothing of it comes from the version of the operator: a newer one restarts no broker.
 fn image_of(version: &str, release: &Release) -> String {
-    if version == release.version {
-        return release.broker_image.clone();
-    }
-    let untagged = release.broker_image.split('@').next().unwrap_or_default();
-    let (path, last) = untagged.rsplit_once('/').map_or(("", untagged), |(path, last)| (path, last));
-    let repository = last.split(':').next().unwrap_or_default();
-    if path.is_empty() { format!("{repository}:{version}") } else { format!("{path}/{repository}:{version}") }
+    let image = &release.broker_image;
+    let name = image.rsplit('/').next().unwrap_or_default();
+    if name.contains([':', '@']) { image.clone() } else { format!("{image}:{version}") }
 }
 
 fn listeners(specs: &[ListenerSpec]) -> Vec<Listener> {

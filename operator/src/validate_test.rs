@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::testing::{cluster, release, running, running_three, validated};
+use crate::testing::{cluster, fresh, now, release, running, running_three, settle, start_pods, validated};
 
 fn problems(spec: Value) -> Vec<String> {
     let refused = validate(&Observed::nothing(cluster(spec)), &release());
@@ -193,16 +193,30 @@ fn kept_volumes_keep_the_size_of_their_cluster() {
 }
 
 #[test]
-fn a_newer_operator_leaves_the_version_alone() {
-    let observed = running(json!({}));
-    let newer = |image: &str| Release { version: "0.2.0".to_owned(), broker_image: image.to_owned() };
-    for (image, expected) in [
-        ("example/millrace-broker:0.2.0", "example/millrace-broker:0.1.0"),
-        ("host:5000/broker@sha256:abc", "host:5000/broker:0.1.0"),
-        ("broker", "broker:0.1.0"),
+fn a_newer_operator_restarts_no_broker_and_another_image_of_its_own_does() {
+    let by = |version: &str, image: &str| Release { version: version.to_owned(), broker_image: image.to_owned() };
+    for (image, runs) in [
+        ("example/broker", "example/broker:0.1.0"),
+        ("host:5000/broker", "host:5000/broker:0.1.0"),
+        ("host:5000/broker:0.1.0-r3", "host:5000/broker:0.1.0-r3"),
+        ("broker@sha256:abc", "broker@sha256:abc"),
     ] {
-        let cluster = validate(&observed, &newer(image)).unwrap();
-        assert_eq!((cluster.version.as_str(), cluster.image.as_str()), ("0.1.0", expected));
+        let mut observed = Observed::nothing(cluster(json!({})));
+        let plan = |observed: &Observed, release: &Release| {
+            let cluster = validate(observed, release).unwrap();
+            assert_eq!(cluster.version, "0.1.0");
+            (cluster.image.clone(), crate::plan::plan(&cluster, observed, &fresh(), now()))
+        };
+        for _ in 0..5 {
+            let (_, plan) = plan(&observed, &by("0.1.0", image));
+            settle(&mut observed, &plan);
+            start_pods(&mut observed);
+        }
+        let (newer, upgraded) = plan(&observed, &by("0.2.0", image));
+        assert_eq!((newer.as_str(), upgraded.steps, upgraded.status.plan), (runs, vec![], vec![]));
+        let (other, moved) = plan(&observed, &by("0.2.0", "mirror/broker"));
+        let expected = format!("Restart broker 0: its image changes from {runs} to {other}.");
+        assert_eq!((other.as_str(), moved.status.plan), ("mirror/broker:0.1.0", vec![expected]));
     }
 }
 
