@@ -190,8 +190,9 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, fresh: &Fresh, now:
     let mut waits = None;
     if config.is_some() {
         let settled = steps.iter().all(|step| is_repair(step, observed) || !step.comes_first());
-        if settled && !pending.is_empty() && template_is_seen(observed) {
-            match restarts::next(cluster, observed, &brokers, &pending) {
+        let movable = restarts::movable(&brokers, &pending);
+        if settled && !movable.is_empty() && template_is_seen(observed) {
+            match restarts::next(cluster, observed, &brokers, &movable) {
                 Ok(restart) => steps.push(restart),
                 Err(reason) => waits = Some(reason),
             }

@@ -90,7 +90,7 @@ pub fn compose(
         status.cluster_id = Some(cluster_id.to_string());
         status.version = Some(cluster.version.clone());
         status.bootstrap = bootstrap(cluster, observed);
-        status.plan = plan_lines(restarts);
+        status.plan = plan_lines(restarts, &before, &brokers);
         status.options = options_set(cluster, observed, &before);
     }
     let partitions = observed.view.as_ref().and(status.partitions).unwrap_or_default();
@@ -114,11 +114,17 @@ fn was_formed(before: &KafkaClusterStatus) -> bool {
     before.formed || is_ready(before)
 }
 
-fn plan_lines(restarts: &[String]) -> Vec<String> {
+/// Restarts are over once every broker serves again, which the next one would wait for.
+fn plan_lines(restarts: &[String], before: &KafkaClusterStatus, brokers: &[Broker]) -> Vec<String> {
     let mut lines: Vec<_> = restarts.iter().map(|line| shortened(line, LINE_CHARS_MAX)).collect();
-    if PLAN_LINES_MAX < lines.len() {
+    if lines.is_empty() && !before.plan.is_empty() {
+        let away = brokers.iter().filter(|broker| broker.phase != BrokerPhase::Running);
+        lines.extend(away.map(|broker| format!("Wait until broker {} serves.", broker.id)));
+    }
+    let more = (lines.len() + 1).saturating_sub(PLAN_LINES_MAX);
+    if 1 < more {
         lines.truncate(PLAN_LINES_MAX - 1);
-        lines.push(format!("And {} more.", restarts.len() - lines.len()));
+        lines.push(format!("And {more} more."));
     }
     lines
 }

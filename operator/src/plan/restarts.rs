@@ -24,8 +24,7 @@ use crate::restart::{RestartReason, restart_reason};
 use crate::validate::ValidatedCluster;
 use crate::voters::InitialVoters;
 
-/// A broker that checks its logs is left alone, as a restart would begin the check anew; and so is one on a volume
-/// that is not its own, or on a node that is lost.
+/// Brokers that run with something else than the manifest says.
 pub(super) fn pending(
     cluster: &ValidatedCluster,
     observed: &Observed,
@@ -36,12 +35,16 @@ pub(super) fn pending(
     let asked_at = template.as_ref().and_then(|metadata| metadata.annotations.as_ref()?.get(ANNOTATION_RESTARTED));
     let asked_at = asked_at.map(String::as_str);
     let reason = |broker: &Broker| restart_reason(observed.pods.get(&broker.id)?, broker.id, cluster, config, asked_at);
-    let stays = |phase| {
-        use BrokerPhase::{ForeignVolume, NodeLost, Recovering, Stopping};
-        matches!(phase, Stopping | Recovering | ForeignVolume | NodeLost)
-    };
-    let movable = brokers.iter().filter(|broker| !stays(broker.phase));
-    movable.filter_map(|broker| Some((broker.id, reason(broker)?))).collect()
+    brokers.iter().filter_map(|broker| Some((broker.id, reason(broker)?))).collect()
+}
+
+/// Of those the ones that can be restarted now. A broker that checks its logs is left alone, as a restart would begin
+/// the check anew; and so is one on a volume that is not its own, or on a node that is lost.
+pub(super) fn movable(brokers: &[Broker], pending: &[(BrokerId, RestartReason)]) -> Vec<(BrokerId, RestartReason)> {
+    use BrokerPhase::{ForeignVolume, NodeLost, Recovering, Stopping};
+    let stays = |phase| matches!(phase, Stopping | Recovering | ForeignVolume | NodeLost);
+    let moves = |id: BrokerId| brokers.iter().any(|broker| broker.id == id && !stays(broker.phase));
+    pending.iter().filter(|(id, _)| moves(*id)).cloned().collect()
 }
 
 /// A single broker can always be evicted: refusing would only keep its node from being drained. Of several, one while
@@ -71,19 +74,19 @@ pub(super) fn standing_budget(observed: &Observed) -> Option<Step> {
     (!covers(&standing.body, &change.body)).then_some(Step::Merge { verb: "change", change })
 }
 
-/// The next restart, or why it has to wait.
+/// The next restart of those that can be, or why it has to wait.
 pub(super) fn next(
     cluster: &ValidatedCluster,
     observed: &Observed,
     brokers: &[Broker],
-    pending: &[(BrokerId, RestartReason)],
+    movable: &[(BrokerId, RestartReason)],
 ) -> Result<Step, String> {
     let phase = |id: BrokerId| brokers.iter().find(|broker| broker.id == id).map(|broker| broker.phase);
-    let stuck = pending.iter().find(|(id, _)| phase(*id) == Some(BrokerPhase::Pending));
+    let stuck = movable.iter().find(|(id, _)| phase(*id) == Some(BrokerPhase::Pending));
     if let Some((id, reason)) = stuck {
         return step(observed, *id, reason, None);
     }
-    if let ([_], [(id, reason)]) = (brokers, pending) {
+    if let ([_], [(id, reason)]) = (brokers, movable) {
         return step(observed, *id, reason, None);
     }
     let (controller, view) =
@@ -93,12 +96,12 @@ pub(super) fn next(
     if let Some(away_first) = away.first().map(|broker| broker.id) {
         let no_other = missing.into_iter().chain(view.grants.iter().copied().map(BrokerId)).all(|id| id == away_first);
         let spared = away.len() == 1 && is_fenced(view, away_first) && no_other;
-        let due = pending.iter().find(|(id, _)| *id == away_first).filter(|_| spared);
+        let due = movable.iter().find(|(id, _)| *id == away_first).filter(|_| spared);
         let (id, reason) = due.ok_or_else(|| format!("broker {away_first} has to serve first"))?;
         return step(observed, *id, reason, None);
     }
     let order = |id: BrokerId| (missing != Some(id), !view.grants.contains(&id.0), id == controller, id);
-    let next = pending.iter().min_by_key(|(id, _)| order(*id));
+    let next = movable.iter().min_by_key(|(id, _)| order(*id));
     let (id, reason) = next.ok_or_else(|| "there is nothing to restart".to_owned())?;
     if let Some(missing) = missing.filter(|missing| missing != id) {
         return Err(format!("broker {missing} has to vote first, on the volume that it has now"));

@@ -6,7 +6,7 @@ use crate::admin::{BrokerState, RegisteredState};
 use crate::crd::condition;
 use crate::names::ANNOTATION_IMAGE;
 use crate::plan::Plan;
-use crate::testing::{CLAIM_UID, answer, elect, fall_silent, parsed, plan_of, running, running_three, settle};
+use crate::testing::{CLAIM_UID, answer, elect, fall_silent, notices, parsed, plan_of, running, running_three, settle};
 
 type Disturbance = fn(&mut Observed);
 
@@ -58,6 +58,36 @@ fn brokers_are_restarted_one_at_a_time_and_the_controller_last() {
     }
     let plan = plan_of(&observed);
     assert_eq!((restart(&plan), plan.status.plan.len()), (None, 0));
+}
+
+#[test]
+fn restarts_are_finished_once_the_last_broker_serves_again() {
+    let mut observed = changed();
+    for id in 1..3 {
+        let pod = observed.pods.get_mut(&BrokerId(id)).unwrap();
+        pod.annotations_mut().insert(ANNOTATION_IMAGE.to_owned(), "other:1".to_owned());
+    }
+    let told = |observed: &mut Observed| {
+        let plan = plan_of(observed);
+        let finished = notices(observed, &plan).iter().any(|notice| notice.reason == "RestartsFinished");
+        observed.cluster.status = Some(plan.status.clone());
+        (plan.status.plan.join(" "), finished)
+    };
+    let due = "Restart broker 0: its image changes from example/millrace-broker:0.1.0 to other:1.".to_owned();
+    let wait = "Wait until broker 0 serves.".to_owned();
+    assert_eq!(told(&mut observed), (due.clone(), false));
+    fall_silent(&mut observed, BrokerId(0));
+    observed.pods.get_mut(&BrokerId(0)).unwrap().metadata.deletion_timestamp =
+        Some(parsed(json!("2026-01-01T00:00:00Z")));
+    assert_eq!(told(&mut observed), (due, false), "it shuts down");
+    observed.pods.remove(&BrokerId(0));
+    assert_eq!(told(&mut observed), (wait.clone(), false), "it is gone");
+    crate::testing::start_pods(&mut observed);
+    answer(&mut observed, BrokerId(0), BrokerState::Registering);
+    assert_eq!(told(&mut observed), (wait, false), "it starts");
+    answer(&mut observed, BrokerId(0), BrokerState::Running);
+    assert_eq!(told(&mut observed), (String::new(), true));
+    assert_eq!(told(&mut observed), (String::new(), false));
 }
 
 #[test]
