@@ -27,7 +27,7 @@ use protocol::types::{BrokerId, ClusterId};
 use uuid::Uuid;
 
 use crate::admin::{AdminTarget, FormatRequest, ManagementToken, OptionChange, Vote, VoterChange};
-use crate::brokers::Broker;
+use crate::brokers::{Broker, known_brokers};
 use crate::crd::{KafkaClusterStatus, condition};
 use crate::grant::GrantCall;
 use crate::manifest::{Manifest, ObjectKey, covers};
@@ -159,12 +159,18 @@ impl Blocked {
     }
 }
 
-/// Invalid manifests change nothing but whether claims are kept, and how many brokers may be evicted: what runs keeps
-/// running and is still reported.
+/// Invalid manifests change nothing but what `keep_running` does: what runs keeps running and is still reported.
 pub fn refuse(observed: &Observed, problems: &[Problem], now: Timestamp) -> Plan {
+    finish(observed, None, keep_running(observed), &Verdict::Invalid(problems.to_vec()), now)
+}
+
+/// What a cluster needs whether or not its manifest can be followed: claims that are to be kept, zones for the pods that
+/// are made anew, and how many brokers may be evicted.
+fn keep_running(observed: &Observed) -> Vec<Step> {
     let mut steps = claims::release(observed);
+    steps.extend(zone_steps(observed));
     steps.extend(restarts::standing_budget(observed));
-    finish(observed, None, steps, &Verdict::Invalid(problems.to_vec()), now)
+    steps
 }
 
 pub fn plan(cluster: &ValidatedCluster, observed: &Observed, fresh: &Fresh, now: Timestamp) -> Plan {
@@ -183,7 +189,7 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, fresh: &Fresh, now:
         return block(cluster, observed, blocked, now);
     }
     let mut steps = claims::release(observed);
-    steps.extend(zone_steps(cluster, observed));
+    steps.extend(zone_steps(observed));
     steps.extend(wanted.iter().filter_map(|manifest| object_step(manifest, observed)));
     steps.extend(brokers.iter().filter_map(|broker| claims::format(cluster, observed, &notes, broker)));
     steps.extend(option_step(cluster, observed));
@@ -239,20 +245,20 @@ fn option_step(cluster: &ValidatedCluster, observed: &Observed) -> Option<Step> 
     (!changes.is_empty()).then_some(Step::SetOptions { target, changes })
 }
 
-fn zone_steps(cluster: &ValidatedCluster, observed: &Observed) -> Vec<Step> {
+/// A single broker has nobody to be apart from.
+fn zone_steps(observed: &Observed) -> Vec<Step> {
     let zoned = |pod: &Pod| {
         let zone = observed.zone(pod)?;
         let noted = pod.annotations().get(ANNOTATION_ZONE);
         let change = || Step::Merge { verb: "annotate", change: render::zoned_pod(pod, zone) };
         (noted != render::zone_note(zone).get(ANNOTATION_ZONE)).then(change)
     };
-    if cluster.zones { observed.pods.values().filter_map(zoned).collect() } else { Vec::new() }
+    let several = 1 < known_brokers(observed).len();
+    observed.pods.values().filter(|_| several).filter_map(zoned).collect()
 }
 
 fn block(cluster: &ValidatedCluster, observed: &Observed, blocked: Blocked, now: Timestamp) -> Plan {
-    let mut steps = claims::release(observed);
-    steps.extend(restarts::standing_budget(observed));
-    finish(observed, Some(cluster), steps, &Verdict::Blocked(blocked), now)
+    finish(observed, Some(cluster), keep_running(observed), &Verdict::Blocked(blocked), now)
 }
 
 fn finish(

@@ -424,9 +424,17 @@ fn the_zone_of_its_node_is_noted_on_a_pod() {
     let bare = parsed(json!({"metadata": {}}));
     let nodes = [("node0".to_owned(), node("a")), ("node1".to_owned(), bare)];
     observed.nodes = Some(nodes.into());
+    let annotated =
+        |plan: &Plan| -> Vec<_> { told(plan).into_iter().filter(|step| step.starts_with("annotate")).collect() };
+    let due = ["annotate Pod demo-0", "annotate Pod demo-1"];
+    let mut invalid = observed.clone();
+    invalid.cluster.spec.config = parsed(json!({"node.id": 1}));
+    let problems = crate::validate::validate(&invalid, &crate::testing::release()).unwrap_err();
+    assert_eq!(annotated(&refuse(&invalid, &problems, crate::testing::now())), due, "whatever the manifest says");
+    let blocked = Observed { token: None, ..observed.clone() };
+    assert_eq!(annotated(&plan_of(&blocked)), due, "whatever is in the way");
     let plan = plan_of(&observed);
-    let annotated: Vec<_> = told(&plan).into_iter().filter(|step| step.starts_with("annotate")).collect();
-    assert_eq!(annotated, ["annotate Pod demo-0", "annotate Pod demo-1"], "the node of demo-2 is gone");
+    assert_eq!(annotated(&plan), due, "the node of demo-2 is gone");
     settle(&mut observed, &plan);
     let zone = |id: i32| observed.pods[&BrokerId(id)].annotations()[ANNOTATION_ZONE].clone();
     assert_eq!((zone(0), zone(1)), ("a\n".to_owned(), "\n".to_owned()));
