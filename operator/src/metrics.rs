@@ -12,7 +12,9 @@ use crate::crd::{KafkaClusterStatus, condition};
 /// What somebody may want to be woken for.
 const CONDITIONS: [&str; 4] = [condition::READY, condition::RECONCILING, condition::STALLED, condition::VOLUME_EMPTIED];
 
-/// Namespace and name of a cluster, and the type of a condition.
+/// Namespace and name of a cluster.
+type ClusterLabels = [(&'static str, String); 2];
+/// The same, and the type of a condition.
 type ConditionLabels = [(&'static str, String); 3];
 
 /// Numbers shared by the reconciles and the endpoint that shows them.
@@ -22,6 +24,7 @@ pub struct Metrics {
     errors: Counter,
     last_success: Gauge,
     conditions: Family<ConditionLabels, Gauge>,
+    failures: Family<ClusterLabels, Gauge>,
 }
 
 impl Metrics {
@@ -29,24 +32,28 @@ impl Metrics {
     pub fn tell(&self, namespace: &str, cluster: &str, status: &KafkaClusterStatus) {
         for kind in CONDITIONS {
             let holds = status.condition(kind).is_some_and(|found| found.status == "True");
-            self.conditions.get_or_create(&labels(namespace, cluster, kind)).set(i64::from(holds));
+            self.conditions.get_or_create(&of_condition(namespace, cluster, kind)).set(i64::from(holds));
         }
     }
 
     /// The cluster is gone.
     pub fn forget(&self, namespace: &str, cluster: &str) {
         for kind in CONDITIONS {
-            self.conditions.remove(&labels(namespace, cluster, kind));
+            self.conditions.remove(&of_condition(namespace, cluster, kind));
         }
+        self.failures.remove(&of_cluster(namespace, cluster));
     }
 
-    pub fn reconciled(&self, now: Timestamp) {
+    pub fn reconciled(&self, namespace: &str, cluster: &str, now: Timestamp) {
         self.reconciles.inc();
         self.last_success.set(now.as_second());
+        self.failures.get_or_create(&of_cluster(namespace, cluster)).set(0);
     }
 
-    pub fn failed(&self) {
+    /// How often in a row, by now.
+    pub fn failed(&self, namespace: &str, cluster: &str) -> i64 {
         self.errors.inc();
+        self.failures.get_or_create(&of_cluster(namespace, cluster)).inc() + 1
     }
 
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
@@ -57,13 +64,19 @@ impl Metrics {
         registry.register("last_success_timestamp_seconds", "When a look at a cluster last finished", last_success);
         let conditions = self.conditions.clone();
         registry.register("cluster_condition", "1 where a condition of a KafkaCluster is True", conditions);
+        let failures = self.failures.clone();
+        registry.register("cluster_failed_reconciles", "Looks at a cluster that failed since one did not", failures);
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
     }
 }
 
-fn labels(namespace: &str, cluster: &str, kind: &str) -> ConditionLabels {
+fn of_cluster(namespace: &str, cluster: &str) -> ClusterLabels {
+    [("namespace", namespace.to_owned()), ("cluster", cluster.to_owned())]
+}
+
+fn of_condition(namespace: &str, cluster: &str, kind: &str) -> ConditionLabels {
     [("namespace", namespace.to_owned()), ("cluster", cluster.to_owned()), ("type", kind.to_owned())]
 }
 
@@ -75,7 +88,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::testing::{plan_of, running};
+    use crate::testing::{now, plan_of, running};
 
     #[test]
     fn alerts_ask_for_metrics_that_there_are() {
@@ -83,6 +96,7 @@ mod tests {
         let of_brokers = fs::read_to_string(root.join("broker/reference/metrics.md")).unwrap();
         let metrics = Metrics::default();
         metrics.tell("shop", "demo", &KafkaClusterStatus::default());
+        metrics.reconciled("shop", "demo", now());
         let own = metrics.encode().unwrap();
         let alerts = fs::read_to_string(root.join("charts/millrace/files/alerts.yaml")).unwrap();
         let expressions = alerts.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
@@ -107,7 +121,23 @@ mod tests {
         for (kind, value) in [("Ready", 1), ("Stalled", 0), ("VolumeEmptied", 0)] {
             assert!(text.contains(&format!("{} {value}\n", told(kind))), "{text}");
         }
+        metrics.reconciled("shop", "demo", now());
         metrics.forget("shop", "demo");
         assert!(!metrics.encode().unwrap().contains("demo"));
+    }
+
+    #[test]
+    fn failures_are_counted_for_each_cluster_until_one_look_succeeds() {
+        let metrics = Metrics::default();
+        metrics.reconciled("shop", "other", now());
+        assert_eq!([metrics.failed("shop", "demo"), metrics.failed("shop", "demo")], [1, 2]);
+        let told = |cluster: &str, count: i64| {
+            let line = format!(r#"cluster_failed_reconciles{{namespace="shop",cluster="{cluster}"}} {count}"#);
+            assert!(metrics.encode().unwrap().contains(&format!("{line}\n")), "{line}");
+        };
+        told("other", 0);
+        told("demo", 2);
+        metrics.reconciled("shop", "demo", now());
+        told("demo", 0);
     }
 }

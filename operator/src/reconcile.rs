@@ -20,6 +20,8 @@ use crate::plan::{Fresh, plan, refuse};
 use crate::validate::{Release, validate};
 
 const LOOK_AFTER_ERROR: Duration = Duration::from_secs(2);
+/// The pause doubles with each error that follows, as often as this.
+const DOUBLINGS_MAX: i64 = 4;
 /// The client itself waits for an answer without end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -86,7 +88,7 @@ pub async fn reconcile(cluster: Arc<ClusterMeta>, context: Arc<Context>) -> Resu
         Err(problems) => refuse(&observed, &problems, now),
     };
     let action = in_time("change the cluster", apply(&executor, &observed, plan, now)).await??;
-    context.metrics.reconciled(now);
+    context.metrics.reconciled(&names.namespace, &names.cluster, now);
     Ok(action)
 }
 
@@ -97,9 +99,14 @@ async fn in_time<T>(what: &'static str, work: impl Future<Output = T>) -> Result
 /// What cannot be told to the user in the status, as the API server does not answer; or has been told there.
 #[expect(clippy::needless_pass_by_value, reason = "the signature kube asks for")]
 pub fn on_error(cluster: Arc<ClusterMeta>, error: &ReconcileError, context: Arc<Context>) -> Action {
-    context.metrics.failed();
-    tracing::warn!(namespace = cluster.namespace(), cluster = cluster.name_any(), %error, "reconcile failed; retrying");
-    Action::requeue(LOOK_AFTER_ERROR)
+    let failures = context.metrics.failed(&cluster.namespace().unwrap_or_default(), &cluster.name_any());
+    let pause = pause_after(failures);
+    tracing::warn!(namespace = cluster.namespace(), cluster = cluster.name_any(), %error, ?pause, "reconcile failed; retrying");
+    Action::requeue(pause)
+}
+
+fn pause_after(failures: i64) -> Duration {
+    LOOK_AFTER_ERROR.saturating_mul(1 << (failures - 1).clamp(0, DOUBLINGS_MAX))
 }
 
 fn fresh() -> Fresh {

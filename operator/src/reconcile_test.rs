@@ -158,6 +158,12 @@ async fn a_refused_step_ends_up_in_the_status() {
     assert_eq!((&stalled["status"], &stalled["message"]), (&json!("True"), &json!("StatefulSet demo: not here.")));
 }
 
+#[test]
+fn a_cluster_that_cannot_be_looked_at_is_tried_less_and_less_often() {
+    let seconds = [1, 2, 3, 5, 6, 1000].map(|failures| pause_after(failures).as_secs());
+    assert_eq!(seconds, [2, 4, 8, 32, 32, 32]);
+}
+
 #[tokio::test]
 async fn an_invalid_manifest_writes_nothing_but_its_status() {
     let writes = writes(json!({"config": {"node.id": 1}}), "nothing").await;
