@@ -14,20 +14,20 @@ use serde_json::json;
 
 use crate::admin::{AdminError, BrokerAdmin};
 use crate::crd::{KafkaCluster, KafkaClusterStatus};
-use crate::grant;
+use crate::grant::{self, NotYet};
 use crate::manifest::Manifest;
 use crate::metrics::Metrics;
 use crate::names::MANAGER;
 use crate::notice::{Notice, transitions};
 use crate::observe::Observed;
-use crate::plan::{Plan, Step};
+use crate::plan::{Plan, Step, look_again};
 use crate::status::{self, Persistence};
 
 /// Kubernetes takes notes of 1024 bytes.
 const EVENT_BYTES_MAX: usize = 1000;
 const LOOK_AFTER_FAILURE: Duration = Duration::from_secs(2);
-/// Leaders move, and replicas catch up, in moments.
-const LOOK_AFTER_WAIT: Duration = Duration::from_millis(500);
+/// Leaders move in moments.
+const LOOK_WHILE_HANDED_OVER: Duration = Duration::from_millis(500);
 /// As long as nothing else changes it will be refused again.
 const LOOK_AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
@@ -63,15 +63,21 @@ impl StepError {
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
-    /// Not now, for this reason. What comes after it does not rest on it.
-    Waits(String),
+    /// Not now. What comes after it does not rest on it.
+    Waits(Wait),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Wait {
+    reason: String,
+    is_short: bool,
 }
 
 /// What came of all steps.
 #[derive(Debug, Default)]
 struct Taken<'a> {
     done: Vec<&'a Step>,
-    waits: Option<String>,
+    wait: Option<Wait>,
     failure: Option<StepError>,
 }
 
@@ -102,9 +108,13 @@ pub async fn apply(
     let cluster = &observed.cluster;
     let taken = executor.take_all(&plan.steps).await;
     let before = cluster.status.clone().unwrap_or_default();
-    let (status, look_again) = match (taken.failure, taken.waits) {
+    let (status, look_again) = match (taken.failure, taken.wait) {
         (None, None) => (plan.status, plan.look_again),
-        (None, Some(reason)) => (status::with_wait(plan.status, &before, &reason, now), LOOK_AFTER_WAIT),
+        (None, Some(wait)) => {
+            let status = status::with_wait(plan.status, &before, &wait.reason, now);
+            let pause = if wait.is_short { LOOK_WHILE_HANDED_OVER } else { look_again(&status, false, now) };
+            (status, pause)
+        }
         (Some(failure), _) => {
             tracing::warn!(namespace = executor.namespace, cluster = cluster.name_any(), %failure, "step refused");
             let (persistence, pause) = if failure.is_lasting() {
@@ -155,7 +165,7 @@ impl Executor<'_> {
                     tracing::info!(namespace = self.namespace, %step, "step applied");
                     taken.done.push(step);
                 }
-                Ok(Outcome::Waits(reason)) => taken.waits = Some(reason),
+                Ok(Outcome::Waits(wait)) => taken.wait = Some(wait),
                 Err(error) => {
                     taken.failure = taken.failure.take().or(Some(error));
                     if step.comes_first() {
@@ -180,7 +190,8 @@ impl Executor<'_> {
             Step::ChangeVoters { target, change } => {
                 match self.admin.change_voters(target.clone(), change.clone()).await {
                     Err(AdminError::Kafka { reason, .. }) => {
-                        return Ok(Outcome::Waits(format!("could not {step} yet: {reason}")));
+                        let reason = format!("could not {step} yet: {reason}");
+                        return Ok(Outcome::Waits(Wait { reason, is_short: false }));
                     }
                     changed => changed.map_err(|source| StepError::Broker { what: step.to_string(), source }),
                 }
@@ -190,8 +201,10 @@ impl Executor<'_> {
                     let asked = grant::ask(self.admin, call).await;
                     let what = || format!("ask whether broker {broker} may restart");
                     let granted = asked.map_err(|source| StepError::Broker { what: what(), source })?;
-                    if let Err(reason) = granted {
-                        return Ok(Outcome::Waits(format!("broker {broker} is not restarted yet: {reason}")));
+                    if let Err(not_yet) = granted {
+                        let reason = format!("broker {broker} is not restarted yet: {not_yet}");
+                        let is_short = matches!(not_yet, NotYet::HandsOver { .. });
+                        return Ok(Outcome::Waits(Wait { reason, is_short }));
                     }
                 }
                 self.delete_pod(pod, uid).await

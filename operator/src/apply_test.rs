@@ -4,6 +4,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hyper::{Request, Response};
+use k8s_openapi::jiff::ToSpan as _;
 use kube::client::Body;
 use protocol::types::{BrokerId, ClusterId, DirectoryId};
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use crate::admin::{
 };
 use crate::grant::GrantCall;
 use crate::restart::RestartReason;
+use crate::testing::{fall_silent, now, plan_of, running_three};
 
 /// Brokers that say no to everything.
 #[derive(Debug)]
@@ -117,7 +119,25 @@ async fn what_the_brokers_refuse_is_waited_for_and_touches_nothing() {
         ),
     ] {
         let (outcome, requests) = taken(step).await;
-        assert_eq!((outcome.unwrap(), requests), (Outcome::Waits(expected), vec![]));
+        let wait = Wait { reason: expected, is_short: false };
+        assert_eq!((outcome.unwrap(), requests), (Outcome::Waits(wait), vec![]));
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_for_long_is_asked_less_often() {
+    let mut observed = running_three(json!({}));
+    fall_silent(&mut observed, BrokerId(1));
+    let status = plan_of(&observed).status;
+    let reason = "broker 0 is not restarted yet: topic-0 would lack a replica";
+    observed.cluster.status = Some(status::with_wait(status.clone(), &status, reason, now()));
+    for (waited, expected) in [(1, Duration::from_millis(500)), (10, Duration::from_secs(5))] {
+        let targets = [(BrokerId(0), target())].into();
+        let grant = GrantCall::new(BrokerId(0), targets, BrokerId(0), 100, "a reason".to_owned());
+        let plan = Plan { steps: vec![restart(Some(grant))], status: status.clone(), look_again: Duration::ZERO };
+        let then = now() + waited.minutes();
+        let (action, requests) = requests_of(async |executor| apply(&executor, &observed, plan, then).await).await;
+        assert_eq!((action.unwrap(), requests), (Action::requeue(expected), vec![]), "after {waited} minutes");
     }
 }
 

@@ -38,28 +38,40 @@ impl GrantCall {
     }
 }
 
-/// Asks until it is safe to stop, twice by the same controller. `Err` of the inner result: why to wait.
-pub async fn ask(admin: &dyn BrokerAdmin, call: &GrantCall) -> Result<Result<(), String>, AdminError> {
+/// Why a broker is not to be restarted yet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotYet {
+    /// It was granted, and this is over in moments.
+    #[error("partitions that it leads and hands over first: {leaders_left}")]
+    HandsOver { leaders_left: u64 },
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Asks until it is safe to stop, twice by the same controller.
+pub async fn ask(admin: &dyn BrokerAdmin, call: &GrantCall) -> Result<Result<(), NotYet>, AdminError> {
     let first = match attempt(admin, call).await? {
         Ok(grant) => grant,
-        Err(refusal) => return Ok(Err(refusal)),
+        Err(refusal) => return Ok(Err(NotYet::Refused(refusal))),
     };
     if !first.safe_to_stop {
         return Ok(Err(what_is_left(&first)));
     }
     Ok(match attempt(admin, call).await? {
-        Ok(again) if again.controller_epoch != first.controller_epoch => Err("the controller changed".to_owned()),
+        Ok(again) if again.controller_epoch != first.controller_epoch => {
+            Err(NotYet::Refused("the controller changed".to_owned()))
+        }
         Ok(again) if !again.safe_to_stop => Err(what_is_left(&again)),
         Ok(_) => Ok(()),
-        Err(refusal) => Err(refusal),
+        Err(refusal) => Err(NotYet::Refused(refusal)),
     })
 }
 
-fn what_is_left(grant: &RestartGrant) -> String {
+fn what_is_left(grant: &RestartGrant) -> NotYet {
     if grant.obstacles.is_empty() {
-        return format!("partitions that it leads and hands over first: {}", grant.leaders_left);
+        return NotYet::HandsOver { leaders_left: grant.leaders_left };
     }
-    grant.obstacles.join("; ")
+    NotYet::Refused(grant.obstacles.join("; "))
 }
 
 async fn attempt(admin: &dyn BrokerAdmin, call: &GrantCall) -> Result<Result<RestartGrant, String>, AdminError> {

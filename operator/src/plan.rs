@@ -377,14 +377,15 @@ fn mounts(pod: &Pod, config_map: &str) -> bool {
     sources.filter_map(|source| source.config_map.as_ref()).any(|source| source.name == config_map)
 }
 
-/// What others change back at once is no step left: it is put right now and then, not as fast as it can be.
-fn look_again(status: &KafkaClusterStatus, steps_left: bool, now: Timestamp) -> Duration {
+/// What others change back at once is no step left: it is put right now and then, not as fast as it can be. Nor is a
+/// step that has to wait.
+pub fn look_again(status: &KafkaClusterStatus, steps_left: bool, now: Timestamp) -> Duration {
     let is_true = |kind: &str| status.condition(kind).is_some_and(|condition| condition.status == "True");
     if is_true(condition::READY) && !is_true(condition::RECONCILING) && !is_true(condition::STALLED) {
         return LOOK_WHILE_READY;
     }
-    let since = status.condition(condition::READY).map_or(now, |condition| condition.last_transition_time.0);
-    let moving = !is_true(condition::STALLED) && now.duration_since(since) < MOVING_MAX || steps_left;
+    let since = status.condition(condition::RECONCILING).map_or(now, |condition| condition.last_transition_time.0);
+    let moving = is_true(condition::RECONCILING) && now.duration_since(since) < MOVING_MAX || steps_left;
     if moving { LOOK_WHILE_MOVING } else { LOOK_WHILE_STUCK }
 }
 
