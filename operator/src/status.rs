@@ -88,7 +88,7 @@ pub fn compose(
     }
     if let (Some(cluster), Verdict::Proceeding { cluster_id, restarts, .. }) = (cluster, verdict) {
         status.cluster_id = Some(cluster_id.to_string());
-        status.version = Some(cluster.version.clone());
+        status.version = Some(version(cluster, observed, &before, &brokers));
         status.bootstrap = bootstrap(cluster, observed);
         status.plan = plan_lines(restarts, &before, &brokers);
         status.options = options_set(cluster, observed, &before);
@@ -104,6 +104,19 @@ pub fn compose(
     status.conditions.extend(emptied.into_iter().chain(unseen));
     status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     status
+}
+
+/// The one before, to which one may go back, until every broker serves with the image of another.
+fn version(cluster: &ValidatedCluster, observed: &Observed, before: &KafkaClusterStatus, brokers: &[Broker]) -> String {
+    let serves = |broker: &Broker| {
+        broker.phase == BrokerPhase::Running && started_image(observed, broker).as_ref() == Some(&cluster.image)
+    };
+    let former = before.version.clone().filter(|_| !brokers.iter().all(serves));
+    former.unwrap_or_else(|| cluster.version.clone())
+}
+
+fn started_image(observed: &Observed, broker: &Broker) -> Option<String> {
+    observed.pods.get(&broker.id)?.annotations().get(ANNOTATION_IMAGE).cloned()
 }
 
 fn is_ready(status: &KafkaClusterStatus) -> bool {
@@ -257,7 +270,7 @@ fn broker_status(observed: &Observed, broker: &Broker) -> BrokerStatus {
         node: pod.and_then(|pod| pod.spec.as_ref()?.node_name.clone()),
         zone: pod.and_then(|pod| observed.zone(pod)).filter(|zone| !zone.is_empty()).map(str::to_owned),
         directory_id: broker.directory.filter(|_| broker.formatted).map(|directory| directory.to_string()),
-        image: pod.and_then(|pod| pod.annotations().get(ANNOTATION_IMAGE).cloned()),
+        image: started_image(observed, broker),
         config_hash: pod.and_then(|pod| config_hash(pod, broker.id)),
         phase: broker.phase,
         message: broker.message.as_deref().map(|message| shortened(message, LINE_CHARS_MAX)),

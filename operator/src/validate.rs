@@ -226,14 +226,20 @@ pub fn claim_capacity(claim: &PersistentVolumeClaim) -> Option<&Quantity> {
     claim.status.as_ref()?.capacity.as_ref()?.get("storage")
 }
 
-/// The version in the manifest, else the one the cluster runs, else this operator's.
+/// The version in the manifest, else the one the cluster runs, else this operator's. What a version has written only
+/// itself and later ones are sure to read.
 fn version(observed: &Observed, release: &Release) -> Result<String, Problem> {
     let spec = &observed.cluster.spec;
     let pinned = observed.cluster.status.as_ref().and_then(|status| status.version.clone());
-    let version = spec.version.clone().or(pinned).unwrap_or_else(|| release.version.clone());
+    let version = spec.version.clone().or_else(|| pinned.clone()).unwrap_or_else(|| release.version.clone());
     if numbers(&release.version) < numbers(&version) {
         let message =
             format!("{version} is newer than this operator ({}); upgrade the operator first", release.version);
+        return Err(Problem::new("spec.version", message));
+    }
+    if let Some(run) = pinned.filter(|run| numbers(&version) < numbers(run)) {
+        let message =
+            format!("{version} is older than {run}, which every broker has run; set it to {run} or a later one");
         return Err(Problem::new("spec.version", message));
     }
     Ok(version)

@@ -1,7 +1,10 @@
+use kube::ResourceExt as _;
 use serde_json::json;
 
 use super::*;
-use crate::testing::{cluster, fresh, now, release, running, running_three, settle, start_pods, validated};
+use crate::admin::BrokerState;
+use crate::names::ANNOTATION_IMAGE;
+use crate::testing::{answer, cluster, fresh, now, release, running, running_three, settle, start_pods, validated};
 
 fn problems(spec: Value) -> Vec<String> {
     let refused = validate(&Observed::nothing(cluster(spec)), &release());
@@ -218,6 +221,33 @@ fn a_newer_operator_restarts_no_broker_and_another_image_of_its_own_does() {
         let expected = format!("Restart broker 0: its image changes from {runs} to {other}.");
         assert_eq!((other.as_str(), moved.status.plan), ("mirror/broker:0.1.0", vec![expected]));
     }
+}
+
+#[test]
+fn a_version_goes_back_only_until_every_broker_has_run_it() {
+    let newer = Release { version: "0.2.0".to_owned(), ..release() };
+    let mut observed = running_three(json!({}));
+    for round in 0..6 {
+        observed.cluster.spec.version = Some("0.1.0".to_owned());
+        assert_eq!(validate(&observed, &newer).err(), None, "round {round}");
+        observed.cluster.spec.version = Some("0.2.0".to_owned());
+        let cluster = validate(&observed, &newer).unwrap();
+        let plan = crate::plan::plan(&cluster, &observed, &fresh(), now());
+        let ran = observed.pods.values().filter(|pod| pod.annotations()[ANNOTATION_IMAGE] == cluster.image).count();
+        settle(&mut observed, &plan);
+        if ran == 3 {
+            break;
+        }
+        assert_eq!(plan.status.version.as_deref(), Some("0.1.0"), "{ran} of 3 brokers run the other");
+        start_pods(&mut observed);
+        (0..3).for_each(|id| answer(&mut observed, BrokerId(id), BrokerState::Running));
+    }
+    assert_eq!(observed.cluster.status.as_ref().unwrap().version.as_deref(), Some("0.2.0"));
+    observed.cluster.spec.version = Some("0.1.0".to_owned());
+    let refused = validate(&observed, &newer).unwrap_err();
+    let expected =
+        "spec.version: 0.1.0 is older than 0.2.0, which every broker has run; set it to 0.2.0 or a later one";
+    assert_eq!(refused[0].to_string(), expected);
 }
 
 #[test]

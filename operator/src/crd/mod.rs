@@ -62,7 +62,7 @@ pub struct KafkaClusterSpec {
     pub controllers: Option<ControllersSpec>,
 
     /// Version of Millrace to run. Fixed when the cluster is created: a newer operator leaves it as it is until
-    /// this field names another one.
+    /// this field names another one. It cannot go back once every broker has run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$"), length(max = 64))]
     pub version: Option<String>,
