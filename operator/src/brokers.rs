@@ -40,7 +40,7 @@ impl Broker {
                 Some(view) => running(observed, id, pod, view, formatted),
                 None => lost_node(observed, pod).map_or_else(
                     || not_answering(pod, claim, answer.and_then(|answer| answer.as_ref().err())),
-                    |message| (BrokerPhase::NodeLost, Some(message)),
+                    |lost| (BrokerPhase::NodeLost, Some(format!("{lost}; {}", once_off(pod)))),
                 ),
             },
         };
@@ -162,11 +162,13 @@ fn ending_pod(observed: &Observed, pod: &Pod) -> (BrokerPhase, Option<String>) {
     let name = pod.name_any();
     match lost_node(observed, pod) {
         None => (BrokerPhase::Stopping, Some(format!("pod {name} shuts down"))),
-        Some(lost) => {
-            let help = format!("once that machine is off for good, kubectl delete pod {name} --force");
-            (BrokerPhase::NodeLost, Some(format!("{lost}, so pod {name} does not end; {help}")))
-        }
+        Some(lost) => (BrokerPhase::NodeLost, Some(format!("{lost}, so pod {name} does not end; {}", once_off(pod)))),
     }
+}
+
+/// As long as it may still run, another one would be a second broker of the same id.
+fn once_off(pod: &Pod) -> String {
+    format!("once that machine is off for good, kubectl delete pod {} --force", pod.name_any())
 }
 
 /// What is wrong with the node of a pod that is not ready.

@@ -257,7 +257,7 @@ fn spread(cluster: &ValidatedCluster) -> Vec<TopologySpreadConstraint> {
     vec![over("kubernetes.io/hostname", "DoNotSchedule"), over("topology.kubernetes.io/zone", "ScheduleAnyway")]
 }
 
-/// Without end: a broker on a node that does not answer is moved by the operator or by nobody.
+/// Without end: Kubernetes deletes no broker because its node does not answer. Only a person knows that it is off.
 fn tolerations(given: &[Toleration]) -> Vec<Toleration> {
     let lost = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"].map(|key| Toleration {
         key: Some(key.to_owned()),
