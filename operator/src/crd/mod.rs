@@ -1,7 +1,8 @@
 //! `KafkaCluster`, as users write it. The YAML in `crds/` is generated from these types.
 //!
 //! Every list, map and string is bounded, which also bounds the cost of the CEL rules. Rules that need more than
-//! the object itself (option names, what already runs) are in `validate`.
+//! the object itself (option names, what already runs) are in `validate`. No `scale` subresource, as the number of
+//! brokers stays: `kubectl scale` and autoscalers are refused at once.
 #![expect(unreachable_pub, reason = "the schema's derive repeats each type inside a function")]
 
 mod manifests;
@@ -37,11 +38,6 @@ pub use status::{
         .message("metadata.name: at most 40 lower-case letters, digits and '-', beginning with a letter and not ending with '-'"),
     validation = Rule::new("!has(self.spec.controllers) || self.spec.controllers.replicas <= self.spec.replicas")
         .message("spec.controllers.replicas: every controller is a broker, so there cannot be more of them than spec.replicas"),
-    scale(
-        spec_replicas_path = ".spec.replicas",
-        status_replicas_path = ".status.replicas",
-        label_selector_path = ".status.selector"
-    ),
     printcolumn(name = "Brokers", type_ = "integer", json_path = ".spec.replicas"),
     printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
