@@ -1,4 +1,5 @@
-//! Carries out a plan: the steps in their order, then the status, then the events.
+//! Carries out a plan: the steps in their order and the events of what was done, then the status and the events of what
+//! has changed in it.
 
 use std::time::Duration;
 
@@ -125,8 +126,11 @@ pub async fn apply(
             (status::with_failure(plan.status, &before, &failure.to_string(), persistence, now), pause)
         }
     };
-    let notices = taken.done.into_iter().filter_map(Notice::of).collect();
-    executor.tell(cluster, &status, notices, now).await?;
+    // Of what was done, whether or not the status can be written.
+    for notice in taken.done.into_iter().filter_map(Notice::of) {
+        executor.publish(cluster, notice, now).await;
+    }
+    executor.tell(cluster, &status, now).await?;
     Ok(Action::requeue(look_again))
 }
 
@@ -135,22 +139,20 @@ impl Executor<'_> {
     pub async fn tell_unseen(&self, cluster: &KafkaCluster, refusal: &str, now: Timestamp) -> Result<(), StatusError> {
         let before = cluster.status.clone().unwrap_or_default();
         let status = status::unseen(before, refusal, cluster.metadata.generation, now);
-        self.tell(cluster, &status, Vec::new(), now).await
+        self.tell(cluster, &status, now).await
     }
 
     async fn tell(
         &self,
         cluster: &KafkaCluster,
         status: &KafkaClusterStatus,
-        mut notices: Vec<Notice>,
         now: Timestamp,
     ) -> Result<(), StatusError> {
         self.metrics.tell(self.namespace, &cluster.name_any(), status);
         if cluster.status.as_ref() != Some(status) {
             self.write_status(cluster, status).await?;
         }
-        notices.extend(transitions(&cluster.status.clone().unwrap_or_default(), status));
-        for notice in notices {
+        for notice in transitions(&cluster.status.clone().unwrap_or_default(), status) {
             self.publish(cluster, notice, now).await;
         }
         Ok(())

@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::names::LABEL_CLUSTER;
 use crate::reconcile::{ClusterMeta, Context, ReconcileError, on_error, reconcile};
 
-/// Reconciles at the same time, over all clusters.
+/// Reconciles at the same time in all namespaces, or in each of those that were named.
 const CONCURRENT_MAX: u16 = 16;
 
 const AFTER_WATCH_ERROR: Duration = Duration::from_millis(500);

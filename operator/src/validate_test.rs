@@ -77,6 +77,10 @@ fn names_the_field_and_says_what_would_be_right() {
             r#"spec.pod.labels["millrace.dev/cluster"]: set by the operator; choose another name"#,
         ),
         (
+            json!({"pod": {"labels": {"app.kubernetes.io/managed-by": "x"}}}),
+            r#"spec.pod.labels["app.kubernetes.io/managed-by"]: set by the operator; choose another name"#,
+        ),
+        (
             json!({"resources": {"limits": {"memory": "lots"}}}),
             r#"spec.resources.limits.memory: "lots" is not a quantity"#,
         ),

@@ -95,7 +95,7 @@ pub(super) fn next(
     let away: Vec<_> = brokers.iter().filter(|broker| broker.phase != BrokerPhase::Running).collect();
     if let Some(away_first) = away.first().map(|broker| broker.id) {
         let no_other = missing.into_iter().chain(view.grants.iter().copied().map(BrokerId)).all(|id| id == away_first);
-        let spared = away.len() == 1 && is_fenced(view, away_first) && no_other;
+        let spared = away.len() == 1 && is_fenced_or_unknown(view, away_first) && no_other;
         let due = movable.iter().find(|(id, _)| *id == away_first).filter(|_| spared);
         let (id, reason) = due.ok_or_else(|| format!("broker {away_first} has to serve first"))?;
         return step(observed, *id, reason, None);
@@ -117,7 +117,7 @@ pub(super) fn next(
 }
 
 /// So it is in no ISR, and leads nothing.
-fn is_fenced(view: &ClusterView, id: BrokerId) -> bool {
+fn is_fenced_or_unknown(view: &ClusterView, id: BrokerId) -> bool {
     let mut registered = view.brokers.iter().filter(|broker| broker.id == id.0);
     registered.all(|broker| broker.state == RegisteredState::Fenced)
 }

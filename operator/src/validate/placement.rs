@@ -24,9 +24,7 @@ impl PodPlacement {
     pub(super) fn new(spec: Option<&PodOptions>) -> Result<Self, Problem> {
         let spec = spec.cloned().unwrap_or_default();
         for (field, map) in [("labels", &spec.labels), ("annotations", &spec.annotations)] {
-            if let Some(name) =
-                map.keys().find(|name| name.contains("millrace.dev/") || name.as_str() == "app.kubernetes.io/name")
-            {
+            if let Some(name) = map.keys().find(|name| is_taken(name)) {
                 return Err(Problem::new(
                     format!("spec.pod.{field}[{name:?}]"),
                     "set by the operator; choose another name",
@@ -47,6 +45,10 @@ impl PodPlacement {
                 .collect(),
         })
     }
+}
+
+fn is_taken(name: &str) -> bool {
+    name.contains("millrace.dev/") || matches!(name, "app.kubernetes.io/name" | "app.kubernetes.io/managed-by")
 }
 
 /// The definition of the resource takes anything here, so a field that does not exist would be dropped without a word.
