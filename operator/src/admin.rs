@@ -125,6 +125,7 @@ pub struct RegisteredView {
     pub id: i32,
     pub epoch: i64,
     pub state: RegisteredState,
+    pub rack: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

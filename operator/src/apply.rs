@@ -64,7 +64,7 @@ impl StepError {
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
-    /// Not now. What comes after it does not rest on it.
+    /// Not now. Later steps do not depend on it.
     Waits(Wait),
 }
 

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
 use kube::ResourceExt as _;
 use protocol::types::{BrokerId, ClusterId, DirectoryId};
 
-use crate::admin::{AdminError, BrokerState, BrokerView, RegisteredState};
+use crate::admin::{AdminError, BrokerState, BrokerView, RegisteredState, RegisteredView};
 use crate::crd::BrokerPhase;
 use crate::names::{ANNOTATION_CLUSTER_ID, ANNOTATION_FORMATTED, CONTAINER};
 use crate::observe::Observed;
@@ -107,7 +107,7 @@ fn running(
             let message = format!("checks its logs: {} of {} done", progress.logs_done, progress.logs_total);
             (BrokerPhase::Recovering, Some(message))
         }
-        BrokerState::Running if is_ready(pod) => (BrokerPhase::Running, None),
+        BrokerState::Running if is_ready(pod) => (BrokerPhase::Running, missed_zone(observed, id, pod)),
         BrokerState::Leaving => (BrokerPhase::Stopping, Some("hands over what it leads".to_owned())),
         BrokerState::Registering => (BrokerPhase::Starting, Some("waits for the controller to count on it".to_owned())),
         BrokerState::Running if is_fenced(observed, id) => {
@@ -121,8 +121,21 @@ fn running(
 }
 
 fn is_fenced(observed: &Observed, id: BrokerId) -> bool {
-    let registered = observed.view.as_ref().and_then(|view| view.brokers.iter().find(|broker| broker.id == id.0));
-    registered.is_some_and(|broker| broker.state != RegisteredState::Unfenced)
+    registered(observed, id).is_some_and(|broker| broker.state != RegisteredState::Unfenced)
+}
+
+fn registered(observed: &Observed, id: BrokerId) -> Option<&RegisteredView> {
+    observed.view.as_ref()?.brokers.iter().find(|broker| broker.id == id.0)
+}
+
+/// A broker waits for its zone only a while when it starts, and the operator may have been away.
+fn missed_zone(observed: &Observed, id: BrokerId, pod: &Pod) -> Option<String> {
+    let zone = observed.zone(pod).filter(|zone| !zone.is_empty() && 1 < observed.pods.len())?;
+    let rack = registered(observed, id)?.rack.as_deref();
+    let known = rack.map_or_else(|| "without a rack".to_owned(), |rack| format!("in rack {rack}"));
+    let help =
+        format!("it takes the zone up by a restart, kubectl rollout restart statefulset/{}", observed.names.cluster);
+    (rack != Some(zone)).then(|| format!("registered {known}, while its node is in zone {zone}; {help}"))
 }
 
 /// What is wrong where the volume was formatted under the id of another directory or cluster than the claim's. So it

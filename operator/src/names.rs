@@ -12,7 +12,7 @@ pub const ANNOTATION_CLUSTER_ID: &str = "millrace.dev/cluster-id";
 pub const ANNOTATION_FORMATTED: &str = "millrace.dev/formatted";
 /// On volume claims: the voters the quorum began with. Written before the first of them is formatted.
 pub const ANNOTATION_VOTERS: &str = "millrace.dev/initial-voters";
-/// On pods: the zone of the node, as one line, which the broker reads through a file. Nothing before its end is whole.
+/// On pods: the zone of the node, as one line, which the broker reads through a file. Complete only with its end.
 pub const ANNOTATION_ZONE: &str = "millrace.dev/zone";
 /// On applied objects: hash of what was applied, so that a dropped field is noticed.
 pub const ANNOTATION_APPLIED: &str = "millrace.dev/applied";

@@ -211,7 +211,7 @@ pub fn with_wait(
     with_sentence(status, before, &News::new(Stand::Changing, "Waiting", &sentence(reason)), now)
 }
 
-/// Told without hiding that the brokers serve. Transitions are those since `before`, so that the same news leaves the
+/// Added to what `Ready` says, whose truth stays: brokers may serve all the same. Transitions are those since `before`, so that the same news leaves the
 /// same status.
 fn with_sentence(
     mut status: KafkaClusterStatus,

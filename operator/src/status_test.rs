@@ -209,6 +209,24 @@ fn ready_comes_back_while_a_broker_is_away() {
 }
 
 #[test]
+fn a_broker_that_serves_without_its_zone_is_told_of() {
+    let mut observed = running_three(json!({}));
+    let node = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "a"}}});
+    observed.nodes = Some(BTreeMap::from([("node1".to_owned(), parsed(node))]));
+    let help = "it takes the zone up by a restart, kubectl rollout restart statefulset/demo";
+    for (rack, expected) in [
+        (Some("a"), None),
+        (Some("b"), Some(format!("registered in rack b, while its node is in zone a; {help}"))),
+        (None, Some(format!("registered without a rack, while its node is in zone a; {help}"))),
+    ] {
+        observed.view.as_mut().unwrap().brokers[1].rack = rack.map(str::to_owned);
+        let brokers = plan_of(&observed).status.brokers;
+        assert_eq!((&brokers[1].message, &brokers[0].message), (&expected, &None));
+        assert_eq!(brokers[1].phase, BrokerPhase::Running);
+    }
+}
+
+#[test]
 fn what_clients_would_notice_is_said_although_every_broker_serves() {
     type Disturbance = fn(&mut ClusterView);
     let cases: [(Disturbance, &str, &str); 3] = [

@@ -196,7 +196,8 @@ pub(crate) fn fall_silent(observed: &mut Observed, id: BrokerId) {
 
 /// What broker `id` says as the active controller of brokers that all serve.
 pub(crate) fn elect(observed: &mut Observed, id: i32) {
-    let registered = |id: &BrokerId| RegisteredView { id: id.0, epoch: 100, state: RegisteredState::Unfenced };
+    let registered =
+        |id: &BrokerId| RegisteredView { id: id.0, epoch: 100, state: RegisteredState::Unfenced, rack: None };
     let brokers = observed.pods.keys().map(registered).collect();
     let voter = |id: BrokerId| VoterView { id: id.0, directory_id: claim_uid(id), lag: 0 };
     let voters = observed.pods.keys().take(3).copied().map(voter).collect();
