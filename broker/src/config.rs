@@ -66,7 +66,7 @@ pub(crate) enum ConfigurationError {
     NoLogDirectory,
     #[error("default.replication.factor={0} is not between 1 and 32767")]
     ReplicationFactor(i32),
-    #[error("millrace.format=await needs millrace.management.listener: formatting is asked for there")]
+    #[error("millrace.format=await needs millrace.management.listener, through which formatting is requested")]
     AwaitWithoutManagement,
     #[error(transparent)]
     Overrides(#[from] OverrideError),

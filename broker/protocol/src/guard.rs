@@ -4,9 +4,9 @@
 //! A body that passes has these properties:
 //!
 //! 1. every count and length fits in the bytes that were left, and a text has no more than 32,767, as in Kafka;
-//! 2. what the decoder will reserve (elements of arrays, nodes of the maps of unknown tagged fields) stays within
-//!    [`budget`];
-//! 3. the decoder accepts it, unless some text is not UTF-8.
+//! 2. what the decoder will reserve (array elements, nodes of the maps of unknown tagged fields) stays within
+//!    [`budget`]
+//! 3. the decoder accepts it, unless some text is not UTF-8
 //!
 //! It is stricter than the decoder about nulls in versions that have none, varints of more than 32 bits, and tagged
 //! fields whose length is wrong. Bytes after the last field are ignored, as by the decoder and Kafka.

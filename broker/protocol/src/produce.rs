@@ -51,7 +51,7 @@ pub enum TimestampRule {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
-    #[error("{length} bytes are no batch: a batch header has {HEADER_LENGTH}")]
+    #[error("{length} bytes are too few for a batch: its header has {HEADER_LENGTH}")]
     TooShort { length: usize },
     #[error("message format {magic} is no longer supported: only {MAGIC} is")]
     OldMagic { magic: i8 },

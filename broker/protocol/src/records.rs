@@ -42,7 +42,7 @@ pub struct RecordRef<'a> {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    #[error("{length} bytes are no batch: a batch header has {HEADER_LENGTH}")]
+    #[error("{length} bytes are too few for a batch: its header has {HEADER_LENGTH}")]
     TooShort { length: usize },
     #[error("the batch says it has {claimed:?} bytes, but {length} are there")]
     WrongLength { claimed: Option<usize>, length: usize },

@@ -46,7 +46,7 @@ pub(crate) enum AlterPartitionError {
     StalePartitionEpoch { given: PartitionEpoch, current: PartitionEpoch },
     #[error("the in-sync set {isr:?} must have the leader and else only replicas, each once")]
     InvalidIsr { isr: Vec<BrokerId> },
-    #[error("a leader that recovers is alone in sync, and whoever has recovered does not begin again")]
+    #[error("a recovering leader must be the only member of the ISR, and a recovered one cannot recover again")]
     InvalidRecoveryState,
     #[error("broker {broker} cannot be in sync: {reason}")]
     Ineligible { broker: BrokerId, reason: Ineligibility },

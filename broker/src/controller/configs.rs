@@ -50,7 +50,7 @@ pub(crate) enum AlterConfigError {
     NoName(&'static str),
     #[error("broker {name:?} is not the number of a broker")]
     NotABrokerId { name: String },
-    #[error("log levels come from RUST_LOG at the start, and stay: they are neither shown nor changed here")]
+    #[error("log levels are set by RUST_LOG at the start: they can be neither described nor changed")]
     BrokerLogger,
     #[error("{name} is not a list: it takes no APPEND and no SUBTRACT")]
     NotAList { name: String },

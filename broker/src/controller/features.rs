@@ -72,7 +72,7 @@ enum FeatureFault {
     NotADowngrade { current: i16 },
     #[error("a downgrade cannot raise level {current}")]
     NotAnUpgrade { current: i16 },
-    #[error("level {current} of the quorum's log format stays")]
+    #[error("level {current} of the quorum's log format cannot be changed")]
     Fixed { current: i16 },
 }
 

@@ -44,7 +44,7 @@ pub(crate) enum ControllerError {
     NotController { leader: Option<BrokerId>, epoch: LeaderEpoch },
     #[error("the request cannot be written to the metadata log: {0}")]
     Encode(#[from] EncodeError),
-    #[error("no space left for the metadata log: what was asked for waits, and may still come to be")]
+    #[error("no space left for the metadata log: the change waits, and may still be committed")]
     NoSpace,
 }
 

@@ -28,9 +28,9 @@ pub(crate) struct Registration {
 pub(crate) enum RegistrationError {
     #[error("the broker is of cluster {given}, this is cluster {expected}")]
     WrongCluster { given: String, expected: ClusterId },
-    #[error("{id} is no number of a broker: 0 or more")]
+    #[error("{id} is not a broker id: 0 or more")]
     InvalidId { id: BrokerId },
-    #[error("broker {id} is registered as another process, {incarnation}, which has been heard lately")]
+    #[error("broker {id} is registered as another process, {incarnation}, which was heard recently")]
     Duplicate { id: BrokerId, incarnation: IncarnationId },
     #[error("directory {directory} is that of broker {owner}")]
     DirectoryOwned { directory: DirectoryId, owner: BrokerId },

@@ -39,7 +39,7 @@ pub(crate) enum SnapshotFault {
     Batch(#[from] BadBatch),
     #[error("it has no header")]
     NoHeader,
-    #[error("it ends without a footer: it was not written to its end")]
+    #[error("it has no footer: it is incomplete")]
     NoFooter,
     #[error("{bytes} bytes follow its footer")]
     Trailing { bytes: usize },

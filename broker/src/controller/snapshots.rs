@@ -46,7 +46,7 @@ pub(super) enum SnapshotError {
     Io { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    #[error("whoever was to write it has ended")]
+    #[error("the task that writes it has ended")]
     Ended,
 }
 

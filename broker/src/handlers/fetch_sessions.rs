@@ -45,7 +45,7 @@ pub(crate) enum SessionError {
     Unknown(SessionId),
     #[error("fetch session {} is at another epoch than {epoch}", id.0)]
     OtherEpoch { id: SessionId, epoch: i32 },
-    #[error("fetch session {} names topics in the other way", .0.0)]
+    #[error("fetch session {} cannot switch between topic names and topic ids", .0.0)]
     OtherTopicKeys(SessionId),
 }
 

@@ -87,7 +87,7 @@ impl Broker {
             tracing::warn!(partition = %partition.name, timestamp = wanted.timestamp, %error, "lookup by timestamp failed");
             error.code()
         })?;
-        // What is not committed is not there yet.
+        // Uncommitted records do not count yet.
         let found = found.filter(|found| found.offset < end.offset);
         if found.is_none() && !end.is_certain {
             return Err(not_available(version).code());

@@ -30,7 +30,7 @@ pub(crate) struct RequestContext {
     pub(crate) requests: Arc<RequestMetrics>,
     /// Nothing of the request's frame is needed any more, though the request goes on.
     frame_is_free: AtomicBool,
-    /// The broker whose heartbeats come over it.
+    /// The broker whose heartbeats arrive on this connection.
     session: Mutex<Option<(BrokerId, BrokerEpoch)>>,
 }
 
@@ -83,7 +83,7 @@ pub(crate) enum RequestError {
     NotForwarded(&'static str),
     #[error("{api} may have been carried out: {error}")]
     Forward { api: &'static str, error: ForwardError },
-    #[error("{0} is with the controller, and nobody waits for it any more")]
+    #[error("{0} was forwarded to the controller, and its client is gone")]
     Abandoned(&'static str),
     #[error("{api} version {version}: {fault}")]
     Guard { api: &'static str, version: i16, fault: GuardError },

@@ -24,7 +24,7 @@ pub(super) fn repeated<'a>(named: impl Iterator<Item = (&'a str, i32)>) -> HashS
     named.filter(|name| !seen.insert(*name)).collect()
 }
 
-/// −1 stands for an epoch that the client does not know.
+/// −1 stands for an unknown epoch.
 pub(super) fn known_epoch(epoch: i32) -> Option<LeaderEpoch> {
     (0 <= epoch).then_some(LeaderEpoch(epoch))
 }

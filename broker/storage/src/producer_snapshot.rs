@@ -33,7 +33,7 @@ const LENGTH_MAX: u64 = 256 << 20;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SnapshotError {
-    #[error("{0} bytes are no snapshot")]
+    #[error("{0} bytes are too few for a snapshot")]
     Length(usize),
     #[error("unknown version")]
     Version,
