@@ -3,7 +3,7 @@
 //!
 //! A body that passes has these properties:
 //!
-//! 1. every count and length fits in the bytes that were left, and a text has no more than 32,767, as in Kafka;
+//! 1. every count and length fits in the remaining bytes, and a text has at most 32,767, as in Kafka
 //! 2. what the decoder will reserve (array elements, nodes of the maps of unknown tagged fields) stays within
 //!    [`budget`]
 //! 3. the decoder accepts it, unless some text is not UTF-8
@@ -25,10 +25,10 @@ const BUDGET_FACTOR: usize = 8;
 /// But for a request never more than this, which is some 100,000 names or 70,000 partitions: handlers use several
 /// times as much for each.
 const BUDGET_MAX_BYTES: usize = 8 * 1024 * 1024;
-/// What an element counts at least, because handlers hold more for a number than its four bytes. Not more than
+/// Least size that an element counts as, because handlers need more for a number than its four bytes. Not more than
 /// [`BUDGET_FACTOR`] allows an array of numbers.
 const ELEMENT_BYTES_MIN: usize = 32;
-/// In bytes.
+/// Longest text, in bytes.
 const TEXT_LENGTH_MAX: usize = 32_767;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -193,7 +193,7 @@ impl Raft {
             self.actions.push(Action::AppendFetched { base_offset, end_offset });
         }
         if let Some(committed) = high_watermark {
-            // As long as the leader has more, nothing says what of it was committed before.
+            // As long as the leader has more, it is unknown how much of it was committed before.
             self.has_heard_commits |= committed <= end_offset;
             self.advance_high_watermark(committed.min(end_offset));
         }

@@ -94,7 +94,7 @@ impl Broker {
         if 0 < body.session_epoch {
             let (place, mut session) = self.fetch_sessions.take((id, body.session_epoch), kind, now)?;
             session.update(named, &body.forgotten_topics_data, is_follower);
-            // Without a controller nothing is told of a successor.
+            // Without a controller this broker does not learn of a new leader.
             let is_alone = !self.contact.is_alive();
             let interval = if is_alone { Duration::ZERO } else { self.replicas.lag_max() / LOOKS_PER_LAG };
             session.refresh(now, reader.epoch(), interval);

@@ -126,7 +126,7 @@ impl Broker {
                 }
                 Err(error) => return unresolved(&partition, offset, &error),
             };
-            // A successor may have more: the client is to look for it rather than to wait here.
+            // A new leader may have more: the client should look for it rather than wait here.
             if records.is_none()
                 && !reader.is_follower()
                 && partition.leads()

@@ -56,7 +56,7 @@ pub(super) struct Session {
     pub(super) waiter: Arc<Waiter>,
     /// When all were last made due, and the reader's broker epoch then.
     all_due: (Duration, BrokerEpoch),
-    /// It has no topic of a name that none can have, and that may be as long as a request.
+    /// False if it names a topic that cannot exist, whose name may be as long as a request.
     pub(super) is_worth_keeping: bool,
 }
 

@@ -143,23 +143,23 @@ impl Special {
 
 enum Position {
     Known(Found),
-    /// The end of what the client may see, in the current leader epoch.
+    /// The end of what the client may read, in the current leader epoch.
     End(LeaderEpoch),
-    /// Only what lies before the end counts.
+    /// Only records before the end count.
     Search(TimestampLookup),
 }
 
-/// The end of what the client may see.
+/// The end of what the client may read.
 struct End {
     offset: Offset,
-    /// No other leader can have told a later one, before this one or by now.
+    /// No other leader, earlier or later, can have reported a later end.
     is_certain: bool,
 }
 
 impl End {
     fn of(log: &Log, leader: LeaderEpoch, up_to: UpTo, superseded: bool) -> Self {
         match up_to {
-            // Below the beginning of the epoch it may lie below what the former leader told (KIP-207).
+            // Before the start of the epoch it may be lower than the high watermark of the former leader (KIP-207).
             UpTo::HighWatermark => {
                 Self { offset: log.high_watermark().offset, is_certain: !superseded && !is_before_epoch(log, leader) }
             }

@@ -107,7 +107,7 @@ impl Broker {
         let deadline = Instant::now() + wait;
         if is_answered {
             if unsettled.iter().any(|topic| !topic.is_empty()) {
-                // A name that was decoded is a part of the frame.
+                // A decoded name is a slice of the frame.
                 for response in &mut responses {
                     response.name = TopicName(StrBytes::from_string(response.name.to_string()));
                 }

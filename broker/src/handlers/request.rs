@@ -28,7 +28,7 @@ pub(crate) struct RequestContext {
     pub(crate) hurry: Notify,
     /// The counters of the reactor that serves the connection.
     pub(crate) requests: Arc<RequestMetrics>,
-    /// Nothing of the request's frame is needed any more, though the request goes on.
+    /// The request's frame is no longer needed, though the request goes on.
     frame_is_free: AtomicBool,
     /// The broker whose heartbeats arrive on this connection.
     session: Mutex<Option<(BrokerId, BrokerEpoch)>>,
@@ -40,7 +40,7 @@ impl RequestContext {
         Self { listener, client, hurry: Notify::new(), requests, frame_is_free, session: Mutex::new(None) }
     }
 
-    /// Whether the request that is at work has given its frame back since the last call.
+    /// Whether the request in progress has given its frame back since the last call.
     pub(crate) fn take_frame_is_free(&self) -> bool {
         self.frame_is_free.swap(false, Ordering::Relaxed)
     }
@@ -126,7 +126,7 @@ impl<'a> Request<'a> {
 }
 
 impl Request<'_> {
-    /// Before a long wait. Whatever was decoded from the body is gone by then, or copied.
+    /// Called before a long wait. Everything decoded from the body must be dropped or copied by then.
     pub(super) fn give_frame_back(&mut self) {
         self.body = Bytes::new();
         self.context.frame_is_free.store(true, Ordering::Relaxed);

@@ -18,7 +18,7 @@ pub(super) fn find<'a>(image: &'a Image, name: &str, id: Uuid, by_id: bool) -> R
     found.map(AsRef::as_ref).ok_or(unknown)
 }
 
-/// Partitions, each with the name of its topic, that a request names more than once.
+/// Partitions that a request names more than once, each with its topic's name.
 pub(super) fn repeated<'a>(named: impl Iterator<Item = (&'a str, i32)>) -> HashSet<(&'a str, i32)> {
     let mut seen = HashSet::new();
     named.filter(|name| !seen.insert(*name)).collect()

@@ -143,7 +143,7 @@ impl Image {
         topic: &str,
         partition: PartitionId,
     ) -> Result<(&Arc<TopicImage>, &PartitionImage), UnknownPartition> {
-        // Of a name that no topic can have, no more is told than a topic's can be long: one is told for each partition.
+        // An overlong name is cut to the length limit of topic names: it is repeated for each partition.
         let unknown_topic = || UnknownPartition::Topic { topic: topic.chars().take(TOPIC_NAME_LENGTH_MAX).collect() };
         let unknown = || UnknownPartition::Partition { topic: topic.to_owned(), partition };
         let found = self.topic(topic).ok_or_else(unknown_topic)?;

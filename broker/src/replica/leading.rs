@@ -111,7 +111,7 @@ impl Partition {
         now: Timestamp,
     ) -> Result<Written, ProduceError> {
         let space = &self.shared.space;
-        // A coordinator writes little, and without its consumers nobody empties the volume.
+        // A coordinator writes little, and consumers must be able to go on while the volume is nearly full.
         let is_full = if claimed.is_some() { space.is_exhausted() } else { space.is_low() };
         if is_full {
             return Err(ProduceError::DiskFull { available: space.available_bytes() });

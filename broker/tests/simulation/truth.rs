@@ -87,8 +87,8 @@ impl Truth {
         (copy.start()..end).find(is_other).unwrap_or(end)
     }
 
-    /// Each replica may have compacted away what these have superseded, or have been sent a log without it: what is left
-    /// of their keys is not known any more.
+    /// Each replica may have compacted away what these have superseded, or have received a log without it: which
+    /// records of their keys are left is unknown.
     fn forget_keys_of(&mut self, lost: &[Slot]) {
         let keys: BTreeSet<_> = lost.iter().flatten().filter_map(|(_, record)| record.key).collect();
         let is_forgotten =

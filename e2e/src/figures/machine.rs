@@ -1,4 +1,4 @@
-//! The machine under a measurement: cores to pin to, memory that was touched before, and what else ran meanwhile.
+//! The machine of a measurement: cores to pin to, memory touched beforehand, and disturbances.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,15 +9,15 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Left free on the file system, whatever is written.
+/// Space left free on the file system, whatever is written.
 const FREE_BYTES_MIN: u64 = 4 << 30;
 const DESCRIPTORS: u64 = 65_536;
 const BLOCK_BYTES: u32 = 1 << 20;
 const STOLEN_SHARE_MAX: f64 = 0.04;
 const FOREIGN_SHARE_MAX: f64 = 0.05;
-/// Less than this cannot be told from rounding: every account is kept in whole ticks.
+/// Less than this may be rounding: every account is kept in whole ticks.
 const TICKS_TOLD_APART: u32 = 3;
-/// PF_KTHREAD. What the kernel writes back is work of the broker's.
+/// PF_KTHREAD. What the kernel writes back is the broker's work.
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
 /// One core for the broker and another for the client.
@@ -40,7 +40,7 @@ impl Cores {
     }
 }
 
-/// Does the work on these cores. Processes and threads that it starts stay there.
+/// Does the work on these cores. Processes and threads that it starts stay on them.
 pub(super) fn on_cores<T>(cores: &CpuSet, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let before = sched_getaffinity(None)?;
     sched_setaffinity(None, cores)?;
@@ -49,14 +49,15 @@ pub(super) fn on_cores<T>(cores: &CpuSet, work: impl FnOnce() -> Result<T>) -> R
     outcome
 }
 
-/// For many connections, of which a broker takes no more than half of its descriptors allow.
+/// For many connections, for which a broker uses at most half of its descriptors.
 pub(super) fn raise_descriptor_limit() -> Result<()> {
     let maximum = getrlimit(Resource::Nofile).maximum.map(|maximum| maximum.max(DESCRIPTORS));
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
         .with_context(|| format!("the limit of open files cannot be raised to {DESCRIPTORS}: root is needed"))
 }
 
-/// Writes and deletes that much: on a virtual machine the first use of a page costs several times what later ones do.
+/// Writes and deletes that much: on a virtual machine the first use of a page costs several times as much as later
+/// ones.
 pub(super) fn touch_pages(directory: &Path, bytes: u64) -> Result<()> {
     let space = rustix::fs::statvfs(directory)?;
     let free = space.f_bavail * space.f_frsize;
@@ -77,7 +78,7 @@ pub(super) fn touch_pages(directory: &Path, bytes: u64) -> Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ProcessTicks {
     own: u64,
-    /// Of children that were waited for.
+    /// Ticks of children that were waited for.
     children: u64,
     is_kernel_thread: bool,
 }
@@ -119,14 +120,14 @@ pub(super) struct Snapshot {
     taken: Instant,
     total_ticks: i64,
     stolen_ticks: i64,
-    /// Of processes that are neither this one, nor its children, nor the broker.
+    /// Ticks of processes other than this one, its children, and the broker.
     foreign_ticks: i64,
-    /// How long somebody had to wait for a core, in microseconds.
+    /// How long any process had to wait for a core, in microseconds.
     pressure: u64,
 }
 
 impl Snapshot {
-    /// `brokers`: those that run now. One that was waited for counts as a child.
+    /// `brokers`: those that are running. One that was waited for counts as a child.
     pub(super) fn take(brokers: &[u32]) -> Result<Self> {
         let cores = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
         let accounts = accounts_of_all_cores(&cores).context("/proc/stat does not begin with the sum of all cores")?;
@@ -155,7 +156,7 @@ impl Snapshot {
     }
 }
 
-/// Nothing as long as it cannot be told from rounding.
+/// Zero as long as it may be rounding.
 fn share_of(total: i64) -> impl Fn(i64) -> f64 {
     let float = |ticks: i64| f64::from(i32::try_from(ticks).unwrap_or(i32::MAX));
     move |ticks| if ticks < i64::from(TICKS_TOLD_APART) { 0.0 } else { float(ticks) / float(total.max(1)) }
@@ -175,20 +176,20 @@ fn kernel_threads() -> Result<u64> {
         let Some(process) = name.to_str().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else {
             continue;
         };
-        // A process may end while it is looked at.
+        // A process may end while it is being read.
         ticks += ProcessTicks::of(process).ok().filter(|found| found.is_kernel_thread).map_or(0, |found| found.own);
     }
     Ok(ticks)
 }
 
-/// Zero where the kernel does not keep that account.
+/// Zero if the kernel does not keep that account.
 fn pressure() -> u64 {
     let text = fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
     let total = text.lines().next().and_then(|some| some.rsplit_once("total=")?.1.parse().ok());
     total.unwrap_or_default()
 }
 
-/// What else went on during a sample, as shares of the machine.
+/// Disturbances during a sample, as shares of the machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Noise {
     pub(super) stolen: f64,
@@ -201,12 +202,12 @@ impl Noise {
         STOLEN_SHARE_MAX < self.stolen || FOREIGN_SHARE_MAX < self.foreign
     }
 
-    /// What says which of two disturbed samples is the better one.
+    /// By which the better of two disturbed samples is chosen.
     pub(super) fn severity(&self) -> f64 {
         self.stolen + self.foreign
     }
 
-    /// The worse of each.
+    /// The larger of each.
     #[must_use]
     pub(super) fn max(self, other: Self) -> Self {
         Self {
