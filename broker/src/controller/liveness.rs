@@ -93,7 +93,7 @@ impl Decider {
     ) -> Result<(), BrokerEpochError> {
         check_epoch(image, id, epoch)?;
         info!(broker = %id, %epoch, "fence hint: the broker may be gone");
-        // The hint alone does not shorten the session: a live broker may not send a heartbeat within the hinted timeout.
+        // The hint alone does not shorten the session: a live broker may send no heartbeat within the hinted timeout.
         self.sessions.hint(id, now);
         self.ask_for_probe(image, id, epoch, now);
         Ok(())
