@@ -1,6 +1,6 @@
-//! What the operator asks the brokers. By their management API: what a broker says of itself, what the controller says
-//! of the cluster, the call that formats an empty volume, and the one that asks whether a broker may restart. By
-//! Kafka's protocol: the options of all brokers, and who votes.
+//! Requests to the brokers. By their management API: a broker's own status, the controller's view of the cluster,
+//! formatting of an empty volume, and permission to restart a broker. By Kafka's protocol: the options of all
+//! brokers, and the voters.
 
 mod http;
 mod kafka;
@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 
 pub use http::HttpBrokerAdmin;
 
-/// Where a broker's management API is, and the token that opens it.
+/// The address of a broker's management API, and the token for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminTarget {
     pub pod_ip: String,
     pub token: ManagementToken,
 }
 
-/// One bearer token of the cluster's Secret. Not printed.
+/// A bearer token of the cluster's Secret. Not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ManagementToken(pub String);
 
@@ -35,11 +35,11 @@ pub trait BrokerAdmin: Send + Sync + std::fmt::Debug {
     fn broker(&self, target: AdminTarget) -> BoxFuture<'_, Result<BrokerView, AdminError>>;
     fn cluster(&self, target: AdminTarget) -> BoxFuture<'_, Result<ClusterView, AdminError>>;
     fn format(&self, target: AdminTarget, request: FormatRequest) -> BoxFuture<'_, Result<(), AdminError>>;
-    /// The options that are set for all brokers, in the metadata.
+    /// The options set for all brokers, in the metadata.
     fn options(&self, target: AdminTarget) -> BoxFuture<'_, Result<BTreeMap<String, String>, AdminError>>;
     fn set_options(&self, target: AdminTarget, changes: Vec<OptionChange>) -> BoxFuture<'_, Result<(), AdminError>>;
     fn change_voters(&self, target: AdminTarget, change: VoterChange) -> BoxFuture<'_, Result<(), AdminError>>;
-    /// Asking again renews the grant.
+    /// Repeating the request renews the grant.
     fn restart_grant(
         &self,
         target: AdminTarget,
@@ -57,14 +57,14 @@ pub enum AdminError {
     Refused { url: String, status: u16, detail: String },
     #[error("{url}: {reason}")]
     Kafka { url: String, reason: String },
-    /// Another broker decides, if the one that was asked knows which.
+    /// Another broker is the controller, perhaps the named one.
     #[error("{url}: is not the active controller")]
     NotController { url: String, controller: Option<i32> },
     #[error("{url}: the answer is not understood: {reason}")]
     Unreadable { url: String, reason: String },
 }
 
-/// `GET /v1/broker`. Fields a broker does not send are empty.
+/// `GET /v1/broker`. Fields that a broker does not send are empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BrokerView {
@@ -79,12 +79,12 @@ pub struct BrokerView {
 pub enum BrokerState {
     Unformatted,
     Recovering,
-    /// Has the metadata, and is not yet counted on.
+    /// Has the metadata, and is not unfenced yet.
     Registering,
     Running,
-    /// Hands over what it leads.
+    /// Hands over its leaderships.
     Leaving,
-    /// Anything else: on the way up or down.
+    /// Anything else: starting or stopping.
     #[default]
     #[serde(other)]
     Other,
@@ -118,7 +118,7 @@ pub struct VoterView {
     pub lag: i64,
 }
 
-/// A broker as the controller knows it.
+/// A broker as registered with the controller.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RegisteredView {
@@ -130,9 +130,9 @@ pub struct RegisteredView {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub enum RegisteredState {
-    /// Heard of, and leader where it is chosen.
+    /// Active: it may lead partitions.
     Unfenced,
-    /// Not heard of, or not far enough to serve.
+    /// Silent, or not caught up.
     Fenced,
     #[default]
     #[serde(other)]
@@ -165,17 +165,17 @@ pub struct InitialVoter {
     pub endpoint: String,
 }
 
-/// An option of all brokers. `None`: it is no longer set.
+/// An option of all brokers. `None`: to be unset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionChange {
     pub name: String,
     pub value: Option<String>,
 }
 
-/// One voter more or less. A voter is a broker on one volume.
+/// Adds or removes a voter. A voter is a broker on a certain volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoterChange {
-    /// The address may have come to belong to a broker of another one.
+    /// By now the address may belong to a broker of another cluster.
     pub cluster_id: ClusterId,
     pub broker: BrokerId,
     pub directory: DirectoryId,
@@ -185,7 +185,7 @@ pub struct VoterChange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Vote {
     Add {
-        /// Of its listener for controllers.
+        /// Host of its controller listener.
         host: String,
     },
     Remove,
@@ -205,9 +205,9 @@ pub struct RestartGrantRequest {
 #[serde(rename_all = "camelCase", default)]
 pub struct RestartGrant {
     pub controller_epoch: i32,
-    /// Partitions that the broker still leads and others could.
+    /// Partitions that the broker still leads although others could.
     pub leaders_left: u64,
     pub safe_to_stop: bool,
-    /// What has come up since it was granted.
+    /// Obstacles since it was granted.
     pub obstacles: Vec<String>,
 }

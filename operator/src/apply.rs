@@ -1,5 +1,4 @@
-//! Carries out a plan: the steps in their order and the events of what was done, then the status and the events of what
-//! has changed in it.
+//! Carries out a plan: the steps in order with events of what was done, then the status with events of its changes.
 
 use std::time::Duration;
 
@@ -24,15 +23,15 @@ use crate::observe::Observed;
 use crate::plan::{Plan, Step, look_again};
 use crate::status::{self, Persistence};
 
-/// Kubernetes takes notes of 1024 bytes.
+/// Kubernetes limits notes to 1024 bytes.
 const EVENT_BYTES_MAX: usize = 1000;
 const LOOK_AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// Leaders move in moments.
 const LOOK_WHILE_HANDED_OVER: Duration = Duration::from_millis(500);
-/// As long as nothing else changes it will be refused again.
+/// Unless something else changes it will be refused again.
 const LOOK_AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
-/// A step that could not be taken. Of an answer of the API server only its sentence is of use to a person.
+/// A failed step. Of the API server's answer only the message is useful to people.
 #[derive(Debug, thiserror::Error)]
 enum StepError {
     #[error("{what}: {}", .answer.message)]
@@ -52,19 +51,19 @@ impl StepError {
         }
     }
 
-    /// Whether only another manifest, or other rights, can help. Not so with an expired login, a conflict, an object
-    /// that has gone since it was looked at, or an API server that is busy.
+    /// Whether only another manifest, or other rights, can help. Not for an expired login, a conflict, an object that
+    /// has been deleted since it was observed, or an API server that is busy.
     fn is_lasting(&self) -> bool {
         let lasts = |code: u16| matches!(code, 400 | 402 | 403 | 405..=407 | 410..=428 | 430..=499);
         matches!(self, Self::Refused { answer, .. } if lasts(answer.code))
     }
 }
 
-/// What came of a step that did not fail.
+/// The outcome of a step that did not fail.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
-    /// Not now. Later steps do not depend on it.
+    /// Not yet. Later steps do not depend on it.
     Waits(Wait),
 }
 
@@ -74,7 +73,7 @@ struct Wait {
     is_short: bool,
 }
 
-/// What came of all steps.
+/// The outcome of all steps.
 #[derive(Debug, Default)]
 struct Taken<'a> {
     done: Vec<&'a Step>,
@@ -89,13 +88,13 @@ pub struct StatusError {
     source: Box<kube::Error>,
 }
 
-/// Where the effects go.
+/// The targets of effects.
 #[expect(missing_debug_implementations, reason = "kube's client has none")]
 pub struct Executor<'a> {
     pub client: &'a Client,
     pub admin: &'a dyn BrokerAdmin,
     pub namespace: &'a str,
-    /// The name events are signed with.
+    /// The name with which events are signed.
     pub instance: &'a str,
     pub metrics: &'a Metrics,
 }
@@ -126,7 +125,7 @@ pub async fn apply(
             (status::with_failure(plan.status, &before, &failure.to_string(), persistence, now), pause)
         }
     };
-    // Of what was done, whether or not the status can be written.
+    // Whether or not the status can be written.
     for notice in taken.done.into_iter().filter_map(Notice::of) {
         executor.publish(cluster, notice, now).await;
     }
@@ -135,7 +134,7 @@ pub async fn apply(
 }
 
 impl Executor<'_> {
-    /// That the operator may not see what it decides on: nothing is decided, and what was known stays told.
+    /// The operator may not read what it needs: nothing is decided, and the status keeps what was known.
     pub async fn tell_unseen(&self, cluster: &KafkaCluster, refusal: &str, now: Timestamp) -> Result<(), StatusError> {
         let before = cluster.status.clone().unwrap_or_default();
         let status = status::unseen(before, refusal, cluster.metadata.generation, now);
@@ -158,7 +157,7 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Stops at the first step that fails, where the later ones may rest on it.
+    /// Stops at the first failed step on which later ones may depend.
     async fn take_all<'s>(&self, steps: &'s [Step]) -> Taken<'s> {
         let mut taken = Taken::default();
         for step in steps {
@@ -226,7 +225,7 @@ impl Executor<'_> {
         created.map(drop).map_err(|source| StepError::kubernetes(&manifest.key(), source))
     }
 
-    /// The operator's fields win over other writers': it only ever sends objects that are its own.
+    /// The operator's fields override other writers': it only ever sends objects that are its own.
     async fn apply(&self, manifest: &Manifest) -> Result<(), StepError> {
         let parameters = PatchParams::apply(MANAGER).force();
         let applied = self.api(manifest).patch(&manifest.name, &parameters, &Patch::Apply(&manifest.body)).await;
@@ -246,7 +245,7 @@ impl Executor<'_> {
         }
     }
 
-    /// In the background, or network plugins cut the pod off before the broker has shut down.
+    /// In the background, otherwise network plugins cut the pod off before the broker has shut down.
     async fn delete_pod(&self, name: &str, uid: &str) -> Result<(), StepError> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), self.namespace);
         let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
@@ -270,8 +269,8 @@ impl Executor<'_> {
         written.map(drop).map_err(|source| StatusError { name, source: Box::new(source) })
     }
 
-    /// Events are for people: one that cannot be written must not hold up the cluster. Each tells of one transition,
-    /// so they are not counted together: two refusals with different messages are two events.
+    /// Events are for people: one that cannot be written must not hold up the cluster. Each is about one transition,
+    /// so they are not aggregated: two refusals with different messages are two events.
     async fn publish(&self, cluster: &KafkaCluster, notice: Notice, now: Timestamp) {
         let event = Event {
             metadata: ObjectMeta {

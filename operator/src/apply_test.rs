@@ -18,7 +18,7 @@ use crate::grant::GrantCall;
 use crate::restart::RestartReason;
 use crate::testing::{fall_silent, now, plan_of, running_three};
 
-/// Brokers that say no to everything.
+/// Brokers that refuse everything.
 #[derive(Debug)]
 struct Unwilling;
 
@@ -68,7 +68,7 @@ fn restart(grant: Option<GrantCall>) -> Step {
     Step::Restart { broker: BrokerId(0), pod, uid, reason: RestartReason::ConfigChanged, grant }
 }
 
-/// What came of the work, and the body of each request to the API server.
+/// The result of the work, and the body of each request to the API server.
 async fn requests_of<T>(work: impl AsyncFnOnce(Executor<'_>) -> T) -> (T, Vec<Value>) {
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let server = async move {

@@ -1,4 +1,4 @@
-//! What is known of one broker, from its pod, its claim and its own answer.
+//! The state of a broker, from its pod, its claim and its own answer.
 
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateTerminated, ContainerStatus, Node, PersistentVolumeClaim, Pod,
@@ -16,7 +16,7 @@ pub struct Broker {
     pub id: BrokerId,
     pub phase: BrokerPhase,
     pub message: Option<String>,
-    /// The volume behind the claim that stands.
+    /// The volume of the current claim.
     pub directory: Option<DirectoryId>,
     /// Whether a broker was ever formatted on that volume.
     pub formatted: bool,
@@ -48,12 +48,12 @@ impl Broker {
     }
 }
 
-/// Of the broker's own container.
+/// The status of the broker's own container.
 pub fn broker_container(pod: &Pod) -> Option<&ContainerStatus> {
     pod.status.as_ref()?.container_statuses.as_ref()?.iter().find(|container| container.name == CONTAINER)
 }
 
-/// Every broker there is or was: those of the pods and of the status.
+/// Every broker that exists or existed: those of the pods and of the status.
 pub fn known_brokers(observed: &Observed) -> Vec<BrokerId> {
     let reported = observed.cluster.status.iter().flat_map(|status| &status.brokers).map(|broker| BrokerId(broker.id));
     let mut ids: Vec<_> = observed.pods.keys().copied().chain(reported).collect();
@@ -128,7 +128,7 @@ fn registered(observed: &Observed, id: BrokerId) -> Option<&RegisteredView> {
     observed.view.as_ref()?.brokers.iter().find(|broker| broker.id == id.0)
 }
 
-/// A broker waits for its zone only a while when it starts, and the operator may have been away.
+/// At its start a broker waits for its zone only for a while, and the operator may have been down.
 fn missed_zone(observed: &Observed, id: BrokerId, pod: &Pod) -> Option<String> {
     let zone = observed.zone(pod).filter(|zone| !zone.is_empty() && 1 < observed.pods.len())?;
     let rack = registered(observed, id)?.rack.as_deref();
@@ -138,9 +138,9 @@ fn missed_zone(observed: &Observed, id: BrokerId, pod: &Pod) -> Option<String> {
     (rack != Some(zone)).then(|| format!("registered {known}, while its node is in zone {zone}; {help}"))
 }
 
-/// What is wrong where the volume was formatted under the id of another directory or cluster than the claim's. So it
-/// is with a copy of a volume, also of this broker's own: it lacks what was acknowledged after it was made, so it must
-/// not stand for the replica.
+/// What is wrong if the volume was formatted under another directory or cluster id than the claim's. This is so with
+/// a copy of a volume, even of this broker's own: it lacks what was acknowledged after it was made, so it must not
+/// stand in for the replica.
 fn foreign(observed: &Observed, id: BrokerId, pod: &Pod, view: &BrokerView) -> Option<String> {
     let claim = observed.claims.get(&id)?;
     let own_directory = directory(claim)?;
@@ -164,13 +164,13 @@ fn foreign(observed: &Observed, id: BrokerId, pod: &Pod, view: &BrokerView) -> O
     }
 }
 
-/// Kubernetes deletes it in a moment, however ready it may still be.
+/// Kubernetes is about to delete it, however ready it may still be.
 fn is_left_over(observed: &Observed, pod: &Pod) -> bool {
     let mut owners = pod.owner_references().iter().filter(|owner| owner.controller == Some(true));
     owners.any(|owner| owner.kind == "StatefulSet" && observed.statefulset_uid() != Some(owner.uid.as_str()))
 }
 
-/// Nobody but its node can say that a pod has ended.
+/// Only its node can confirm that a pod has ended.
 fn ending_pod(observed: &Observed, pod: &Pod) -> (BrokerPhase, Option<String>) {
     let name = pod.name_any();
     match lost_node(observed, pod) {
@@ -179,7 +179,7 @@ fn ending_pod(observed: &Observed, pod: &Pod) -> (BrokerPhase, Option<String>) {
     }
 }
 
-/// As long as it may still run, another one would be a second broker of the same id.
+/// While the broker may still run, its replacement would be a second broker with the same id.
 fn once_off(pod: &Pod) -> String {
     format!("once that machine is off for good, kubectl delete pod {} --force", pod.name_any())
 }
@@ -200,8 +200,8 @@ fn answers(node: &Node) -> bool {
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// A ready pod stays ready while one answer is missing: its probes decide, every second. Where the process runs, it may
-/// serve others even so, and is nothing to be restarted without asking, however it ended before.
+/// A ready pod stays ready while one answer is missing: its probes decide, every second. If the process runs it may
+/// still serve clients, and must not be restarted without permission, however it ended before.
 fn not_answering(
     pod: &Pod,
     claim: Option<&PersistentVolumeClaim>,
@@ -237,7 +237,7 @@ fn unscheduled(pod: &Pod) -> Option<String> {
     condition(pod, "PodScheduled").filter(|(status, _)| *status == "False").map(|(_, message)| message)
 }
 
-/// The scheduler does not say which class has no volume to give.
+/// The scheduler does not name the class that cannot supply a volume.
 fn unbound(claim: &PersistentVolumeClaim) -> String {
     let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
     let class =
@@ -251,7 +251,7 @@ fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, String)> {
     Some((found.status.as_str(), found.message.clone().unwrap_or_default()))
 }
 
-/// Why the container does not run, in the words of the kubelet and of the broker itself.
+/// Why the container does not run, in the words of the kubelet and of the broker.
 fn container_trouble(pod: &Pod) -> Option<String> {
     let status = broker_container(pod)?;
     let exit = |state: &Option<ContainerState>| state.as_ref()?.terminated.as_ref().map(ending);
@@ -268,7 +268,7 @@ fn container_trouble(pod: &Pod) -> Option<String> {
     }
 }
 
-/// The last that a broker says is why it ends. One that is killed says nothing.
+/// The last log line of a broker tells why it ends. One that is killed logs nothing.
 fn ending(ended: &ContainerStateTerminated) -> String {
     let killed = ended.reason.as_deref().filter(|reason| *reason == "OOMKilled").map(|_| "out of memory, ");
     let code = format!("{}exit code {}", killed.unwrap_or_default(), ended.exit_code);

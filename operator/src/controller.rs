@@ -1,7 +1,7 @@
-//! What wakes the operator: another manifest of a KafkaCluster, or a change of anything that carries a cluster's label.
+//! What triggers a reconcile: a changed KafkaCluster, or a change of anything with a cluster's label.
 //!
-//! Only the metadata is watched: a reconcile reads what it needs. So one KafkaCluster that this operator cannot read,
-//! being written for a newer one, does not hide all others.
+//! Only metadata is watched: a reconcile reads what it needs. So a KafkaCluster that this operator cannot parse,
+//! because it was written for a newer one, does not hide all others.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ use crate::metrics::Metrics;
 use crate::names::LABEL_CLUSTER;
 use crate::reconcile::{ClusterMeta, Context, ReconcileError, on_error, reconcile};
 
-/// Reconciles at the same time in all namespaces, or in each of those that were named.
+/// Concurrent reconciles, in all namespaces or in each of the given ones.
 const CONCURRENT_MAX: u16 = 16;
 
 const AFTER_WATCH_ERROR: Duration = Duration::from_millis(500);
 
-/// kube holds up all watches after an error of any one. When the API server was away each of them has errors of its
-/// own, more than one, and pauses that grow would leave the operator deaf for minutes.
+/// kube pauses all watches after an error of any one. When the API server was away each of them has several errors,
+/// and growing pauses would leave the operator without events for minutes.
 #[derive(Debug)]
 struct SamePause(Duration);
 
@@ -55,7 +55,7 @@ pub enum Scope {
     Namespace(String),
 }
 
-/// Runs until told to stop; a reconcile under way is finished.
+/// Runs until told to stop; a reconcile in progress is finished.
 pub async fn run(scopes: &[Scope], context: &Arc<Context>, ready: &Ready, stop: &CancellationToken) {
     let controllers: Vec<_> = scopes.iter().map(|scope| controller(scope, &context.client, stop.clone())).collect();
     let stores: Vec<_> = controllers.iter().map(Controller::store).collect();
@@ -66,7 +66,7 @@ pub async fn run(scopes: &[Scope], context: &Arc<Context>, ready: &Ready, stop: 
     }
 }
 
-/// Ready from the first list of every scope on. Never ends.
+/// Ready once every scope has been listed. Never ends.
 async fn announce(stores: &[Store<ClusterMeta>], ready: &Ready) {
     let listed = join_all(stores.iter().map(Store::wait_until_ready)).await;
     if listed.iter().all(Result::is_ok) {
@@ -87,8 +87,8 @@ async fn drive(controller: Controller<ClusterMeta>, context: Arc<Context>) {
         .await;
 }
 
-/// A watch that fails is tried again by itself, and would do so in silence. What is left of a cluster that was deleted
-/// still wakes the operator, which learns by that of the deletion.
+/// A failed watch is retried by itself, but without a log line. The objects left by a deleted cluster still trigger
+/// reconciles, which then find that it is deleted.
 fn note(error: &Error<ReconcileError, watcher::Error>, metrics: &Metrics) {
     match error {
         Error::QueueError(_) | Error::RunnerError(_) => tracing::warn!(%error, "watch failed; retrying"),
@@ -97,7 +97,7 @@ fn note(error: &Error<ReconcileError, watcher::Error>, metrics: &Metrics) {
     }
 }
 
-/// Not woken by the status, which the operator itself writes.
+/// Not triggered by the status, which the operator itself writes.
 fn controller(scope: &Scope, client: &Client, stop: CancellationToken) -> Controller<ClusterMeta> {
     let (clusters, writer) = reflector::store();
     let manifests = watcher(api::<ClusterMeta>(client, scope), watcher::Config::default())

@@ -2,8 +2,8 @@
 //! quorum as they will be without the broker, and moves leaders away; until that is done it answers that it is not
 //! safe to stop.
 //!
-//! A grant lives in the memory of the controller that gave it. So it is asked for once more just before the pod is
-//! deleted, and a change of the controller in between starts anew.
+//! A grant is in the memory of the controller that gave it. So it is requested once more just before the pod is
+//! deleted, and after a change of the controller everything starts anew.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use protocol::types::BrokerId;
 
 use crate::admin::{AdminError, AdminTarget, BrokerAdmin, RestartGrant, RestartGrantRequest};
 
-/// Long enough for a pod to be deleted and its broker to begin its shutdown. The next registration ends the grant.
+/// Long enough to delete a pod and for its broker to begin its shutdown. The next registration ends the grant.
 const TTL_MS: u64 = 60_000;
-/// How often another broker is said to be the controller before the operator looks at the cluster again.
+/// Redirections to another controller before the operator observes the cluster again.
 const REDIRECTIONS_MAX: usize = 2;
 
 /// Everything needed to ask.
@@ -38,10 +38,10 @@ impl GrantCall {
     }
 }
 
-/// Why a broker is not to be restarted yet.
+/// Why a broker must not be restarted yet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotYet {
-    /// It was granted, and this is over in moments.
+    /// Granted; the rest is done in moments.
     #[error("partitions that it leads and hands over first: {leaders_left}")]
     HandsOver { leaders_left: u64 },
     #[error("{0}")]

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use super::*;
 use crate::admin::{BrokerView, ClusterView, FormatRequest, ManagementToken, OptionChange, VoterChange};
 
-/// Brokers that answer with what was prepared, in order, and note who was asked.
+/// Brokers that give prepared answers in order, and record who was asked.
 #[derive(Debug, Default)]
 struct Script {
     answers: Mutex<Vec<Result<RestartGrant, AdminError>>>,

@@ -137,7 +137,7 @@ fn context(client: Client, arguments: &RunArguments) -> Context {
     }
 }
 
-/// Reconciles while this instance holds the lease. Losing it ends the process: another instance has taken over.
+/// Reconciles while this instance holds the Lease. Losing it ends the process: another instance has taken over.
 async fn lead(
     client: Client,
     arguments: &RunArguments,
@@ -181,7 +181,7 @@ async fn lead(
     Ok(())
 }
 
-/// An instance that is not chosen while a lease runs out stands by, which is all it is asked for. Never ends.
+/// An instance that waits for the Lease is on standby, and ready. Never ends.
 async fn stand_by(ready: &Ready) {
     tokio::time::sleep(Duration::from_secs(LEASE_SECONDS)).await;
     ready.set(true);

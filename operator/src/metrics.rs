@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 
 use crate::crd::{KafkaClusterStatus, condition};
 
-/// What somebody may want to be woken for.
+/// Conditions that are worth an alert.
 const CONDITIONS: [&str; 4] = [condition::READY, condition::RECONCILING, condition::STALLED, condition::VOLUME_EMPTIED];
 
 /// Namespace and name of a cluster.
@@ -17,7 +17,7 @@ type ClusterLabels = [(&'static str, String); 2];
 /// The same, and the type of a condition.
 type ConditionLabels = [(&'static str, String); 3];
 
-/// Numbers shared by the reconciles and the endpoint that shows them.
+/// Values shared by the reconciles and the metrics endpoint.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     reconciles: Counter,
@@ -28,7 +28,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// What the status of a cluster says, for those who do not read it.
+    /// Publishes what the status of a cluster says.
     pub fn tell(&self, namespace: &str, cluster: &str, status: &KafkaClusterStatus) {
         for kind in CONDITIONS {
             let holds = status.condition(kind).is_some_and(|found| found.status == "True");
@@ -50,7 +50,7 @@ impl Metrics {
         self.failures.get_or_create(&of_cluster(namespace, cluster)).set(0);
     }
 
-    /// How often in a row, by now.
+    /// Returns how often it has failed in a row.
     pub fn failed(&self, namespace: &str, cluster: &str) -> i64 {
         self.errors.inc();
         self.failures.get_or_create(&of_cluster(namespace, cluster)).inc() + 1

@@ -6,30 +6,31 @@ use protocol::types::BrokerId;
 
 pub const MANAGER: &str = "millrace-operator";
 pub const LABEL_CLUSTER: &str = "millrace.dev/cluster";
-/// On volume claims: the life of the cluster whose data they hold.
+/// On volume claims: the id of the cluster whose data they hold.
 pub const ANNOTATION_CLUSTER_ID: &str = "millrace.dev/cluster-id";
 /// On volume claims: a broker was formatted on this one, so it must never be found empty again.
 pub const ANNOTATION_FORMATTED: &str = "millrace.dev/formatted";
-/// On volume claims: the voters the quorum began with. Written before the first of them is formatted.
+/// On volume claims: the quorum's initial voters. Written before the first of them is formatted.
 pub const ANNOTATION_VOTERS: &str = "millrace.dev/initial-voters";
-/// On pods: the zone of the node, as one line, which the broker reads through a file. Complete only with its end.
+/// On pods: the zone of the node, as one line, which the broker reads from a file. Complete only once the newline is
+/// there.
 pub const ANNOTATION_ZONE: &str = "millrace.dev/zone";
 /// On applied objects: hash of what was applied, so that a dropped field is noticed.
 pub const ANNOTATION_APPLIED: &str = "millrace.dev/applied";
-/// On pods: what they were started with. Compared with what they should run; never with what the pod became after
-/// admission, where other parties may rewrite it.
+/// On pods: what they were started with. Compared with what they should run; never with the pod after admission, when
+/// webhooks may have rewritten it.
 pub const ANNOTATION_IMAGE: &str = "millrace.dev/image";
 pub const ANNOTATION_RESOURCES: &str = "millrace.dev/resources-hash";
 pub const ANNOTATION_CONFIG: &str = "millrace.dev/config-hashes";
 pub const ANNOTATION_TEMPLATE: &str = "millrace.dev/template-hash";
 
-/// On the template of pods: `kubectl rollout restart` writes the time there.
+/// On the pod template: `kubectl rollout restart` writes the time here.
 pub const ANNOTATION_RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 
-/// The broker's own in a pod, beside which others may have been put.
+/// The broker's container in a pod, to which other containers may have been added.
 pub const CONTAINER: &str = "broker";
 
-/// As brokers call it in their options.
+/// The name of the listener in the brokers' options.
 pub const LISTENER_CONTROLLERS: &str = "CONTROLLERS";
 
 pub const PORT_BROKERS: u16 = 9091;
@@ -76,7 +77,7 @@ impl Names {
         format!("data-{}-{broker}", self.cluster)
     }
 
-    /// Where the pod is reached by the others, whether it is ready or not.
+    /// The host name of the pod, whether it is ready or not.
     pub fn pod_host(&self, broker: BrokerId) -> String {
         format!("{}.{}.{}.svc", self.pod(broker), self.brokers_service(), self.namespace)
     }
@@ -85,7 +86,7 @@ impl Names {
         format!("{}.{}.svc", self.bootstrap_service(), self.namespace)
     }
 
-    /// What selects the pods: nothing that ever changes, so no version.
+    /// Selects the pods: only labels that never change, so no version.
     pub fn selector(&self) -> BTreeMap<String, String> {
         labels([("app.kubernetes.io/name", "millrace"), (LABEL_CLUSTER, &self.cluster)])
     }

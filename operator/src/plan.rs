@@ -1,9 +1,9 @@
-//! What to do next, decided from what was observed: the objects to apply, at most one disruptive step, and when to
+//! Decides from the observed state what to do next: the objects to apply, at most one disruptive step, and when to
 //! look again. Order of the steps:
 //!
-//! 1. claims that are to be kept from now on lose their owner: at once, and whatever else is wrong
-//! 2. the zones of nodes onto the pods, which brokers wait for while they start
-//! 3. account, Secret and Services: nothing depends on anything else, and node ports get known
+//! 1. claims that are to be kept from now on lose their owner: at once, whatever else is wrong
+//! 2. the zones of nodes onto the pods: brokers wait for them at their start
+//! 3. account, Secret and Services: they depend on nothing else, and node ports become known
 //! 4. the rendered options, then the StatefulSet and the disruption budget that refer to them
 //! 5. formatting of empty volumes that never held data
 //! 6. options that need no restart
@@ -40,13 +40,13 @@ use crate::status::{self, Verdict};
 use crate::validate::{Problem, ValidatedCluster};
 use crate::voters::{Disagreement, InitialVoters};
 
-/// A first look at a cluster that moves, then a slower one at what does not.
+/// First at short intervals while a cluster changes, then at longer ones while it does not.
 const LOOK_WHILE_MOVING: Duration = Duration::from_millis(500);
 const LOOK_WHILE_STUCK: Duration = Duration::from_secs(5);
 const LOOK_WHILE_READY: Duration = Duration::from_secs(30);
 const MOVING_MAX: SignedDuration = SignedDuration::from_mins(2);
 
-/// Ids that only one reconcile in the life of a cluster uses.
+/// Ids that are used by a single reconcile in the life of a cluster.
 #[derive(Debug, Clone)]
 pub struct Fresh {
     pub cluster_id: Uuid,
@@ -62,10 +62,10 @@ pub struct Plan {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Fails where the object already exists.
+    /// Fails if the object already exists.
     Create(Manifest),
     Apply(Manifest),
-    /// Changes what the manifest names and leaves the rest, also what the operator applied before.
+    /// Changes the fields in the manifest and leaves all others, even those that the operator applied before.
     Merge {
         verb: &'static str,
         change: Manifest,
@@ -88,14 +88,14 @@ pub enum Step {
         pod: String,
         uid: String,
         reason: RestartReason,
-        /// Asked for before the pod is deleted. `None`: the broker serves nobody, or there is no other one.
+        /// Requested before the pod is deleted. `None`: the broker serves no clients, or is the only one.
         grant: Option<GrantCall>,
     },
     Delete(Manifest),
 }
 
 impl Step {
-    /// Whether later steps have to wait for it. Not so with options: a broker may not know one before it is restarted
+    /// Whether later steps must wait for it. Not so for options: a broker may not know one before it is restarted
     /// with another version.
     pub fn comes_first(&self) -> bool {
         !matches!(self, Self::SetOptions { .. })
@@ -142,7 +142,7 @@ pub enum Blocked {
 }
 
 impl Blocked {
-    /// In one word, for the conditions.
+    /// The reason of the conditions.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NameTaken(_) => "NameTaken",
@@ -153,19 +153,20 @@ impl Blocked {
         }
     }
 
-    /// Whether it ends without anybody's help: Kubernetes is about to delete the object.
+    /// Whether it ends by itself: Kubernetes is about to delete the object.
     pub fn passes(&self) -> bool {
         matches!(self, Self::LeftOver(_))
     }
 }
 
-/// Invalid manifests change nothing but what `keep_running` does: what runs keeps running and is still reported.
+/// With an invalid manifest only the steps of `keep_running` are taken: what runs keeps running and is still
+/// reported.
 pub fn refuse(observed: &Observed, problems: &[Problem], now: Timestamp) -> Plan {
     finish(observed, None, keep_running(observed), &Verdict::Invalid(problems.to_vec()), now)
 }
 
-/// What a cluster needs whether or not its manifest can be followed: claims that are to be kept, zones for the pods that
-/// are made anew, and how many brokers may be evicted.
+/// What a cluster needs even if its manifest is invalid: claims that are to be kept, zones for pods that are
+/// re-created, and how many brokers may be evicted.
 fn keep_running(observed: &Observed) -> Vec<Step> {
     let mut steps = claims::release(observed);
     steps.extend(zone_steps(observed));
@@ -216,7 +217,7 @@ pub fn plan(cluster: &ValidatedCluster, observed: &Observed, fresh: &Fresh, now:
     finish(observed, Some(cluster), steps, &verdict, now)
 }
 
-/// What every claim of the cluster says. The voters are chosen only while no volume was ever formatted.
+/// The notes for every claim of the cluster. The voters are chosen only while no volume was ever formatted.
 fn settle_notes(
     cluster: &ValidatedCluster,
     observed: &Observed,
@@ -231,7 +232,7 @@ fn settle_notes(
     Ok(ClaimNotes { cluster_id, voters })
 }
 
-/// Of what somebody else set nothing is taken back: only what the manifest says now, or said before.
+/// Options set by others are left alone: only those in the manifest, now or before, are changed.
 fn option_step(cluster: &ValidatedCluster, observed: &Observed) -> Option<Step> {
     let (found, id) = (observed.options.as_ref()?, observed.view_of?);
     let differs = |name: &str, value: &str| found.get(name).is_none_or(|found| !options::same(name, found, value));
@@ -245,7 +246,7 @@ fn option_step(cluster: &ValidatedCluster, observed: &Observed) -> Option<Step> 
     (!changes.is_empty()).then_some(Step::SetOptions { target, changes })
 }
 
-/// A single broker has nobody to be apart from.
+/// A single broker cannot be spread.
 fn zone_steps(observed: &Observed) -> Vec<Step> {
     let zoned = |pod: &Pod| {
         let zone = observed.zone(pod)?;
@@ -318,7 +319,7 @@ fn wanted_objects(
     wanted
 }
 
-/// The first object under one of our names that is somebody else's.
+/// The first object under one of our names that has another owner.
 fn taken(cluster: &ValidatedCluster, observed: &Observed, wanted: &[Manifest]) -> Option<Blocked> {
     let standing = wanted.iter().filter_map(|wanted| observed.standing.get(&wanted.key()));
     let mut foreign = standing.filter(|found| !found.is_owned_by(&cluster.uid));
@@ -328,14 +329,14 @@ fn taken(cluster: &ValidatedCluster, observed: &Observed, wanted: &[Manifest]) -
     Some(if left_over { Blocked::LeftOver(found.key()) } else { Blocked::NameTaken(found.key()) })
 }
 
-/// Brokers and operator could not speak with each other.
+/// Without a token brokers and operator could not communicate.
 fn without_token(cluster: &ValidatedCluster, observed: &Observed) -> Option<Blocked> {
     let name = cluster.names.management_secret();
     let stands = observed.standing.contains_key(&ObjectKey { kind: "Secret".to_owned(), name: name.clone() });
     (stands && observed.token.is_none()).then_some(Blocked::NoToken(name))
 }
 
-/// The Secret and the options are made once and never changed; everything else follows the manifest.
+/// The Secret and the options are created once and never changed; everything else follows the manifest.
 fn object_step(wanted: &Manifest, observed: &Observed) -> Option<Step> {
     let made_once = matches!(wanted.resource.kind.as_str(), "Secret" | "ConfigMap");
     match observed.standing.get(&wanted.key()) {
@@ -346,21 +347,21 @@ fn object_step(wanted: &Manifest, observed: &Observed) -> Option<Step> {
     }
 }
 
-/// Applies once more what was applied already. A webhook may undo it for ever, which must not hold up the rest.
+/// Applies again what was applied already. A webhook may undo it for ever, which must not hold up other steps.
 fn is_repair(step: &Step, observed: &Observed) -> bool {
     let Step::Apply(wanted) = step else { return false };
     let standing = observed.standing.get(&wanted.key());
     wanted.stamp().is_some() && standing.and_then(Manifest::stamp) == wanted.stamp()
 }
 
-/// Before that, a deleted pod could come back as it was.
+/// Until then a deleted pod could come back unchanged.
 fn template_is_seen(observed: &Observed) -> bool {
     observed
         .statefulset()
         .is_some_and(|set| set.status.and_then(|status| status.observed_generation) >= set.metadata.generation)
 }
 
-/// Services of listeners that are gone, and options that no pod was started with.
+/// Services of removed listeners, and options with which no pod was started.
 fn unreferenced(cluster: &ValidatedCluster, observed: &Observed, wanted: &[Manifest]) -> Vec<Manifest> {
     let ours = observed.standing.values().filter(|manifest| manifest.is_owned_by(&cluster.uid));
     let dropped = ours.filter(|manifest| !wanted.iter().any(|wanted| wanted.key() == manifest.key()));
@@ -377,8 +378,8 @@ fn mounts(pod: &Pod, config_map: &str) -> bool {
     sources.filter_map(|source| source.config_map.as_ref()).any(|source| source.name == config_map)
 }
 
-/// What others change back at once is no step left: it is put right now and then, not as fast as it can be. Nor is a
-/// step that has to wait.
+/// What others change back at once does not count as a step left: it is repaired at normal intervals. Nor does a step
+/// that must wait.
 pub fn look_again(status: &KafkaClusterStatus, steps_left: bool, now: Timestamp) -> Duration {
     let is_true = |kind: &str| status.condition(kind).is_some_and(|condition| condition.status == "True");
     if is_true(condition::READY) && !is_true(condition::RECONCILING) && !is_true(condition::STALLED) {

@@ -303,7 +303,7 @@ fn claims_are_released_first_and_also_by_an_invalid_manifest() {
     assert_eq!(refuse(&observed, &problems, crate::testing::now()).steps, []);
 }
 
-/// What the API server leaves of an object that was applied.
+/// An applied object as the API server stores it.
 fn normalise(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! One look at one cluster: observe, validate, plan, apply.
+//! A reconcile of one cluster: observe, validate, plan, apply.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use crate::plan::{Fresh, plan, refuse};
 use crate::validate::{Release, validate};
 
 const LOOK_AFTER_ERROR: Duration = Duration::from_secs(2);
-/// The pause doubles with each error that follows, as often as this.
+/// The pause doubles with each further error, at most this often.
 const DOUBLINGS_MAX: i64 = 4;
-/// The client itself waits for an answer without end.
+/// The client has no timeout of its own.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum ReconcileError {
 /// All that is known of a cluster before it is read.
 pub type ClusterMeta = PartialObjectMeta<KafkaCluster>;
 
-/// What every reconcile uses.
+/// Shared by all reconciles.
 pub struct Context {
     pub client: Client,
     pub admin: Box<dyn BrokerAdmin>,
@@ -96,7 +96,7 @@ async fn in_time<T>(what: &'static str, work: impl Future<Output = T>) -> Result
     tokio::time::timeout(PATIENCE, Box::pin(work)).await.map_err(|_| ReconcileError::TimedOut { what })
 }
 
-/// What cannot be told to the user in the status, as the API server does not answer; or has been told there.
+/// Errors that are not in the status, because the API server does not answer; or are there already.
 #[expect(clippy::needless_pass_by_value, reason = "the signature kube asks for")]
 pub fn on_error(cluster: Arc<ClusterMeta>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let failures = context.metrics.failed(&cluster.namespace().unwrap_or_default(), &cluster.name_any());

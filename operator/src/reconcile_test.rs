@@ -1,4 +1,4 @@
-//! The whole reconcile against an API server that knows nothing but one KafkaCluster.
+//! The whole reconcile against an API server that has only one KafkaCluster.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::admin::{
 };
 use crate::testing::{cluster, release};
 
-/// Brokers that no test here gets to ask.
+/// Brokers that are never asked here.
 #[derive(Debug)]
 struct NoBrokers;
 

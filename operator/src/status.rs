@@ -21,23 +21,23 @@ use crate::restart::config_hash;
 use crate::validate::{Exposure, Listener, Problem, ValidatedCluster};
 use news::{News, Stand, sentence};
 
-/// Numbers that move while nothing else does are written no faster. Every write wakes whoever watches.
+/// Numbers that change while nothing else does are written at this interval. Every write triggers all watchers.
 const MOVING_NUMBERS_EVERY: SignedDuration = SignedDuration::from_secs(10);
 
-/// As the definition of the resource has them: a longer status would not be taken at all.
+/// As limited by the CRD: a longer status would be refused as a whole.
 const ADDRESSES_MAX: usize = 64;
 const OPTIONS_MAX: usize = 256;
 const PLAN_LINES_MAX: usize = 64;
 const LINE_CHARS_MAX: usize = 1024;
 
-/// What validation and planning came to.
+/// The result of validation and planning.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
     Invalid(Vec<Problem>),
     Blocked(Blocked),
     Proceeding {
         cluster_id: ClusterId,
-        /// `None` while Kubernetes has not given every node port.
+        /// `None` until Kubernetes has assigned every node port.
         config: Option<RenderedConfig>,
         brokers: Vec<Broker>,
         restarts: Vec<String>,
@@ -106,7 +106,7 @@ pub fn compose(
     status
 }
 
-/// The one before, to which one may go back, until every broker serves with the image of another.
+/// The former version, to which the cluster may be set back, until every broker serves with the new image.
 fn version(cluster: &ValidatedCluster, observed: &Observed, before: &KafkaClusterStatus, brokers: &[Broker]) -> String {
     let serves = |broker: &Broker| {
         broker.phase == BrokerPhase::Running && started_image(observed, broker).as_ref() == Some(&cluster.image)
@@ -127,7 +127,7 @@ fn was_formed(before: &KafkaClusterStatus) -> bool {
     before.formed || is_ready(before)
 }
 
-/// Restarts are over once every broker serves again, which the next one would wait for.
+/// Restarts are over once every broker serves again, which a further restart would wait for.
 fn plan_lines(restarts: &[String], before: &KafkaClusterStatus, brokers: &[Broker]) -> Vec<String> {
     let mut lines: Vec<_> = restarts.iter().map(|line| shortened(line, LINE_CHARS_MAX)).collect();
     if lines.is_empty() && !before.plan.is_empty() {
@@ -142,7 +142,7 @@ fn plan_lines(restarts: &[String], before: &KafkaClusterStatus, brokers: &[Broke
     lines
 }
 
-/// What the manifest says, and what it said before and is still there.
+/// The options of the manifest, and former ones that are still set.
 fn options_set(cluster: &ValidatedCluster, observed: &Observed, before: &KafkaClusterStatus) -> Vec<String> {
     let found = |name: &&String| observed.options.as_ref().is_none_or(|options| options.contains_key(*name));
     let names: BTreeSet<_> = cluster.dynamic.keys().chain(before.options.iter().filter(found)).cloned().collect();
@@ -159,7 +159,7 @@ fn was_just_written(observed: &Observed, now: Timestamp) -> bool {
     age.is_some_and(|age| (SignedDuration::ZERO..MOVING_NUMBERS_EVERY).contains(&age))
 }
 
-/// How far a broker is that checks its logs.
+/// Keeps the reported progress of a broker that checks its logs.
 fn keep_progress(before: &KafkaClusterStatus, brokers: &mut [Broker]) {
     for broker in brokers.iter_mut().filter(|broker| broker.phase == BrokerPhase::Recovering) {
         let mut known = before.brokers.iter().filter(|known| known.id == broker.id.0 && known.phase == broker.phase);
@@ -168,7 +168,7 @@ fn keep_progress(before: &KafkaClusterStatus, brokers: &mut [Broker]) {
     }
 }
 
-/// What is zero, or no longer, is told at once.
+/// Changes to or from zero, and removed values, are reported at once.
 fn keep_moving_numbers(before: &KafkaClusterStatus, status: &mut KafkaClusterStatus) {
     if let (Some(before), Some(counts)) = (before.partitions, &mut status.partitions) {
         let keep = |before: i32, count: &mut i32| *count = if before == 0 || *count == 0 { *count } else { before };
@@ -182,7 +182,7 @@ fn keep_moving_numbers(before: &KafkaClusterStatus, status: &mut KafkaClusterSta
     }
 }
 
-/// Whether a refused step is worth trying again as it is.
+/// Whether a refused step is worth repeating unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Persistence {
     Passing,
@@ -201,7 +201,7 @@ pub fn with_failure(
     with_sentence(status, before, &News::new(stand, "StepFailed", &sentence(failure)), now)
 }
 
-/// A step whose time has not come.
+/// A step that must wait.
 pub fn with_wait(
     status: KafkaClusterStatus,
     before: &KafkaClusterStatus,
@@ -211,8 +211,8 @@ pub fn with_wait(
     with_sentence(status, before, &News::new(Stand::Changing, "Waiting", &sentence(reason)), now)
 }
 
-/// Added to what `Ready` says, whose truth stays: brokers may serve all the same. Transitions are those since `before`, so that the same news leaves the
-/// same status.
+/// Added to the sentence of `Ready`, whose truth is kept: brokers may serve all the same. Transitions are relative to
+/// `before`, so that the same news leads to the same status.
 fn with_sentence(
     mut status: KafkaClusterStatus,
     before: &KafkaClusterStatus,
@@ -237,7 +237,7 @@ fn with_sentence(
     status
 }
 
-/// What the operator could not look at. Whether clients are served it does not know better than before.
+/// What the operator could not observe. Whether clients are served stays as last known.
 pub fn unseen(
     mut status: KafkaClusterStatus,
     refusal: &str,

@@ -346,7 +346,7 @@ fn a_pod_of_a_deleted_statefulset_serves_no_longer() {
     }
 }
 
-/// The API server would refuse the whole status for one list or string that is too long.
+/// The API server would refuse the whole status for a single list or string that is too long.
 fn fits(value: &Value, schema: &Value, path: &str) {
     let within = |limit: &str, length: usize| {
         let limit = schema[limit].as_u64();

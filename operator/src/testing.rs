@@ -1,4 +1,4 @@
-//! Clusters in the states that the tests speak of.
+//! Clusters in various states, for tests.
 
 use k8s_openapi::api::apps::v1::StatefulSetSpec;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -23,14 +23,14 @@ use crate::plan::{Fresh, Plan, Step, plan};
 use crate::render::merge;
 use crate::validate::{Release, ValidatedCluster, validate};
 
-/// Of broker 0's claim; the others' end in another digit.
+/// The claim of broker 0; the others' end in another digit.
 pub(crate) const CLAIM_UID: &str = "3f0b5a0e-6a0e-4c7e-9d0a-0f5d3c1b2a10";
 
 pub(crate) fn claim_uid(broker: BrokerId) -> String {
     format!("{}{broker}", &CLAIM_UID[..CLAIM_UID.len() - 1])
 }
 
-/// The eight lines, with the spec's other fields merged in.
+/// The minimal manifest, with the spec's other fields merged in.
 pub(crate) fn cluster(spec: Value) -> KafkaCluster {
     let mut body = json!({
         "apiVersion": "millrace.dev/v1alpha1",
@@ -68,12 +68,12 @@ pub(crate) fn plan_of(observed: &Observed) -> Plan {
     plan(&validate(observed, &release()).unwrap(), observed, &fresh(), now())
 }
 
-/// What a status says for the first time.
+/// The events of a first status.
 pub(crate) fn notices(observed: &Observed, plan: &Plan) -> Vec<Notice> {
     transitions(&observed.cluster.status.clone().unwrap_or_default(), &plan.status)
 }
 
-/// What Kubernetes and the brokers make of the steps: node ports, notes on claims, formatted volumes.
+/// Simulates the effects of the steps: node ports, notes on claims, formatted volumes.
 pub(crate) fn settle(observed: &mut Observed, plan: &Plan) {
     for step in &plan.steps {
         match step {
@@ -142,7 +142,7 @@ fn merged<K: Resource<DynamicType = ()> + Serialize + DeserializeOwned>(standing
     manifest.parse().unwrap()
 }
 
-/// The StatefulSet controller and the kubelet do their part for the pods that are missing.
+/// Simulates the StatefulSet controller and the kubelet for the missing pods.
 pub(crate) fn start_pods(observed: &mut Observed) {
     let set = observed.statefulset().unwrap().spec.unwrap();
     let missing = (0..set.replicas.unwrap()).map(BrokerId).filter(|id| !observed.pods.contains_key(id));
@@ -186,7 +186,7 @@ pub(crate) fn answer(observed: &mut Observed, id: BrokerId, state: BrokerState) 
     pod.status.as_mut().unwrap().conditions.as_mut().unwrap()[0].status = ready.to_owned();
 }
 
-/// The pod is there and nothing in it answers, as Kubernetes sees it after a while.
+/// The pod exists but nothing in it answers, as Kubernetes sees it after a while.
 pub(crate) fn fall_silent(observed: &mut Observed, id: BrokerId) {
     let error = AdminError::TimedOut { url: format!("http://10.1.2.{id}"), limit_ms: 2000 };
     observed.brokers.insert(id, Err(error));
@@ -194,7 +194,7 @@ pub(crate) fn fall_silent(observed: &mut Observed, id: BrokerId) {
     pod.status.as_mut().unwrap().conditions.as_mut().unwrap()[0].status = "False".to_owned();
 }
 
-/// What broker `id` says as the active controller of brokers that all serve.
+/// The view of broker `id` as the active controller of brokers that all serve.
 pub(crate) fn elect(observed: &mut Observed, id: i32) {
     let registered =
         |id: &BrokerId| RegisteredView { id: id.0, epoch: 100, state: RegisteredState::Unfenced, rack: None };
@@ -206,7 +206,7 @@ pub(crate) fn elect(observed: &mut Observed, id: i32) {
     observed.options.get_or_insert_default();
 }
 
-/// Another claim of the same name, with nothing on it.
+/// Another claim of the same name, with an empty volume.
 pub(crate) fn take_new_volume(observed: &mut Observed, id: i32) {
     let claim = observed.claims.get_mut(&BrokerId(id)).unwrap();
     claim.metadata.uid = Some(format!("7d1a2c3e-0000-4000-8000-00000000000{id}"));

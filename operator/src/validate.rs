@@ -1,4 +1,4 @@
-//! From the manifest as written to a cluster that can be run. Everything after this sees only the result.
+//! From the manifest as written to a cluster that can be run. Later code sees only the result.
 
 mod placement;
 mod size;
@@ -20,8 +20,8 @@ use crate::{options, quantity};
 
 pub use placement::PodPlacement;
 
-/// What this operator brings: its own version, and the image of the brokers. Without a tag, the version of each cluster
-/// is the tag. With one, or with a digest, it is the image of every cluster: somebody has chosen it.
+/// This operator's own version, and the image of the brokers. Without a tag, each cluster's version is the tag. With
+/// one, or with a digest, it is the image of every cluster, because it was chosen explicitly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
     pub version: String,
@@ -33,15 +33,15 @@ pub struct ValidatedCluster {
     pub names: Names,
     pub uid: String,
     pub brokers: Vec<BrokerId>,
-    /// Those that keep the metadata: the first ones.
+    /// The brokers that are controllers: the first ones.
     pub controllers: Vec<BrokerId>,
     /// Whether brokers learn the zone of their node.
     pub zones: bool,
     pub version: String,
     pub image: String,
-    /// Options that a broker reads once, when it starts.
+    /// Options that a broker reads at its start only.
     pub config: BTreeMap<String, String>,
-    /// Options that live in the metadata.
+    /// Options in the metadata.
     pub dynamic: BTreeMap<String, String>,
     pub storage: Storage,
     pub listeners: Vec<Listener>,
@@ -67,17 +67,17 @@ pub struct Listener {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exposure {
     Internal,
-    /// With the host that clients are told, where it is not the node's address.
+    /// With the host advertised to clients, unless it is the node's address.
     NodePort {
         advertised_host: Option<String>,
     },
 }
 
-/// One thing in the manifest that cannot be, and what could.
+/// A mistake in the manifest, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", prefix(.field))]
 pub struct Problem {
-    /// Empty where the message names it.
+    /// Empty if the message names it.
     pub field: String,
     pub message: String,
 }
@@ -132,7 +132,7 @@ fn keep<T>(problems: &mut Vec<Problem>, checked: Result<T, Vec<Problem>>) -> Opt
     checked.map_err(|found| problems.extend(found)).ok()
 }
 
-/// The rules of the CRD once more: the one installed may be older than this operator.
+/// Repeats the rules of the CRD: the installed one may be older than this operator.
 fn schema_problems(cluster: &KafkaCluster) -> Vec<Problem> {
     static RULES: LazyLock<Option<CompiledSchema>> = LazyLock::new(|| {
         let crd = KafkaCluster::crd();
@@ -156,8 +156,8 @@ fn config(spec: &KafkaClusterSpec) -> Result<BTreeMap<String, String>, Vec<Probl
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
-/// What is not given follows the cluster's size: from three brokers on, every record is on three of them and
-/// acknowledged by two. Those that live in the metadata are told apart.
+/// Defaults depend on the cluster's size: from three brokers on, every record has three replicas and is acknowledged
+/// by two. Options in the metadata are separated.
 fn with_defaults(
     given: BTreeMap<String, String>,
     broker_count: usize,
@@ -216,18 +216,18 @@ fn storage(spec: &KafkaClusterSpec, observed: &Observed) -> Result<Storage, Prob
     })
 }
 
-/// What a claim asks for.
+/// The requested size of a claim.
 pub fn claim_request(claim: &PersistentVolumeClaim) -> Option<&Quantity> {
     claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage")
 }
 
-/// What a claim has got: less where the volume is yet to grow, or cannot.
+/// The actual size of a claim: smaller if the volume has not grown yet, or cannot.
 pub fn claim_capacity(claim: &PersistentVolumeClaim) -> Option<&Quantity> {
     claim.status.as_ref()?.capacity.as_ref()?.get("storage")
 }
 
-/// The version in the manifest, else the one the cluster runs, else this operator's. What a version has written only
-/// itself and later ones are sure to read.
+/// The version in the manifest, otherwise the one that the cluster runs, otherwise this operator's. What a version
+/// has written only that version and later ones are sure to read.
 fn version(observed: &Observed, release: &Release) -> Result<String, Problem> {
     let spec = &observed.cluster.spec;
     let pinned = observed.cluster.status.as_ref().and_then(|status| status.version.clone());
@@ -250,7 +250,7 @@ fn numbers(version: &str) -> Vec<u64> {
     release.split('.').map(|number| number.parse().unwrap_or(0)).collect()
 }
 
-/// Nothing of it comes from the version of the operator: a newer one restarts no broker.
+/// Does not depend on the version of the operator: a newer operator restarts no broker.
 fn image_of(version: &str, release: &Release) -> String {
     let image = &release.broker_image;
     let name = image.rsplit('/').next().unwrap_or_default();

@@ -1,11 +1,11 @@
-//! Which broker is restarted next, and what has to be true before.
+//! Which broker is restarted next, and under which conditions.
 //!
-//! 1. A broker that cannot start as it is goes first: it serves nobody.
-//! 2. So does the only one that is away, where the controller has fenced it: what it waits for may be the restart.
-//! 3. The others only while every broker serves, one at a time, the active controller last: each change of the
-//!    controller costs the others a moment.
-//! 4. While a broker has no vote that should have one, no other.
-//! 5. With more than one broker, the controller has to agree (see `grant`).
+//! 1. A broker that cannot start as it is goes first: it serves no clients.
+//! 2. So does a broker that is the only one away and is fenced: it may be waiting for the restart.
+//! 3. Others only while every broker serves, one at a time, the active controller last: each change of the controller
+//!    costs the others a moment.
+//! 4. While a broker lacks the vote that it should have, no other broker.
+//! 5. With more than one broker, the controller must agree (see `grant`).
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
@@ -24,7 +24,7 @@ use crate::restart::{RestartReason, restart_reason};
 use crate::validate::ValidatedCluster;
 use crate::voters::InitialVoters;
 
-/// Brokers that run with something else than the manifest says.
+/// Brokers that do not run what the manifest says.
 pub(super) fn pending(
     cluster: &ValidatedCluster,
     observed: &Observed,
@@ -38,8 +38,8 @@ pub(super) fn pending(
     brokers.iter().filter_map(|broker| Some((broker.id, reason(broker)?))).collect()
 }
 
-/// Of those the ones that can be restarted now. A broker that checks its logs is left alone, as a restart would begin
-/// the check anew; and so is one on a volume that is not its own, or on a node that is lost.
+/// Those of them that can be restarted now. A broker that checks its logs is left alone, as a restart would begin the
+/// check anew; so is one on a foreign volume, or on a lost node.
 pub(super) fn movable(brokers: &[Broker], pending: &[(BrokerId, RestartReason)]) -> Vec<(BrokerId, RestartReason)> {
     use BrokerPhase::{ForeignVolume, NodeLost, Recovering, Stopping};
     let stays = |phase| matches!(phase, Stopping | Recovering | ForeignVolume | NodeLost);
@@ -47,8 +47,8 @@ pub(super) fn movable(brokers: &[Broker], pending: &[(BrokerId, RestartReason)])
     pending.iter().filter(|(id, _)| moves(*id)).cloned().collect()
 }
 
-/// A single broker can always be evicted: refusing would only keep its node from being drained. Of several, one while
-/// nothing lacks a replica, every voter votes and no other broker is about to be restarted.
+/// A single broker can always be evicted: otherwise its node could not be drained. Of several, one at a time while no
+/// partition is under-replicated, every voter votes and no other broker is about to be restarted.
 pub(super) fn evictions(
     controllers: &[BrokerId],
     observed: &Observed,
@@ -63,7 +63,7 @@ pub(super) fn evictions(
     if brokers.len() == 1 || calm() { Evictions::One } else { Evictions::None }
 }
 
-/// Nodes are drained whether the manifest can be followed or not: where it cannot, the budget that stands still does.
+/// Nodes are drained even if the manifest is invalid: then the existing budget is kept up to date.
 pub(super) fn standing_budget(observed: &Observed) -> Option<Step> {
     let uid = observed.cluster.metadata.uid.as_deref().unwrap_or_default();
     let budget: PodDisruptionBudget = observed.get(&observed.names.cluster)?;
@@ -74,7 +74,7 @@ pub(super) fn standing_budget(observed: &Observed) -> Option<Step> {
     (!covers(&standing.body, &change.body)).then_some(Step::Merge { verb: "change", change })
 }
 
-/// The next restart of those that can be, or why it has to wait.
+/// The next restart among those that are possible, or why it must wait.
 pub(super) fn next(
     cluster: &ValidatedCluster,
     observed: &Observed,
@@ -116,7 +116,7 @@ pub(super) fn next(
     step(observed, *id, reason, Some(grant))
 }
 
-/// So it is in no ISR, and leads nothing.
+/// A fenced broker is in no ISR, and leads nothing.
 fn is_fenced_or_unknown(view: &ClusterView, id: BrokerId) -> bool {
     let mut registered = view.brokers.iter().filter(|broker| broker.id == id.0);
     registered.all(|broker| broker.state == RegisteredState::Fenced)

@@ -1,5 +1,5 @@
-//! The StatefulSet. It creates and re-creates pods, also while the operator is down; it never replaces a running
-//! one by itself (`OnDelete`), and starts them all at once (`Parallel`).
+//! The StatefulSet. It creates and re-creates pods, also while the operator is down; it never replaces a running one
+//! by itself (`OnDelete`), and starts them all at once (`Parallel`).
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ const GRACE_SECONDS: i64 = 120;
 const VOLUME_DATA: &str = "data";
 const VOLUME_CONFIG: &str = "config";
 
-/// What a StatefulSet cannot change after its birth: it stays as it was born while the claims grow.
+/// What cannot be changed in a StatefulSet: it stays as created while the claims grow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StatefulSetTemplate {
     pub claim_size: Quantity,
@@ -47,7 +47,7 @@ impl StatefulSetTemplate {
     }
 }
 
-/// What a pod is started with, as annotations: what a restart is decided by.
+/// What a pod is started with, as annotations, by which restarts are decided.
 pub fn pod_facts(cluster: &ValidatedCluster, config: &RenderedConfig) -> BTreeMap<String, String> {
     let resources = serde_json::to_string(&cluster.resources).unwrap_or_default();
     let hashes = cluster.brokers.iter().filter_map(|id| Some(format!("{id}:{}", config.hash_of(*id)?)));
@@ -103,7 +103,7 @@ fn claim_template(
     }
 }
 
-/// Of everything a pod is made from, also what is no reason to restart a broker that runs.
+/// The hash of everything a pod is made from, including what is no reason to restart a running broker.
 pub fn template_hash(cluster: &ValidatedCluster, config: &RenderedConfig) -> String {
     hash(&serde_json::to_string(&template(cluster, config)).unwrap_or_default())
 }
@@ -222,7 +222,7 @@ fn pod_security() -> PodSecurityContext {
 }
 
 /// Options, management tokens and zone in one directory: a volume in another one would need a mount point there. The
-/// zone as a file and not as a variable, because the container begins before the operator has seen which node it is on.
+/// zone is a file and not a variable, because the container starts before the operator has seen its node.
 fn config_volume(cluster: &ValidatedCluster, config: &RenderedConfig) -> Volume {
     let tokens = KeyToPath { key: SECRET_KEY_TOKENS.to_owned(), path: TOKENS_FILE.to_owned(), mode: None };
     let secret =
@@ -257,7 +257,8 @@ fn spread(cluster: &ValidatedCluster) -> Vec<TopologySpreadConstraint> {
     vec![over("kubernetes.io/hostname", "DoNotSchedule"), over("topology.kubernetes.io/zone", "ScheduleAnyway")]
 }
 
-/// Without end: Kubernetes deletes no broker because its node does not answer. Only a person knows that it is off.
+/// Without end: Kubernetes must not delete a broker because its node does not answer. Only a person can know that the
+/// machine is off.
 fn tolerations(given: &[Toleration]) -> Vec<Toleration> {
     let lost = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"].map(|key| Toleration {
         key: Some(key.to_owned()),

@@ -1,8 +1,8 @@
-//! What the conditions say: where the cluster stands, a reason in one word and a sentence.
+//! The content of the conditions: the state of the cluster, a reason in one word and a sentence.
 //!
-//! `Ready` is about clients: a new cluster is Ready once every broker serves. From then on it is so whenever a controller
-//! is active and no partition is offline, however many brokers are away. That they are is said in the sentence; and so
-//! is why a manifest is not followed, which is what `Stalled` is about.
+//! `Ready` is about clients: a new cluster is Ready once every broker serves. From then on it is Ready while there is
+//! an active controller and no partition is offline, however many brokers are away. The sentence tells which are, and
+//! why a manifest is not followed, which is what `Stalled` is about.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -19,7 +19,7 @@ use crate::quantity;
 use crate::validate::{Problem, claim_capacity, claim_request};
 
 const MESSAGE_CHARS_MAX: usize = 4096;
-/// Of brokers that do not serve, how many the sentence names.
+/// Brokers that do not serve, named in the sentence.
 const BROKERS_NAMED_MAX: usize = 3;
 
 pub(super) struct News {
@@ -34,9 +34,9 @@ pub(super) enum Stand {
     /// Serves, while something is being changed.
     ReadyAndChanging,
     Changing,
-    /// Nothing goes on until somebody does something.
+    /// Nothing continues until a person acts.
     Stalled,
-    /// So it is with the manifest or with one broker, while clients are served.
+    /// The manifest or one broker is stalled, while clients are served.
     ReadyAndStalled,
 }
 
@@ -164,7 +164,7 @@ impl News {
             .collect()
     }
 
-    /// The time of the last transition moves only with the truth of the condition.
+    /// The time of the last transition changes only with the truth of the condition.
     pub(super) fn condition(
         &self,
         before: &KafkaClusterStatus,
@@ -186,7 +186,7 @@ impl News {
     }
 }
 
-/// Whether the cluster serves clients, whatever else is to be said of it.
+/// Whether the cluster serves clients, whatever else is reported.
 fn serves(observed: &Observed, brokers: &[Broker]) -> bool {
     if !brokers.is_empty() && serving(brokers) == brokers.len() {
         return observed.view.as_ref().is_none_or(|view| is_led(view) && view.partitions.offline == 0);
@@ -200,13 +200,13 @@ fn is_led(view: &ClusterView) -> bool {
     view.controller_id.is_some_and(|id| 0 <= id)
 }
 
-/// Of a controller that others name: one answer of its own that is missed is no sign that it is gone.
+/// Whether a controller named by others runs: a single missed answer does not mean that it is gone.
 fn is_there(observed: &Observed, brokers: &[Broker], id: BrokerId) -> bool {
     let runs = || brokers.iter().any(|broker| broker.id == id && broker.phase == BrokerPhase::Running);
     observed.brokers.get(&id).is_some_and(Result::is_ok) || runs()
 }
 
-/// A single broker needs no counting.
+/// With a single broker no count is shown.
 fn headed(head: &str, brokers: &[Broker], told: &str) -> String {
     if brokers.len() == 1 { told.to_owned() } else { format!("{head}. {told}") }
 }
@@ -221,7 +221,7 @@ fn away(brokers: &[Broker]) -> String {
     }
 }
 
-/// How far a volume is behind what was asked for it, and what Kubernetes says of that.
+/// By how much a volume is smaller than requested, and what Kubernetes says about it.
 fn growing(claim: &PersistentVolumeClaim) -> Option<String> {
     let (has, wanted) = (claim_capacity(claim)?, claim_request(claim)?);
     if quantity::bytes(wanted)? <= quantity::bytes(has)? {
@@ -233,7 +233,7 @@ fn growing(claim: &PersistentVolumeClaim) -> Option<String> {
     Some(sentence(&format!("volume {} has {} of {}{told}", claim.name_any(), has.0, wanted.0)))
 }
 
-/// Of the first broker whose volume is.
+/// For the first broker whose volume is empty.
 pub(super) fn volume_emptied(
     broker: &Broker,
     before: &KafkaClusterStatus,
@@ -244,7 +244,7 @@ pub(super) fn volume_emptied(
     news.condition(before, condition::VOLUME_EMPTIED, true, generation, now)
 }
 
-/// Of an operator that may not read nodes.
+/// For an operator that may not read nodes.
 pub(super) fn nodes_unseen(before: &KafkaClusterStatus, generation: Option<i64>, now: Timestamp) -> Condition {
     let message = "The operator has no right to read nodes (rbac.clusterScoped in its chart): brokers do not know their \
                    zone, so replicas are not spread over zones, and a lost node is not told from a slow broker.";
@@ -260,7 +260,7 @@ pub(super) fn sentence(text: &str) -> String {
     if text.ends_with(['.', '?', '!']) { text.to_owned() } else { format!("{text}.") }
 }
 
-/// The field that is wrong, in one word: `spec.config["x"]` gives `InvalidConfig`.
+/// The invalid field, in one word: `spec.config["x"]` gives `InvalidConfig`.
 fn invalid_reason(problems: &[Problem]) -> String {
     let field = problems.first().map(|problem| problem.field.as_str()).unwrap_or_default();
     let name: String = field.trim_start_matches("spec.").chars().take_while(char::is_ascii_alphanumeric).collect();

@@ -1,4 +1,4 @@
-//! Where the pods of the brokers go, and what else a manifest says of them.
+//! Placement of the broker pods, and other pod options of a manifest.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ fn is_taken(name: &str) -> bool {
     name.contains("millrace.dev/") || matches!(name, "app.kubernetes.io/name" | "app.kubernetes.io/managed-by")
 }
 
-/// The definition of the resource takes anything here, so a field that does not exist would be dropped without a word.
+/// The CRD allows anything here, so an unknown field would be dropped silently.
 fn affinity(given: &Value) -> Result<Affinity, Problem> {
     let problem = |message: String| Problem::new("spec.pod.affinity", message);
     let affinity: Affinity =
