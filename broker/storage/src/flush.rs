@@ -126,7 +126,7 @@ impl FlushState {
         }
     }
 
-    /// The state of a log whose directory and former files are durable.
+    /// The state of a restarted log: its directory is durable, what the epoch file holds is unknown.
     pub(crate) fn begun_anew(start: Offset) -> Self {
         Self { epochs_in_file: None, directory_synced: true, ..Self::new(start) }
     }

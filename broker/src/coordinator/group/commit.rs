@@ -99,9 +99,8 @@ impl Group {
         Ok((records, results))
     }
 
-    /// The records that delete expired offsets. With members, offsets of the topics they subscribe to are kept;
-    /// otherwise offsets are kept for the retention time since the group became empty or, if it never had members,
-    /// since they were committed.
+    /// The records that delete expired offsets. Offsets of topics that members subscribe to are kept; others for the
+    /// retention time since the group became empty or, if it has members or never had any, since they were committed.
     pub(in super::super) fn expire(&self, config: &GroupConfig, now: Timestamp) -> Vec<CoordinatorRecord> {
         let is_empty = matches!(self.phase, Phase::Empty);
         let kept_since = match &self.protocol_type {
