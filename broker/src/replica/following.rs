@@ -146,25 +146,33 @@ impl Partition {
             }
             step @ (Step::Truncate(_) | Step::Restart(_)) => return Ok(Next::Shorten(step)),
         }
+        let unflushed_bytes = log.unflushed_bytes();
         let appended = log.append_as_follower(&fetched, plan.epoch, clock::wall());
-        if let Err(ReplicateError::Append(error)) = &appended {
-            self.write_failed(error);
-        }
-        let appended = appended?;
-        follower.heard(answered.high_watermark);
-        if self.is_throttled(follower) {
-            self.shared.throttles.follower.taken(fetched.length() as u64, clock::monotonic());
-        }
-        let sync_due = appended.is_some_and(|appended| log.sync_due(&appended).is_some());
-        let committed = self.follow_positions(log, answered.high_watermark, answered.log_start);
+        // Before an error some of the batches may have been written.
+        let written_bytes = log.unflushed_bytes().saturating_sub(unflushed_bytes);
+        let sync_due = 0 < written_bytes && log.is_sync_due();
+        let committed = match &appended {
+            Ok(_) => {
+                follower.heard(answered.high_watermark);
+                if self.is_throttled(follower) {
+                    self.shared.throttles.follower.taken(written_bytes, clock::monotonic());
+                }
+                self.follow_positions(log, answered.high_watermark, answered.log_start)
+            }
+            Err(ReplicateError::Append(error)) => {
+                self.write_failed(error);
+                None
+            }
+            Err(_) => None,
+        };
         drop(state);
-        let bytes = fetched.length() as u64;
-        self.shared.space.appended(bytes);
-        self.count_unflushed(bytes);
+        self.shared.space.appended(written_bytes);
+        self.count_unflushed(written_bytes);
         self.tell_committed(committed);
         if sync_due {
             self.ask_for_sync();
         }
+        appended?;
         Ok(Next::Continue)
     }
 

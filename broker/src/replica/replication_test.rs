@@ -327,6 +327,36 @@ fn records_that_are_to_be_on_disk_count_when_they_are() {
 }
 
 #[test]
+fn a_follower_reads_on_after_an_answer_that_it_had_room_for_only_in_part() {
+    let mut written_in_part = 0;
+    for after in 0.. {
+        let disk = testing::formatted();
+        let pair = Pair([replica(1), replica_on(disk.clone(), 1)]);
+        pair.follow(&metadata(0, 0, 0, &[0, 1]));
+        for value in ["a", "b"] {
+            pair.write(0, value).unwrap();
+        }
+        let follower = &pair.0[1];
+        let small_segments = |log: &mut Log| log.set_config(LogConfig { segment_bytes: 100, ..log.config().clone() });
+        follower.with_log_mut(small_segments).unwrap();
+        let records = pair.contents()[0].clone().into();
+        let answer = LeaderAnswer::Agreed;
+        let answered = Answered { answer, records, high_watermark: Offset(0), log_start: Offset(0) };
+        disk.fail(Operation::Open, after, std::io::ErrorKind::StorageFull);
+        if follower.take_answer(&pair.plan(0).unwrap(), answered).is_ok() {
+            break;
+        }
+        if follower.with_log(Log::unflushed_bytes).unwrap() != 0 {
+            written_in_part += 1;
+            assert_eq!((follower.shared.flushes.queued(), follower.unflushed_bytes() != 0), (1, true), "{after}");
+            follower.flush().unwrap();
+        }
+        assert_eq!(pair.plan(0).map(|plan| plan.offset), Some(Offset(pair.bounds()[1].1)), "{after}");
+    }
+    assert!(0 < written_in_part);
+}
+
+#[test]
 fn a_follower_behind_the_leaders_log_start_begins_there() {
     let pair = Pair::new();
     for value in ["a", "b", "c"] {

@@ -176,10 +176,14 @@ impl Log {
 
     /// `flush.messages`: the end that must be synced before the append is acknowledged, if any.
     pub fn sync_due(&self, appended: &Appended) -> Option<Offset> {
-        let recovery_point = self.flushing.recovery_point;
-        let unflushed = self.end_offset.0.saturating_sub(recovery_point.0);
-        let is_due = recovery_point <= appended.last_offset && self.config.flush_messages <= unflushed;
+        let is_due = self.flushing.recovery_point <= appended.last_offset && self.is_sync_due();
         is_due.then(|| appended.last_offset.advance(1))
+    }
+
+    /// As [`Self::sync_due`], of whatever is not synced.
+    pub fn is_sync_due(&self) -> bool {
+        let unflushed = self.end_offset.0.saturating_sub(self.flushing.recovery_point.0);
+        0 < unflushed && self.config.flush_messages <= unflushed
     }
 
     /// The end up to which this replica counts as having the records: if each must be on disk, the end of the last
