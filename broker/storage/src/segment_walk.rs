@@ -11,7 +11,7 @@ use crate::active_segment::ActiveSegment;
 use crate::disk::{Disk, DiskFile, OpenMode, read_file};
 use crate::files::{FileKind, segment_path};
 use crate::pool::FilePool;
-use crate::scanner::{BatchDefect, BatchScanner, ReadMode, ScanError};
+use crate::scanner::{BatchDefect, BatchScanner, ReadMode, ScanError, ScannedBatch};
 use crate::segment_indexes::{IndexFiles, SegmentIndexes};
 use crate::{offset_index, time_index};
 
@@ -55,8 +55,7 @@ impl SegmentWalk {
             Some(indexes) if base < start => skip(&*log, (base, length), start, indexes, buffer)?,
             _ => None,
         };
-        let fresh = || Skipped { indexes: SegmentIndexes::new(base), position: 0, next_offset: base };
-        let Skipped { indexes, position, next_offset } = skipped.unwrap_or_else(fresh);
+        let Skipped { indexes, position, next_offset } = skipped.unwrap_or_else(|| Skipped::none(base));
         indexes.truncate_files(&IndexFiles::open(disk, directory, base)?)?;
         Ok(Self { base, path, length, position, next_offset, log, indexes })
     }
@@ -156,14 +155,42 @@ impl Skipped {
             }
             skipped.position = scanner.position();
         }
-        while skipped.next_offset < offset
+        let note = |indexes: &mut SegmentIndexes, batch: &ScannedBatch| indexes.skip(&batch.header, batch.length);
+        skipped.go_on(offset, &mut scanner, note).map(Some)
+    }
+
+    /// The same from the batches alone, and indexes made of them.
+    pub(crate) fn by_batches(
+        offset: Offset,
+        log: &dyn DiskFile,
+        (base, length): (Offset, u64),
+        interval_bytes: u64,
+        buffer: &mut [u8],
+    ) -> Result<Self, ScanError> {
+        let mut scanner = BatchScanner::new(log, ReadMode::Blocking, (0, base), length, buffer);
+        Self::none(base).go_on(offset, &mut scanner, |indexes, batch| {
+            indexes.append(&batch.header, batch.position, batch.length, interval_bytes);
+        })
+    }
+
+    fn none(base: Offset) -> Self {
+        Self { indexes: SegmentIndexes::new(base), position: 0, next_offset: base }
+    }
+
+    fn go_on(
+        mut self,
+        offset: Offset,
+        scanner: &mut BatchScanner<'_>,
+        note: impl Fn(&mut SegmentIndexes, &ScannedBatch),
+    ) -> Result<Self, ScanError> {
+        while self.next_offset < offset
             && let Some(batch) = scanner.next()?
             && batch.header.next_offset() <= offset
         {
-            skipped.indexes.skip(&batch.header, batch.length);
-            skipped.position = batch.end();
-            skipped.next_offset = batch.header.next_offset();
+            note(&mut self.indexes, &batch);
+            self.position = batch.end();
+            self.next_offset = batch.header.next_offset();
         }
-        Ok(Some(skipped))
+        Ok(self)
     }
 }

@@ -29,7 +29,7 @@ use crate::pool::IndexKind;
 use crate::producer_snapshot;
 use crate::producers::Producers;
 use crate::read::ResolveError;
-use crate::scanner::{BatchDefect, BatchScanner, ReadMode, ScanError};
+use crate::scanner::{BatchScanner, ReadMode, ScanError};
 use crate::segment_walk::Skipped;
 use crate::tail_positions::TailPositions;
 
@@ -201,8 +201,10 @@ impl Log {
     ) -> Result<(Skipped, Option<Timestamp>), ScanError> {
         let log = self.pool.disk().open(path, OpenMode::Read).map_err(ScanError::Io)?;
         let mut buffer = vec![0; SCAN_BUFFER_BYTES];
-        let kept = Skipped::before(offset, &*log, (base, size), indexes, &mut buffer)?;
-        let kept = kept.ok_or(ScanError::Defect { position: 0, defect: BatchDefect::Offsets })?;
+        let kept = match Skipped::before(offset, &*log, (base, size), indexes, &mut buffer)? {
+            Some(kept) => kept,
+            None => Skipped::by_batches(offset, &*log, (base, size), self.config.index_interval_bytes, &mut buffer)?,
+        };
         let first = BatchScanner::new(&*log, ReadMode::Blocking, (0, base), kept.position, &mut buffer).next()?;
         Ok((kept, first.map(|first| first.header.max_timestamp)))
     }

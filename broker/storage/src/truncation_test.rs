@@ -365,6 +365,14 @@ fn any_cut_leaves_what_would_be_there_without_the_rest() {
 }
 
 #[test]
+fn a_wrong_index_keeps_no_log_from_being_cut() {
+    let (bench, mut log) = sample();
+    bench.disk.put(&path("00000000000000000006.index"), vec![0, 0, 0, 1, 0, 0, 0, 10]);
+    log.truncate_to(Offset(9), NOW).unwrap();
+    assert_eq!((log.log_end().offset, read_all(&log).len()), (Offset(9), 3));
+}
+
+#[test]
 fn a_log_whose_front_was_deleted_begins_anew_where_it_is_cut_before_that() {
     let (bench, mut log) = sample();
     flush(&mut log);
