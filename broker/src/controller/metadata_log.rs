@@ -131,9 +131,15 @@ impl MetadataLog {
         let (snapshots, image) = SnapshotFiles::open(pool.disk().clone(), &directory)?;
         let log_start = snapshots.all().first().map_or(Offset(0), |(id, _)| id.end_offset);
         let log = if is_partition(pool, &directory) {
-            let recovery_point = recovery_point.max(log_start);
-            let high_watermark = log_start;
-            let options = LoadOptions { clean: false, recovery_point, log_start, high_watermark, now };
+            let options = LoadOptions {
+                clean: false,
+                recovery_point: recovery_point.max(log_start),
+                log_start,
+                high_watermark: log_start,
+                first_dirty: log_start,
+                compacted_end: log_start,
+                now,
+            };
             Log::load(pool, &directory, log_config(values), &options, &mut |_| {})?
         } else {
             Log::create(pool, &directory, METADATA_TOPIC_ID, log_config(values), log_start, now)

@@ -69,8 +69,9 @@ fn shorten(replicas: &ReplicaManager, partition: &Partition, plan: &FetchPlan, s
         partition.checkpointed()?;
     }
     if matches!(step, Step::Restart(_)) {
-        // The cleaner checkpoint is about the former content of the log.
-        replicas.checkpoint_is_due();
+        // The files about compaction describe the former content of the log. Once the new content is as long, they
+        // would call it compacted.
+        replicas.write_compaction().inspect_err(|error| replicas.checkpoints_not_written(error))?;
     }
     Ok(())
 }

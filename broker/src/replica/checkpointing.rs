@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use protocol::types::{Offset, PartitionId, TopicPartition};
-use storage::{CheckpointError, Log, is_shortage};
+use storage::{CheckpointError, LoadOptions, Log, OffsetCheckpoint, is_shortage};
 use tracing::warn;
 
 use super::manager::ReplicaManager;
@@ -21,8 +21,15 @@ pub(super) struct Checkpointing {
     metadata_recovery_point: AtomicI64,
     /// Names of removed partitions that the files may still have.
     forgotten: Mutex<BTreeSet<TopicPartition>>,
-    /// Locked while the files are written. The content of the cleaner's file, once known.
-    compacted: Mutex<Option<BTreeMap<TopicPartition, Offset>>>,
+    /// Locked while the files are written.
+    compaction: Mutex<WrittenCompaction>,
+}
+
+/// The content of the two files about compaction, once known.
+#[derive(Debug, Default)]
+struct WrittenCompaction {
+    ends: Option<BTreeMap<TopicPartition, Offset>>,
+    first_dirty: Option<BTreeMap<TopicPartition, Offset>>,
 }
 
 impl ReplicaManager {
@@ -58,9 +65,9 @@ impl ReplicaManager {
 
     /// One thread at a time: an older state must not overwrite a newer one.
     pub(crate) fn write_checkpoints(&self) -> Result<(), CheckpointError> {
-        let mut compacted = lock(&self.checkpointing.compacted);
+        let mut compaction = lock(&self.checkpointing.compaction);
         let forgotten = std::mem::take(&mut *self.forgotten());
-        let written = self.write_positions().and_then(|()| self.write_compacted(&mut compacted));
+        let written = self.write_positions().and_then(|()| self.write_changed_compaction(&mut compaction));
         if written.is_err() {
             self.forget_checkpoints(forgotten);
         }
@@ -96,29 +103,38 @@ impl ReplicaManager {
         self.directory.high_watermarks().write(&high_watermarks)
     }
 
-    /// Writes the offsets of the cleaner, if they have changed.
-    fn write_compacted(&self, known: &mut Option<BTreeMap<TopicPartition, Offset>>) -> Result<(), CheckpointError> {
-        let compacted = self.all().into_iter().filter_map(|partition| {
-            partition.settings().compaction?;
-            let first_dirty = partition.with_log(Log::first_dirty).ok()?;
-            Some((partition.name.clone(), first_dirty))
-        });
-        let compacted = compacted.collect();
-        if known.as_ref() != Some(&compacted) {
-            self.directory.cleaner_offsets().write(&compacted)?;
-            *known = Some(compacted);
-        }
-        Ok(())
+    /// Writes the offsets of compaction, if they have changed.
+    fn write_changed_compaction(&self, written: &mut WrittenCompaction) -> Result<(), CheckpointError> {
+        let ends = self.beyond_start(|checkpointed| checkpointed.compacted_end, Log::compacted_end);
+        write_changed(&self.directory.compacted_ends(), &mut written.ends, ends)?;
+        let first_dirty = self.beyond_start(|checkpointed| checkpointed.first_dirty, Log::first_dirty);
+        write_changed(&self.directory.cleaner_offsets(), &mut written.first_dirty, first_dirty)
     }
 
-    /// As [`Self::write_checkpoints`], after a log was compacted.
-    pub(super) fn write_cleaner_offsets(&self) -> Result<(), CheckpointError> {
-        self.write_compacted(&mut lock(&self.checkpointing.compacted))
+    /// As [`Self::write_checkpoints`], of compaction alone.
+    pub(super) fn write_compaction(&self) -> Result<(), CheckpointError> {
+        self.write_changed_compaction(&mut lock(&self.checkpointing.compaction))
+    }
+
+    /// An offset of every log, where it lies beyond the log start. The `cleanup.policy` may have changed since.
+    fn beyond_start(
+        &self,
+        of_offline: impl Fn(&LoadOptions) -> Offset,
+        of_log: impl Fn(&Log) -> Offset,
+    ) -> BTreeMap<TopicPartition, Offset> {
+        let offsets = self.all().into_iter().filter_map(|partition| {
+            let (start, offset) = match partition.offline_log() {
+                Some(Offline { checkpointed, .. }) => (checkpointed.log_start, of_offline(checkpointed)),
+                None => partition.with_log(|log| (log.log_start(), of_log(log))).ok()?,
+            };
+            (start < offset).then(|| (partition.name.clone(), offset))
+        });
+        offsets.collect()
     }
 
     /// As [`Self::write_checkpoints`], if nothing else has changed.
     pub(super) fn write_log_starts(&self) -> Result<(), CheckpointError> {
-        let _alone = lock(&self.checkpointing.compacted);
+        let _alone = lock(&self.checkpointing.compaction);
         self.directory.log_starts().write(&self.log_starts())
     }
 
@@ -133,6 +149,18 @@ impl ReplicaManager {
         });
         starts.collect()
     }
+}
+
+fn write_changed(
+    file: &OffsetCheckpoint,
+    written: &mut Option<BTreeMap<TopicPartition, Offset>>,
+    offsets: BTreeMap<TopicPartition, Offset>,
+) -> Result<(), CheckpointError> {
+    if written.as_ref() != Some(&offsets) {
+        file.write(&offsets)?;
+        *written = Some(offsets);
+    }
+    Ok(())
 }
 
 /// The metadata log's name in the checkpoints.

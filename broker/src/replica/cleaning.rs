@@ -125,10 +125,7 @@ impl<'a> Cleaning<'a> {
         owner.count();
         let compacted = outcome?;
         self.replicas.cleaning.cleaned(compacted.bytes_before, compacted.bytes_after);
-        // At once: only the file tells a follower after a crash below which offset it must not truncate.
-        if let Err(error) = self.replicas.write_cleaner_offsets() {
-            self.replicas.checkpoints_not_written(&error);
-        }
+        self.replicas.checkpoint_is_due();
         info!(
             partition = %partition.name,
             end = %compacted.end,
@@ -216,6 +213,17 @@ impl Owner<'_> {
 impl CompactionOwner for Owner<'_> {
     fn with_log<T>(&self, change: impl FnOnce(&mut Log) -> T) -> Option<T> {
         self.partition.with_log_mut(change).ok()
+    }
+
+    /// Only by the files does a follower know after a crash what must not be cut into.
+    fn begins(&self) -> ControlFlow<()> {
+        match self.cleaning.replicas.write_checkpoints() {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.cleaning.replicas.checkpoints_not_written(&error);
+                ControlFlow::Break(())
+            }
+        }
     }
 
     fn used(&self, read: u64, written: u64) -> ControlFlow<()> {

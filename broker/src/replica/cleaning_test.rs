@@ -1,15 +1,17 @@
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::batch_builder::BatchBuilder;
 use protocol::metadata_records::{ConfigResourceType, MetadataRecord};
 use protocol::types::Offset;
-use storage::faulty::FaultyDisk;
+use storage::LogConfig;
+use storage::faulty::{FaultyDisk, Operation};
 
 use super::*;
 use crate::metadata::testing::{add_topic, apply, cluster};
 use crate::replica::testing::{DATA, NO_LIMITS, formatted, manager};
-use crate::replica::{Checkpoints, Cleaner, CleanerNumbers, LoadProgress, RequiredAcks};
+use crate::replica::{Checkpoints, Cleaner, CleanerNumbers, LoadProgress, RequiredAcks, TopicSettings};
 
 /// A process on the disk of the last one, with two compacted topics. Every batch begins a segment.
 fn start(disk: &Arc<FaultyDisk>) -> (ReplicaManager, [Arc<Partition>; 2]) {
@@ -150,7 +152,7 @@ fn a_failed_write_is_the_end_of_the_directory_and_a_stop_the_end_of_the_pass() {
     assert_eq!(owner.used(1, 0), ControlFlow::Continue(()), "it is looked at now and then");
     drop(compaction);
     fill(&other);
-    disk.fail(storage::faulty::Operation::Sync, 0, std::io::ErrorKind::Other);
+    disk.fail(Operation::Sync, 0, ErrorKind::Other);
     assert!(cleaning.clean_one(Instant::now()));
     assert!(replicas.disk_space().is_none(), "the directory has failed");
 }
@@ -167,9 +169,57 @@ fn the_next_process_knows_what_is_compacted() {
     assert_eq!(first_dirty, Offset(9));
     replicas.write_checkpoints().unwrap();
     let text = disk.contents(&Path::new(DATA).join("cleaner-offset-checkpoint")).unwrap();
-    assert_eq!(String::from_utf8(text).unwrap(), "0\n2\none 0 9\nother 0 0\n");
+    assert_eq!(String::from_utf8(text).unwrap(), "0\n1\none 0 9\n");
     disk.crash(&mut || 0);
     let (_, [partition, _]) = start(&disk);
     assert_eq!(partition.with_log(Log::first_dirty).unwrap(), first_dirty);
     assert_eq!(segments(&partition), 2);
+}
+
+#[test]
+fn the_next_process_knows_what_a_pass_that_broke_off_relied_on() {
+    let mut broken_off = 0;
+    for after in 0.. {
+        let disk = formatted();
+        let (replicas, [partition, _]) = start(&disk);
+        fill(&partition);
+        let two_in_a_group = |log: &mut Log| log.set_config(LogConfig { segment_bytes: 200, ..log.config().clone() });
+        partition.with_log_mut(two_in_a_group).unwrap();
+        disk.fail(Operation::Rename, after, ErrorKind::Other);
+        assert!(Cleaning::new(&replicas, &Stop::default()).clean_one(Instant::now()));
+        if numbers(&replicas).passes == 1 {
+            break;
+        }
+        disk.crash(&mut || 0);
+        let (_, [partition, _]) = start(&disk);
+        let (end, first_dirty) = partition.with_log(|log| (log.compacted_end(), log.first_dirty())).unwrap();
+        assert_eq!(first_dirty, Offset(0), "{after}");
+        if segments(&partition) < 10 {
+            broken_off += 1;
+            assert_eq!(end, Offset(9), "{after}");
+        }
+    }
+    assert!(0 < broken_off);
+}
+
+#[test]
+fn what_was_compacted_is_still_known_of_logs_that_no_longer_are_or_that_are_offline() {
+    let disk = formatted();
+    let (replicas, [partition, _]) = start(&disk);
+    fill(&partition);
+    assert!(Cleaning::new(&replicas, &Stop::default()).clean_one(Instant::now()));
+    let settings = TopicSettings { compaction: None, ..(**partition.settings()).clone() };
+    partition.set_settings(settings).unwrap();
+    let known = |replicas: &ReplicaManager| {
+        let directory = replicas.directory();
+        [directory.compacted_ends(), directory.cleaner_offsets()].map(|file| file.read().unwrap()[&partition.name])
+    };
+    replicas.write_checkpoints().unwrap();
+    assert_eq!(known(&replicas), [Offset(9); 2]);
+    disk.crash(&mut || 0);
+    disk.put(&Path::new(DATA).join("one-0/partition.metadata"), b"?".to_vec());
+    let (replicas, _) = start(&disk);
+    assert_eq!(replicas.offline().len(), 1);
+    replicas.write_checkpoints().unwrap();
+    assert_eq!(known(&replicas), [Offset(9); 2]);
 }

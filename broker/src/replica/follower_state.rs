@@ -72,6 +72,8 @@ pub(crate) enum Step {
 impl LeaderAnswer {
     pub(crate) fn step(self, log: &LocalLog<'_>) -> Step {
         match self {
+            // Its dropping was interrupted: in what is left, records are missing that later ones superseded.
+            Self::Agreed if log.end < log.compacted => Step::Restart(log.start),
             Self::Agreed => Step::Append,
             Self::Diverged { epoch, end } => match common_end(log, epoch, end) {
                 // Records that supersede compacted ones may lie behind the cut: the last value of a key would be
@@ -187,5 +189,9 @@ mod tests {
         assert_eq!(step(LeaderAnswer::OutOfRange { leader_start: Offset(-1) }), Step::Pause);
         assert_eq!(step(LeaderAnswer::Fenced), Step::Pause);
         assert_eq!(step(LeaderAnswer::Agreed), Step::Append);
+        for (compacted, expected) in [(30, Step::Append), (31, Step::Restart(Offset(0)))] {
+            let step = LeaderAnswer::Agreed.step(&LocalLog { compacted: Offset(compacted), ..local });
+            assert_eq!(step, expected, "compacted up to {compacted}");
+        }
     }
 }

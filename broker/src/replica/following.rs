@@ -131,7 +131,7 @@ impl Partition {
         let local = LocalLog {
             start: log.log_start(),
             end: plan.offset,
-            compacted: log.first_dirty(),
+            compacted: log.compacted_end(),
             epochs: log.leader_epochs(),
         };
         match answered.answer.step(&local) {

@@ -76,7 +76,8 @@ pub(crate) struct Checkpoints {
     recovery_points: BTreeMap<TopicPartition, Offset>,
     log_starts: BTreeMap<TopicPartition, Offset>,
     high_watermarks: BTreeMap<TopicPartition, Offset>,
-    compacted: BTreeMap<TopicPartition, Offset>,
+    first_dirty: BTreeMap<TopicPartition, Offset>,
+    compacted_ends: BTreeMap<TopicPartition, Offset>,
 }
 
 impl Checkpoints {
@@ -93,7 +94,8 @@ impl Checkpoints {
             recovery_points: read(directory.recovery_points()),
             log_starts: read(directory.log_starts()),
             high_watermarks: read(directory.high_watermarks()),
-            compacted: read(directory.cleaner_offsets()),
+            first_dirty: read(directory.cleaner_offsets()),
+            compacted_ends: read(directory.compacted_ends()),
         }
     }
 
@@ -104,8 +106,9 @@ impl Checkpoints {
     /// Partitions that have an entry in any of them.
     fn names(&self) -> impl Iterator<Item = &TopicPartition> {
         let metadata = metadata_partition();
-        let files = [&self.recovery_points, &self.log_starts, &self.high_watermarks, &self.compacted];
-        files.into_iter().flat_map(BTreeMap::keys).filter(move |name| **name != metadata)
+        let positions = [&self.recovery_points, &self.log_starts, &self.high_watermarks];
+        let compaction = [&self.first_dirty, &self.compacted_ends];
+        positions.into_iter().chain(compaction).flat_map(BTreeMap::keys).filter(move |name| **name != metadata)
     }
 
     pub(crate) fn options(&self, partition: &TopicPartition) -> LoadOptions {
@@ -115,12 +118,10 @@ impl Checkpoints {
             recovery_point: of(&self.recovery_points),
             log_start: of(&self.log_starts),
             high_watermark: of(&self.high_watermarks),
+            first_dirty: of(&self.first_dirty),
+            compacted_end: of(&self.compacted_ends),
             now: clock::wall(),
         }
-    }
-
-    fn first_dirty(&self, partition: &TopicPartition) -> Offset {
-        self.compacted.get(partition).copied().unwrap_or(Offset(0))
     }
 }
 
@@ -131,7 +132,6 @@ struct Candidate {
     topic_id: TopicId,
     settings: TopicSettings,
     options: LoadOptions,
-    first_dirty: Offset,
     /// Most bytes to be scanned.
     bytes: u64,
 }
@@ -194,9 +194,8 @@ impl ReplicaManager {
                         let settings = settings.or_insert_with(|| self.settings(image, &name.partition.topic)).clone();
                         let options = checkpoints.options(&name.partition);
                         let bytes = Log::bytes_to_recover(&self.pool, &path, &options);
-                        let first_dirty = checkpoints.first_dirty(&name.partition);
                         let name = name.partition;
-                        candidates.push(Candidate { name, path, topic_id, settings, options, first_dirty, bytes });
+                        candidates.push(Candidate { name, path, topic_id, settings, options, bytes });
                     }
                     None => self.put_aside(&name.partition)?,
                 },
@@ -214,7 +213,7 @@ impl ReplicaManager {
     /// `None`: the directory belongs to an earlier topic of that name, or its creation was cut short. It is then set
     /// aside unread, and the partition is created anew. If a log cannot be opened only that one is offline.
     fn open(&self, candidate: Candidate, progress: &LoadProgress) -> Result<Option<Arc<Partition>>, LoaderError> {
-        let Candidate { name, path, topic_id, settings, options, first_dirty, bytes } = candidate;
+        let Candidate { name, path, topic_id, settings, options, bytes } = candidate;
         let found = Log::topic_id_in(&self.pool, &path);
         let is_another = match &found {
             Ok(found) => *found != topic_id,
@@ -238,10 +237,7 @@ impl ReplicaManager {
         tell(RecoveryProgress { scanned_bytes: bytes, total_bytes: bytes });
         let metrics = self.topic_metrics.of(topic_id);
         let partition = match loaded {
-            Ok(mut log) => {
-                log.resume_compaction(first_dirty);
-                Partition::new(name, topic_id, log, settings, metrics, &self.shared)
-            }
+            Ok(log) => Partition::new(name, topic_id, log, settings, metrics, &self.shared),
             Err(reason) => {
                 error!(partition = %name, %reason, "offline: the log cannot be opened, the others are served");
                 let offline = Offline { reason: reason.to_string(), checkpointed: options };

@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+
 use protocol::batch::{Attributes, BatchHeader, Compression};
 use protocol::batch_builder::BatchBuilder;
 use protocol::produce::CheckedBatch;
@@ -5,7 +7,9 @@ use protocol::records;
 
 use super::testing::*;
 use super::*;
+use crate::LoadOptions;
 use crate::bugs::{self, Bug};
+use crate::faulty::Operation;
 use crate::testing::*;
 
 #[test]
@@ -101,8 +105,59 @@ fn what_counts_as_compacted_is_in_the_log() {
     settle(&mut log);
     let end = compact(&bench, &mut log, NOW).unwrap().end;
     assert_eq!(log.first_dirty(), end);
-    log.resume_compaction(log.log_end().offset.advance(1));
-    assert_eq!(log.first_dirty(), log.log_start());
+    let end = log.log_end().offset;
+    for (checkpointed, expected) in [(end, end), (end.advance(1), log.log_start())] {
+        let options = LoadOptions { first_dirty: checkpointed, ..options(log.recovery_point()) };
+        let loaded = Bench::on(bench.disk.clone(), bench.config.clone()).load_with(&options).unwrap();
+        assert_eq!((loaded.first_dirty(), loaded.compacted_end()), (expected, checkpointed), "what was cut is told");
+    }
+}
+
+#[test]
+fn what_is_to_be_compacted_is_told_before_anything_is_replaced() {
+    let bench = Bench::new(small_segments());
+    let (mut log, mut model) = (bench.create(), Model::default());
+    for index in 0..80 {
+        model.append(&mut log, &[(index % 3, Some(index))]).unwrap();
+    }
+    settle(&mut log);
+    let Some(compaction) = log.start_compaction(&RULES, NOW) else { panic!("nothing to compact") };
+    let last = compaction.segments.last().unwrap().end;
+    let swapped = log.closed[0].clone();
+    let owner = Unready(RefCell::new(&mut log));
+    assert!(matches!(compaction.run(&limits(&bench, 1000), &owner), Err(CompactionError::Stopped)));
+    assert!(Arc::ptr_eq(&log.closed[0], &swapped), "nothing happens before it is durable");
+    assert_eq!((log.compacted_end(), log.first_dirty()), (last, Offset(0)));
+
+    // A pass that ends after its first group.
+    bench.disk.fail(Operation::Rename, 12, io::ErrorKind::StorageFull);
+    compact_with(&mut log, &limits(&bench, 1000), NOW, &|_, _| {}).unwrap_err();
+    assert!(!Arc::ptr_eq(&log.closed[0], &swapped));
+    assert_eq!((log.compacted_end(), log.first_dirty()), (last, Offset(0)));
+    let start = log.log_start();
+    assert!(log.prepare_truncation(start));
+    log.truncation_prepared();
+    log.restart_at(start, NOW).unwrap();
+    assert_eq!(log.compacted_end(), start, "nothing is left");
+}
+
+/// An owner whose checkpoints cannot be written.
+struct Unready<'a>(RefCell<&'a mut Log>);
+
+impl CompactionOwner for Unready<'_> {
+    fn with_log<T>(&self, change: impl FnOnce(&mut Log) -> T) -> Option<T> {
+        Some(change(&mut self.0.borrow_mut()))
+    }
+
+    fn begins(&self) -> ControlFlow<()> {
+        ControlFlow::Break(())
+    }
+
+    fn used(&self, _: u64, _: u64) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn replaced(&self, _: Vec<PathBuf>) {}
 }
 
 #[test]
@@ -186,7 +241,7 @@ fn every_codec_is_opened_and_used_again() {
         let mut narrow = limits(&bench, 1 << 20);
         narrow.decompressed_bytes_max = 30;
         model.append(&mut log, &[(1, Some(1))]).unwrap();
-        log.resume_compaction(Offset(0));
+        log.first_dirty = Offset(0);
         let error = compact_with(&mut log, &narrow, NOW, &|_, _| {}).unwrap_err();
         assert!(matches!(error, CompactionError::Read(ResolveError::Corrupt { .. })), "{error}");
         assert!(!error.is_fatal() && !error.is_shortage());

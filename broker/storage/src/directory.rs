@@ -193,6 +193,11 @@ impl LogDirectory {
         self.checkpoint("cleaner-offset-checkpoint")
     }
 
+    /// Up to where compaction may have left records out. Kafka has no such file, and leaves it alone.
+    pub fn compacted_ends(&self) -> OffsetCheckpoint {
+        self.checkpoint("millrace-compacted-end-checkpoint")
+    }
+
     pub fn partition_path(&self, partition: &TopicPartition) -> PathBuf {
         self.path.join(partition.to_string())
     }

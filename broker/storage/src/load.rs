@@ -39,6 +39,9 @@ pub struct LoadOptions {
     pub recovery_point: Offset,
     pub log_start: Offset,
     pub high_watermark: Offset,
+    /// See [`Log::first_dirty`] and [`Log::compacted_end`].
+    pub first_dirty: Offset,
+    pub compacted_end: Offset,
     pub now: Timestamp,
 }
 
@@ -176,7 +179,9 @@ fn assemble(
         end_offset: log_end,
         epochs,
         producers,
-        first_dirty: Offset(0),
+        // Up to where it was compacted is beyond the end of a log that was truncated since.
+        first_dirty: if log_end < options.first_dirty { Offset(0) } else { options.first_dirty },
+        compacted_end: options.compacted_end.max(options.first_dirty),
         flushing,
         offline: Arc::new(AtomicBool::new(false)),
         abandoned: Arc::default(),

@@ -49,6 +49,8 @@ pub struct Log {
     pub(crate) producers: Producers,
     /// See [`Log::first_dirty`].
     pub(crate) first_dirty: Offset,
+    /// See [`Log::compacted_end`].
+    pub(crate) compacted_end: Offset,
     pub(crate) flushing: FlushState,
     /// Set by the first write or sync that failed.
     pub(crate) offline: Arc<AtomicBool>,
@@ -142,6 +144,7 @@ impl Log {
             epochs: LeaderEpochs::default(),
             producers: Producers::default(),
             first_dirty: start_offset,
+            compacted_end: start_offset,
             flushing: FlushState::new(start_offset),
             offline: Arc::new(AtomicBool::new(false)),
             abandoned: Arc::default(),

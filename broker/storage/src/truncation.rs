@@ -134,6 +134,7 @@ impl Log {
         self.start_offset = offset;
         self.end_offset = offset;
         self.first_dirty = self.first_dirty.min(offset);
+        self.compacted_end = self.compacted_end.min(offset);
         self.high_watermark = self.log_end();
         self.epochs = LeaderEpochs::default();
         self.tail = TailPositions::default();

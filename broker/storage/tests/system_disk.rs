@@ -46,8 +46,15 @@ fn a_log_is_read_back_from_mapped_indexes() {
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().join("topic-0");
     let end = written(&directory);
-    let options =
-        LoadOptions { clean: true, recovery_point: end, log_start: Offset(0), high_watermark: end, now: Timestamp(0) };
+    let options = LoadOptions {
+        clean: true,
+        recovery_point: end,
+        log_start: Offset(0),
+        high_watermark: end,
+        first_dirty: Offset(0),
+        compacted_end: Offset(0),
+        now: Timestamp(0),
+    };
     let log = Log::load(&pool(), &directory, config(), &options, &mut |_| {}).unwrap();
     assert_eq!(log.log_end().offset, Offset(2 * BATCHES));
     for number in (0..BATCHES).rev().step_by(7) {

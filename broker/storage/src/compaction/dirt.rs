@@ -42,9 +42,11 @@ impl Log {
         self.first_dirty.max(self.start_offset).min(self.end_offset)
     }
 
-    /// Takes the checkpoint's offset. One beyond the log end is from before a truncation.
-    pub fn resume_compaction(&mut self, first_dirty: Offset) {
-        self.first_dirty = if self.end_offset < first_dirty { self.start_offset } else { first_dirty };
+    /// Compaction has removed records before this offset only because of later records before this offset. It moves
+    /// before a pass replaces its first segment, [`Self::first_dirty`] after the last. If the log ends before it, a
+    /// crash has interrupted a [`Self::restart_at`].
+    pub fn compacted_end(&self) -> Offset {
+        self.compacted_end
     }
 
     pub fn dirt(&self, rules: &CompactionRules, now: Timestamp) -> Dirt {

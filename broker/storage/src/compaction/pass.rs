@@ -34,6 +34,10 @@ impl Compaction {
         // Leftovers of another pass would undo this one after a crash.
         self.in_directory(|disk| undo_compaction(disk, &self.directory))?;
         let map = self.map_keys(limits, owner)?;
+        owner.with_log(|log| log.will_compact(&self, map.end)).ok_or(CompactionError::Stopped)?;
+        if owner.begins().is_break() {
+            return Err(CompactionError::Stopped);
+        }
         let mut segments = std::mem::take(&mut self.segments);
         segments.truncate(segments.partition_point(|segment| segment.base < map.end));
         let filter = RecordFilter {

@@ -93,6 +93,13 @@ impl Log {
         if is_unchanged == group.replaced.len() { Ok(first) } else { Err(CompactionError::Stopped) }
     }
 
+    /// A pass is about to compact everything before `end`.
+    pub(super) fn will_compact(&mut self, compaction: &Compaction, end: Offset) {
+        if Arc::ptr_eq(&compaction.abandoned, &self.abandoned) {
+            self.compacted_end = self.compacted_end.max(end);
+        }
+    }
+
     /// A pass has ended that has compacted everything before `end`.
     pub(super) fn compacted(&mut self, compaction: &Compaction, end: Offset) {
         if Arc::ptr_eq(&compaction.abandoned, &self.abandoned) {

@@ -49,6 +49,10 @@ impl CompactionOwner for Owner<'_> {
         Some(change(log))
     }
 
+    fn begins(&self) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
     fn used(&self, _: u64, _: u64) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
