@@ -370,7 +370,7 @@ impl FlushJob {
         let rolled = self.rolled.iter().map(|segment| (segment.end, &segment.snapshot));
         let mut written = Vec::new();
         for (offset, snapshot) in rolled.chain(self.snapshot.iter().map(|snapshot| (self.end.offset, snapshot))) {
-            if self.write_snapshot(offset, snapshot)? {
+            if producer_snapshot::write(&**self.pool.disk(), &self.directory, offset, snapshot)? {
                 written.push(offset);
             }
         }
@@ -403,19 +403,6 @@ impl FlushJob {
         }
         // A failed sync is fatal, whatever its reason.
         rolled.chain(active).chain(indexes).try_for_each(|file| file.sync_data()).map_err(io::Error::other)
-    }
-
-    /// Returns whether there was space for it.
-    fn write_snapshot(&self, offset: Offset, bytes: &[u8]) -> io::Result<bool> {
-        match producer_snapshot::write(&**self.pool.disk(), &self.directory, offset, bytes) {
-            Ok(()) => Ok(true),
-            Err(error) if is_shortage(&error) => {
-                tracing::warn!(directory = %self.directory.display(), %offset, %error, "producer snapshot not written");
-                remove_if_present(&**self.pool.disk(), &producer_snapshot::path(&self.directory, offset))?;
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
     }
 }
 

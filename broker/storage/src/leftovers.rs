@@ -107,6 +107,12 @@ pub(crate) fn undo_compaction(disk: &dyn Disk, directory: &Path) -> io::Result<(
     remove(disk, directory, names.iter().filter(unfinished))
 }
 
+/// Removes the indexes of the segment at `base`: a reader makes missing ones again from the batches.
+pub(crate) fn remove_indexes(disk: &dyn Disk, directory: &Path, base: Offset) -> io::Result<()> {
+    let kinds = [FileKind::OffsetIndex, FileKind::TimeIndex];
+    kinds.into_iter().try_for_each(|kind| remove_if_present(disk, &segment_path(directory, base, kind)))
+}
+
 /// Removes all files of the segment at `base`, except its snapshot.
 pub(crate) fn remove_segment(disk: &dyn Disk, directory: &Path, base: Offset) -> io::Result<()> {
     let kinds = [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex, FileKind::TransactionIndex];

@@ -20,21 +20,24 @@ use std::path::{Path, PathBuf};
 use protocol::batch::crc32c;
 use protocol::types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 
-use crate::disk::{Disk, OpenMode, read_file, write_all_at};
+use crate::disk::{Disk, OpenMode, length_u64, read_file, remove_if_present, write_all_at};
 use crate::files::{FileKind, segment_path};
+use crate::log::is_shortage;
 use crate::producers::{NO_SEQUENCE, ProducedBatch, Producer, Producers};
 
 const VERSION: [u8; 2] = 1_i16.to_be_bytes();
 const HEAD_LENGTH: usize = 10;
 const CRC_END: usize = 6;
 const ENTRY_LENGTH: usize = 46;
-/// Longest snapshot that is read: a million producers.
+/// Longest snapshot that is written or read: a million producers.
 const LENGTH_MAX: u64 = 256 << 20;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SnapshotError {
     #[error("{0} bytes are too few for a snapshot")]
     Length(usize),
+    #[error("more than {LENGTH_MAX} bytes are not read")]
+    TooLong,
     #[error("unknown version")]
     Version,
     #[error("its checksum is wrong")]
@@ -45,9 +48,28 @@ pub(crate) fn path(directory: &Path, offset: Offset) -> PathBuf {
     segment_path(directory, offset, FileKind::Snapshot)
 }
 
-/// Not durable before the directory is synced.
-pub(crate) fn write(disk: &dyn Disk, directory: &Path, offset: Offset, bytes: &[u8]) -> io::Result<()> {
-    let file = disk.open(&path(directory, offset), OpenMode::Create)?;
+/// Not durable before the directory is synced. `false`: something ran out, or it would be too long to be read, and
+/// there is none.
+pub(crate) fn write(disk: &dyn Disk, directory: &Path, offset: Offset, bytes: &[u8]) -> io::Result<bool> {
+    let path = path(directory, offset);
+    let written = if length_u64(bytes.len()) <= LENGTH_MAX {
+        write_file(disk, &path, bytes)
+    } else {
+        Err(io::ErrorKind::StorageFull.into())
+    };
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if is_shortage(&error) => {
+            tracing::warn!(path = %path.display(), bytes = bytes.len(), %error, "producer snapshot not written");
+            remove_if_present(disk, &path)?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn write_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = disk.open(path, OpenMode::Create)?;
     file.set_length(0)?;
     write_all_at(&*file, bytes, &[], 0)?;
     file.sync_data()
@@ -55,7 +77,11 @@ pub(crate) fn write(disk: &dyn Disk, directory: &Path, offset: Offset, bytes: &[
 
 /// The inner error: the file is not a valid snapshot.
 pub(crate) fn read(disk: &dyn Disk, directory: &Path, offset: Offset) -> io::Result<Result<Producers, SnapshotError>> {
-    Ok(decode(&read_file(disk, &path(directory, offset), LENGTH_MAX)?))
+    match read_file(disk, &path(directory, offset), LENGTH_MAX) {
+        Ok(bytes) => Ok(decode(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Err(SnapshotError::TooLong)),
+        Err(error) => Err(error),
+    }
 }
 
 pub(crate) fn encode(producers: &Producers) -> Vec<u8> {
@@ -150,6 +176,8 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LogConfig;
+    use crate::testing::{Bench, DIRECTORY};
 
     fn one_producer() -> Producers {
         let mut producers = Producers::default();
@@ -204,6 +232,19 @@ mod tests {
         assert_eq!(bytes[6..], body);
         assert_eq!(decode(&bytes), Ok(one_producer()));
         assert_eq!(decode(&encode(&Producers::default())), Ok(Producers::default()));
+    }
+
+    #[test]
+    fn one_too_long_is_not_written_and_not_read() {
+        let bench = Bench::new(LogConfig::default());
+        bench.create();
+        let (disk, directory) = (&*bench.disk, Path::new(DIRECTORY));
+        let too_long = vec![0; usize::try_from(LENGTH_MAX).unwrap() + 1];
+        assert!(!write(disk, directory, Offset(5), &too_long).unwrap());
+        assert_eq!(bench.names_with(".snapshot"), Vec::<String>::new());
+        disk.put(&path(directory, Offset(0)), too_long);
+        assert_eq!(read(disk, directory, Offset(0)).unwrap(), Err(SnapshotError::TooLong));
+        bench.load_clean(Offset(0)).unwrap();
     }
 
     #[test]

@@ -14,8 +14,9 @@ use crate::disk::{Disk, OpenMode, length_u64, read_at_most};
 use crate::files::{FileKind, segment_path};
 use crate::flush::FlushState;
 use crate::leader_epochs::LeaderEpochs;
-use crate::leftovers::remove_segment;
+use crate::leftovers::{remove_indexes, remove_segment};
 use crate::load::{LoadError, LoadOptions, RecoveryProgress, StartPoint};
+use crate::log::is_shortage;
 use crate::pool::FilePool;
 use crate::producers::Producers;
 use crate::scanner::ScanError;
@@ -213,13 +214,24 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    /// Closes a walked segment that others follow. Synced at once, so that a long recovery keeps no files open.
+    /// Closes a walked segment that others follow. Synced at once, so that a long recovery keeps no files open. On a full
+    /// disk the segment has no index files.
     fn close(&mut self, walk: SegmentWalk, end: Offset) -> io::Result<()> {
         let mut segment = walk.into_segment(self.pool, self.now, &mut self.buffer)?;
-        segment.finish(&self.directory)?.iter().try_for_each(|file| file.sync_data())?;
+        match segment.finish(&self.directory) {
+            Ok(files) => files.iter().try_for_each(|file| file.sync_data())?,
+            Err(error) if is_shortage(&error) => {
+                tracing::warn!(path = %segment.path(&self.directory).display(), %error, "indexes not written");
+                remove_indexes(self.disk(), &self.directory, segment.base)?;
+                segment.open(&self.directory)?.sync_data()?;
+            }
+            Err(error) => return Err(error),
+        }
         if self.start < end {
-            producer_snapshot::write(self.disk(), &self.directory, end, &producer_snapshot::encode(&self.producers))?;
-            self.flushing.snapshots.insert(end);
+            let snapshot = producer_snapshot::encode(&self.producers);
+            if producer_snapshot::write(self.disk(), &self.directory, end, &snapshot)? {
+                self.flushing.snapshots.insert(end);
+            }
         }
         self.disk().sync_directory(&self.directory)?;
         self.synced = self.synced.max(end);

@@ -10,6 +10,8 @@ use protocol::types::{Offset, Timestamp};
 use crate::active_segment::ActiveSegment;
 use crate::disk::{Disk, DiskFile, OpenMode, read_file};
 use crate::files::{FileKind, segment_path};
+use crate::leftovers::remove_indexes;
+use crate::log::is_shortage;
 use crate::pool::FilePool;
 use crate::scanner::{BatchDefect, BatchScanner, ReadMode, ScanError, ScannedBatch};
 use crate::segment_indexes::{IndexFiles, SegmentIndexes};
@@ -56,7 +58,15 @@ impl SegmentWalk {
             _ => None,
         };
         let Skipped { indexes, position, next_offset } = skipped.unwrap_or_else(|| Skipped::none(base));
-        indexes.truncate_files(&IndexFiles::open(disk, directory, base)?)?;
+        let cut = IndexFiles::open(disk, directory, base).and_then(|files| indexes.truncate_files(&files));
+        let indexes = match cut {
+            Ok(()) => indexes,
+            Err(error) if is_shortage(&error) => {
+                remove_indexes(disk, directory, base)?;
+                indexes.for_new_files()
+            }
+            Err(error) => return Err(error),
+        };
         Ok(Self { base, path, length, position, next_offset, log, indexes })
     }
 
