@@ -2,7 +2,8 @@
 //! longer than `max.compaction.lag.ms`, unless another thread is at it. The limits of memory and I/O rate are shared.
 //!
 //! A log that cannot be compacted because of its content is left alone until the next start, logged and counted;
-//! others go on, and so do appends to it. After a shortage it is retried later.
+//! others go on, and so do appends to it. After a shortage it is retried later. A pass does not use the space that
+//! is reserved for others.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -157,7 +158,10 @@ impl<'a> Cleaning<'a> {
 
     fn failed(&self, partition: &Arc<Partition>, failure: &CompactionError) -> Avoided {
         let later = Avoided::Until(Instant::now() + RETRY_PAUSE);
-        if matches!(failure, CompactionError::Stopped) {
+        if matches!(failure, CompactionError::Stopped) && self.replicas.space().is_exhausted() {
+            warn!(partition = %partition.name, "compaction stopped: the free space is reserved for others, will retry");
+            later
+        } else if matches!(failure, CompactionError::Stopped) {
             debug!(partition = %partition.name, "compaction stopped");
             later
         } else if failure.is_shortage() {
@@ -234,6 +238,10 @@ impl CompactionOwner for Owner<'_> {
         }
         let rate = self.cleaning.replicas.broker_values().get_double("log.cleaner.io.max.bytes.per.second");
         let rate = rate / f64::from(self.cleaning.sharers());
+        self.cleaning.replicas.space().appended(written_before + written);
+        if self.cleaning.replicas.space().is_exhausted() {
+            return ControlFlow::Break(());
+        }
         self.pause(self.pacer.borrow_mut().pause(self.count(), rate, clock::monotonic()))
     }
 

@@ -10,11 +10,16 @@ use storage::faulty::{FaultyDisk, Operation};
 
 use super::*;
 use crate::metadata::testing::{add_topic, apply, cluster};
+use crate::replica::space::SpaceLimits;
 use crate::replica::testing::{DATA, NO_LIMITS, formatted, manager};
 use crate::replica::{Checkpoints, Cleaner, CleanerNumbers, LoadProgress, RequiredAcks, TopicSettings};
 
 /// A process on the disk of the last one, with two compacted topics. Every batch begins a segment.
 fn start(disk: &Arc<FaultyDisk>) -> (ReplicaManager, [Arc<Partition>; 2]) {
+    start_within(disk, NO_LIMITS)
+}
+
+fn start_within(disk: &Arc<FaultyDisk>, limits: SpaceLimits) -> (ReplicaManager, [Arc<Partition>; 2]) {
     let mut image = cluster(1);
     let topics = ["one", "other"].map(|name| {
         let topic = add_topic(&mut image, name, &[0]);
@@ -29,7 +34,7 @@ fn start(disk: &Arc<FaultyDisk>) -> (ReplicaManager, [Arc<Partition>; 2]) {
         }
         topic
     });
-    let replicas = manager(disk, NO_LIMITS);
+    let replicas = manager(disk, limits);
     replicas.load(&image, &Checkpoints::read(replicas.directory()), &LoadProgress::new()).unwrap();
     replicas.apply(&image, &topics);
     let partitions = topics.map(|topic| replicas.partition(topic, PartitionId(0)).unwrap());
@@ -46,6 +51,10 @@ fn fill(partition: &Arc<Partition>) {
         partition.append_as_leader(&builder.build().unwrap(), RequiredAcks::All, Timestamp(time)).unwrap();
     }
     partition.flush().unwrap();
+}
+
+fn owner<'a>(cleaning: &'a Cleaning<'a>, partition: &'a Partition) -> Owner<'a> {
+    Owner { cleaning, partition, pacer: RefCell::default(), uncounted: Cell::default() }
 }
 
 fn numbers(replicas: &ReplicaManager) -> CleanerNumbers {
@@ -106,6 +115,20 @@ fn where_space_ran_out_it_is_tried_again_later() {
 }
 
 #[test]
+fn a_pass_ends_before_it_takes_the_space_that_is_kept_for_others() {
+    let disk = formatted();
+    disk.set_space_left(Some(4 * COUNTED_BYTES));
+    let limits = SpaceLimits { soft: 0, hard: COUNTED_BYTES + 1, file: 0 };
+    let (replicas, [partition, _]) = start_within(&disk, limits);
+    let stop = Stop::default();
+    let cleaning = Cleaning::new(&replicas, &stop);
+    let owner = owner(&cleaning, &partition);
+    let (on, end) = (ControlFlow::Continue(()), ControlFlow::Break(()));
+    assert_eq!([COUNTED_BYTES; 3].map(|written| owner.used(0, written)), [on, on, end]);
+    assert_eq!(owner.used(COUNTED_BYTES, 0), end, "reading alone leads to nothing then");
+}
+
+#[test]
 fn two_threads_compact_two_logs_and_never_the_same() {
     let disk = formatted();
     let (replicas, partitions) = start(&disk);
@@ -146,8 +169,7 @@ fn a_failed_write_is_the_end_of_the_directory_and_a_stop_the_end_of_the_pass() {
     let compaction =
         partition.with_log(|log| log.start_compaction(&partition.settings().compaction.unwrap(), Timestamp(1)));
     let compaction = compaction.unwrap().unwrap();
-    let owner =
-        Owner { cleaning: &cleaning, partition: &partition, pacer: RefCell::default(), uncounted: Cell::default() };
+    let owner = owner(&cleaning, &partition);
     assert_eq!(owner.used(COUNTED_BYTES, 0), ControlFlow::Break(()));
     assert_eq!(owner.used(1, 0), ControlFlow::Continue(()), "it is looked at now and then");
     drop(compaction);
