@@ -213,15 +213,17 @@ fn read(
         leader_epoch: known_epoch(wanted.current_leader_epoch),
         bytes_max: u32::try_from(wanted.partition_max_bytes).unwrap_or(0).min(bytes_left),
     };
+    // What the reader has ends there, though compaction may have left nothing up to `offset`.
+    let asked_for = Offset(wanted.fetch_offset);
     let last_epoch = known_epoch(wanted.last_fetched_epoch);
     if let Reader::Follower { broker, epoch } = reader {
         let directory = Some(DirectoryId(wanted.replica_directory_id)).filter(|directory| !directory.0.is_nil());
         let log_start = Offset(wanted.log_start_offset);
-        let fetch = FollowerFetch { broker, broker_epoch: epoch, directory, offset, log_start };
+        let fetch = FollowerFetch { broker, broker_epoch: epoch, directory, offset: asked_for, log_start };
         return partition.fetch_as_follower(&fetch, position, last_epoch);
     }
     if let Some(last_epoch) = last_epoch
-        && let Some((epoch, end)) = partition.divergence(last_epoch, position)?
+        && let Some((epoch, end)) = partition.divergence(last_epoch, FetchPosition { offset: asked_for, ..position })?
     {
         return Ok(FollowerRead::Diverging(epoch, end));
     }

@@ -220,7 +220,8 @@ impl Partition {
         })
     }
 
-    /// Records a follower's position, and locates what it lacks.
+    /// Records a follower's position, and locates what it lacks. `position` is beyond the follower's offset if compaction
+    /// has left nothing there.
     pub(crate) fn fetch_as_follower(
         self: &Arc<Self>,
         fetch: &FollowerFetch,
@@ -236,7 +237,7 @@ impl Partition {
         {
             return Ok(FollowerRead::Diverging(epoch, end));
         }
-        let located = state.log.locate(fetch.offset, UpTo::LogEnd, position.bytes_max)?;
+        let located = state.log.locate(position.offset, UpTo::LogEnd, position.bytes_max)?;
         let end = state.log.log_end();
         let State { role: Role::Leader(leader), .. } = &mut *state else {
             return Err(AccessError::NotLeader(self.name.clone()).into());

@@ -357,6 +357,26 @@ fn a_follower_reads_on_after_an_answer_that_it_had_room_for_only_in_part() {
 }
 
 #[test]
+fn a_follower_has_no_more_than_it_asked_for_where_compaction_has_left_nothing() {
+    let pair = Pair::new();
+    pair.write(0, "a").unwrap();
+    pair.replicate(0);
+    pair.replicate(0);
+    pair.follow(&metadata(0, 1, 1, &[0, 1]));
+    for value in ["b", "c"] {
+        pair.write(0, value).unwrap();
+    }
+    let plan = pair.plan(0).unwrap();
+    assert_eq!((plan.offset, plan.last_epoch), (Offset(1), Some(LeaderEpoch(0))));
+    let (fetch, position) = request(1, &plan);
+    let beyond = FetchPosition { offset: Offset(2), ..position };
+    let read = pair.0[0].fetch_as_follower(&fetch, beyond, plan.last_epoch).unwrap();
+    let FollowerRead::Readable(readable) = read else { panic!("they have not parted") };
+    let slice = readable.located.resolve(ReadMode::Blocking, true).unwrap().unwrap();
+    assert_eq!((slice.start.offset, pair.high_watermarks()), (Offset(2), [1, 1]));
+}
+
+#[test]
 fn a_follower_behind_the_leaders_log_start_begins_there() {
     let pair = Pair::new();
     for value in ["a", "b", "c"] {
