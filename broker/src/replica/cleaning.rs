@@ -1,5 +1,5 @@
-//! The work of the cleaner threads: each compacts the log with the largest dirty ratio, or one that has waited for
-//! longer than `max.compaction.lag.ms`, unless another thread is at it. The limits of memory and I/O rate are shared.
+//! The work of the cleaner threads: each compacts a log that has waited for longer than `max.compaction.lag.ms`, or else
+//! the one with the largest dirty ratio, unless another thread is at it. The limits of memory and I/O rate are shared.
 //!
 //! A log that cannot be compacted because of its content is left alone until the next start, logged and counted;
 //! others go on, and so do appends to it. After a shortage it is retried later. A pass does not use the space that
@@ -88,9 +88,10 @@ impl<'a> Cleaning<'a> {
         self.run(partition, started.ok_or(CompactionError::Stopped)?)
     }
 
-    /// Takes, of the logs due for compaction, the one with the largest dirty ratio. No other thread gets it.
+    /// Takes, of the logs due for compaction, an overdue one if there is any, and the one with the largest dirty ratio.
+    /// No other thread gets it.
     fn take_filthiest(&self, age_now: Timestamp, now: Instant) -> Option<Arc<Partition>> {
-        let (mut look, mut found) = (Look::default(), None::<(f64, Arc<Partition>)>);
+        let (mut look, mut found) = (Look::default(), None::<((bool, f64), Arc<Partition>)>);
         let (partitions, mut all_avoided) = (self.replicas.all(), lock(&self.avoided));
         forget_what_is_over(&mut all_avoided, &partitions, now);
         for partition in partitions {
@@ -109,8 +110,9 @@ impl<'a> Cleaning<'a> {
             look.max_dirty_ratio = look.max_dirty_ratio.max(dirt.ratio());
             look.max_delay_ms = look.max_delay_ms.max(overdue_ms);
             let is_due = rules.dirty_ratio_min < dirt.ratio() || 0 < overdue_ms;
-            if is_due && avoided.is_none() && found.as_ref().is_none_or(|(ratio, _)| *ratio < dirt.ratio()) {
-                found = Some((dirt.ratio(), partition));
+            let rank = (0 < overdue_ms, dirt.ratio());
+            if is_due && avoided.is_none() && found.as_ref().is_none_or(|(best, _)| *best < rank) {
+                found = Some((rank, partition));
             }
         }
         self.replicas.cleaning.looked(&look, monotonic_ms());

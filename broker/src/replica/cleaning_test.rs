@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use protocol::batch_builder::BatchBuilder;
 use protocol::metadata_records::{ConfigResourceType, MetadataRecord};
 use protocol::types::Offset;
-use storage::LogConfig;
 use storage::faulty::{FaultyDisk, Operation};
+use storage::{CompactionRules, LogConfig};
 
 use super::*;
 use crate::metadata::testing::{add_topic, apply, cluster};
@@ -244,4 +244,24 @@ fn what_was_compacted_is_still_known_of_logs_that_no_longer_are_or_that_are_offl
     assert_eq!(replicas.offline().len(), 1);
     replicas.write_checkpoints().unwrap();
     assert_eq!(known(&replicas), [Offset(9); 2]);
+}
+
+#[test]
+fn what_should_have_been_compacted_already_comes_first() {
+    let (replicas, [filthy, overdue]) = start(&formatted());
+    fill(&overdue);
+    let stop = Stop::default();
+    let cleaning = Cleaning::new(&replicas, &stop);
+    assert!(cleaning.clean_one(Instant::now()));
+    fill(&overdue);
+    fill(&filthy);
+    let take = || {
+        lock(&cleaning.avoided).clear();
+        cleaning.take_filthiest(Timestamp(1 << 40), Instant::now()).unwrap()
+    };
+    assert!(Arc::ptr_eq(&take(), &filthy));
+    let mut settings = (**overdue.settings()).clone();
+    settings.compaction = settings.compaction.map(|rules| CompactionRules { lag_ms_max: 1, ..rules });
+    overdue.set_settings(settings).unwrap();
+    assert!(Arc::ptr_eq(&take(), &overdue));
 }
