@@ -66,12 +66,12 @@ impl ReplicaManager {
     /// One thread at a time: an older state must not overwrite a newer one.
     pub(crate) fn write_checkpoints(&self) -> Result<(), CheckpointError> {
         let mut compaction = lock(&self.checkpointing.compaction);
-        let forgotten = std::mem::take(&mut *self.forgotten());
-        let written = self.write_positions().and_then(|()| self.write_changed_compaction(&mut compaction));
-        if written.is_err() {
-            self.forget_checkpoints(forgotten);
-        }
-        written
+        let forgotten = self.forgotten().clone();
+        self.write_positions()?;
+        self.write_changed_compaction(&mut compaction)?;
+        // Not before: a partition of that name that is made meanwhile waits for this.
+        self.forgotten().retain(|name| !forgotten.contains(name));
+        Ok(())
     }
 
     /// After a shortage they are retried. Any other error fails the directory.

@@ -182,3 +182,11 @@ fn producers_are_told_to_try_again_before_the_volume_is_full() {
     replicas.look_at_space();
     write().unwrap();
 }
+
+#[test]
+fn a_directory_that_failed_while_the_broker_stopped_is_not_closed_cleanly() {
+    let (replicas, _) = start(&formatted(), NO_LIMITS);
+    assert!(replicas.close());
+    replicas.directory_failed("a sync that has nothing to do with the logs");
+    assert!(!replicas.close());
+}

@@ -247,7 +247,8 @@ impl ReplicaManager {
         self.shared.failure.borrow().is_none().then(|| self.pool.disk().space(self.directory.path()))
     }
 
-    /// Called after everything has stopped. False: something could not be made durable, so the stop was not clean.
+    /// Called after everything has stopped. False: something could not be made durable, now or earlier, so the stop was
+    /// not clean.
     pub(crate) fn close(&self) -> bool {
         let partitions = Mutex::new(self.all());
         let next = || lock(&partitions).pop();
@@ -260,6 +261,7 @@ impl ReplicaManager {
             error!(%error, "checkpoints not written");
             clean = false;
         }
+        clean &= self.shared.failure.borrow().is_none();
         // The user may have been told that the clock is doubted, and restarts for that: the next process trusts it.
         self.note_alive(clock::wall());
         info!(partitions = self.partition_count(), clean, "logs closed");
