@@ -410,23 +410,6 @@ fn a_missing_index_is_made_again() {
 }
 
 #[test]
-fn a_full_disk_keeps_no_log_from_being_opened() {
-    for space_left in (0..120).step_by(10) {
-        let (bench, originals) = sample(false);
-        bench.disk.set_space_left(Some(space_left));
-        let mut log = Bench::on(bench.disk.clone(), bench.config.clone()).load(Offset(0)).unwrap();
-        let read: BTreeMap<_, _> =
-            read_all(&log).into_iter().map(|(header, bytes)| (header.base_offset, bytes)).collect();
-        assert!(read == originals, "{space_left}");
-        bench.disk.set_space_left(None);
-        flush(&mut log);
-        let loaded = Bench::on(bench.disk.clone(), bench.config.clone()).load(log.recovery_point()).unwrap();
-        let largest = |log: &Log| log.closed.iter().map(|segment| segment.largest_timestamp).collect::<Vec<_>>();
-        assert_eq!((largest(&loaded), &loaded.producers), (largest(&log), &log.producers), "{space_left}");
-    }
-}
-
-#[test]
 fn without_an_epoch_file_the_batches_tell() {
     let (bench, _) = sample(true);
     bench.pool.disk().remove_file(&path("leader-epoch-checkpoint")).unwrap();

@@ -41,6 +41,7 @@ pub(crate) struct Recovery<'a> {
     /// Compaction leaves gaps between offsets, but only in closed segments that are synced, and in what followers of
     /// a compacted log receive.
     contiguous_from: Offset,
+    compacted_end: Offset,
     /// Batches before it need not be read.
     start: Offset,
     buffer: Vec<u8>,
@@ -83,12 +84,14 @@ impl<'a> Recovery<'a> {
             synced,
             clean: options.clean,
             contiguous_from: synced,
+            compacted_end: options.compacted_end,
             start: start.offset,
             buffer: Vec::new(),
             progress: RecoveryProgress { scanned_bytes: 0, total_bytes: 0 },
             closed: Vec::new(),
-            // From there on the epochs come from the batches: the file may be older than a truncation.
-            epochs: epochs.before(start.offset),
+            // Beyond what is synced the epochs come from the batches: the file may be older than a truncation. Before
+            // that compaction may have removed the first batches of an epoch.
+            epochs: epochs.before(synced),
             producers: start.producers,
             flushing,
         }
@@ -111,6 +114,8 @@ impl<'a> Recovery<'a> {
             // It is unknown what was synced.
             self.contiguous_from = logs.keys().next_back().copied().unwrap_or_default();
         }
+        // It may have been compacted once.
+        self.contiguous_from = self.contiguous_from.max(self.compacted_end);
         let buffer_bytes = usize::try_from(self.progress.total_bytes).unwrap_or(usize::MAX);
         self.buffer = vec![0; buffer_bytes.clamp(SCAN_BUFFER_BYTES_MIN, SCAN_BUFFER_BYTES_MAX)];
         for (base, length, end) in segments {
@@ -183,10 +188,13 @@ impl<'a> Recovery<'a> {
         let skipped = walk.position;
         self.advance(skipped, progress);
         let interval_bytes = self.config.index_interval_bytes;
+        let mut previous_end = walk.next_offset;
         let outcome = walk.run(interval_bytes, self.contiguous_from, &mut buffer, |header, length| {
+            // As when it was appended: an epoch begins where the one before it has no more records.
             if self.epochs.epoch_for_offset(header.base_offset).is_none_or(|known| known < header.leader_epoch) {
-                self.epochs.assign(header.leader_epoch, header.base_offset);
+                self.epochs.assign(header.leader_epoch, previous_end);
             }
+            previous_end = header.next_offset();
             if self.start <= header.base_offset {
                 self.producers.record(header);
             }
@@ -302,3 +310,7 @@ impl<'a> Recovery<'a> {
         LoadError::Io { path: self.directory.to_path_buf(), source }
     }
 }
+
+#[cfg(test)]
+#[path = "recovery_test.rs"]
+mod tests;

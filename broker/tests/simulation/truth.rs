@@ -96,7 +96,7 @@ impl Truth {
         self.records.iter_mut().filter(is_forgotten).for_each(|slot| *slot = None);
     }
 
-    fn is_superseded(&self, record: Record, by: Range<usize>) -> bool {
+    pub(super) fn is_superseded(&self, record: Record, by: Range<usize>) -> bool {
         record.key.is_some() && self.records[by].iter().flatten().any(|(_, later)| later.key == record.key)
     }
 
