@@ -121,7 +121,15 @@ impl Partition {
         let (committed, follows) = {
             let mut state = self.state()?;
             let waited = state.log.replicated_end() != Some(state.log.log_end());
-            state.log.finish_flush(flushed);
+            if !state.log.finish_flush(flushed) {
+                let (unflushed_bytes, sync_due) = (state.log.unflushed_bytes(), state.log.is_sync_due());
+                drop(state);
+                self.count_unflushed(unflushed_bytes);
+                if sync_due {
+                    self.ask_for_sync();
+                }
+                return Ok(());
+            }
             (self.advance_high_watermark(&mut state), waited && matches!(state.role, Role::Follower(_)))
         };
         self.tell_committed(committed);

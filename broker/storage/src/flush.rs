@@ -234,10 +234,10 @@ impl Log {
         (Some(&epochs) != self.flushing.epochs_in_file.as_ref()).then_some(epochs)
     }
 
-    /// A job from before a truncation is ignored.
-    pub fn finish_flush(&mut self, flushed: Flushed) {
+    /// A job from before a truncation is ignored. `false`: it was one, and the rest of the log is still to be flushed.
+    pub fn finish_flush(&mut self, flushed: Flushed) -> bool {
         if !Arc::ptr_eq(&flushed.abandoned, &self.abandoned) {
-            return;
+            return false;
         }
         let state = &mut self.flushing;
         state.recovery_point = state.recovery_point.max(flushed.end.offset);
@@ -257,6 +257,7 @@ impl Log {
             self.active.rest();
         }
         self.remove_old_snapshots();
+        true
     }
 
     /// Closes a log: indexes complete, snapshot written, everything synced. What is left in memory may be dropped;
