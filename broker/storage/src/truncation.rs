@@ -252,6 +252,7 @@ impl Log {
     fn cut(&mut self, cut: Cut, now: Timestamp) -> io::Result<()> {
         let Cut { base, kept: Skipped { indexes, position, next_offset: end }, first_timestamp, producers } = cut;
         let disk = self.pool.disk();
+        self.remove_let_go()?;
         let gone = |(offset, kind): &(Offset, FileKind)| match kind {
             FileKind::Snapshot => end < *offset,
             FileKind::Log => base < *offset,
@@ -275,6 +276,15 @@ impl Log {
         self.tail.truncate(end);
         self.flushing.truncated(end);
         Ok(())
+    }
+
+    /// What a deletion has let go of and, now that it is stopped, will not remove. In the order in which it would have:
+    /// snapshots first, then the oldest segments.
+    fn remove_let_go(&self) -> io::Result<()> {
+        let first = self.first_base();
+        let mut files: Vec<_> = self.files()?.into_iter().filter(|(offset, _)| *offset < first).collect();
+        files.sort_by_key(|(_, kind)| *kind != FileKind::Snapshot);
+        if files.is_empty() { Ok(()) } else { self.remove_files(files.into_iter()) }
     }
 
     /// Segment files and snapshots in the directory, in the order of their offsets.

@@ -390,11 +390,28 @@ fn a_log_whose_front_was_deleted_begins_anew_where_it_is_cut_before_that() {
 }
 
 #[test]
+fn segments_that_a_deletion_let_go_of_go_with_the_truncation_that_stops_it() {
+    let (bench, mut log) = sample();
+    flush(&mut log);
+    log.set_high_watermark(log.log_end());
+    log.advance_log_start(Offset(13)).unwrap();
+    let deletion = log.delete_old_segments(&crate::Retention::default(), NOW).unwrap().unwrap();
+    assert!(log.prepare_truncation(Offset(15)));
+    log.truncation_prepared();
+    log.truncate_to(Offset(15), NOW).unwrap();
+    assert!(deletion.run().unwrap().is_empty());
+    assert_eq!(bench.names_with(".log"), ["00000000000000000012.log"]);
+    let options = crate::LoadOptions { log_start: Offset(13), ..options(Offset(15)) };
+    let loaded = bench.load_with(&options).unwrap();
+    assert_eq!((loaded.log_start(), loaded.log_end().offset, read_all(&loaded).len()), (Offset(13), Offset(15), 1));
+}
+
+#[test]
 fn a_flush_that_a_truncation_overtakes_vouches_for_nothing() {
     let (bench, mut log) = sample();
     let job = log.start_flush(NOW);
     log.truncate_to(Offset(9), NOW).unwrap();
-    log.finish_flush(job.run().unwrap());
+    assert!(!log.finish_flush(job.run().unwrap()), "the rest is to be flushed still");
     assert_eq!(log.recovery_point(), Offset(0));
     assert_eq!((bench.names_with(".snapshot").len(), bench.contents("leader-epoch-checkpoint")), (0, None));
     flush(&mut log);
