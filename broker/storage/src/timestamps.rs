@@ -15,6 +15,11 @@ use crate::pool::PooledSegment;
 use crate::read::{HEADER_BUFFER_BYTES, ResolveError};
 use crate::scanner::{BatchDefect, BatchScanner, ReadMode, ScanError, ScannedBatch};
 
+/// Memory for more than that is taken for a batch only once its checksum has shown that it is one: its length is outside
+/// of that.
+const TRUSTED_BYTES: u64 = 1 << 20;
+const SCAN_BUFFER_BYTES: usize = 64 << 10;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimestampOffset {
     pub timestamp: Timestamp,
@@ -233,6 +238,11 @@ impl Search {
         mut found: impl FnMut(TimestampOffset) -> ControlFlow<()>,
     ) -> Result<(), ScanError> {
         let header = &batch.header;
+        if TRUSTED_BYTES < batch.length {
+            let mut buffer = vec![0; SCAN_BUFFER_BYTES];
+            let from = (batch.position, header.base_offset);
+            BatchScanner::new(log, ReadMode::Blocking, from, batch.end(), &mut buffer).verify(batch)?;
+        }
         let mut bytes = vec![0; usize::try_from(batch.length).unwrap_or(0)];
         let read = read_at_most(log, &mut bytes, batch.position).map_err(ScanError::Io)?;
         if read < bytes.len() {

@@ -202,7 +202,7 @@ fn go_on(flow: ControlFlow<()>) -> Result<ControlFlow<()>, CompactionError> {
 }
 
 /// Visits every batch of a segment with all its bytes, intact, until `visit` breaks off. `buffer` grows for a larger
-/// batch.
+/// batch, once its checksum was verified: the length is outside of the checksum, and may be anything.
 fn each_batch(
     segment: &ClosedSegment,
     buffer: &mut Vec<u8>,
@@ -215,7 +215,10 @@ fn each_batch(
         let mut scanner = BatchScanner::new(&*log, ReadMode::Blocking, from, segment.size, buffer);
         let too_long = loop {
             let Some(batch) = scanner.next().map_err(scan_error)? else { return Ok(()) };
-            let Some(bytes) = scanner.bytes_of(&batch).map_err(scan_error)? else { break batch.length };
+            let Some(bytes) = scanner.bytes_of(&batch).map_err(scan_error)? else {
+                scanner.verify(&batch).map_err(scan_error)?;
+                break batch.length;
+            };
             if segment.end <= batch.header.last_offset() {
                 return Err(unreadable(segment, &batch, BatchDefect::Offsets));
             }
@@ -250,4 +253,28 @@ fn is_of_transaction(batch: &ScannedBatch) -> bool {
 
 fn unreadable(segment: &ClosedSegment, batch: &ScannedBatch, defect: BatchDefect) -> CompactionError {
     ResolveError::new(segment.path(), batch.defect(defect)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LogConfig;
+    use crate::testing::*;
+
+    #[test]
+    fn no_memory_is_taken_for_a_length_that_is_none() {
+        let bench = Bench::new(LogConfig::default());
+        let mut log = bench.create();
+        append(&mut log, &batch(1, 10, 5));
+        append(&mut log, &batch(1, 100_000, 5));
+        log.roll(NOW).unwrap();
+        let name = "00000000000000000000.log";
+        let mut bytes = bench.contents(name).unwrap();
+        bytes[8..12].copy_from_slice(&50_000_i32.to_be_bytes());
+        bench.disk.put(&path(name), bytes);
+        let mut buffer = vec![0; 1000];
+        let error = each_batch(&log.closed[0], &mut buffer, |_, _| panic!("it is no batch")).unwrap_err();
+        assert!(error.to_string().contains("checksum"), "{error}");
+        assert_eq!(buffer.len(), 1000);
+    }
 }
