@@ -100,11 +100,13 @@ fn remove<'a>(disk: &dyn Disk, directory: &Path, names: impl Iterator<Item = &'a
     names.into_iter().try_for_each(|name| remove_if_present(disk, &directory.join(name)))
 }
 
-/// Removes what an unfinished compaction has left. Nothing of it was swapped in.
+/// Removes what an unfinished compaction has left. Nothing of it was swapped in. If a crash interrupts this, the next
+/// load undoes the rest while there is a `.cleaned`, and otherwise swaps in a complete `.log.swap`.
 pub(crate) fn undo_compaction(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
-    let names = names(disk, directory)?;
-    let unfinished = |name: &&String| [CLEANED, SWAP].iter().any(|suffix| base_of(name, suffix).is_some());
-    remove(disk, directory, names.iter().filter(unfinished))
+    let mut names = names(disk, directory)?;
+    names.retain(|name| [CLEANED, SWAP].iter().any(|suffix| base_of(name, suffix).is_some()));
+    names.sort_by_key(|name| (name.ends_with(CLEANED), name.contains(".log.")));
+    remove(disk, directory, names.iter())
 }
 
 /// Removes the indexes of the segment at `base`: a reader makes missing ones again from the batches.

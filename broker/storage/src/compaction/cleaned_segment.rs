@@ -115,11 +115,12 @@ fn rename_all(disk: &dyn Disk, names: impl Fn(FileKind) -> [PathBuf; 2]) -> io::
     Ok(())
 }
 
-/// Removes whatever exists of it: it was not swapped in, and will not be.
+/// Removes whatever exists of it: it was not swapped in, and will not be. The `.log.swap` goes after its indexes: a load
+/// would adopt a `.swap` index alone as one of the replaced segment.
 pub(super) fn remove(disk: &dyn Disk, directory: &Path, base: Offset) -> io::Result<()> {
     let suffixes = [SWAP, CLEANED].into_iter();
     suffixes
-        .flat_map(|suffix| KINDS.map(|kind| path(directory, base, kind, suffix)))
+        .flat_map(|suffix| KINDS.into_iter().rev().map(move |kind| path(directory, base, kind, suffix)))
         .try_for_each(|path| remove_if_present(disk, &path))
 }
 

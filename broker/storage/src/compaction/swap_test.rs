@@ -60,6 +60,38 @@ fn a_pass_that_a_truncation_or_a_deletion_meets_changes_nothing_more() {
 }
 
 #[test]
+fn no_crash_gives_a_segment_the_indexes_of_one_that_was_given_up() {
+    for kept in 0..4 {
+        let bench = Bench::new(small_segments());
+        let (mut log, mut model) = (bench.create(), Model::default());
+        for index in 0..80 {
+            model.append(&mut log, &[(index % 3, Some(index))]).unwrap();
+        }
+        settle(&mut log);
+        let files =
+            |bench: &Bench| ["log", "index", "timeindex"].map(|kind| bench.contents(&format!("{:020}.{kind}", 0)));
+        let before = files(&bench);
+        // Announced, and then the segment is let go of, but its files are still there.
+        let between = |change: usize, log: &mut Log| {
+            if change == 2 {
+                log.advance_log_start(log.closed[0].end).unwrap();
+                drop(log.delete_old_segments(&Retention::default(), NOW).unwrap());
+            }
+        };
+        let outcome = compact_with(&mut log, &limits(&bench, 1000), NOW, &between);
+        assert!(matches!(outcome, Err(CompactionError::Stopped)), "{outcome:?}");
+        bench.disk.crash(&mut || kept);
+        let bench = Bench::on(bench.disk.clone(), bench.config.clone());
+        model.check(&bench.load(log.recovery_point()).unwrap());
+        let after = files(&bench);
+        assert!(
+            after[0] != before[0] || after == before,
+            "the indexes of another log, where {kept} files were removed"
+        );
+    }
+}
+
+#[test]
 fn readers_at_work_go_on_with_what_they_found() {
     // What is not being read is closed, so that files are opened by name.
     let limits_of_pool = PoolLimits { open_logs_max: 1, mappings_max: 1 };
