@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::config::{BrokerConfig, ConfigurationError, ListenerKind, SettingsError, dev_settings, load};
 use crate::controller::{FormatError, FormatPlan, Voter, format_directory};
+use crate::failure::Failure;
 use crate::metrics;
 use crate::server::{self, ServerError};
 
@@ -42,18 +43,21 @@ pub enum BrokerError {
     Directory(Box<dyn std::error::Error + Send + Sync>),
     #[error("{0}")]
     Start(String),
-    #[error("the data directory failed: {0}")]
+    #[error("{0}")]
     DirectoryFailed(String),
+    #[error("{0}")]
+    Panicked(String),
 }
 
 impl BrokerError {
-    /// 1 could not start; 2 wrong configuration; 3 data directory unusable; 4 data directory failed.
+    /// 1 could not start; 2 wrong configuration; 3 data directory unusable; 4 data directory failed; 5 panicked.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Start(_) => 1,
             Self::Settings(_) => 2,
             Self::Directory(_) => 3,
             Self::DirectoryFailed(_) => 4,
+            Self::Panicked(_) => 5,
         }
     }
 }
@@ -89,7 +93,8 @@ impl From<ServerError> for BrokerError {
     fn from(error: ServerError) -> Self {
         match error {
             ServerError::Directory(error) => Self::Directory(error),
-            ServerError::DirectoryFailed(reason) => Self::DirectoryFailed(reason),
+            ServerError::Failed(failure @ Failure::Directory(_)) => Self::DirectoryFailed(failure.to_string()),
+            ServerError::Failed(failure @ Failure::Panic(_)) => Self::Panicked(failure.to_string()),
             ServerError::Start(reason) => Self::Start(reason),
         }
     }

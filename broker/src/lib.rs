@@ -2,6 +2,7 @@
 
 mod bugs;
 mod clock;
+mod failure;
 mod metrics;
 
 mod config;

@@ -11,7 +11,8 @@ use tracing_subscriber::EnvFilter;
 /// A Kafka-compatible broker.
 ///
 /// Exit codes: 0 stopped or done; 1 could not start; 2 wrong command line or configuration; 3 the data directory is
-/// not formatted, of another node or cluster, or in use; 4 the data directory failed while running.
+/// not formatted, of another node or cluster, or in use; 4 the data directory failed while running; 5 a part of the
+/// broker panicked, which is a defect: the log says where.
 #[derive(Debug, Parser)]
 #[command(version, about, verbatim_doc_comment, args_conflicts_with_subcommands = true)]
 struct Cli {

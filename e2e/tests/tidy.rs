@@ -31,9 +31,10 @@ const ROOT: [&str; 15] = [
 const MADE: [&str; 3] = [".git", "target", "millrace-data"];
 
 /// The modules of the broker, low to high. Each may only use those before it.
-const BROKER_MODULES: [&str; 13] = [
+const BROKER_MODULES: [&str; 14] = [
     "bugs",
     "clock",
+    "failure",
     "metrics",
     "config",
     "metadata",

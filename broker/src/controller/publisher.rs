@@ -10,10 +10,8 @@ use arc_swap::ArcSwap;
 use protocol::metadata_records::MetadataRecord;
 use protocol::types::Offset;
 use tokio::sync::watch;
-use tracing::error;
 
 use super::replayer::Delta;
-use super::runtime::PanicWatch;
 use crate::metadata::{Image, replay};
 use crate::replica::{ReplicaManager, Unmade};
 
@@ -67,10 +65,8 @@ impl Publisher {
         let (sender, ends) = watch::channel(image.end_offset);
         let follower = Follower { replicas, published, ends: sender, image, unmade: Unmade::default() };
         let taken = inlet.clone();
-        let thread = std::thread::Builder::new().name("metadata".to_owned()).spawn(move || {
-            let _watch = PanicWatch::new(follower.replicas.clone(), "the thread that follows the metadata");
-            follower.run(&taken);
-        })?;
+        let failures = follower.replicas.failures().clone();
+        let thread = failures.spawn("metadata", move || follower.run(&taken))?;
         Ok(Self { inlet, ends, thread: Some(thread) })
     }
 
@@ -102,9 +98,8 @@ impl Drop for Publisher {
     fn drop(&mut self) {
         self.inlet.state().stopped = true;
         self.inlet.changed.notify_one();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            error!("the thread that follows the metadata panicked");
-        }
+        // A panic has been reported as a failure already.
+        let _told = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -7,7 +7,6 @@
 //! disk ─ persisted ──────────────────────────────────┘                      └─ publish (own thread) ─ answer others
 //! ```
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::config::Values;
@@ -28,8 +27,8 @@ use super::snapshots::Snapshots;
 use super::topics::TopicDefaults;
 use super::{features, min_insync_replicas};
 use crate::clock;
+use crate::failure::Failure;
 use crate::metadata::{QuorumLeader, QuorumView, VoterProgress};
-use crate::replica::ReplicaManager;
 
 /// A leader that stops waits at most this long for a successor.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
@@ -80,7 +79,6 @@ pub(super) struct Runtime {
     pub(super) is_short: bool,
     /// Notified when what is committed has been replayed for the first time.
     pub(super) caught_up: Option<oneshot::Sender<()>>,
-    pub(super) watch: Option<PanicWatch>,
     pub(super) stop: Option<Farewell>,
     /// When the active controller looks at what is due.
     pub(super) tick_at: Duration,
@@ -107,32 +105,13 @@ pub(super) struct Inlets {
     pub(super) replies: mpsc::Receiver<Reply>,
 }
 
-/// Why the thread ends before it is told to.
-pub(super) type Failure = String;
-
-/// Held by a thread that the broker cannot do without: if it panics the process ends.
-#[derive(Debug)]
-pub(super) struct PanicWatch {
-    replicas: Arc<ReplicaManager>,
-    thread: &'static str,
-}
-
-impl PanicWatch {
-    pub(super) fn new(replicas: Arc<ReplicaManager>, thread: &'static str) -> Self {
-        Self { replicas, thread }
-    }
-}
-
-impl Drop for PanicWatch {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.replicas.directory_failed(&format!("{} panicked", self.thread));
-        }
-    }
+/// What was written cannot be read back.
+fn fatal(error: impl std::fmt::Display) -> Failure {
+    Failure::Directory(error.to_string())
 }
 
 impl Runtime {
-    /// Runs until it is told to stop.
+    /// Runs until it is told to stop, or cannot go on.
     pub(super) async fn run(&mut self, inlets: &mut Inlets) -> Result<(), Failure> {
         // Work that is due at the start is done with the first event.
         let happenings = self.node.step(Event::Timer).await;
@@ -156,14 +135,14 @@ impl Runtime {
                 biased;
                 report = inlets.reports.recv() => match report {
                     Some(report) => self.node.reported(report).await,
-                    None => return Err("the thread that writes the metadata log has ended".to_owned()),
+                    None => return Err(Failure::Panic("thread metadata-io".to_owned())),
                 },
                 Some(reply) = inlets.replies.recv() => self.node.replied(reply).await,
                 Some(message) = inlets.messages.recv() => self.take(message).await,
                 taken = self.snapshots.taken() => match taken {
                     Ok(taken) => self.node.snapshot_written(taken.id, taken.length).await,
                     Err(error) if self.snapshots.postpone(&error, now) => Vec::new(),
-                    Err(error) => return Err(error.to_string()),
+                    Err(error) => return Err(error.into()),
                 },
                 Some(first) = inlets.urgent.recv(), if takes_commands => self.decide(first, &mut inlets.urgent).await,
                 Some(first) = next_wish(&mut self.unfinished, &mut inlets.wishes), if takes_commands => {
@@ -204,7 +183,6 @@ impl Runtime {
                 Vec::new()
             }
             Message::Attach(replicas) => {
-                self.watch = Some(PanicWatch::new(replicas.clone(), "the control thread"));
                 let attached = self.replayer.attach(replicas);
                 attached.err().map(|error| Happening::Failed(error.to_string())).into_iter().collect()
             }
@@ -296,7 +274,7 @@ impl Runtime {
             Happening::ReadForReplay(bytes) => {
                 self.is_reading = false;
                 if self.active.is_none() {
-                    self.replayer.replay(&bytes).map_err(|error| error.to_string())?;
+                    self.replayer.replay(&bytes).map_err(fatal)?;
                 }
             }
             Happening::Restarted(image) => self.replayer.restart(*image),
@@ -304,7 +282,7 @@ impl Runtime {
             Happening::Resigned => self.resign(),
             Happening::LeaderChanged => {}
             Happening::Short(is_short) => self.is_short = is_short,
-            Happening::Failed(reason) => return Err(reason),
+            Happening::Failed(reason) => return Err(Failure::Directory(reason)),
         }
         Ok(())
     }
@@ -331,7 +309,7 @@ impl Runtime {
                 break;
             }
             match self.node.read(missing).await {
-                Some(bytes) => self.replayer.replay(&bytes).map_err(|error| error.to_string())?,
+                Some(bytes) => self.replayer.replay(&bytes).map_err(fatal)?,
                 None => self.is_reading = true,
             }
         }

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use protocol::config::Scope;
@@ -18,8 +19,9 @@ use super::*;
 use crate::clock::Pulse;
 use crate::config::BrokerConfig;
 use crate::coordinator::GroupLogs as _;
+use crate::failure::Failures;
 use crate::metadata::{ConfigResource, Image, METADATA_DIRECTORY};
-use crate::replica::{DiskSpace, OffsetsLogs, SpaceLimits};
+use crate::replica::{DiskSpace, OffsetsLogs, ReplicaManager, SpaceLimits};
 
 const DATA: &str = "/data";
 const FAR_OFF: Duration = Duration::from_mins(1);
@@ -102,12 +104,14 @@ impl Site {
             recovery_point: Offset(0),
             published: published.clone(),
             pulse: pulse.clone(),
+            failures: Failures::default(),
         });
         let (handle, quorum, thread) = tokio::task::spawn_blocking(|| starting.unwrap().wait().unwrap()).await.unwrap();
         let limits = SpaceLimits { soft: 0, hard: 0, file: 0 };
         let reserve = Arc::new(Reserve::open(disk.clone(), Path::new(DATA), 0));
         let space = DiskSpace::new(limits, reserve, directory.space().unwrap());
-        let replicas = ReplicaManager::new(BrokerId(1), pool, directory, self.config.values.clone(), space);
+        let values = self.config.values.clone();
+        let replicas = ReplicaManager::new(BrokerId(1), pool, directory, values, space, Failures::default());
         let replicas = Arc::new(replicas);
         let (attached, attaching) = (replicas.clone(), quorum.clone());
         tokio::task::spawn_blocking(move || attaching.attach(attached).unwrap()).await.unwrap();
@@ -200,7 +204,7 @@ async fn what_cannot_be_synced_is_neither_published_nor_answered() {
     site.disk.fail(Operation::Sync, 0, std::io::ErrorKind::Other);
     running.set(2).await.unwrap_err();
     assert_eq!(running.value(), Some("1".to_owned()));
-    assert!(running.replicas.failed().await.contains("offline"), "the process must end");
+    assert!(running.replicas.failures().failed().await.to_string().contains("offline"), "the process must end");
     assert!(!running.thread.stop().await);
 }
 

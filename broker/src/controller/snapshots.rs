@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use super::metadata_log::EncodeError;
 use super::snapshot;
 use crate::clock;
+use crate::failure::Failure;
 use crate::metadata::Image;
 
 /// Pause after one that could not be written for lack of space.
@@ -48,6 +49,15 @@ pub(super) enum SnapshotError {
     Encode(#[from] EncodeError),
     #[error("the task that writes it has ended")]
     Ended,
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Ended => Self::Panic("the taking of a snapshot".to_owned()),
+            error => Self::Directory(error.to_string()),
+        }
+    }
 }
 
 impl Snapshots {

@@ -24,10 +24,11 @@ use super::metadata_log::{MetadataLog, MetadataLogError, Opened};
 use super::quorum::{self, InvalidController, Io, IoThread, Links, Node, QuorumHandle};
 use super::quorum_state::{QuorumStateError, QuorumStateFile};
 use super::replayer::Replayer;
-use super::runtime::{ControllerContext, Failure, Inlets, Runtime};
+use super::runtime::{ControllerContext, Inlets, Runtime};
 use super::snapshots::Snapshots;
 use crate::clock::{self, Pulse};
 use crate::config::BrokerConfig;
+use crate::failure::{Failure, Failures};
 use crate::metadata::{Image, METADATA_DIRECTORY, QuorumView};
 
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -61,6 +62,7 @@ pub(crate) struct ControllerSite<'a> {
     pub(crate) published: Arc<ArcSwap<Image>>,
     /// Beats as long as the thread turns.
     pub(crate) pulse: Arc<Pulse>,
+    pub(crate) failures: Failures,
 }
 
 /// The running thread, to be stopped.
@@ -86,7 +88,7 @@ impl Starting {
         if caught_up.blocking_recv().is_err() {
             return Err(ControllerStartError::Ended(match thread.join() {
                 Ok(Ok(())) => "it was told to stop".to_owned(),
-                Ok(Err(reason)) => reason,
+                Ok(Err(failure)) => failure.to_string(),
                 Err(_) => "it panicked".to_owned(),
             }));
         }
@@ -125,14 +127,15 @@ pub(crate) fn start(site: ControllerSite<'_>) -> Result<Starting, ControllerStar
     info!(log_start = %log.start_offset(), log_end = %log.end_offset(), snapshot = %image.end_offset, "opened metadata log");
 
     let snapshots = Snapshots::new(disk.clone(), log.directory().to_owned(), values, image.end_offset);
-    let io = IoThread::spawn(log, state_file).map_err(ControllerStartError::Thread)?;
+    let io = IoThread::spawn(log, state_file, &site.failures).map_err(ControllerStartError::Thread)?;
     let (view, views) = watch::channel(QuorumView::default());
     let (quorum, messages) = QuorumHandle::new(views.clone());
     let (handle, inbox) = ControllerHandle::new(views);
     let Inbox { urgent, wishes, outside } = inbox;
     let (caught_up_sender, caught_up) = oneshot::channel();
     let client_id = format!("quorum-{}", site.context.id);
-    let (links, replies) = Links::new(site.context.cluster_id.clone(), client_id, quorum::request_timeout(values));
+    let cluster = site.context.cluster_id.clone();
+    let (links, replies) = Links::new(cluster, client_id, quorum::request_timeout(values), site.failures.clone());
     let Io { tasks, reports, thread: io_thread } = io;
     let inlets = Inlets { urgent, wishes, messages, reports, replies };
     let runtime = Runtime {
@@ -149,37 +152,34 @@ pub(crate) fn start(site: ControllerSite<'_>) -> Result<Starting, ControllerStar
         is_reading: false,
         is_short: false,
         caught_up: Some(caught_up_sender),
-        watch: None,
         stop: None,
         tick_at: Duration::ZERO,
         clean_at: Duration::ZERO,
         fetch_timeout,
     };
-    let thread = std::thread::Builder::new()
-        .name("controller".to_owned())
-        .spawn(move || run(runtime, inlets, io_thread, &site.pulse))
-        .map_err(ControllerStartError::Thread)?;
+    let thread = site.failures.spawn("controller", move || run(runtime, inlets, io_thread, &site.pulse));
+    let thread = thread.map_err(ControllerStartError::Thread)?;
     Ok(Starting { handle, quorum, caught_up, thread })
 }
 
 /// The control thread, from its first action until the log is closed.
 fn run(mut runtime: Runtime, mut inlets: Inlets, io_thread: JoinHandle<bool>, pulse: &Pulse) -> Result<(), Failure> {
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
-    let executor = executor.map_err(|error| error.to_string())?;
+    let executor = executor.map_err(|error| Failure::Directory(error.to_string()))?;
     let ended = executor.block_on(async {
         tokio::select! {
             ended = runtime.run(&mut inlets) => ended,
             never = beat(pulse) => match never {},
         }
     });
-    if let (Err(reason), Some(replicas)) = (&ended, runtime.replayer.replicas()) {
-        replicas.directory_failed(reason);
+    if let (Err(failure), Some(replicas)) = (&ended, runtime.replayer.replicas()) {
+        replicas.failures().fail(failure.clone());
     }
     drop((runtime, inlets));
     executor.shutdown_background();
     let closed = io_thread.join().unwrap_or(false);
     ended?;
-    if closed { Ok(()) } else { Err("the metadata log was not closed".to_owned()) }
+    if closed { Ok(()) } else { Err(Failure::Directory("the metadata log was not closed".to_owned())) }
 }
 
 /// Independent of what the thread does: waiting for a slow disk is not being stuck.

@@ -130,7 +130,12 @@ impl Coordinators {
         let mut found = place.shard();
         let mut log = TermLog { logs: &*self.logs, term: place.term };
         act(found.as_mut().map_err(|unavailable| &*unavailable), self.now(), &mut log);
-        let Ok(shard) = &mut *found else { return };
+        let Ok(shard) = &mut *found else {
+            if place.is_spoilt() {
+                self.alarm.bring_forward(Duration::ZERO);
+            }
+            return;
+        };
         log.answer_committed(shard);
         let due = shard.next_deadline();
         drop(found);

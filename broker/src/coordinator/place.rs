@@ -1,6 +1,6 @@
 //! A partition of `__consumer_offsets` that this broker leads, with its shard once it is loaded.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use protocol::produce::CheckedBatch;
 use protocol::types::{Offset, Timestamp};
@@ -27,8 +27,17 @@ impl Place {
         Self { term, shard: Mutex::new(Err(Unavailable::Loading)) }
     }
 
+    /// A panic left the shard half changed: it must be loaded anew, into another place.
+    pub(super) fn is_spoilt(&self) -> bool {
+        self.shard.is_poisoned()
+    }
+
     pub(super) fn shard(&self) -> MutexGuard<'_, Result<Shard, Unavailable>> {
-        self.shard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shard.lock().unwrap_or_else(|spoilt| {
+            let mut shard = spoilt.into_inner();
+            *shard = Err(Unavailable::Loading);
+            shard
+        })
     }
 
     pub(super) fn loaded(&self, shard: Shard) {

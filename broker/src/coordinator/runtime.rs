@@ -1,5 +1,6 @@
 //! The coordinator thread: one loop that decides which shards there are, and does what is due in them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use super::log::{GroupLogs, LogError, Term};
 use super::place::{Place, TermLog};
 use super::shard::Shard;
 use crate::clock;
+use crate::failure::Failures;
 use crate::metadata::Image;
 use crate::metrics::GroupMetrics;
 
@@ -45,6 +47,7 @@ impl CoordinatorThread {
         config: GroupConfig,
         metrics: Arc<GroupMetrics>,
         image: Arc<ArcSwap<Image>>,
+        failures: &Failures,
     ) -> std::io::Result<(CoordinatorHandle, Self)> {
         let coordinators = Arc::new(Coordinators::new(logs));
         let handle = CoordinatorHandle { coordinators: coordinators.clone(), image: image.clone() };
@@ -56,17 +59,18 @@ impl CoordinatorThread {
             .thread_name("group-loader")
             .build()?;
         let runtime = Runtime::new(coordinators, config, metrics, image);
-        let thread = std::thread::Builder::new().name("groups".to_owned()).spawn(move || {
+        let thread = failures.spawn("groups", move || {
             tokio.block_on(run(runtime, &stopped));
             tokio.shutdown_background();
         })?;
         Ok((handle, Self { stop, thread }))
     }
 
-    /// Waiting callers are told that the group is coordinated elsewhere. False: the thread has panicked.
-    pub(crate) fn stop(self) -> bool {
+    /// Waiting callers are told that the group is coordinated elsewhere.
+    pub(crate) fn stop(self) {
         self.stop.cancel();
-        self.thread.join().is_ok()
+        // A panic has been reported as a failure already.
+        let _told = self.thread.join();
     }
 }
 
@@ -140,7 +144,8 @@ impl Load {
     pub(super) fn run(self) -> Loaded {
         let Self { logs, metrics, topics, term, mut shard } = self;
         let began = Instant::now();
-        let end = load(&*logs, term, &mut shard, &metrics);
+        let end = catch_unwind(AssertUnwindSafe(|| load(&*logs, term, &mut shard, &metrics)));
+        let end = end.unwrap_or_else(|_| Err(LogError::Storage("reading it panicked".to_owned())));
         Loaded { term, topics, shard, end, took: began.elapsed() }
     }
 }
@@ -176,7 +181,7 @@ impl Runtime {
         let former = self.coordinators.places();
         let mut places = Places::new();
         for term in self.coordinators.logs.led() {
-            let known = former.get(&term.partition).filter(|place| place.term == term);
+            let known = former.get(&term.partition).filter(|place| place.term == term && !place.is_spoilt());
             let place = known.cloned().unwrap_or_else(|| {
                 self.load(term);
                 Arc::new(Place::loading(term))
@@ -244,6 +249,9 @@ impl Runtime {
     /// Does what is due. Returns the next deadline.
     pub(super) fn wake(&mut self) -> Duration {
         self.coordinators.alarm.begin_look();
+        if self.coordinators.places().values().any(|place| place.is_spoilt()) {
+            self.follow_metadata();
+        }
         let now = clock::monotonic();
         let due: Vec<_> = self.reloads.extract_if(.., |(at, _)| *at <= now).collect();
         let places = self.coordinators.places();

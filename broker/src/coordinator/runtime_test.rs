@@ -42,6 +42,8 @@ struct FakePartition {
     commits_late: bool,
     /// Where no batch can be decoded.
     broken: Range<i64>,
+    /// The next append panics once it is done, and so does the next read.
+    panics: [bool; 2],
     /// Reads wait until this is dropped.
     reading: Option<std::sync::mpsc::Receiver<()>>,
 }
@@ -117,13 +119,15 @@ impl GroupLogs for FakeLogs {
     }
 
     fn append(&self, term: Term, batch: &CheckedBatch, _now: Timestamp) -> Result<Offset, LogError> {
-        self.of(term, |partition| {
+        let (end, panics) = self.of(term, |partition| {
             let end = partition.append(batch);
             if !partition.commits_late {
                 partition.high_watermark = end.0;
             }
-            end
-        })
+            (end, std::mem::take(&mut partition.panics[0]))
+        })?;
+        assert!(!panics, "on purpose");
+        Ok(end)
     }
 
     fn age_now(&self) -> Timestamp {
@@ -143,9 +147,12 @@ impl GroupLogs for FakeLogs {
     }
 
     fn read(&self, term: Term, from: Offset, _bytes_max: u32) -> Result<LogRead, LogError> {
-        if let Some(reading) = self.of(term, |partition| partition.reading.take())? {
+        let take = |partition: &mut FakePartition| (partition.reading.take(), std::mem::take(&mut partition.panics[1]));
+        let (reading, panics) = self.of(term, take)?;
+        if let Some(reading) = reading {
             let _held_back = reading.recv();
         }
+        assert!(!panics, "on purpose");
         self.of(term, |partition| {
             if partition.broken.contains(&from.0) {
                 return LogRead::Broken("no batch".to_owned());
@@ -194,7 +201,8 @@ fn start_with(
 ) -> (CoordinatorHandle, CoordinatorThread, Arc<GroupMetrics>) {
     let metrics = Arc::new(GroupMetrics::default());
     let logs = Arc::new(logs.clone());
-    let (handle, thread) = CoordinatorThread::spawn(logs, config, metrics.clone(), image).unwrap();
+    let (handle, thread) =
+        CoordinatorThread::spawn(logs, config, metrics.clone(), image, &Failures::default()).unwrap();
     (handle, thread, metrics)
 }
 
@@ -271,7 +279,7 @@ async fn what_is_broken_is_skipped_and_counted_and_the_rest_is_loaded() {
     assert_eq!((fetch(&handle, "before").await, fetch(&handle, "after").await), (vec![3], vec![4]));
     assert_eq!(metrics.read().records_skipped, 3);
     assert_eq!(metrics.load_time.read().count(), 1);
-    assert!(thread.stop());
+    thread.stop();
 }
 
 #[tokio::test]
@@ -302,7 +310,7 @@ async fn behind_a_broken_length_it_goes_on_where_the_log_knows_the_next_batch() 
             assert_eq!(fetch(&handle, &format!("group-{number}")).await, expected, "{number}, broken {broken:?}");
         }
         assert_eq!(metrics.read().records_skipped, skipped);
-        assert!(thread.stop());
+        thread.stop();
     }
 }
 
@@ -329,7 +337,7 @@ async fn a_partition_is_taken_up_and_given_up_with_its_leadership() {
     logs.change(PartitionId(0), |partition| partition.epoch = None);
     while handle.fetch_offsets("g", None).await != elsewhere {}
     assert_eq!(handle.list().await, Ok(Vec::new()));
-    assert!(thread.stop());
+    thread.stop();
 }
 
 #[tokio::test]
@@ -347,7 +355,7 @@ async fn an_answer_waits_for_the_high_watermark() {
     logs.metadata_seen().await;
     logs.change(PartitionId(0), |partition| partition.high_watermark = partition.end);
     assert_eq!(timeout(PATIENCE, commit).await.unwrap(), Ok(vec![Ok(())]));
-    assert!(thread.stop());
+    thread.stop();
 }
 
 #[tokio::test]
@@ -359,7 +367,7 @@ async fn what_is_due_without_a_request_is_done() {
     assert!(fetch(&handle, "g").await.is_empty());
     let joined = handle.join("g", super::super::testing::request("c"));
     assert_eq!(timeout(PATIENCE, joined).await.unwrap().unwrap().members.len(), 1);
-    assert!(thread.stop());
+    thread.stop();
 }
 
 #[tokio::test]
@@ -378,9 +386,29 @@ async fn who_waits_when_the_thread_stops_is_told() {
         tokio::task::yield_now().await;
     }
     assert!(answer.try_recv().is_err());
-    assert!(thread.stop());
+    thread.stop();
     assert_eq!(answer.await.unwrap(), Err(GroupError::Unavailable(Unavailable::NotCoordinator)));
     task.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_panic_left_half_changed_is_loaded_anew() {
+    let logs = FakeLogs::default();
+    logs.change(PartitionId(0), |partition| partition.epoch = Some(LeaderEpoch(1)));
+    let (handle, thread, _) = start(&logs);
+    assert!(fetch(&handle, "g").await.is_empty());
+    let commit = |number| {
+        let handle = handle.clone();
+        tokio::spawn(async move { handle.commit_offsets("g", commit_of(vec![offset(0, number)])).await })
+    };
+    commit(4).await.unwrap().unwrap();
+    logs.change(PartitionId(0), |partition| partition.panics = [true, true]);
+    commit(5).await.unwrap_err();
+    assert_eq!(fetch(&handle, "g").await, [5], "it is in the log, and was not replayed");
+    commit(6).await.unwrap().unwrap();
+    assert_eq!(fetch(&handle, "g").await, [6]);
+    assert_eq!(logs.change(PartitionId(0), |partition| partition.panics), [false, false], "both have happened");
+    thread.stop();
 }
 
 #[tokio::test]
@@ -395,7 +423,7 @@ async fn offsets_of_a_topic_that_is_deleted_while_they_are_loaded_are_gone() {
     logs.metadata_seen().await;
     drop(go_on);
     while !fetch(&handle, "g").await.is_empty() {}
-    assert!(thread.stop());
+    thread.stop();
 }
 
 #[tokio::test]
@@ -413,5 +441,5 @@ async fn positions_are_told_up_to_a_number_of_them() {
     assert!(all.found.iter().all(|position| position.topic == "t" && position.offset == Offset(7)));
     let some = handle.positions(4);
     assert_eq!((some.found.len(), some.left_out), (4, 2));
-    assert!(thread.stop());
+    thread.stop();
 }

@@ -45,19 +45,18 @@ impl Stop {
 }
 
 impl Cleaner {
-    pub(crate) fn spawn(replicas: Arc<ReplicaManager>) -> io::Result<Self> {
+    pub(crate) fn spawn(replicas: &Arc<ReplicaManager>) -> io::Result<Self> {
         let stop = Arc::new(Stop::default());
-        let told = stop.clone();
-        let thread = thread::Builder::new().name("cleaners".to_owned()).spawn(move || look_after(&replicas, &told))?;
+        let (told, of_thread) = (stop.clone(), replicas.clone());
+        let thread = replicas.failures().spawn("cleaners", move || look_after(&of_thread, &told))?;
         Ok(Self { stop, thread })
     }
 
     /// Waits until the passes in progress have ended, which they do soon.
     pub(crate) fn stop(self) {
         self.stop.tell();
-        if self.thread.join().is_err() {
-            error!("a cleaner panicked");
-        }
+        // A panic has been reported as a failure already.
+        let _told = self.thread.join();
     }
 }
 

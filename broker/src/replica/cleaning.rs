@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::RandomState;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -71,8 +72,14 @@ impl<'a> Cleaning<'a> {
     pub(super) fn clean_one(&self, now: Instant) -> bool {
         let age_now = self.replicas.age_now();
         let Some(partition) = self.take_filthiest(age_now, now) else { return false };
-        let failure = self.compact(&partition, age_now).err();
-        let why = failure.map(|failure| self.failed(&partition, &failure));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.compact(&partition, age_now)));
+        let why = match outcome {
+            Ok(outcome) => outcome.err().map(|failure| self.failed(&partition, &failure)),
+            Err(_) => {
+                error!(partition = %partition.name, "compaction panicked: not compacted before the next start");
+                Some(Avoided::Uncleanable)
+            }
+        };
         let mut avoided = lock(&self.avoided);
         match why {
             None => avoided.remove(&key(&partition)),

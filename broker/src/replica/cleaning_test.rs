@@ -151,7 +151,7 @@ fn two_threads_compact_two_logs_and_never_the_same() {
         replicas.follow_broker_values(&image);
         assert_eq!(cleaning.threads(), expected);
     }
-    let cleaner = Cleaner::spawn(Arc::new(replicas)).unwrap();
+    let cleaner = Cleaner::spawn(&Arc::new(replicas)).unwrap();
     while partitions.iter().any(|partition| segments(partition) != 2) {
         std::thread::yield_now();
     }

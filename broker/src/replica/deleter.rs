@@ -119,19 +119,16 @@ pub(crate) struct Deleter {
 
 impl Deleter {
     pub(crate) fn spawn(replicas: Arc<ReplicaManager>) -> io::Result<Self> {
-        let thread = std::thread::Builder::new().name("deleter".to_owned()).spawn({
-            let replicas = replicas.clone();
-            move || run(&replicas)
-        })?;
+        let of_thread = replicas.clone();
+        let thread = replicas.failures().spawn("deleter", move || run(&of_thread))?;
         Ok(Self { replicas, thread })
     }
 
     /// Waits until the work in progress is done.
     pub(crate) fn stop(self) {
         self.replicas.removals.stop();
-        if self.thread.join().is_err() {
-            error!("the deleter panicked");
-        }
+        // A panic has been reported as a failure already.
+        let _told = self.thread.join();
     }
 }
 

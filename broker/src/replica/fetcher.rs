@@ -12,7 +12,7 @@ use protocol::types::{BrokerEpoch, BrokerId, IncarnationId};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::answers::{answered, follow_answer};
 use super::fetcher_session::FetcherSession;
@@ -96,9 +96,9 @@ impl Fetchers {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
         let stop = CancellationToken::new();
         let stopped = stop.clone();
+        let failures = replicas.failures().clone();
         let context = Arc::new(Context { replicas, image, incarnation, config });
         let run = move || {
-            let _watch = PanicWatch(context.replicas.clone());
             runtime.block_on(async {
                 let isr_changes = IsrChanges::new(context.clone(), controller);
                 tokio::select! {
@@ -109,26 +109,14 @@ impl Fetchers {
             });
             runtime.shutdown_background();
         };
-        let thread = std::thread::Builder::new().name("replica-fetcher".to_owned()).spawn(run)?;
+        let thread = failures.spawn("replica-fetcher", run)?;
         Ok(Self { stop, thread })
     }
 
     pub(crate) fn stop(self) {
         self.stop.cancel();
-        if self.thread.join().is_err() {
-            error!("the replica fetcher panicked");
-        }
-    }
-}
-
-/// A broker whose fetcher ends replicates nothing: a panic of the thread ends the process.
-struct PanicWatch(Arc<ReplicaManager>);
-
-impl Drop for PanicWatch {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.directory_failed("the replica fetcher panicked");
-        }
+        // A panic has been reported as a failure already.
+        let _told = self.thread.join();
     }
 }
 
@@ -179,7 +167,9 @@ async fn follow_all(context: &Arc<Context>) {
         for leader in leaders {
             running.entry(leader).or_insert_with(|| {
                 let asked = Arc::new(Mutex::new(Asked::default()));
-                (0..context.config.connections).map(|_| follow(context.clone(), leader, asked.clone())).collect()
+                let follower = || follow(context.clone(), leader, asked.clone());
+                let failures = context.replicas.failures();
+                (0..context.config.connections).map(|_| failures.watched("follower", follower())).collect()
             });
         }
         if changes.changed().await.is_err() {

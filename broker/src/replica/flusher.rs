@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use protocol::types::Offset;
 use storage::FlushError;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::access::{AccessError, FlushFailure};
 use super::manager::ReplicaManager;
@@ -38,14 +38,13 @@ pub(crate) struct Flusher {
 
 impl Flusher {
     pub(crate) fn spawn(replicas: Arc<ReplicaManager>) -> std::io::Result<Self> {
-        let spawn =
-            |name: &str, run: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        let failures = replicas.failures();
         let stopping = Arc::new(AtomicBool::new(false));
         let (all, stop) = (replicas.clone(), stopping.clone());
-        let in_time = spawn("flusher", Box::new(move || flush_in_time(&all, &stop)))?;
+        let in_time = failures.spawn("flusher", move || flush_in_time(&all, &stop))?;
         let at_once = (0..SYNC_THREADS).map(|_| {
             let replicas = replicas.clone();
-            spawn("syncer", Box::new(move || sync_at_once(&replicas)))
+            failures.spawn("syncer", move || sync_at_once(&replicas))
         });
         let at_once = at_once.collect::<Result<_, _>>()?;
         Ok(Self { replicas, stopping, in_time, at_once })
@@ -57,9 +56,8 @@ impl Flusher {
         self.in_time.thread().unpark();
         self.replicas.shared.flushes.stop();
         for thread in self.at_once.into_iter().chain([self.in_time]) {
-            if thread.join().is_err() {
-                error!("a flusher panicked");
-            }
+            // A panic has been reported as a failure already.
+            let _told = thread.join();
         }
     }
 }

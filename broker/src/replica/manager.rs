@@ -26,6 +26,7 @@ use super::throttle::Throttle;
 use super::topic_registry::TopicRegistry;
 use super::waiters::Waiters;
 use crate::clock::{self, AgeClock};
+use crate::failure::Failures;
 use crate::metadata::{BrokerImage, ConfigResource, Image};
 use crate::metrics::LatencyHistogram;
 
@@ -88,9 +89,10 @@ impl ReplicaManager {
         directory: Arc<LogDirectory>,
         file_values: Values,
         space: DiskSpace,
+        failures: Failures,
     ) -> Self {
         Self {
-            shared: Shared::new(space, lag_max(&file_values)),
+            shared: Shared::new(space, lag_max(&file_values), failures),
             metadata_waiters: Waiters::default(),
             retired: Mutex::default(),
             broker_id,
@@ -233,18 +235,13 @@ impl ReplicaManager {
         self.shared.directory_failed(reason);
     }
 
-    /// Resolves when the directory has failed.
-    pub(crate) async fn failed(&self) -> String {
-        let mut failure = self.shared.failure.subscribe();
-        match failure.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => std::future::pending().await,
-        }
+    pub(crate) fn failures(&self) -> &Failures {
+        &self.shared.failures
     }
 
-    /// The space of the data directory's volume; `None` if it has failed.
+    /// The space of the data directory's volume; `None` after a failure.
     pub(crate) fn disk_space(&self) -> Option<std::io::Result<storage::DiskSpace>> {
-        self.shared.failure.borrow().is_none().then(|| self.pool.disk().space(self.directory.path()))
+        self.failures().first().is_none().then(|| self.pool.disk().space(self.directory.path()))
     }
 
     /// Called after everything has stopped. False: something could not be made durable, now or earlier, so the stop was

@@ -310,7 +310,7 @@ fn a_follower_whose_disk_fails_ends_with_its_process() {
         } else {
             follower.shorten(&plan, Step::Restart(Offset(5))).unwrap_err();
         }
-        let has_failed = |partition: &Partition| partition.shared.failure.borrow().is_some();
+        let has_failed = |partition: &Partition| partition.shared.failures.first().is_some();
         assert!(has_failed(follower) && !has_failed(leader), "{operation:?}");
     }
 }

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
-use tracing::error;
 
 use super::departed::Departed;
 use super::flush_queue::FlushQueue;
@@ -15,6 +13,7 @@ use super::lost_leaders::LostLeaders;
 use super::proposals::ProposalQueue;
 use super::space::DiskSpace;
 use super::throttle::Throttles;
+use crate::failure::{Failure, Failures};
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -29,12 +28,11 @@ pub(crate) struct Shared {
     pub(super) throttles: Throttles,
     pub(super) lost_leaders: LostLeaders,
     pub(super) departed: Departed,
-    /// Why the data directory can no longer be used.
-    pub(super) failure: watch::Sender<Option<String>>,
+    pub(super) failures: Failures,
 }
 
 impl Shared {
-    pub(super) fn new(space: DiskSpace, lag_max: Duration) -> Arc<Self> {
+    pub(super) fn new(space: DiskSpace, lag_max: Duration, failures: Failures) -> Arc<Self> {
         Arc::new(Self {
             flushes: FlushQueue::default(),
             space,
@@ -45,13 +43,12 @@ impl Shared {
             throttles: Throttles::default(),
             lost_leaders: LostLeaders::default(),
             departed: Departed::default(),
-            failure: watch::Sender::new(None),
+            failures,
         })
     }
 
-    /// A write or sync failed: it is unknown what else did not reach the disk, so this process must end.
+    /// The data directory cannot be used any more, so this process must end.
     pub(super) fn directory_failed(&self, reason: &str) {
-        error!(%reason, "the data directory failed");
-        self.failure.send_replace(Some(reason.to_owned()));
+        self.failures.fail(Failure::Directory(reason.to_owned()));
     }
 }

@@ -36,6 +36,7 @@ use super::partition::{Partition, Role};
 use super::space::DiskSpace;
 use super::testing::{DATA, NO_LIMITS};
 use crate::clock;
+use crate::failure::Failures;
 use crate::metadata::Image;
 
 pub(crate) type Key = (TopicId, PartitionId);
@@ -119,8 +120,8 @@ impl SimulatedReplicas {
         let reserve = Arc::new(Reserve::open(disk.clone(), directory.path(), NO_LIMITS.file));
         let space = DiskSpace::new(NO_LIMITS, reserve, directory.space().unwrap());
         let pool = FilePool::new(disk, PoolLimits::default());
-        let manager = Arc::new(ReplicaManager::new(id, pool, Arc::new(directory), values, space));
-        Self { manager, checkpoints, previous_epoch }
+        let manager = ReplicaManager::new(id, pool, Arc::new(directory), values, space, Failures::default());
+        Self { manager: Arc::new(manager), checkpoints, previous_epoch }
     }
 
     /// `__consumer_offsets`, as its coordinators access it.
@@ -155,7 +156,7 @@ impl SimulatedReplicas {
 
     /// The failure of the data directory; no disk here causes one.
     pub(crate) fn failure(&self) -> Option<String> {
-        self.manager.shared.failure.borrow().clone()
+        self.manager.shared.failures.first().map(|failure| failure.to_string())
     }
 
     pub(crate) fn keys(&self) -> Vec<Key> {

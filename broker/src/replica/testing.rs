@@ -13,6 +13,7 @@ use storage::{Disk, FilePool, MetaProperties, PoolLimits, Reserve};
 use super::manager::ReplicaManager;
 use super::shared::Shared;
 use super::space::{DiskSpace, SpaceLimits};
+use crate::failure::Failures;
 use crate::metadata::testing::volume;
 
 pub(super) const DATA: &str = "/data";
@@ -32,7 +33,7 @@ pub(crate) fn shared() -> Arc<Shared> {
     let disk = formatted();
     let reserve = Arc::new(Reserve::open(disk.clone(), Path::new(DATA), NO_LIMITS.file));
     let space = DiskSpace::new(NO_LIMITS, reserve, disk.space(Path::new(DATA)).unwrap());
-    Shared::new(space, Duration::from_secs(30))
+    Shared::new(space, Duration::from_secs(30), Failures::default())
 }
 
 /// Without loading the partitions on the disk.
@@ -43,5 +44,6 @@ pub(crate) fn manager(disk: &Arc<FaultyDisk>, limits: SpaceLimits) -> ReplicaMan
     let reserve = Arc::new(Reserve::open(disk.clone(), directory.path(), limits.file));
     let space = DiskSpace::new(limits, reserve, directory.space().unwrap());
     let pool = FilePool::new(disk, PoolLimits::default());
-    ReplicaManager::new(BrokerId(0), pool, Arc::new(directory), Values::defaults(Scope::Broker), space)
+    let values = Values::defaults(Scope::Broker);
+    ReplicaManager::new(BrokerId(0), pool, Arc::new(directory), values, space, Failures::default())
 }

@@ -18,6 +18,7 @@ use crate::controller::{
     self, ControllerContext, ControllerSite, ControllerStartError, Starting, TopicDefaults, supported_features,
 };
 use crate::coordinator::{CoordinatorThread, GroupConfig};
+use crate::failure::Failures;
 use crate::handlers::{Broker, FetchSessions, Identity, LargeBatches};
 use crate::metadata::{Image, QuorumLeader};
 use crate::metrics::Metrics;
@@ -56,6 +57,7 @@ pub(super) fn open(
     directory: LogDirectory,
     limits: PoolLimits,
     control: Arc<Pulse>,
+    failures: Failures,
 ) -> Result<Opened, ServerError> {
     let space = open_space(&config, &disk, &directory)?;
     // From here on: writes that must succeed on a full volume, too.
@@ -77,9 +79,11 @@ pub(super) fn open(
         recovery_point: checkpoints.metadata_recovery_point(),
         published: image.clone(),
         pulse: control,
+        failures: failures.clone(),
     })?;
     let pool = FilePool::new(disk, limits);
-    let replicas = ReplicaManager::new(config.broker_id, pool, Arc::new(directory), config.values.clone(), space);
+    let (directory, values) = (Arc::new(directory), config.values.clone());
+    let replicas = ReplicaManager::new(config.broker_id, pool, directory, values, space, failures);
     assemble(config, identity, image, Arc::new(replicas), (starting, checkpoints))
 }
 
@@ -140,7 +144,8 @@ fn assemble(
     let metrics = Arc::new(Metrics::new(config.client_reactors() + config.controller_reactors()));
     let logs = Arc::new(OffsetsLogs::new(replicas.clone(), image.clone()));
     let group_config = GroupConfig::from_values(&config.values);
-    let spawned = CoordinatorThread::spawn(logs, group_config, metrics.groups.clone(), image.clone());
+    let group_metrics = metrics.groups.clone();
+    let spawned = CoordinatorThread::spawn(logs, group_config, group_metrics, image.clone(), replicas.failures());
     let (groups, coordinator) = spawned.map_err(|error| ServerError::start("the coordinator of groups", error))?;
     let isr_channel = channel();
     let fetch_sessions_max = config.values.get_int("max.incremental.fetch.session.cache.slots");

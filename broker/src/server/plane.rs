@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use protocol::metadata_records::Endpoint;
 use socket2::Socket;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::info;
 
 use super::acceptor::Acceptor;
 use super::listen;
@@ -17,6 +17,7 @@ use super::reactor::{self, ConnectionLimits, Inlet};
 use super::startup::ServerError;
 use crate::clock::Pulse;
 use crate::config::{BrokerConfig, Listener, ListenerKind};
+use crate::failure::Failures;
 use crate::handlers::Broker;
 
 /// A listener whose sockets are bound.
@@ -52,6 +53,7 @@ pub(super) struct Plane {
     inlets: Vec<Inlet>,
     reactors: Vec<JoinHandle<()>>,
     shutdown: CancellationToken,
+    failures: Failures,
 }
 
 impl Plane {
@@ -71,7 +73,7 @@ impl Plane {
             reactors.push(thread);
             pulse.beat();
         }
-        Ok(Self { inlets, reactors, shutdown })
+        Ok(Self { inlets, reactors, shutdown, failures: broker.replicas.failures().clone() })
     }
 
     /// The sockets must be listening already.
@@ -83,7 +85,7 @@ impl Plane {
                 let (listener, quotas, shutdown) = (listener.clone(), quotas.clone(), self.shutdown.clone());
                 let acceptor =
                     Acceptor { socket: socket.into(), listener, index, quotas, inlets: self.inlets.clone(), shutdown };
-                tokio::spawn(acceptor.run());
+                tokio::spawn(self.failures.watched("acceptor", acceptor.run()));
             }
         }
     }
@@ -92,9 +94,8 @@ impl Plane {
     pub(super) async fn stop(self) {
         self.shutdown.cancel();
         let reactors = self.reactors;
-        let joined = tokio::task::spawn_blocking(move || reactors.into_iter().all(|reactor| reactor.join().is_ok()));
-        if !joined.await.unwrap_or(false) {
-            error!("a reactor panicked");
-        }
+        // Panics have been reported as failures already.
+        let _told =
+            tokio::task::spawn_blocking(move || reactors.into_iter().map(JoinHandle::join).collect::<Vec<_>>()).await;
     }
 }

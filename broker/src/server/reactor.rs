@@ -124,7 +124,8 @@ pub(super) fn spawn(
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name(format!("blocking-{index}"))
         .build()?;
-    let thread = std::thread::Builder::new().name(format!("reactor-{index}")).spawn(move || {
+    let failures = broker.replicas.failures().clone();
+    let thread = failures.spawn(format!("reactor-{index}"), move || {
         let shared = Shared {
             requests: broker.metrics.of_reactor(index),
             broker,

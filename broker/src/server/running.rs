@@ -17,7 +17,7 @@ use protocol::types::BrokerEpoch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::budget::InFlightBudget;
 use super::life_cycle::Departure;
@@ -31,6 +31,7 @@ use super::startup::ServerError;
 use crate::config::{BrokerConfig, ListenerKind};
 use crate::controller::{ControllerThread, Starting};
 use crate::coordinator::CoordinatorThread;
+use crate::failure::Failure;
 use crate::handlers::Broker;
 use crate::peer::ControllerChannel;
 use crate::replica::{Checkpoints, Cleaner, Deleter, FetcherConfig, Fetchers, Flusher, LoadProgress};
@@ -61,7 +62,7 @@ pub(super) struct Running {
 #[derive(Debug)]
 pub(super) enum Reason {
     Told,
-    DirectoryFailed(String),
+    Failed(Failure),
     /// The broker's session has ended by itself.
     Session(Ended),
 }
@@ -88,22 +89,25 @@ impl Running {
         let controller_sockets = plane::bind(config, |kind| kind == ListenerKind::Controller)?;
         plane::listen(&controller_sockets, config)?;
         controllers.accept(controller_sockets, &network.quotas);
+        let failures = broker.replicas.failures().clone();
         let controller = tokio::select! {
+            biased;
+            failure = failures.failed() => return Err(failure.into()),
             loaded = load(&broker, starting, checkpoints, management) => loaded?,
             () = stop.cancelled() => return Ok(None),
         };
         let client_sockets = plane::bind(config, |kind| kind != ListenerKind::Controller)?;
         let leave = CancellationToken::new();
-        let session = session.map(|session| tokio::spawn(session.run(leave.clone())));
+        let session = session.map(|session| tokio::spawn(failures.watched("session", session.run(leave.clone()))));
         if let Some(announcement) = announcement {
-            tokio::spawn(announcement.run());
+            tokio::spawn(failures.watched("announcement", announcement.run()));
         }
-        let inter_broker = config.values.get_string("inter.broker.listener.name").map(str::to_owned);
-        tokio::spawn(make_probes(broker.controller.clone(), inter_broker));
+        let probes = make_probes(broker.controller.clone(), config.inter_broker_listener.clone(), failures.clone());
+        tokio::spawn(failures.watched("probes", probes));
         let clients = Plane::spawn(0..clients_end, &broker, &limits(&network.budget), pulses)?;
         let flusher = Flusher::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("flusher", error))?;
         let deleter = Deleter::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("deleter", error))?;
-        let cleaner = Cleaner::spawn(broker.replicas.clone()).map_err(|error| ServerError::start("cleaner", error))?;
+        let cleaner = Cleaner::spawn(&broker.replicas).map_err(|error| ServerError::start("cleaner", error))?;
         let fetchers = fetchers(config, &broker, isr_channel)?;
         management.stage.store(Arc::new(Stage::Registering(broker.clone())));
         let mut running = Self {
@@ -145,16 +149,16 @@ impl Running {
     pub(super) async fn until(&mut self, stop: &CancellationToken) -> Reason {
         tokio::select! {
             () = stop.cancelled() => Reason::Told,
-            reason = self.broker.replicas.failed() => Reason::DirectoryFailed(reason),
+            failure = self.broker.replicas.failures().failed() => Reason::Failed(failure),
             ended = ended(&mut self.session) => Reason::Session(ended),
         }
     }
 
-    /// If the directory has failed nothing is closed: recovery will judge what is on disk.
+    /// After a failure nothing is closed: recovery will judge what is on disk.
     pub(super) async fn stop(mut self, management: &Management, reason: Reason) -> Result<(), ServerError> {
         let began = Instant::now();
         let ended = match reason {
-            Reason::DirectoryFailed(reason) => return Err(ServerError::DirectoryFailed(reason)),
+            Reason::Failed(failure) => return Err(failure.into()),
             Reason::Session(ended) => Some(ended),
             Reason::Told => {
                 info!("broker stopping");
@@ -188,7 +192,7 @@ impl Running {
         }
         tokio::select! {
             ended = ended(&mut self.session) => Ok(Some(ended)),
-            reason = self.broker.replicas.failed() => Err(ServerError::DirectoryFailed(reason)),
+            failure = self.broker.replicas.failures().failed() => Err(failure.into()),
         }
     }
 
@@ -201,16 +205,18 @@ impl Running {
 
     async fn close(self, epoch: BrokerEpoch) -> Result<(), ServerError> {
         self.clients.stop().await;
-        if !self.coordinator.stop() {
-            error!("the coordinator of groups panicked");
-        }
+        self.coordinator.stop();
         self.fetchers.stop();
         self.cleaner.stop();
         self.flusher.stop();
         self.deleter.stop();
         let metadata_closed = self.controller.stop().await;
         self.controllers.stop().await;
-        if metadata_closed && self.broker.replicas.close() {
+        let is_clean = metadata_closed && self.broker.replicas.close();
+        if let Some(failure) = self.broker.replicas.failures().first() {
+            return Err(failure.into());
+        }
+        if is_clean {
             let directory = self.broker.replicas.directory();
             directory.write_clean_shutdown(epoch).map_err(|error| ServerError::start("clean shutdown", error))?;
         }
@@ -241,10 +247,13 @@ async fn load(
     Ok(controller)
 }
 
-/// Never returns if there is no session.
+/// Never returns if there is no session, or it has panicked: that is reported as a failure.
 async fn ended(session: &mut Option<JoinHandle<Ended>>) -> Ended {
     let Some(running) = session else { return std::future::pending().await };
     let outcome = running.await;
     *session = None;
-    outcome.unwrap_or(Ended { departure: Departure::NotGranted("its session panicked"), epoch: None })
+    match outcome {
+        Ok(ended) => ended,
+        Err(_) => std::future::pending().await,
+    }
 }

@@ -30,13 +30,14 @@ use super::running::Running;
 use crate::clock::Pulse;
 use crate::config::BrokerConfig;
 use crate::controller::{FormatError, FormatPlan, Voter, format_directory};
+use crate::failure::{Failure, Failures};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
     #[error(transparent)]
     Directory(Box<dyn std::error::Error + Send + Sync>),
-    #[error("{0}")]
-    DirectoryFailed(String),
+    #[error(transparent)]
+    Failed(#[from] Failure),
     #[error("{0}")]
     Start(String),
 }
@@ -60,7 +61,7 @@ pub(crate) fn run(config: BrokerConfig, disk: Arc<dyn Disk>) -> Result<(), Serve
         .map_err(|error| ServerError::start("runtime", error))?;
     let outcome = runtime.block_on(async {
         let stop = stop_signal().map_err(|error| ServerError::start("signals", error))?;
-        Startup::new(config, disk).run(stop).await
+        Startup::new(config, disk, Failures::default()).run(stop).await
     });
     // A recovery that was told to stop may still be reading: it changes nothing that the next start relies on.
     runtime.shutdown_background();
@@ -85,11 +86,12 @@ struct Startup {
     disk: Arc<dyn Disk>,
     management: Arc<Management>,
     pool_limits: PoolLimits,
+    failures: Failures,
     began: Instant,
 }
 
 impl Startup {
-    fn new(config: BrokerConfig, disk: Arc<dyn Disk>) -> Self {
+    fn new(config: BrokerConfig, disk: Arc<dyn Disk>, failures: Failures) -> Self {
         let memory_bytes = memory::limit_bytes();
         let limits = OpenLimits::raise(memory_bytes);
         let reactors = config.client_reactors() + config.controller_reactors();
@@ -104,18 +106,18 @@ impl Startup {
             network: Arc::new(Network::new(&config, memory_bytes, limits.connections_max)),
         });
         let pool_limits = PoolLimits { open_logs_max: limits.logs_max, ..PoolLimits::default() };
-        Self { config: Arc::new(config), disk, management, pool_limits, began: Instant::now() }
+        Self { config: Arc::new(config), disk, management, pool_limits, failures, began: Instant::now() }
     }
 
     async fn run(self, stop: CancellationToken) -> Result<(), ServerError> {
         if let Some(address) = &self.config.management_address {
-            serve_management(address, self.management.clone()).await?;
+            serve_management(address, self.management.clone(), &self.failures).await?;
         }
         let Some(directory) = self.open_directory(&stop).await? else { return Ok(()) };
         let (config, disk) = (self.config.clone(), self.disk.clone());
         let control = self.management.control.clone();
-        let limits = self.pool_limits;
-        let opened = spawn_blocking(move || open(config, disk, directory, limits, control)).await;
+        let (limits, failures) = (self.pool_limits, self.failures.clone());
+        let opened = spawn_blocking(move || open(config, disk, directory, limits, control, failures)).await;
         let opened = opened.map_err(|error| ServerError::start("opening", error))??;
         let started = Running::start(&self.config, &self.management, opened, &stop).await?;
         let Some((mut running, reason)) = started else { return Ok(()) };
@@ -190,15 +192,19 @@ fn plan(request: &FormatRequest, config: &BrokerConfig) -> Result<FormatPlan, Fo
     })
 }
 
-async fn serve_management(address: &str, management: Arc<Management>) -> Result<(), ServerError> {
+async fn serve_management(address: &str, management: Arc<Management>, failures: &Failures) -> Result<(), ServerError> {
     let socket = tokio::net::TcpListener::bind(address).await;
     let socket =
         socket.map_err(|error| ServerError::start(&format!("millrace.management.listener {address}"), error))?;
     info!(address, "management API listening");
-    tokio::spawn(async move {
+    tokio::spawn(failures.watched("management", async move {
         if let Err(error) = axum::serve(socket, management::router(management)).await {
             error!(%error, "the management API has ended");
         }
-    });
+    }));
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "startup_test.rs"]
+mod tests;

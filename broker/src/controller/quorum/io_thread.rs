@@ -18,6 +18,7 @@ use crate::clock;
 use crate::controller::metadata_log::{MetadataLog, MetadataLogError};
 use crate::controller::quorum_state::{QuorumStateError, QuorumStateFile};
 use crate::controller::snapshot::{self, SNAPSHOT_BYTES_MAX};
+use crate::failure::Failures;
 use crate::metadata::Image;
 
 /// Tasks that wait to be done; further senders wait.
@@ -153,13 +154,16 @@ pub(in crate::controller) struct Io {
 }
 
 impl IoThread {
-    pub(in crate::controller) fn spawn(log: MetadataLog, state: QuorumStateFile) -> std::io::Result<Io> {
+    pub(in crate::controller) fn spawn(
+        log: MetadataLog,
+        state: QuorumStateFile,
+        failures: &Failures,
+    ) -> std::io::Result<Io> {
         let (sender, tasks) = mpsc::channel(TASKS_QUEUED_MAX);
         let (reports, receiver) = mpsc::channel(REPORTS_QUEUED_MAX);
         let generation = LogGeneration::default();
         let this = Self { log, state, reports, generation, has_unsynced: false, collected: None };
-        let builder = std::thread::Builder::new().name("metadata-io".to_owned());
-        let thread = builder.spawn(move || this.run(tasks))?;
+        let thread = failures.spawn("metadata-io", move || this.run(tasks))?;
         Ok(Io { tasks: sender, reports: receiver, thread })
     }
 

@@ -23,7 +23,7 @@ fn out_of_descriptors_it_waits_and_reads_then() {
     let id = SnapshotId { end_offset: Offset(0), epoch: LeaderEpoch(1) };
     log.write_snapshot(id, b"snapshot").unwrap();
     let state = QuorumStateFile::new(disk.clone(), log.directory());
-    let Io { tasks, mut reports, thread } = IoThread::spawn(log, state).unwrap();
+    let Io { tasks, mut reports, thread } = IoThread::spawn(log, state, &Failures::default()).unwrap();
 
     let record = MetadataRecord::FeatureLevel { name: "metadata.version".to_owned(), level: 27 };
     let batch = encode_records(&[record], now).unwrap().bytes;

@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::failure::Failures;
 use crate::peer::{Connection, PeerError, PeerFailure, QuorumAnswer, QuorumCallError, call_quorum};
 
 /// Answers that wait to be taken; a node has only a few requests outstanding to each other node.
@@ -30,6 +31,7 @@ pub(in crate::controller) struct Links {
     replies: mpsc::Sender<Reply>,
     /// Unanswered requests other than fetches.
     open: HashSet<RequestId>,
+    failures: Failures,
 }
 
 /// A connection to one address.
@@ -60,10 +62,11 @@ impl Links {
         cluster: ClusterId,
         client_id: String,
         timeout: Duration,
+        failures: Failures,
     ) -> (Self, mpsc::Receiver<Reply>) {
         let (replies, receiver) = mpsc::channel(ANSWERS_QUEUED_MAX);
         let caller = Arc::new(Caller { cluster, client_id, timeout });
-        (Self { caller, lanes: HashMap::new(), replies, open: HashSet::new() }, receiver)
+        (Self { caller, lanes: HashMap::new(), replies, open: HashSet::new(), failures }, receiver)
     }
 
     /// Sends a request; exactly one reply follows, at the latest after the timeout.
@@ -77,12 +80,13 @@ impl Links {
         }
         let link = self.lanes.entry((to.address.clone(), lane)).or_default().clone();
         let (caller, replies) = (self.caller.clone(), self.replies.clone());
-        tokio::spawn(async move {
+        // Whoever waits for the reply would wait for ever.
+        tokio::spawn(self.failures.watched("request to the quorum", async move {
             let deadline = Instant::now() + caller.timeout;
             let result = caller.call(&link, &to, &request, deadline).await;
             // The control thread may have ended.
             let _gone = replies.send(Reply { id, result }).await;
-        });
+        }));
     }
 
     /// Notes that the reply was taken.
@@ -166,7 +170,8 @@ mod tests {
             }
         });
         let address = Address { host: "127.0.0.1".to_owned(), port: port.await };
-        let (mut links, mut replies) = Links::new(CLUSTER.parse().unwrap(), "test".to_owned(), Duration::from_mins(1));
+        let (mut links, mut replies) =
+            Links::new(CLUSTER.parse().unwrap(), "test".to_owned(), Duration::from_mins(1), Failures::default());
         let (leader, epoch) = (BrokerId(3), LeaderEpoch(1));
         let request = EndQuorumEpochRequest { leader, epoch, preferred_candidates: Vec::new(), endpoints: Vec::new() };
         let to = Destination { node: Some(BrokerId(1)), address };

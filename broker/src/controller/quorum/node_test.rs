@@ -5,6 +5,7 @@ use raft::{
 };
 
 use super::*;
+use crate::failure::Failures;
 
 fn key(id: i32) -> ReplicaKey {
     ReplicaKey { id: BrokerId(id), directory_id: DirectoryId(Uuid::from_u128(u128::try_from(id).unwrap())) }
@@ -34,7 +35,7 @@ fn node(voters: &[i32]) -> (Node, mpsc::Receiver<Task>) {
         timing: Timing::default(),
     };
     let cluster = ClusterId::from_uuid(Uuid::from_u128(1));
-    let (links, _replies) = Links::new(cluster, "test".to_owned(), Duration::from_secs(1));
+    let (links, _replies) = Links::new(cluster, "test".to_owned(), Duration::from_secs(1), Failures::default());
     let (tasks, queue) = mpsc::channel(64);
     (Node::new(config, Restored { log, ..Restored::default() }, tasks, links), queue)
 }
