@@ -48,14 +48,13 @@ impl Roles {
 }
 
 impl MembershipConfig {
-    pub(super) fn new(roles: Roles, values: &Values) -> Self {
-        let milliseconds = |name| Duration::from_millis(u64::try_from(values.get_int(name)).unwrap_or(0));
+    pub(super) fn from_values(roles: Roles, values: &Values) -> Self {
         Self {
             roles,
-            heartbeat_interval: milliseconds("broker.heartbeat.interval.ms"),
-            session_timeout: milliseconds("broker.session.timeout.ms"),
-            registration_max: milliseconds("initial.broker.registration.timeout.ms"),
-            request_timeout: milliseconds("request.timeout.ms"),
+            heartbeat_interval: values.get_millis("broker.heartbeat.interval.ms"),
+            session_timeout: values.get_millis("broker.session.timeout.ms"),
+            registration_max: values.get_millis("initial.broker.registration.timeout.ms"),
+            request_timeout: values.get_millis("request.timeout.ms"),
         }
     }
 }

@@ -33,14 +33,13 @@ pub(crate) struct OverrideError(String);
 impl NetworkConfig {
     pub(crate) fn from_values(values: &Values) -> Result<Self, OverrideError> {
         let positive = |name| usize::try_from(values.get_long(name)).ok().filter(|bytes| 0 < *bytes);
-        let count = |name| usize::try_from(values.get_int(name)).unwrap_or(0);
         let rate = values.get_int("max.connection.creation.rate");
         let overrides = values.get_string("max.connections.per.ip.overrides").unwrap_or_default();
         let entries = overrides.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         Ok(Self {
             connections: ConnectionConfig {
-                total_max: count("max.connections"),
-                per_address_max: count("max.connections.per.ip"),
+                total_max: values.get_count("max.connections"),
+                per_address_max: values.get_count("max.connections.per.ip"),
                 per_address_overrides: entries.map(parse_override).collect::<Result<_, _>>()?,
                 per_second_max: u32::try_from(rate).ok().filter(|_| 0 < rate && rate != UNLIMITED),
             },

@@ -46,7 +46,7 @@ impl Decider {
         Self {
             volume_is_full: false,
             outside,
-            sessions: Sessions::new(context.session_timeout()),
+            sessions: Sessions::new(context.session_timeout),
             suspicion: Suspicion::default(),
             grants: Grants::default(),
             upkeep: Upkeep::new(&context.file_values),

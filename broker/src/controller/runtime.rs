@@ -48,16 +48,10 @@ pub(crate) struct ControllerContext {
     pub(crate) topic_defaults: TopicDefaults,
     /// `millrace.broker.partitions.max`
     pub(crate) broker_replicas_max: usize,
+    /// A broker that is silent for this long is fenced.
+    pub(crate) session_timeout: Duration,
     /// The options that the broker was started with.
     pub(crate) file_values: Values,
-}
-
-impl ControllerContext {
-    /// How long a broker may be silent.
-    pub(super) fn session_timeout(&self) -> Duration {
-        let timeout = self.file_values.get_int("broker.session.timeout.ms");
-        Duration::from_millis(timeout.unsigned_abs().into())
-    }
 }
 
 pub(super) struct Runtime {

@@ -96,6 +96,7 @@ impl Site {
                 incarnation: IncarnationId(Uuid::new_v4()),
                 topic_defaults: TopicDefaults { partitions: 1, replication_factor: 1 },
                 broker_replicas_max: 100_000,
+                session_timeout: self.config.membership.session_timeout,
                 file_values: self.config.values.clone(),
             },
             config: &self.config,

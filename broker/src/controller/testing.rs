@@ -41,6 +41,7 @@ fn context() -> ControllerContext {
         incarnation: IncarnationId::default(),
         topic_defaults: TopicDefaults { partitions: 1, replication_factor: 3 },
         broker_replicas_max: 100_000,
+        session_timeout: file_values.get_millis("broker.session.timeout.ms"),
         file_values,
     }
 }

@@ -18,17 +18,16 @@ pub(crate) struct GroupConfig {
 
 impl GroupConfig {
     pub(crate) fn from_values(values: &Values) -> Self {
-        let count = |name| usize::try_from(values.get_int(name)).unwrap_or(0);
-        let milliseconds = |number: i64| Duration::from_millis(u64::try_from(number).unwrap_or(0));
+        let offsets_retention_minutes = values.get_int("offsets.retention.minutes").unsigned_abs();
         Self {
             session_timeout_ms_min: values.get_int("group.min.session.timeout.ms"),
             session_timeout_ms_max: values.get_int("group.max.session.timeout.ms"),
-            initial_rebalance_delay: milliseconds(values.get_int("group.initial.rebalance.delay.ms").into()),
-            group_size_max: count("group.max.size"),
-            offset_metadata_bytes_max: count("offset.metadata.max.bytes"),
-            offsets_retention: milliseconds(i64::from(values.get_int("offsets.retention.minutes")) * 60_000),
-            retention_check_interval: milliseconds(values.get_long("offsets.retention.check.interval.ms")),
-            commit_timeout: milliseconds(values.get_int("offsets.commit.timeout.ms").into()),
+            initial_rebalance_delay: values.get_millis("group.initial.rebalance.delay.ms"),
+            group_size_max: values.get_count("group.max.size"),
+            offset_metadata_bytes_max: values.get_count("offset.metadata.max.bytes"),
+            offsets_retention: Duration::from_mins(offsets_retention_minutes.into()),
+            retention_check_interval: values.get_millis("offsets.retention.check.interval.ms"),
+            commit_timeout: values.get_millis("offsets.commit.timeout.ms"),
         }
     }
 }

@@ -64,7 +64,7 @@ impl<'a> Cleaning<'a> {
     /// The number of threads that should work now.
     pub(super) fn threads(&self) -> usize {
         let values = self.replicas.broker_values();
-        let threads = usize::try_from(values.get_int("log.cleaner.threads")).unwrap_or(0).min(THREADS_MAX);
+        let threads = values.get_count("log.cleaner.threads").min(THREADS_MAX);
         if values.get_bool("log.cleaner.enable") { threads } else { 0 }
     }
 

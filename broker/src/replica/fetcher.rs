@@ -53,20 +53,17 @@ pub(crate) struct FetcherConfig {
 }
 
 impl FetcherConfig {
-    pub(crate) fn of(config: &BrokerConfig) -> Self {
+    pub(crate) fn from_config(config: &BrokerConfig) -> Self {
         let values = &config.values;
-        let milliseconds = |name| Duration::from_millis(u64::try_from(values.get_int(name)).unwrap_or_default());
         Self {
             inter_broker_listener: config.inter_broker_listener.clone(),
-            connections: usize::try_from(values.get_int("num.replica.fetchers"))
-                .unwrap_or_default()
-                .max(CONNECTIONS_MIN),
-            wait_max: milliseconds("replica.fetch.wait.max.ms"),
+            connections: values.get_count("num.replica.fetchers").max(CONNECTIONS_MIN),
+            wait_max: values.get_millis("replica.fetch.wait.max.ms"),
             bytes_min: values.get_int("replica.fetch.min.bytes"),
             response_bytes_max: values.get_int("replica.fetch.response.max.bytes"),
             partition_bytes_max: values.get_int("replica.fetch.max.bytes"),
-            backoff_max: milliseconds("replica.fetch.backoff.ms"),
-            answer_time_max: milliseconds("replica.socket.timeout.ms"),
+            backoff_max: values.get_millis("replica.fetch.backoff.ms"),
+            answer_time_max: values.get_millis("replica.socket.timeout.ms"),
         }
     }
 }

@@ -92,7 +92,7 @@ impl ReplicaManager {
         failures: Failures,
     ) -> Self {
         Self {
-            shared: Shared::new(space, lag_max(&file_values), failures),
+            shared: Shared::new(space, file_values.get_millis("replica.lag.time.max.ms"), failures),
             metadata_waiters: Waiters::default(),
             retired: Mutex::default(),
             broker_id,
@@ -274,8 +274,4 @@ fn close(partition: &Partition) -> bool {
         error!(partition = %partition.name, outcome = ?closed, "log not closed cleanly");
     }
     clean
-}
-
-fn lag_max(values: &Values) -> Duration {
-    Duration::from_millis(u64::try_from(values.get_long("replica.lag.time.max.ms")).unwrap_or_default())
 }

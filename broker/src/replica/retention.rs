@@ -135,6 +135,6 @@ impl ReplicaManager {
     }
 
     pub(super) fn interval(&self, option: &'static str) -> Duration {
-        Duration::from_millis(u64::try_from(self.broker_values().get_long(option)).unwrap_or_default())
+        self.broker_values().get_millis(option)
     }
 }

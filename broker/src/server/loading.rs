@@ -98,6 +98,7 @@ fn controller_context(config: &BrokerConfig, identity: &Identity) -> ControllerC
             replication_factor: config.replication_factor_default,
         },
         broker_replicas_max: config.broker_partitions_max,
+        session_timeout: config.membership.session_timeout,
         file_values: config.values.clone(),
     }
 }
@@ -148,8 +149,7 @@ fn assemble(
     let spawned = CoordinatorThread::spawn(logs, group_config, group_metrics, image.clone(), replicas.failures());
     let (groups, coordinator) = spawned.map_err(|error| ServerError::start("the coordinator of groups", error))?;
     let isr_channel = channel();
-    let fetch_sessions_max = config.values.get_int("max.incremental.fetch.session.cache.slots");
-    let fetch_sessions_max = usize::try_from(fetch_sessions_max).unwrap_or_default();
+    let fetch_sessions_max = config.values.get_count("max.incremental.fetch.session.cache.slots");
     let broker = Broker {
         identity,
         metrics,

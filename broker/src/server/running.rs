@@ -226,7 +226,7 @@ impl Running {
 
 fn fetchers(config: &BrokerConfig, broker: &Broker, isr_channel: ControllerChannel) -> Result<Fetchers, ServerError> {
     let incarnation = broker.identity.incarnation_id;
-    let config = FetcherConfig::of(config);
+    let config = FetcherConfig::from_config(config);
     Fetchers::spawn(broker.replicas.clone(), broker.image.clone(), incarnation, config, isr_channel)
         .map_err(|error| ServerError::start("replica fetcher", error))
 }

@@ -64,6 +64,7 @@ impl Controller {
     pub(super) fn new(id: BrokerId, directory_id: DirectoryId, incarnation: IncarnationId) -> Self {
         let (sender, probes) = mpsc::channel(64);
         let outside = Outside { heard: Arc::new(Heard::default()), probes: sender };
+        let values = settings();
         let context = ControllerContext {
             id,
             directory_id,
@@ -71,7 +72,8 @@ impl Controller {
             incarnation,
             topic_defaults: TopicDefaults { partitions: 1, replication_factor: 3 },
             broker_replicas_max: 1000,
-            file_values: settings(),
+            session_timeout: values.get_millis("broker.session.timeout.ms"),
+            file_values: values,
         };
         Self { decider: Decider::new(context, outside), probes, active: None, tick: 0, replies: Vec::new() }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use super::{ConfigError, ConfigOption, Scope, Synonym, Value, lookup, options, validate, validate_dynamic};
 
@@ -132,6 +133,16 @@ impl Values {
 
     pub fn get_long(&self, name: &'static str) -> i64 {
         self.find_long(name).unwrap_or_else(|| wrong(name, "number"))
+    }
+
+    /// Milliseconds; a negative number counts as none.
+    pub fn get_millis(&self, name: &'static str) -> Duration {
+        Duration::from_millis(u64::try_from(self.get_long(name)).unwrap_or(0))
+    }
+
+    /// A number of things or bytes; a negative one counts as none.
+    pub fn get_count(&self, name: &'static str) -> usize {
+        usize::try_from(self.get_long(name)).unwrap_or(0)
     }
 
     /// `None` if the option is unset.

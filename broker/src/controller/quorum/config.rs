@@ -41,24 +41,20 @@ pub(in crate::controller) fn raft_config(
 }
 
 pub(in crate::controller) fn request_timeout(values: &Values) -> Duration {
-    milliseconds(values, "controller.quorum.request.timeout.ms")
+    values.get_millis("controller.quorum.request.timeout.ms")
 }
 
 fn timing(values: &Values) -> Timing {
     let (fetch_timeout, request_timeout) =
-        (milliseconds(values, "controller.quorum.fetch.timeout.ms"), request_timeout(values));
+        (values.get_millis("controller.quorum.fetch.timeout.ms"), request_timeout(values));
     Timing {
-        election_timeout: milliseconds(values, "controller.quorum.election.timeout.ms"),
+        election_timeout: values.get_millis("controller.quorum.election.timeout.ms"),
         fetch_timeout,
-        election_backoff_max: milliseconds(values, "controller.quorum.election.backoff.max.ms"),
+        election_backoff_max: values.get_millis("controller.quorum.election.backoff.max.ms"),
         request_timeout,
-        retry_backoff: milliseconds(values, "controller.quorum.retry.backoff.ms").max(RETRY_BACKOFF_MIN),
+        retry_backoff: values.get_millis("controller.quorum.retry.backoff.ms").max(RETRY_BACKOFF_MIN),
         fetch_wait_max: FETCH_WAIT_MAX.min(fetch_timeout.min(request_timeout) / 2),
     }
-}
-
-fn milliseconds(values: &Values, name: &'static str) -> Duration {
-    Duration::from_millis(u64::try_from(values.get_int(name)).unwrap_or(0))
 }
 
 /// Where to look for the quorum: both options' addresses, without this node.
