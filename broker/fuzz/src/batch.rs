@@ -4,7 +4,7 @@ use allocation_counter::measure;
 use bytes::Bytes;
 use kafka_protocol::records::{Record, RecordBatchDecoder};
 use protocol::batch::{BatchHeader, CRC_START, Compression, HEADER_LENGTH, LENGTH_PREFIX, crc32c};
-use protocol::produce::{BatchRules, CheckedBatch, REFUSED_MAX, RefusedRecord, TimestampRule, check};
+use protocol::produce::{BatchRules, CheckLimits, CheckedBatch, REFUSED_MAX, RefusedRecord, TimestampRule, check};
 use protocol::records;
 use protocol::types::Timestamp;
 
@@ -35,18 +35,18 @@ pub fn run(input: &[u8]) {
     if flags & SEAL != 0 {
         seal(&mut batch);
     }
-    let (length, rules) = (batch.len() as u64, rules(*flags));
+    let (length, rules, limits) = (batch.len() as u64, rules(*flags), limits(*flags));
     let compressed = is_compressed(&batch);
     let batch = Bytes::from(batch);
     let mut checked = None;
-    let allocated = measure(|| checked = check(batch, &rules, NOW).ok());
+    let allocated = measure(|| checked = check(batch, &rules, limits, NOW).ok());
     if compressed {
         assert!(allocated.bytes_max <= OPENED_BYTES_MAX, "{allocated:?}");
     } else {
         assert!(allocated.bytes_total <= length + CLOSED_EXTRA_BYTES, "{length} bytes: {allocated:?}");
     }
     if let Some(checked) = checked {
-        kafka_accepts(&checked, &rules);
+        kafka_accepts(&checked, &rules, limits);
     }
 }
 
@@ -60,12 +60,14 @@ fn rules(flags: u8) -> BatchRules {
     };
     BatchRules {
         message_bytes_max: BYTES_MAX,
-        zstd_allowed: flags & NO_ZSTD == 0,
         keys_required: flags & KEYS_REQUIRED != 0,
         timestamps,
         codec: (flags & UNCOMPRESSED != 0).then_some(Compression::None),
-        decompressed_bytes_max: BYTES_MAX,
     }
+}
+
+fn limits(flags: u8) -> CheckLimits {
+    CheckLimits { zstd_allowed: flags & NO_ZSTD == 0, decompressed_bytes_max: BYTES_MAX }
 }
 
 /// Corrects length and checksum of a batch.
@@ -85,7 +87,7 @@ fn is_compressed(batch: &[u8]) -> bool {
 }
 
 /// The rules of Kafka's brokers, one by one, for what has been accepted.
-fn kafka_accepts(checked: &CheckedBatch, rules: &BatchRules) {
+fn kafka_accepts(checked: &CheckedBatch, rules: &BatchRules, limits: CheckLimits) {
     let CheckedBatch { header, bytes } = checked;
     assert_eq!(bytes.first_chunk().map(BatchHeader::decode), Some(*header), "the header is that of the bytes");
     assert_eq!(crc32c(&bytes[CRC_START..]), header.crc, "{header:?}");
@@ -100,7 +102,7 @@ fn kafka_accepts(checked: &CheckedBatch, rules: &BatchRules) {
     assert_eq!(header.attributes.is_log_append_time(), append_time, "{header:?}");
     match header.attributes.compression() {
         Some(Compression::None) => records(checked, rules),
-        Some(codec) => assert!(rules.zstd_allowed || codec != Compression::Zstd, "{header:?}"),
+        Some(codec) => assert!(limits.zstd_allowed || codec != Compression::Zstd, "{header:?}"),
         None => panic!("no such codec: {header:?}"),
     }
 }

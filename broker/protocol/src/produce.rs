@@ -21,18 +21,23 @@ pub struct CheckedBatch {
     pub bytes: Bytes,
 }
 
-/// The rules of the topic and the request.
+/// The rules of the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchRules {
     /// `max.message.bytes`, compared with the whole batch.
     pub message_bytes_max: usize,
-    /// Produce before version 7 does not support zstd.
-    pub zstd_allowed: bool,
     /// `cleanup.policy` contains `compact`.
     pub keys_required: bool,
     pub timestamps: TimestampRule,
     /// `compression.type`: the codec in which batches are kept. `None`: the producer's.
     pub codec: Option<Compression>,
+}
+
+/// What the request and the checking broker allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckLimits {
+    /// Produce before version 7 does not support zstd.
+    pub zstd_allowed: bool,
     /// Most bytes to which a batch may be decompressed.
     pub decompressed_bytes_max: usize,
 }
@@ -133,15 +138,21 @@ impl CheckedBatch {
 
 /// Checks a produced batch. The bytes are copied only if the header must change (LogAppendTime, or a header without
 /// the highest timestamp), and rebuilt if the topic has another codec.
-pub fn check(records: Bytes, rules: &BatchRules, now: Timestamp) -> Result<CheckedBatch, BatchError> {
+pub fn check(
+    records: Bytes,
+    rules: &BatchRules,
+    limits: CheckLimits,
+    now: Timestamp,
+) -> Result<CheckedBatch, BatchError> {
     let (header, body) = check_envelope(&records, rules)?;
-    check_header(&header, rules)?;
+    check_header(&header, limits)?;
     let window = Window::new(rules.timestamps, now);
     let (mut highest, mut recompressed) = (header.max_timestamp, None);
     if must_open(&header, rules) {
-        let opened = records::open(header, body, rules.decompressed_bytes_max)?;
+        let opened = records::open(header, body, limits.decompressed_bytes_max)?;
         highest = walk(&opened, rules, window)?;
-        recompressed = other_codec(&header, rules).map(|codec| recompress(opened.body(), codec, rules)).transpose()?;
+        recompressed =
+            other_codec(&header, rules).map(|codec| recompress(opened.body(), codec, rules, limits)).transpose()?;
     } else {
         window.check(header.max_timestamp)?;
     }
@@ -166,9 +177,14 @@ fn other_codec(header: &BatchHeader, rules: &BatchRules) -> Option<Compression> 
 }
 
 /// The codec, the length for the header, and the bytes with room for the header.
-fn recompress(plain: &[u8], codec: Compression, rules: &BatchRules) -> Result<(Compression, i32, Vec<u8>), BatchError> {
-    if rules.decompressed_bytes_max < plain.len() {
-        return Err(RecordError::TooLarge { codec, output_max: rules.decompressed_bytes_max }.into());
+fn recompress(
+    plain: &[u8],
+    codec: Compression,
+    rules: &BatchRules,
+    limits: CheckLimits,
+) -> Result<(Compression, i32, Vec<u8>), BatchError> {
+    if limits.decompressed_bytes_max < plain.len() {
+        return Err(RecordError::TooLarge { codec, output_max: limits.decompressed_bytes_max }.into());
     }
     let failed = |error: std::io::Error| BatchError::NotCompressed { codec, reason: error.to_string() };
     let bytes = [&[0; HEADER_LENGTH][..], &compress(codec, plain).map_err(failed)?].concat();
@@ -204,11 +220,11 @@ fn check_envelope<'a>(records: &'a [u8], rules: &BatchRules) -> Result<(BatchHea
     Ok((header, body))
 }
 
-fn check_header(header: &BatchHeader, rules: &BatchRules) -> Result<(), BatchError> {
+fn check_header(header: &BatchHeader, limits: CheckLimits) -> Result<(), BatchError> {
     let Attributes(attributes) = header.attributes;
     match header.attributes.compression() {
         None => return Err(BatchError::UnknownCodec { attributes }),
-        Some(Compression::Zstd) if !rules.zstd_allowed => return Err(BatchError::ZstdNotAllowed),
+        Some(Compression::Zstd) if !limits.zstd_allowed => return Err(BatchError::ZstdNotAllowed),
         Some(_) => {}
     }
     if header.base_offset != Offset(0) {

@@ -5,12 +5,11 @@ use crate::records::tests::{compress, with_body};
 const NOW: Timestamp = Timestamp(1_000_000);
 const RULES: BatchRules = BatchRules {
     message_bytes_max: 1000,
-    zstd_allowed: true,
     keys_required: false,
     timestamps: TimestampRule::CreateTime { before_max_ms: i64::MAX, after_max_ms: 100 },
     codec: None,
-    decompressed_bytes_max: 1000,
 };
+const LIMITS: CheckLimits = CheckLimits { zstd_allowed: true, decompressed_bytes_max: 1000 };
 const TOO_LATE: &str = "one or more records are refused: \
     record 0: timestamp 1000101 is not within -9223372036853775807 and 1000100; \
     record 1: timestamp 1000101 is not within -9223372036853775807 and 1000100";
@@ -46,7 +45,7 @@ fn compressed(batch: &CheckedBatch, codec: Compression) -> Bytes {
 #[test]
 fn a_good_batch_passes_without_a_copy() {
     let good = good();
-    let checked = check(good.bytes.clone(), &RULES, NOW).unwrap();
+    let checked = check(good.bytes.clone(), &RULES, LIMITS, NOW).unwrap();
     assert_eq!(checked, good);
     assert_eq!(checked.bytes.as_ptr(), good.bytes.as_ptr());
 }
@@ -72,30 +71,33 @@ fn refuses_a_header_that_breaks_a_rule() {
         (|h| h.base_timestamp.0 += 101, TOO_LATE),
     ];
     for (change, message) in table {
-        assert_eq!(check(with_header(change), &RULES, NOW).unwrap_err().to_string(), message);
+        assert_eq!(check(with_header(change), &RULES, LIMITS, NOW).unwrap_err().to_string(), message);
     }
     let sequenced = with_header(|h| {
         (h.producer_id, h.producer_epoch, h.base_sequence) = (ProducerId(4), ProducerEpoch(0), 0);
     });
-    assert!(check(sequenced, &RULES, NOW).is_ok());
+    assert!(check(sequenced, &RULES, LIMITS, NOW).is_ok());
 }
 
 #[test]
 fn refuses_bytes_that_are_not_one_intact_batch() {
     let good = good().bytes;
     let longer = Bytes::from([&good[..], &[0]].concat());
-    assert!(matches!(check(longer, &RULES, NOW), Err(BatchError::NotOneBatch { .. })));
-    assert!(matches!(check(good.slice(..good.len() - 1), &RULES, NOW), Err(BatchError::NotOneBatch { .. })));
-    assert!(matches!(check(Bytes::new(), &RULES, NOW), Err(BatchError::TooShort { length: 0 })));
+    assert!(matches!(check(longer, &RULES, LIMITS, NOW), Err(BatchError::NotOneBatch { .. })));
+    assert!(matches!(check(good.slice(..good.len() - 1), &RULES, LIMITS, NOW), Err(BatchError::NotOneBatch { .. })));
+    assert!(matches!(check(Bytes::new(), &RULES, LIMITS, NOW), Err(BatchError::TooShort { length: 0 })));
     for position in [21, 40, good.len() - 1] {
         let mut flipped = good.to_vec();
         flipped[position] ^= 0x10;
-        assert!(matches!(check(flipped.into(), &RULES, NOW), Err(BatchError::WrongChecksum { .. })), "{position}");
+        assert!(
+            matches!(check(flipped.into(), &RULES, LIMITS, NOW), Err(BatchError::WrongChecksum { .. })),
+            "{position}"
+        );
     }
     let exact = BatchRules { message_bytes_max: good.len(), ..RULES };
-    assert!(check(good.clone(), &exact, NOW).is_ok());
+    assert!(check(good.clone(), &exact, LIMITS, NOW).is_ok());
     let short = BatchRules { message_bytes_max: good.len() - 1, ..RULES };
-    assert!(matches!(check(good, &short, NOW), Err(BatchError::TooLarge { .. })));
+    assert!(matches!(check(good, &short, LIMITS, NOW), Err(BatchError::TooLarge { .. })));
 }
 
 #[test]
@@ -104,7 +106,7 @@ fn offset_deltas_count_from_zero() {
     let mut body = good.bytes[HEADER_LENGTH..].to_vec();
     body[3] = 2;
     let swapped = with_body(&good.bytes, Compression::None, &body);
-    assert_eq!(check(swapped.into(), &RULES, NOW), Err(BatchError::OffsetDelta { index: 0, offset_delta: 1 }));
+    assert_eq!(check(swapped.into(), &RULES, LIMITS, NOW), Err(BatchError::OffsetDelta { index: 0, offset_delta: 1 }));
 }
 
 #[test]
@@ -112,12 +114,16 @@ fn a_compacted_topic_needs_keys_compressed_or_not() {
     let rules = BatchRules { keys_required: true, ..RULES };
     for codec in [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
         let refused = vec![RefusedRecord { index: 1, reason: RecordRefusal::NullKey }];
-        assert_eq!(check(compressed(&good(), codec), &rules, NOW), Err(BatchError::Records { refused }), "{codec:?}");
+        assert_eq!(
+            check(compressed(&good(), codec), &rules, LIMITS, NOW),
+            Err(BatchError::Records { refused }),
+            "{codec:?}"
+        );
         let keyed = compressed(&batch(&[Some(b"a"), Some(b"")], NOW), codec);
-        assert!(check(keyed, &rules, NOW).is_ok(), "{codec:?}");
+        assert!(check(keyed, &rules, LIMITS, NOW).is_ok(), "{codec:?}");
     }
-    let bomb = BatchRules { decompressed_bytes_max: 20, ..rules };
-    let refused = check(compressed(&good(), Compression::Zstd), &bomb, NOW);
+    let narrow = CheckLimits { decompressed_bytes_max: 20, ..LIMITS };
+    let refused = check(compressed(&good(), Compression::Zstd), &rules, narrow, NOW);
     assert!(matches!(refused, Err(BatchError::Record(RecordError::TooLarge { output_max: 20, .. }))), "{refused:?}");
 }
 
@@ -129,7 +135,7 @@ fn a_batch_in_another_codec_than_the_topics_is_made_anew_with_the_same_records()
     for (sent, kept) in CODECS.iter().flat_map(|sent| CODECS.map(|kept| (*sent, kept))) {
         let produced = compressed(&good, sent);
         let rules = BatchRules { codec: Some(kept), ..RULES };
-        let checked = check(produced.clone(), &rules, NOW).unwrap();
+        let checked = check(produced.clone(), &rules, LIMITS, NOW).unwrap();
         assert_eq!(checked.header.attributes, Attributes(kept as i16), "{sent:?} {kept:?}");
         assert_eq!(BatchHeader::decode(checked.bytes.first_chunk().unwrap()), checked.header);
         assert_eq!(crc32c(&checked.bytes[CRC_START..]), checked.header.crc);
@@ -139,10 +145,10 @@ fn a_batch_in_another_codec_than_the_topics_is_made_anew_with_the_same_records()
     }
     let plain = good.bytes.len();
     let rules = |codec| BatchRules { codec: Some(codec), message_bytes_max: plain, ..RULES };
-    let grown = check(good.bytes.clone(), &rules(Compression::Gzip), NOW);
+    let grown = check(good.bytes.clone(), &rules(Compression::Gzip), LIMITS, NOW);
     assert!(matches!(grown, Err(BatchError::TooLarge { length, .. }) if plain < length), "{grown:?}");
-    let narrow = BatchRules { decompressed_bytes_max: 10, ..rules(Compression::Lz4) };
-    let elsewhere = check(good.bytes, &narrow, NOW);
+    let narrow = CheckLimits { decompressed_bytes_max: 10, ..LIMITS };
+    let elsewhere = check(good.bytes, &rules(Compression::Lz4), narrow, NOW);
     assert!(
         matches!(elsewhere, Err(BatchError::Record(RecordError::TooLarge { output_max: 10, .. }))),
         "{elsewhere:?}"
@@ -153,7 +159,9 @@ fn a_batch_in_another_codec_than_the_topics_is_made_anew_with_the_same_records()
 fn every_refused_record_is_named_up_to_a_limit() {
     let rules = BatchRules { keys_required: true, message_bytes_max: 10_000, ..RULES };
     let keys: Vec<Option<&[u8]>> = (0..300).map(|index| (index % 2 == 0).then_some(&b"key"[..])).collect();
-    let Err(BatchError::Records { refused }) = check(batch(&keys, NOW).bytes, &rules, NOW) else { panic!("refused") };
+    let Err(BatchError::Records { refused }) = check(batch(&keys, NOW).bytes, &rules, LIMITS, NOW) else {
+        panic!("refused")
+    };
     let indexes: Vec<_> = refused.iter().map(|record| record.index).collect();
     assert_eq!(indexes, (0..100).map(|number| 2 * number + 1).collect::<Vec<_>>());
 }
@@ -161,11 +169,11 @@ fn every_refused_record_is_named_up_to_a_limit() {
 #[test]
 fn a_compressed_batch_is_opened_only_for_a_rule() {
     let garbage = Bytes::from(with_body(&good().bytes, Compression::Zstd, b"not zstd"));
-    assert!(check(garbage.clone(), &RULES, NOW).is_ok());
+    assert!(check(garbage.clone(), &RULES, LIMITS, NOW).is_ok());
     let old_refused = BatchRules { timestamps: OLD_REFUSED, ..RULES };
-    assert!(matches!(check(garbage.clone(), &old_refused, NOW), Err(BatchError::Record(_))));
-    let before_version_7 = BatchRules { zstd_allowed: false, ..RULES };
-    assert_eq!(check(garbage, &before_version_7, NOW), Err(BatchError::ZstdNotAllowed));
+    assert!(matches!(check(garbage.clone(), &old_refused, LIMITS, NOW), Err(BatchError::Record(_))));
+    let before_version_7 = CheckLimits { zstd_allowed: false, ..LIMITS };
+    assert_eq!(check(garbage, &RULES, before_version_7, NOW), Err(BatchError::ZstdNotAllowed));
 }
 
 #[test]
@@ -175,18 +183,21 @@ fn timestamps_outside_the_window_are_refused_even_if_the_header_hides_them() {
         let timestamp = Timestamp(NOW.0 + offset_ms);
         for codec in [Compression::None, Compression::Lz4] {
             let bytes = compressed(&batch(&[None], timestamp), codec);
-            assert_eq!(check(bytes, &rules, NOW).is_ok(), accepted, "{offset_ms} {codec:?}");
+            assert_eq!(check(bytes, &rules, LIMITS, NOW).is_ok(), accepted, "{offset_ms} {codec:?}");
         }
         let hidden = with_header(|h| h.base_timestamp = timestamp);
-        assert_eq!(check(hidden, &rules, NOW).is_ok(), accepted, "{offset_ms} hidden");
+        assert_eq!(check(hidden, &rules, LIMITS, NOW).is_ok(), accepted, "{offset_ms} hidden");
     }
-    assert!(check(batch(&[None], Timestamp::NONE).bytes, &rules, NOW).is_ok(), "no timestamp is never out of range");
+    assert!(
+        check(batch(&[None], Timestamp::NONE).bytes, &rules, LIMITS, NOW).is_ok(),
+        "no timestamp is never out of range"
+    );
 }
 
 #[test]
 fn a_header_that_lies_about_the_highest_timestamp_is_corrected() {
     for lie in [NOW.0 - 5, NOW.0 + 5, -1, i64::MAX] {
-        let checked = check(with_header(|h| h.max_timestamp = Timestamp(lie)), &RULES, NOW).unwrap();
+        let checked = check(with_header(|h| h.max_timestamp = Timestamp(lie)), &RULES, LIMITS, NOW).unwrap();
         assert_eq!(checked, good(), "{lie}");
     }
 }
@@ -196,7 +207,7 @@ fn log_append_time_is_stamped_into_the_header() {
     let rules = BatchRules { timestamps: TimestampRule::LogAppendTime, ..RULES };
     let later = Timestamp(NOW.0 + 1_000_000);
     for codec in [Compression::None, Compression::Zstd] {
-        let checked = check(compressed(&good(), codec), &rules, later).unwrap();
+        let checked = check(compressed(&good(), codec), &rules, LIMITS, later).unwrap();
         assert_eq!(checked.header.max_timestamp, later);
         assert!(checked.header.attributes.is_log_append_time());
         assert_eq!(checked.header.crc, crc32c(&checked.bytes[CRC_START..]));

@@ -11,7 +11,7 @@ use kafka_protocol::messages::produce_response::{
 };
 use kafka_protocol::messages::{BrokerId as WireBrokerId, ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use protocol::produce::{self, BatchError, BatchRules, CheckedBatch, RefusedRecord};
+use protocol::produce::{self, BatchError, BatchRules, CheckLimits, CheckedBatch, RefusedRecord};
 use protocol::records::RecordError;
 use protocol::types::Offset;
 use tokio::time::Instant;
@@ -203,8 +203,8 @@ impl Broker {
         request: &Request<'_>,
     ) -> Result<(PartitionProduceResponse, Written), Refusal> {
         let records = data.records.ok_or(Refusal::Kafka(ResponseError::InvalidRecord))?;
-        let rules = BatchRules { zstd_allowed: VERSION_WITH_ZSTD <= request.version, ..partition.settings().rules };
-        let batch = self.check(records, rules).await?;
+        let rules = partition.settings().rules;
+        let batch = self.check(records, rules, request.version).await?;
         if batch.header.attributes.is_transactional() {
             return Err(Refusal::Kafka(ResponseError::InvalidTxnState));
         }
@@ -219,15 +219,15 @@ impl Broker {
     }
 
     /// Checks a batch, see [`super::large_batches`].
-    async fn check(&self, records: Bytes, rules: BatchRules) -> Result<CheckedBatch, Refusal> {
+    async fn check(&self, records: Bytes, rules: BatchRules, version: i16) -> Result<CheckedBatch, Refusal> {
         let decompressed_bytes_max = if rules.codec.is_none() { OPENED_BYTES_MAX } else { RECOMPRESSED_BYTES_MAX };
-        let small = BatchRules { decompressed_bytes_max, ..rules };
-        match produce::check(records.clone(), &small, clock::wall()) {
+        let small = CheckLimits { zstd_allowed: VERSION_WITH_ZSTD <= version, decompressed_bytes_max };
+        match produce::check(records.clone(), &rules, small, clock::wall()) {
             Err(BatchError::Record(RecordError::TooLarge { .. })) => {}
             checked => return Ok(checked?),
         }
-        let large = BatchRules { decompressed_bytes_max: LARGE_BYTES_MAX, ..rules };
-        let checked = self.large_batches.open(move || produce::check(records, &large, clock::wall())).await;
+        let large = CheckLimits { decompressed_bytes_max: LARGE_BYTES_MAX, ..small };
+        let checked = self.large_batches.open(move || produce::check(records, &rules, large, clock::wall())).await;
         Ok(checked.ok_or(Refusal::Kafka(ResponseError::UnknownServerError))??)
     }
 }

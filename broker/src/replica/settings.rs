@@ -58,12 +58,9 @@ impl Effective<'_> {
             },
             rules: BatchRules {
                 message_bytes_max: usize::try_from(self.number("max.message.bytes")).unwrap_or(0),
-                zstd_allowed: true,
                 keys_required: self.compacts(),
                 timestamps: self.timestamps(),
                 codec: self.codec(),
-                // Set by the caller, who knows the memory available for decompression.
-                decompressed_bytes_max: 0,
             },
             min_insync_replicas: usize::try_from(self.number("min.insync.replicas")).unwrap_or(1),
             records_deletable: self.deletes(),
