@@ -21,7 +21,7 @@ use super::policy::Policy;
 use super::runtime::ControllerContext;
 use super::sessions::Sessions;
 use super::suspicion::Suspicion;
-use super::topics::{CreateTopicError, CreatedTopic, TopicSpec};
+use super::topics::{CreateTopicError, CreatedTopic, CreationRules, TopicSpec};
 use super::upkeep::Upkeep;
 use super::{
     configs, elections, features, min_insync_replicas, partitions, producer_ids, reassignments, topic_deletion, topics,
@@ -243,13 +243,13 @@ impl Decider {
         partitions_left: &mut usize,
     ) -> Result<CreatedTopic, CreateTopicError> {
         let id = TopicId(undashed(Uuid::new_v4()));
-        let (records, created) = topics::create_topic(
-            &group.image,
-            spec,
-            (self.context.topic_defaults, self.limits()),
-            id,
-            (random_start(), *partitions_left),
-        )?;
+        let rules = CreationRules {
+            defaults: self.context.topic_defaults,
+            limits: self.limits(),
+            partitions_max: *partitions_left,
+            start: random_start(),
+        };
+        let (records, created) = topics::create_topic(&group.image, spec, id, rules)?;
         *partitions_left = partitions_left.saturating_sub(usize::try_from(created.partitions).unwrap_or(0));
         if !validate_only {
             group.add(&records).map_err(|error| CreateTopicError::NotWritable(error.to_string()))?;

@@ -88,14 +88,23 @@ pub(crate) fn is_legal_topic_name(name: &str) -> bool {
     (1..=TOPIC_NAME_LENGTH_MAX).contains(&name.len()) && name.chars().all(legal) && name != "." && name != ".."
 }
 
-/// The records that create the topic under `id`. `start` (any number) spreads the first leaders. `partitions_max` is
-/// what the request may still create.
+/// How topics are created, besides what the request says of each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CreationRules {
+    pub(super) defaults: TopicDefaults,
+    pub(super) limits: Limits,
+    /// Partitions that the request may still create.
+    pub(super) partitions_max: usize,
+    /// Any number: it spreads the first leaders.
+    pub(super) start: usize,
+}
+
+/// The records that create the topic under `id`.
 pub(super) fn create_topic(
     image: &Image,
     spec: TopicSpec,
-    (defaults, limits): (TopicDefaults, Limits),
     id: TopicId,
-    (start, partitions_max): (usize, usize),
+    rules: CreationRules,
 ) -> Result<(Vec<MetadataRecord>, CreatedTopic), CreateTopicError> {
     check_name(image, &spec.name)?;
     for (name, value) in &spec.configs {
@@ -105,8 +114,8 @@ pub(super) fn create_topic(
     if let Some(contradiction) = config::check_topic(&Values::parse(Scope::Topic, configs).0) {
         return Err(contradiction.into());
     }
-    let placed = replicas(image, &spec, defaults, (start, partitions_max))?;
-    Room::new(image, limits).take(&placed)?;
+    let placed = replicas(image, &spec, rules)?;
+    Room::new(image, rules.limits).take(&placed)?;
     let mut records = vec![MetadataRecord::Topic { name: spec.name.clone(), topic_id: id }];
     for (partition, brokers) in (0..).map(PartitionId).zip(&placed) {
         records.push(MetadataRecord::Partition(partition_record(image, id, partition, brokers)));
@@ -140,8 +149,7 @@ fn check_name(image: &Image, name: &str) -> Result<(), CreateTopicError> {
 fn replicas(
     image: &Image,
     spec: &TopicSpec,
-    defaults: TopicDefaults,
-    (start, partitions_max): (usize, usize),
+    CreationRules { defaults, partitions_max, start, .. }: CreationRules,
 ) -> Result<Vec<Vec<BrokerId>>, CreateTopicError> {
     if !spec.assignments.is_empty() {
         if spec.partitions.is_some() || spec.replication_factor.is_some() {

@@ -11,7 +11,8 @@ fn id() -> TopicId {
 }
 
 fn create(image: &Image, spec: TopicSpec) -> Result<(Vec<MetadataRecord>, CreatedTopic), CreateTopicError> {
-    create_topic(image, spec, (DEFAULTS, LIMITS), id(), (0, PARTITIONS_MAX))
+    let rules = CreationRules { defaults: DEFAULTS, limits: LIMITS, partitions_max: PARTITIONS_MAX, start: 0 };
+    create_topic(image, spec, id(), rules)
 }
 
 #[test]

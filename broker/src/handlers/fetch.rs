@@ -13,7 +13,7 @@ use kafka_protocol::messages::fetch_request::FetchTopic;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::fetch_read::Reader;
+use super::fetch_read::{Reader, Room};
 use super::fetch_response::{FetchedPartition, FetchedTopic, NextLook};
 use super::fetch_session::{Session, Slot};
 use super::fetch_sessions::{Place, SessionError, SessionId, SessionKind};
@@ -187,8 +187,8 @@ impl Broker {
             let Some(entry) = session.entry(slot) else { continue };
             let topic = topics::find(&image, &entry.topic.name, entry.topic.id, *by_id);
             let registration = (registers == Registers::Yes).then_some((slot, &waiter));
-            let first = fetched.bytes == 0;
-            let found = self.fetch_partition(topic, &entry.wanted, *reader, (left, first), registration).await;
+            let room = Room { bytes: left, at_least_one_batch: fetched.bytes == 0 };
+            let found = self.fetch_partition(topic, &entry.wanted, *reader, room, registration).await;
             let resumes_at = if let NextLook::At(at) = found.next_look { Some(at) } else { None };
             // A throttled follower is not told of news: it would ask in a busy loop.
             let is_news = reader.is_follower() && resumes_at.is_none() && entry.has_advanced(&found);

@@ -63,6 +63,14 @@ pub(super) fn replica(body: &FetchRequest, version: i16) -> (i32, BrokerEpoch) {
     }
 }
 
+/// The room that a response has left.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) bytes: u32,
+    /// Nothing is in the response yet, so one batch is returned however large it is.
+    pub(super) at_least_one_batch: bool,
+}
+
 impl Broker {
     /// The rack is ignored unless replicas are selected by rack.
     pub(super) fn reader<'a>(&self, body: &'a FetchRequest, version: i16) -> Reader<'a> {
@@ -76,13 +84,12 @@ impl Broker {
         Reader::Consumer { served_by, rack }
     }
 
-    /// `first`: nothing is in the response yet, so one batch is returned however large it is.
     pub(super) async fn fetch_partition(
         &self,
         topic: Result<&TopicImage, ResponseError>,
         wanted: &FetchPartition,
         reader: Reader<'_>,
-        (bytes_left, first): (u32, bool),
+        room: Room,
         waiter: Option<(Tag, &Arc<Waiter>)>,
     ) -> FetchedPartition {
         let index = wanted.partition;
@@ -97,7 +104,7 @@ impl Broker {
         }
         let mut offset = Offset(wanted.fetch_offset);
         loop {
-            let readable = match read(&partition, wanted, reader, offset, bytes_left) {
+            let readable = match read(&partition, wanted, reader, offset, room.bytes) {
                 Ok(FollowerRead::Readable(readable)) => readable,
                 Ok(FollowerRead::Diverging(epoch, end)) => return FetchedPartition::diverging(index, (epoch, end)),
                 Err(error) => return refused(index, &error),
@@ -113,7 +120,7 @@ impl Broker {
             if let Some(at) = resumes_at {
                 return FetchedPartition { next_look: NextLook::At(at), ..found(None) };
             }
-            let resolved = self.resolve(located, first).await;
+            let resolved = self.resolve(located, room.at_least_one_batch).await;
             if let Err(error) = partition.check_in_service() {
                 return FetchedPartition::failed(index, error.code());
             }
