@@ -71,25 +71,24 @@ impl Failures {
         name: impl Into<String>,
         run: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<JoinHandle<T>> {
-        let name = name.into();
-        let watch = self.watch(format!("thread {name}"));
-        thread::Builder::new().name(name).spawn(move || {
-            assert!(!is_planted(&watch), "planted");
-            run()
-        })
+        let (failures, name) = (self.clone(), name.into());
+        thread::Builder::new().name(name.clone()).spawn(move || failures.watch(&name, run))
+    }
+
+    /// Runs what a thread of that name does, if its panic is a failure of the process.
+    pub(crate) fn watch<T>(&self, name: &str, run: impl FnOnce() -> T) -> T {
+        let watch = PanicWatch { failures: self.clone(), who: format!("thread {name}") };
+        assert!(!is_planted(&watch), "planted");
+        run()
     }
 
     /// Wraps a task whose panic is a failure of the process.
     pub(crate) fn watched<F: Future>(&self, name: &str, task: F) -> impl Future<Output = F::Output> + use<F> {
-        let watch = self.watch(format!("task {name}"));
+        let watch = PanicWatch { failures: self.clone(), who: format!("task {name}") };
         async move {
             assert!(!is_planted(&watch), "planted");
             task.await
         }
-    }
-
-    fn watch(&self, who: String) -> PanicWatch {
-        PanicWatch { failures: self.clone(), who }
     }
 }
 

@@ -67,8 +67,10 @@ fn look_after(replicas: &ReplicaManager, stop: &Stop) {
         loop {
             for number in 0..cleaning.threads() {
                 if workers.get(&number).is_none_or(ScopedJoinHandle::is_finished) {
-                    let (builder, cleaning) = (thread::Builder::new().name(format!("cleaner-{number}")), &cleaning);
-                    match builder.spawn_scoped(scope, move || work(cleaning, number)) {
+                    let (name, cleaning) = (format!("cleaner-{number}"), &cleaning);
+                    let watched =
+                        move || replicas.failures().watch(&format!("cleaner-{number}"), || work(cleaning, number));
+                    match thread::Builder::new().name(name).spawn_scoped(scope, watched) {
                         Ok(worker) => drop(workers.insert(number, worker)),
                         Err(error) => error!(%error, "cannot start a cleaner thread; retrying"),
                     }

@@ -47,6 +47,7 @@ fn whatever_panics_that_all_rely_on_ends_the_process_and_is_named() {
         "thread syncer",
         "thread deleter",
         "thread cleaners",
+        "thread cleaner-0",
         "thread replica-fetcher",
         "task management",
         "task acceptor",
