@@ -258,7 +258,7 @@ impl ReplicaManager {
             error!(%error, "checkpoints not written");
             clean = false;
         }
-        clean &= self.shared.failure.borrow().is_none();
+        clean &= self.shared.failures.first().is_none();
         // The user may have been told that the clock is doubted, and restarts for that: the next process trusts it.
         self.note_alive(clock::wall());
         info!(partitions = self.partition_count(), clean, "logs closed");
