@@ -73,12 +73,11 @@ impl<'a> Cleaning<'a> {
         let age_now = self.replicas.age_now();
         let Some(partition) = self.take_filthiest(age_now, now) else { return false };
         let outcome = catch_unwind(AssertUnwindSafe(|| self.compact(&partition, age_now)));
-        let why = match outcome {
-            Ok(outcome) => outcome.err().map(|failure| self.failed(&partition, &failure)),
-            Err(_) => {
-                error!(partition = %partition.name, "compaction panicked: not compacted before the next start");
-                Some(Avoided::Uncleanable)
-            }
+        let why = if let Ok(outcome) = outcome {
+            outcome.err().map(|failure| self.failed(&partition, &failure))
+        } else {
+            error!(partition = %partition.name, "compaction panicked: not compacted before the next start");
+            Some(Avoided::Uncleanable)
         };
         let mut avoided = lock(&self.avoided);
         match why {

@@ -54,7 +54,7 @@ fn epochs_of_a_compacted_log_begin_where_they_did_before() {
         assert_eq!(loaded.leader_epochs().entries().last().unwrap().start_offset, Offset(expected), "{synced}");
     }
     // Not to be compacted any more.
-    let bench = Bench::on(bench.disk.clone(), small_segments());
+    let bench = Bench::on(bench.disk, small_segments());
     let loaded = bench.load_with(&LoadOptions { compacted_end: Offset(151), ..options(Offset(0)) }).unwrap();
     assert_eq!(loaded.log_end().offset, Offset(151), "a gap in what was compacted is no torn tail");
 }

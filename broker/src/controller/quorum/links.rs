@@ -115,7 +115,7 @@ impl Caller {
         let was_misdirected = std::mem::replace(&mut link.is_misdirected, is_misdirected);
         match &result {
             Err(error) if is_misdirected && !was_misdirected => {
-                warn!(%error, "another node answers at the address of a quorum node")
+                warn!(%error, "another node answers at the address of a quorum node");
             }
             Err(error) => debug!(%error, node = ?to.node, "quorum request failed"),
             Ok(_) => {}
