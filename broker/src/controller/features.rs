@@ -177,7 +177,7 @@ mod tests {
             (update(ELR, 1, Unknown), "upgrade type is not known"),
             (update(KRAFT_VERSION, -1, Downgrade), "levels 0 to 1 are supported"),
             (update(KRAFT_VERSION, 0, Upgrade), "only by a downgrade"),
-            (update(KRAFT_VERSION, 0, Downgrade), "stays"),
+            (update(KRAFT_VERSION, 0, Downgrade), "cannot be changed"),
             (update("share.version", 1, Upgrade), "not supported"),
         ];
         for (refused, reason) in table {

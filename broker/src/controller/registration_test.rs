@@ -140,7 +140,7 @@ fn refusals_name_the_reason() {
     let features = vec![FeatureRange { name: "metadata.version".to_owned(), min: 20, max: 26 }];
     let table = [
         (Registration { cluster_id: "other".to_owned(), ..right.clone() }, false, "is of cluster other, this is"),
-        (Registration { id: BrokerId(-1), directory: volume(7), ..right.clone() }, false, "-1 is no number"),
+        (Registration { id: BrokerId(-1), directory: volume(7), ..right.clone() }, false, "-1 is not a broker id"),
         (right.clone(), true, "registered as another process"),
         (Registration { directory: volume(1), ..right.clone() }, false, "is that of broker 1"),
         (Registration { id: BrokerId(5), ..right.clone() }, false, "is that of broker 0"),
