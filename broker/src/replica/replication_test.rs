@@ -176,7 +176,7 @@ impl Pair {
         self.0.each_ref().map(|partition| partition.with_log(bounds).unwrap())
     }
 
-    /// Of broker 0, for a follower that has nothing.
+    /// An answer of broker 0 to a follower that has nothing.
     fn everything(&self) -> Answered {
         let (answer, records) = (LeaderAnswer::Agreed, self.contents()[0].clone().into());
         Answered { answer, records, high_watermark: Offset(0), log_start: Offset(0) }

@@ -80,7 +80,7 @@ impl Links {
         }
         let link = self.lanes.entry((to.address.clone(), lane)).or_default().clone();
         let (caller, replies) = (self.caller.clone(), self.replies.clone());
-        // Whoever waits for the reply would wait for ever.
+        // If it panicked the reply would never come.
         tokio::spawn(self.failures.watched("request to the quorum", async move {
             let deadline = Instant::now() + caller.timeout;
             let result = caller.call(&link, &to, &request, deadline).await;
