@@ -6,10 +6,10 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Status;
 use kube::runtime::controller::Action;
-use kube::{Client, Resource as _, ResourceExt as _};
+use kube::{Client, Resource, ResourceExt as _};
 use serde_json::json;
 
 use crate::admin::{AdminError, BrokerAdmin};
@@ -19,7 +19,7 @@ use crate::manifest::Manifest;
 use crate::metrics::Metrics;
 use crate::names::MANAGER;
 use crate::notice::{Notice, transitions};
-use crate::observe::Observed;
+use crate::observe::{Observed, Refusal};
 use crate::plan::{Plan, Step, look_again};
 use crate::status::{self, Persistence};
 
@@ -129,29 +129,35 @@ pub async fn apply(
     for notice in taken.done.into_iter().filter_map(Notice::of) {
         executor.publish(cluster, notice, now).await;
     }
-    executor.tell(cluster, &status, now).await?;
+    executor.tell(cluster, &before, &status, now).await?;
     Ok(Action::requeue(look_again))
 }
 
 impl Executor<'_> {
-    /// The operator may not read what it needs: nothing is decided, and the status keeps what was known.
-    pub async fn tell_unseen(&self, cluster: &KafkaCluster, refusal: &str, now: Timestamp) -> Result<(), StatusError> {
-        let before = cluster.status.clone().unwrap_or_default();
-        let status = status::unseen(before, refusal, cluster.metadata.generation, now);
-        self.tell(cluster, &status, now).await
+    /// The operator cannot read what it needs: nothing is decided, and the status keeps what was known.
+    pub async fn tell_unseen<K: Resource<DynamicType = ()>>(
+        &self,
+        cluster: &K,
+        before: KafkaClusterStatus,
+        refusal: &Refusal,
+        now: Timestamp,
+    ) -> Result<(), StatusError> {
+        let status = status::unseen(before.clone(), refusal, cluster.meta().generation, now);
+        self.tell(cluster, &before, &status, now).await
     }
 
-    async fn tell(
+    async fn tell<K: Resource<DynamicType = ()>>(
         &self,
-        cluster: &KafkaCluster,
+        cluster: &K,
+        before: &KafkaClusterStatus,
         status: &KafkaClusterStatus,
         now: Timestamp,
     ) -> Result<(), StatusError> {
         self.metrics.tell(self.namespace, &cluster.name_any(), status);
-        if cluster.status.as_ref() != Some(status) {
+        if before != status {
             self.write_status(cluster, status).await?;
         }
-        for notice in transitions(&cluster.status.clone().unwrap_or_default(), status) {
+        for notice in transitions(before, status) {
             self.publish(cluster, notice, now).await;
         }
         Ok(())
@@ -256,13 +262,19 @@ impl Executor<'_> {
             .map_err(|source| StepError::kubernetes(&format!("Pod {name}"), source))
     }
 
-    async fn write_status(&self, cluster: &KafkaCluster, status: &KafkaClusterStatus) -> Result<(), StatusError> {
-        let api: Api<KafkaCluster> = Api::namespaced(self.client.clone(), self.namespace);
+    /// Of a cluster whose spec may be one that this operator cannot read.
+    async fn write_status<K: Resource<DynamicType = ()>>(
+        &self,
+        cluster: &K,
+        status: &KafkaClusterStatus,
+    ) -> Result<(), StatusError> {
+        let resource = ApiResource::erase::<KafkaCluster>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), self.namespace, &resource);
         let name = cluster.name_any();
         let body = json!({
             "apiVersion": KafkaCluster::api_version(&()),
             "kind": KafkaCluster::kind(&()),
-            "metadata": { "name": name, "uid": cluster.metadata.uid },
+            "metadata": { "name": name, "uid": cluster.meta().uid },
             "status": status,
         });
         let written = api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body)).await;
@@ -271,7 +283,7 @@ impl Executor<'_> {
 
     /// Events are for people: one that cannot be written must not hold up the cluster. Each is about one transition,
     /// so they are not aggregated: two refusals with different messages are two events.
-    async fn publish(&self, cluster: &KafkaCluster, notice: Notice, now: Timestamp) {
+    async fn publish<K: Resource<DynamicType = ()>>(&self, cluster: &K, notice: Notice, now: Timestamp) {
         let event = Event {
             metadata: ObjectMeta {
                 generate_name: Some(format!("{}-", cluster.name_any())),

@@ -10,15 +10,16 @@ use futures::try_join;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ApiResource, ListParams, Object};
 use kube::{Client, Resource, ResourceExt as _};
 use protocol::types::BrokerId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::admin::{AdminError, AdminTarget, BrokerAdmin, BrokerState, BrokerView, ClusterView, ManagementToken};
 use crate::brokers::runs;
-use crate::crd::{KafkaCluster, ListenerType};
+use crate::crd::{KafkaCluster, KafkaClusterStatus, ListenerType};
 use crate::manifest::{Manifest, ObjectKey};
 use crate::names::{LABEL_CLUSTER, Names};
 
@@ -60,15 +61,22 @@ pub struct ObserveError {
 }
 
 impl ObserveError {
-    /// The API server's message if it refuses until the operator is given the right.
-    pub fn refusal(&self) -> Option<String> {
-        match self.source.as_ref() {
-            kube::Error::Api(answer) if answer.code == 403 => {
-                Some(format!("could not read {}: {}", self.what, answer.message))
-            }
-            _ => None,
-        }
+    /// Present if only a person can help: the operator lacks a right, or an object was written for a newer one.
+    pub fn refusal(&self) -> Option<Refusal> {
+        let (reason, why) = match self.source.as_ref() {
+            kube::Error::Api(answer) if answer.code == 403 => ("NotAllowed", answer.message.clone()),
+            kube::Error::SerdeError(error) => ("NotUnderstood", format!("this operator does not know it: {error}")),
+            _ => return None,
+        };
+        Some(Refusal { reason, message: format!("could not read {}: {why}", self.what) })
     }
+}
+
+/// Why nothing can be decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: &'static str,
+    pub message: String,
 }
 
 impl Observed {
@@ -138,6 +146,15 @@ pub enum Reach {
 /// `None`: the cluster is gone.
 pub async fn find_cluster(client: &Client, names: &Names) -> Result<Option<KafkaCluster>, ObserveError> {
     Reader { client, namespace: &names.namespace }.find(&names.cluster).await
+}
+
+/// What was told of a cluster last, whether or not its spec can be read.
+pub async fn find_status(client: &Client, names: &Names) -> Result<Option<KafkaClusterStatus>, ObserveError> {
+    let resource = ApiResource::erase::<KafkaCluster>(&());
+    let api: Api<Object<Value, KafkaClusterStatus>> = Api::namespaced_with(client.clone(), &names.namespace, &resource);
+    let found = api.get_opt(&names.cluster).await;
+    let found = found.map_err(|source| ObserveError { what: "the status".to_owned(), source: Box::new(source) })?;
+    Ok(found.map(|cluster| cluster.status.unwrap_or_default()))
 }
 
 /// Reads everything about one cluster.

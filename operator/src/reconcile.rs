@@ -15,7 +15,7 @@ use crate::apply::{Executor, StatusError, apply};
 use crate::crd::KafkaCluster;
 use crate::metrics::Metrics;
 use crate::names::Names;
-use crate::observe::{ObserveError, Reach, find_cluster, observe};
+use crate::observe::{ObserveError, Reach, find_cluster, find_status, observe};
 use crate::plan::{Fresh, plan, refuse};
 use crate::validate::{Release, validate};
 
@@ -56,15 +56,8 @@ impl std::fmt::Debug for Context {
 }
 
 pub async fn reconcile(cluster: Arc<ClusterMeta>, context: Arc<Context>) -> Result<Action, ReconcileError> {
-    let names = Names { cluster: cluster.name_any(), namespace: cluster.namespace().unwrap_or_default() };
-    let finding = find_cluster(&context.client, &names);
-    let Some(cluster) = in_time("read the cluster", finding).await?? else {
-        context.metrics.forget(&names.namespace, &names.cluster);
-        return Ok(Action::await_change());
-    };
-    if cluster.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
-    }
+    let (meta, now) = (cluster, Timestamp::now());
+    let names = Names { cluster: meta.name_any(), namespace: meta.namespace().unwrap_or_default() };
     let executor = Executor {
         client: &context.client,
         admin: context.admin.as_ref(),
@@ -72,16 +65,19 @@ pub async fn reconcile(cluster: Arc<ClusterMeta>, context: Arc<Context>) -> Resu
         instance: &context.instance,
         metrics: &context.metrics,
     };
-    let now = Timestamp::now();
+    let cluster = match in_time("read the cluster", find_cluster(&context.client, &names)).await? {
+        Ok(Some(cluster)) if cluster.metadata.deletion_timestamp.is_none() => cluster,
+        Ok(Some(_)) => return Ok(Action::await_change()),
+        Ok(None) => {
+            context.metrics.forget(&names.namespace, &names.cluster);
+            return Ok(Action::await_change());
+        }
+        Err(error) => return Err(tell(&executor, &meta, error, now).await),
+    };
     let observing = observe(&context.client, context.admin.as_ref(), context.reach, cluster.clone());
     let observed = match in_time("read what belongs to the cluster", observing).await? {
         Ok(observed) => observed,
-        Err(error) => {
-            if let Some(refusal) = error.refusal() {
-                in_time("tell of a refusal", executor.tell_unseen(&cluster, &refusal, now)).await??;
-            }
-            return Err(error.into());
-        }
+        Err(error) => return Err(tell(&executor, &meta, error, now).await),
     };
     let plan = match validate(&observed, &context.release) {
         Ok(validated) => plan(&validated, &observed, &fresh(), now),
@@ -90,6 +86,21 @@ pub async fn reconcile(cluster: Arc<ClusterMeta>, context: Arc<Context>) -> Resu
     let action = in_time("change the cluster", apply(&executor, &observed, plan, now)).await??;
     context.metrics.reconciled(&names.namespace, &names.cluster, now);
     Ok(action)
+}
+
+/// In the status too, where it is not over by itself.
+async fn tell(executor: &Executor<'_>, cluster: &ClusterMeta, error: ObserveError, now: Timestamp) -> ReconcileError {
+    let Some(refusal) = error.refusal() else { return error.into() };
+    let told = in_time("tell of a refusal", async {
+        let names = Names { cluster: cluster.name_any(), namespace: executor.namespace.to_owned() };
+        let Some(before) = find_status(executor.client, &names).await? else { return Ok(()) };
+        executor.tell_unseen(cluster, before, &refusal, now).await?;
+        Ok::<(), ReconcileError>(())
+    });
+    match told.await {
+        Ok(Ok(())) => error.into(),
+        Ok(Err(failure)) | Err(failure) => failure,
+    }
 }
 
 async fn in_time<T>(what: &'static str, work: impl Future<Output = T>) -> Result<T, ReconcileError> {

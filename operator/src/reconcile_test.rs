@@ -72,9 +72,16 @@ async fn writes(spec: Value, refuse: &'static str) -> Vec<Write> {
 }
 
 async fn reconciled(spec: Value, refuse: &'static str) -> (Result<Action, ReconcileError>, Vec<Write>) {
-    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let cluster = cluster(spec);
-    let stored = cluster.clone();
+    reconciled_as(json!(cluster), cluster, refuse).await
+}
+
+async fn reconciled_as(
+    stored: Value,
+    cluster: KafkaCluster,
+    refuse: &'static str,
+) -> (Result<Action, ReconcileError>, Vec<Write>) {
+    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let server = async move {
         let mut writes = Vec::new();
         while let Some((request, send)) = handle.next_request().await {
@@ -178,6 +185,25 @@ async fn what_the_operator_may_not_read_ends_up_in_the_status() {
     let seen: Vec<_> = writes.iter().map(|write| write.what.as_str()).collect();
     assert_eq!(seen, ["PATCH kafkaclusters/demo/status", "POST events"]);
     let stalled = &writes[0].body["status"]["conditions"][1];
+    assert_eq!(stalled["reason"], "NotAllowed");
     assert_eq!((&stalled["type"], &stalled["status"]), (&json!("Stalled"), &json!("True")));
     assert_eq!(stalled["message"], "could not read the pods: not here.");
+}
+
+#[tokio::test]
+async fn a_cluster_written_for_a_newer_operator_is_told_so_and_keeps_what_was_told() {
+    let cluster = cluster(json!({}));
+    let mut stored = json!(cluster);
+    stored["spec"]["listeners"] = json!([{"name": "clients", "port": 9092, "type": "carrierpigeon"}]);
+    stored["status"] = json!({"clusterId": "kept", "version": "0.1.0"});
+    let (outcome, writes) = reconciled_as(stored, cluster, "nothing").await;
+    assert!(matches!(outcome, Err(ReconcileError::Observe(_))), "{outcome:?}");
+    let seen: Vec<_> = writes.iter().map(|write| write.what.as_str()).collect();
+    assert_eq!(seen, ["PATCH kafkaclusters/demo/status", "POST events"]);
+    let status = &writes[0].body["status"];
+    assert_eq!((&status["clusterId"], &status["version"]), (&json!("kept"), &json!("0.1.0")));
+    let stalled = &status["conditions"][1];
+    assert_eq!((&stalled["status"], &stalled["reason"]), (&json!("True"), &json!("NotUnderstood")));
+    let told = stalled["message"].as_str().unwrap();
+    assert!(told.starts_with("could not read KafkaCluster demo: ") && told.contains("carrierpigeon"), "{told}");
 }

@@ -14,7 +14,7 @@ use crate::crd::{
     BootstrapStatus, BrokerPhase, BrokerStatus, KafkaClusterStatus, PartitionsStatus, VoterStatus, condition,
 };
 use crate::names::{ANNOTATION_IMAGE, MANAGER};
-use crate::observe::Observed;
+use crate::observe::{Observed, Refusal};
 use crate::plan::Blocked;
 use crate::render::{NodePorts, RenderedConfig};
 use crate::restart::config_hash;
@@ -240,13 +240,14 @@ fn with_sentence(
 /// What the operator could not observe. Whether clients are served stays as last known.
 pub fn unseen(
     mut status: KafkaClusterStatus,
-    refusal: &str,
+    refusal: &Refusal,
     generation: Option<i64>,
     now: Timestamp,
 ) -> KafkaClusterStatus {
-    let changes = [(condition::STALLED, true, sentence(refusal)), (condition::RECONCILING, false, String::new())];
+    let changes =
+        [(condition::STALLED, true, sentence(&refusal.message)), (condition::RECONCILING, false, String::new())];
     let conditions = changes.map(|(kind, holds, message)| {
-        News::new(Stand::Stalled, "NotAllowed", &message).condition(&status, kind, holds, generation, now)
+        News::new(Stand::Stalled, refusal.reason, &message).condition(&status, kind, holds, generation, now)
     });
     replace(&mut status.conditions, conditions);
     status
