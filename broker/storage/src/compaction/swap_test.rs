@@ -92,6 +92,36 @@ fn no_crash_gives_a_segment_the_indexes_of_one_that_was_given_up() {
 }
 
 #[test]
+fn what_a_crash_leaves_of_a_compacted_log_that_was_being_dropped_is_known_for_that() {
+    let mut left_in_part = 0;
+    for after in 0..40 {
+        let bench = Bench::new(small_segments());
+        let (mut log, mut model) = (bench.create(), Model::default());
+        for index in 0..200 {
+            model.append(&mut log, &[(index % 20, Some(index))]).unwrap();
+        }
+        settle(&mut log);
+        let compacted_end = compact(&bench, &mut log, NOW).unwrap().end;
+        assert!(log.prepare_truncation(Offset(0)));
+        log.truncation_prepared();
+        bench.disk.fail(Operation::Remove, after, ErrorKind::Other);
+        drop(log.restart_at(Offset(0), NOW));
+        bench.disk.crash(&mut random(after));
+        let options = LoadOptions { first_dirty: compacted_end, compacted_end, ..options(Offset(0)) };
+        let loaded = Bench::on(bench.disk.clone(), bench.config.clone()).load_with(&options).unwrap();
+        let end = loaded.log_end().offset;
+        if compacted_end <= end {
+            model.records.split_off(&end);
+            model.check(&loaded);
+        } else {
+            left_in_part += u64::from(Offset(0) < end);
+            assert_eq!((loaded.first_dirty(), loaded.compacted_end()), (Offset(0), compacted_end));
+        }
+    }
+    assert!(0 < left_in_part);
+}
+
+#[test]
 fn readers_at_work_go_on_with_what_they_found() {
     // What is not being read is closed, so that files are opened by name.
     let limits_of_pool = PoolLimits { open_logs_max: 1, mappings_max: 1 };
