@@ -86,8 +86,8 @@ const PURE: [(&str, &[&str]); 17] = [
     ("operator/src/quantity", OPERATOR_IO),
 ];
 
-/// Files of the broker that start threads or tasks without `Failures`, since their panic ends nothing but what they were
-/// started for; and those that watch what they start in a way of their own.
+/// Files of the broker that start threads or tasks without `Failures`, since their panic ends nothing but what they
+/// were started for; and those that watch what they start in a way of their own.
 const UNWATCHED: [&str; 6] = [
     "broker/src/failure.rs",
     "broker/src/handlers/large_batches.rs",

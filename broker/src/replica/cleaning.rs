@@ -1,5 +1,6 @@
-//! The work of the cleaner threads: each compacts a log that has waited for longer than `max.compaction.lag.ms`, or else
-//! the one with the largest dirty ratio, unless another thread is at it. The limits of memory and I/O rate are shared.
+//! The work of the cleaner threads: each compacts a log that has waited for longer than `max.compaction.lag.ms`, or
+//! else the one with the largest dirty ratio, unless another thread is at it. The limits of memory and I/O rate are
+//! shared.
 //!
 //! A log that cannot be compacted because of its content is left alone until the next start, logged and counted;
 //! others go on, and so do appends to it. After a shortage it is retried later. A pass does not use the space that

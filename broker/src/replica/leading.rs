@@ -220,8 +220,8 @@ impl Partition {
         })
     }
 
-    /// Records a follower's position, and locates what it lacks. `position` is beyond the follower's offset if compaction
-    /// has left nothing there.
+    /// Records a follower's position, and locates what it lacks. `position` is beyond the follower's offset if
+    /// compaction has left nothing there.
     pub(crate) fn fetch_as_follower(
         self: &Arc<Self>,
         fetch: &FollowerFetch,

@@ -51,9 +51,7 @@ fn metadata(leader: i32, epoch: i32, partition_epoch: i32, isr: &[i32]) -> Parti
 
 fn batch(values: &[&str]) -> CheckedBatch {
     let mut batch = BatchBuilder::new(Timestamp(1));
-    for value in values {
-        batch.push(None, Some(value.as_bytes()));
-    }
+    values.iter().for_each(|value| batch.push(None, Some(value.as_bytes())));
     batch.build().unwrap()
 }
 
@@ -462,8 +460,7 @@ async fn records_are_deleted_once_every_replica_that_is_up_begins_after_them() {
     pair.replicate(0);
     assert_eq!(pair.0[0].low_watermark().unwrap(), Offset(0), "it has heard of it, and not said that it has done it");
     pair.replicate(0);
-    assert_eq!(waits.await.unwrap().unwrap(), Offset(2));
-    assert_eq!(delete(3), Offset(3));
+    assert_eq!((waits.await.unwrap().unwrap(), delete(3)), (Offset(2), Offset(3)));
     let mut brokers = RegisteredBrokers::clone(&pair.0[0].shared.brokers.load());
     brokers.0.get_mut(&BrokerId(1)).unwrap().is_active = false;
     pair.0[0].shared.brokers.store(Arc::new(brokers));

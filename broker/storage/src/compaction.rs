@@ -71,8 +71,8 @@ pub struct CompactionLimits {
 pub trait CompactionOwner {
     /// `None`: the log is gone.
     fn with_log<T>(&self, change: impl FnOnce(&mut Log) -> T) -> Option<T>;
-    /// Called before records are removed: writes the checkpoints, so that [`Log::compacted_end`] survives a crash, and a
-    /// recovery point below which no epochs are read from batches. `Break`: the checkpoints could not be written.
+    /// Called before records are removed: writes the checkpoints, so that [`Log::compacted_end`] survives a crash, and
+    /// a recovery point below which no epochs are read from batches. `Break`: the checkpoints could not be written.
     fn begins(&self) -> ControlFlow<()>;
     /// Told of bytes read and written. `Break`: the pass shall end.
     fn used(&self, read: u64, written: u64) -> ControlFlow<()>;

@@ -222,8 +222,8 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    /// Closes a walked segment that others follow. Synced at once, so that a long recovery keeps no files open. On a full
-    /// disk the segment has no index files.
+    /// Closes a walked segment that others follow. Synced at once, so that a long recovery keeps no files open. On a
+    /// full disk the segment has no index files.
     fn close(&mut self, walk: SegmentWalk, end: Offset) -> io::Result<()> {
         let mut segment = walk.into_segment(self.pool, self.now, &mut self.buffer)?;
         match segment.finish(&self.directory) {

@@ -15,8 +15,8 @@ use crate::pool::PooledSegment;
 use crate::read::{HEADER_BUFFER_BYTES, ResolveError};
 use crate::scanner::{BatchDefect, BatchScanner, ReadMode, ScanError, ScannedBatch};
 
-/// Memory for more than that is taken for a batch only once its checksum has shown that it is one: its length is outside
-/// of that.
+/// Memory for more than that is taken for a batch only once its checksum has shown that it is one: its length is
+/// outside of that.
 const TRUSTED_BYTES: u64 = 1 << 20;
 const SCAN_BUFFER_BYTES: usize = 64 << 10;
 

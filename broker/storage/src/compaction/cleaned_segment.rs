@@ -115,8 +115,8 @@ fn rename_all(disk: &dyn Disk, names: impl Fn(FileKind) -> [PathBuf; 2]) -> io::
     Ok(())
 }
 
-/// Removes whatever exists of it: it was not swapped in, and will not be. The `.log.swap` goes after its indexes: a load
-/// would adopt a `.swap` index alone as one of the replaced segment.
+/// Removes whatever exists of it: it was not swapped in, and will not be. The `.log.swap` goes after its indexes: a
+/// load would adopt a `.swap` index alone as one of the replaced segment.
 pub(super) fn remove(disk: &dyn Disk, directory: &Path, base: Offset) -> io::Result<()> {
     let suffixes = [SWAP, CLEANED].into_iter();
     suffixes
