@@ -37,8 +37,6 @@ pub(crate) struct LocalLog<'a> {
     pub(crate) end: Offset,
     /// Up to here compaction has removed superseded records.
     pub(crate) compacted: Offset,
-    /// Up to here the leader had, perhaps, in what was copied from it.
-    pub(crate) copied: Offset,
     pub(crate) epochs: &'a LeaderEpochs,
 }
 
@@ -74,13 +72,13 @@ pub(crate) enum Step {
 impl LeaderAnswer {
     pub(crate) fn step(self, log: &LocalLog<'_>) -> Step {
         match self {
-            // Its dropping was interrupted: in what is left, records are missing that later ones superseded.
+            // A crash interrupted a restart of this log: what is left lacks records that later, lost ones superseded.
             Self::Agreed if log.end < log.compacted => Step::Restart(log.start),
             Self::Agreed => Step::Append,
             Self::Diverged { epoch, end } => match common_end(log, epoch, end) {
                 // Records that supersede compacted ones may lie behind the cut: the last value of a key would be
                 // lost.
-                common if common < log.compacted.max(log.copied) && !bugs::is_planted(Bug::CutIntoCompacted) => {
+                common if common < log.compacted && !bugs::is_planted(Bug::CutIntoCompacted) => {
                     Step::Restart(log.start)
                 }
                 common if common < log.end => Step::Truncate(common),
@@ -163,11 +161,8 @@ mod tests {
         for (epochs, end, (leader_epoch, leader_end), expected) in table {
             let (epochs, end) = log(&epochs, end);
             let answer = LeaderAnswer::Diverged { epoch: LeaderEpoch(leader_epoch), end: Offset(leader_end) };
-            for (compacted, copied) in [(10, 0), (0, 10)] {
-                let (compacted, copied) = (Offset(compacted), Offset(copied));
-                let local = LocalLog { start: Offset(5), end, compacted, copied, epochs: &epochs };
-                assert_eq!(answer.step(&local), expected, "{epochs:?} {answer:?}");
-            }
+            let local = LocalLog { start: Offset(5), end, compacted: Offset(10), epochs: &epochs };
+            assert_eq!(answer.step(&local), expected, "{epochs:?} {answer:?}");
         }
     }
 
@@ -188,7 +183,7 @@ mod tests {
     #[test]
     fn what_the_leader_no_longer_has_is_not_missed_and_errors_pause() {
         let (epochs, end) = log(&[(1, 0)], 30);
-        let local = LocalLog { start: Offset(0), end, compacted: Offset(0), copied: Offset(90), epochs: &epochs };
+        let local = LocalLog { start: Offset(0), end, compacted: Offset(0), epochs: &epochs };
         let step = |answer: LeaderAnswer| answer.step(&local);
         assert_eq!(step(LeaderAnswer::OutOfRange { leader_start: Offset(50) }), Step::Restart(Offset(50)));
         assert_eq!(step(LeaderAnswer::OutOfRange { leader_start: Offset(-1) }), Step::Pause);

@@ -132,7 +132,6 @@ impl Partition {
             start: log.log_start(),
             end: plan.offset,
             compacted: log.compacted_end(),
-            copied: log.copied_end(),
             epochs: log.leader_epochs(),
         };
         match answered.answer.step(&local) {
@@ -155,9 +154,6 @@ impl Partition {
         let committed = match &appended {
             Ok(_) => {
                 follower.heard(answered.high_watermark);
-                if 0 < written_bytes {
-                    log.copied(plan.offset, answered.high_watermark);
-                }
                 if self.is_throttled(follower) {
                     self.shared.throttles.follower.taken(written_bytes, clock::monotonic());
                 }

@@ -174,12 +174,6 @@ impl Pair {
         self.0.each_ref().map(|partition| partition.with_log(bounds).unwrap())
     }
 
-    /// An answer of broker 0 to a follower that has nothing.
-    fn everything(&self) -> Answered {
-        let (answer, records) = (LeaderAnswer::Agreed, self.contents()[0].clone().into());
-        Answered { answer, records, high_watermark: Offset(0), log_start: Offset(0) }
-    }
-
     fn contents(&self) -> [Vec<u8>; 2] {
         self.0.each_ref().map(|partition| {
             let located = partition.with_log(|log| log.locate(log.log_start(), storage::UpTo::LogEnd, 1 << 20));
@@ -300,7 +294,9 @@ fn a_follower_whose_disk_fails_ends_with_its_process() {
         pair.follow(&metadata(0, 0, 0, &[0, 1]));
         pair.write(0, "a").unwrap();
         let [leader, follower] = &pair.0;
-        let answered = pair.everything();
+        let records = pair.contents()[0].clone().into();
+        let answer = LeaderAnswer::Agreed;
+        let answered = Answered { answer, records, high_watermark: Offset(0), log_start: Offset(0) };
         let plan = pair.plan(0).unwrap();
         disk.fail(operation, 0, refused());
         if operation == Operation::Write {
@@ -341,7 +337,9 @@ fn a_follower_reads_on_after_an_answer_that_it_had_room_for_only_in_part() {
         let follower = &pair.0[1];
         let small_segments = |log: &mut Log| log.set_config(LogConfig { segment_bytes: 100, ..log.config().clone() });
         follower.with_log_mut(small_segments).unwrap();
-        let answered = pair.everything();
+        let records = pair.contents()[0].clone().into();
+        let answer = LeaderAnswer::Agreed;
+        let answered = Answered { answer, records, high_watermark: Offset(0), log_start: Offset(0) };
         disk.fail(Operation::Open, after, std::io::ErrorKind::StorageFull);
         if follower.take_answer(&pair.plan(0).unwrap(), answered).is_ok() {
             break;
@@ -374,19 +372,6 @@ fn a_follower_has_no_more_than_it_asked_for_where_compaction_has_left_nothing() 
     let FollowerRead::Readable(readable) = read else { panic!("they have not parted") };
     let slice = readable.located.resolve(ReadMode::Blocking, true).unwrap().unwrap();
     assert_eq!((slice.start.offset, pair.high_watermarks()), (Offset(2), [1, 1]));
-}
-
-#[test]
-fn what_was_copied_from_a_compacted_log_is_not_cut_into() {
-    let pair = Pair::new();
-    let follower = &pair.0[1];
-    follower.with_log_mut(|log| log.set_config(LogConfig { compacted: true, ..log.config().clone() })).unwrap();
-    pair.write(0, "a").unwrap();
-    let take = |answered| follower.take_answer(&pair.plan(0).unwrap(), answered).unwrap();
-    // There is more, up to which the leader may have compacted.
-    assert_eq!(take(Answered { high_watermark: Offset(5), ..pair.everything() }), Next::Continue);
-    let lost = Answered::without_records(LeaderAnswer::Diverged { epoch: LeaderEpoch(0), end: Offset(0) });
-    assert_eq!(take(lost), Next::Shorten(Step::Restart(Offset(0))));
 }
 
 #[test]

@@ -130,24 +130,3 @@ fn a_follower_of_a_compacted_log_takes_gaps_for_what_they_are_and_keeps_them() {
     let strict = Bench::on(bench.disk, small_segments()).load(Offset(22)).unwrap();
     assert_eq!(strict.log_end().offset, Offset(22), "where nothing is compacted a gap is a lost tail");
 }
-
-#[test]
-fn what_was_copied_counts_as_compacted_once_all_of_it_is_here() {
-    // Whether the topic is compacted, where each portion begins, the leader's high watermark, and what is known then.
-    let table = [
-        (true, vec![(0, 0)], (0, 0)),
-        (true, vec![(0, 2)], (0, 2)),
-        (true, vec![(0, 2), (1, 2)], (2, 2)),
-        (true, vec![(0, 2), (1, 3), (2, 2)], (3, 3)),
-        (false, vec![(0, 2), (1, 2)], (0, 0)),
-    ];
-    for (compacted, portions, expected) in table {
-        let mut log = Bench::new(LogConfig { compacted, ..LogConfig::default() }).create();
-        for (first, high_watermark) in &portions {
-            append(&mut log, &batch(1, 10, 5));
-            log.copied(Offset(*first), Offset(*high_watermark));
-        }
-        let found = (log.compacted_end().0, log.copied_end().0);
-        assert_eq!(found, expected, "{portions:?}");
-    }
-}

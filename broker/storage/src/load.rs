@@ -182,7 +182,6 @@ fn assemble(
         // Up to where it was compacted is beyond the end of a log that was truncated since.
         first_dirty: if log_end < options.first_dirty { Offset(0) } else { options.first_dirty },
         compacted_end: options.compacted_end.max(options.first_dirty),
-        copied_end: Offset(0),
         flushing,
         offline: Arc::new(AtomicBool::new(false)),
         abandoned: Arc::default(),

@@ -51,8 +51,6 @@ pub struct Log {
     pub(crate) first_dirty: Offset,
     /// See [`Log::compacted_end`].
     pub(crate) compacted_end: Offset,
-    /// See [`Log::copied_end`].
-    pub(crate) copied_end: Offset,
     pub(crate) flushing: FlushState,
     /// Set by the first write or sync that failed.
     pub(crate) offline: Arc<AtomicBool>,
@@ -147,7 +145,6 @@ impl Log {
             producers: Producers::default(),
             first_dirty: start_offset,
             compacted_end: start_offset,
-            copied_end: start_offset,
             flushing: FlushState::new(start_offset),
             offline: Arc::new(AtomicBool::new(false)),
             abandoned: Arc::default(),

@@ -135,7 +135,6 @@ impl Log {
         self.end_offset = offset;
         self.first_dirty = self.first_dirty.min(offset);
         self.compacted_end = self.compacted_end.min(offset);
-        self.copied_end = self.copied_end.min(offset);
         self.high_watermark = self.log_end();
         self.epochs = LeaderEpochs::default();
         self.tail = TailPositions::default();

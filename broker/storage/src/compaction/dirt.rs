@@ -49,22 +49,6 @@ impl Log {
         self.compacted_end
     }
 
-    /// As [`Self::compacted_end`], of what was copied from a leader: perhaps this log does not reach that far yet.
-    pub fn copied_end(&self) -> Offset {
-        self.copied_end
-    }
-
-    /// What was appended last, from `first` on, is of a leader that may have compacted what lies before its high
-    /// watermark.
-    pub fn copied(&mut self, first: Offset, high_watermark: Offset) {
-        if self.config.compacted && first < high_watermark {
-            self.copied_end = self.copied_end.max(high_watermark);
-        }
-        if self.copied_end <= self.end_offset {
-            self.compacted_end = self.compacted_end.max(self.copied_end);
-        }
-    }
-
     pub fn dirt(&self, rules: &CompactionRules, now: Timestamp) -> Dirt {
         let first_dirty = self.first_dirty();
         let cleanable = self.closed.get(..self.cleanable_count(rules, now)).unwrap_or_default();
