@@ -51,7 +51,9 @@ fn metadata(leader: i32, epoch: i32, partition_epoch: i32, isr: &[i32]) -> Parti
 
 fn batch(values: &[&str]) -> CheckedBatch {
     let mut batch = BatchBuilder::new(Timestamp(1));
-    values.iter().for_each(|value| batch.push(None, Some(value.as_bytes())));
+    for value in values {
+        batch.push(None, Some(value.as_bytes()));
+    }
     batch.build().unwrap()
 }
 
