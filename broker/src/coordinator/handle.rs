@@ -19,9 +19,6 @@ use super::request::{
 };
 use crate::metadata::Image;
 
-/// Kafka's limit of a string in a record.
-const GROUP_ID_BYTES_MAX: usize = 0x7FFF;
-
 #[derive(Clone)]
 pub(crate) struct CoordinatorHandle {
     pub(super) coordinators: Arc<Coordinators>,
@@ -54,7 +51,7 @@ impl CoordinatorHandle {
 
     /// The result for each offset. The group without a name is valid for commits only, as in Kafka.
     pub(crate) async fn commit_offsets(&self, group: &str, request: CommitRequest) -> Result<Results, GroupError> {
-        self.ask(perhaps_nameless(group)?, |reply| GroupRequest::CommitOffsets(request, reply)).await
+        self.ask(GroupId(group.into()), |reply| GroupRequest::CommitOffsets(request, reply)).await
     }
 
     /// `None`: all committed offsets.
@@ -63,7 +60,7 @@ impl CoordinatorHandle {
         group: &str,
         wanted: Option<Vec<TopicOffsets<PartitionId>>>,
     ) -> Result<FetchedOffsets, GroupError> {
-        self.ask(perhaps_nameless(group)?, |reply| GroupRequest::FetchOffsets(wanted, reply)).await
+        self.ask(GroupId(group.into()), |reply| GroupRequest::FetchOffsets(wanted, reply)).await
     }
 
     pub(crate) async fn delete_offsets(
@@ -75,11 +72,11 @@ impl CoordinatorHandle {
     }
 
     pub(crate) async fn describe(&self, group: &str) -> Result<GroupDescription, GroupError> {
-        self.ask(perhaps_nameless(group)?, GroupRequest::Describe).await
+        self.ask(GroupId(group.into()), GroupRequest::Describe).await
     }
 
     pub(crate) async fn delete(&self, group: &str) -> Result<(), GroupError> {
-        self.ask(perhaps_nameless(group)?, GroupRequest::Delete).await
+        self.ask(GroupId(group.into()), GroupRequest::Delete).await
     }
 
     /// The groups that this broker coordinates.
@@ -117,11 +114,7 @@ impl CoordinatorHandle {
 }
 
 fn named(group: &str) -> Result<GroupId, GroupError> {
-    if group.is_empty() { Err(GroupError::InvalidGroupId) } else { perhaps_nameless(group) }
-}
-
-fn perhaps_nameless(group: &str) -> Result<GroupId, GroupError> {
-    if GROUP_ID_BYTES_MAX < group.len() { Err(GroupError::InvalidGroupId) } else { Ok(GroupId(group.into())) }
+    if group.is_empty() { Err(GroupError::InvalidGroupId) } else { Ok(GroupId(group.into())) }
 }
 
 /// The partition of `__consumer_offsets` that a group belongs to, by Java's hash of its id. `None`: there are none.

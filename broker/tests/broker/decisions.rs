@@ -88,7 +88,7 @@ fn a_stopping_broker_asks_the_controller_and_leaves_its_epoch_for_the_next_start
     let (epoch, _) = only_broker(&site);
     let log = broker.log_of();
     assert!(broker.stop().success());
-    assert!(log.lock().unwrap().contains("lets this broker go"), "{}", log.lock().unwrap());
+    assert!(log.lock().unwrap().contains("controlled shutdown granted"), "{}", log.lock().unwrap());
     let left: Value = serde_json::from_slice(&fs::read(site.data().join(".kafka_cleanshutdown")).unwrap()).unwrap();
     assert_eq!(left["brokerEpoch"], epoch);
     let _again = site.start();
