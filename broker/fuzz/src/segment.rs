@@ -132,7 +132,8 @@ impl Sound {
                 break;
             }
             if 0 <= header.leader_epoch.0 && sound.epochs.last().is_none_or(|(epoch, _)| *epoch < header.leader_epoch) {
-                sound.epochs.push((header.leader_epoch, header.base_offset));
+                // What lay in a gap may have been of this epoch.
+                sound.epochs.push((header.leader_epoch, sound.end));
             }
             sound.length += batch.len();
             sound.end = Offset(base + delta + 1);
