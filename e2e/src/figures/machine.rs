@@ -11,7 +11,6 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Space left free on the file system, whatever is written.
 const FREE_BYTES_MIN: u64 = 4 << 30;
-const DESCRIPTORS: u64 = 65_536;
 const BLOCK_BYTES: u32 = 1 << 20;
 const STOLEN_SHARE_MAX: f64 = 0.04;
 const FOREIGN_SHARE_MAX: f64 = 0.05;
@@ -49,11 +48,11 @@ pub(super) fn on_cores<T>(cores: &CpuSet, work: impl FnOnce() -> Result<T>) -> R
     outcome
 }
 
-/// For many connections, for which a broker uses at most half of its descriptors.
+/// For many connections.
 pub(super) fn raise_descriptor_limit() -> Result<()> {
-    let maximum = getrlimit(Resource::Nofile).maximum.map(|maximum| maximum.max(DESCRIPTORS));
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
-        .with_context(|| format!("the limit of open files cannot be raised to {DESCRIPTORS}: root is needed"))
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+        .context("the limit of open files cannot be raised")
 }
 
 /// Writes and deletes that much: on a virtual machine the first use of a page costs several times as much as later
