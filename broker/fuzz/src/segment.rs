@@ -90,15 +90,7 @@ impl Bench {
     }
 
     fn load(&self, recovery_point: Offset) -> Result<Log, LoadError> {
-        let options = LoadOptions {
-            clean: false,
-            recovery_point,
-            log_start: Offset(0),
-            high_watermark: Offset(0),
-            first_dirty: Offset(0),
-            compacted_end: Offset(0),
-            now: NOW,
-        };
+        let options = LoadOptions { recovery_point, now: NOW, ..LoadOptions::default() };
         Log::load(&self.pool, Path::new(DIRECTORY), self.config.clone(), &options, &mut |_| {})
     }
 

@@ -31,8 +31,8 @@ use crate::tail_positions::TailPositions;
 use crate::{leftovers, partition_metadata, producer_snapshot};
 
 /// The partition's entries in the directory's checkpoints. Entries of a deleted partition must be removed before
-/// another one of the same name is created.
-#[derive(Debug, Clone)]
+/// another one of the same name is created. The default: there are none, so everything is read.
+#[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
     /// The directory was closed cleanly: everything in it is synced.
     pub clean: bool,

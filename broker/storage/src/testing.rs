@@ -70,15 +70,7 @@ impl Bench {
 }
 
 pub(crate) fn options(recovery_point: Offset) -> LoadOptions {
-    LoadOptions {
-        clean: false,
-        recovery_point,
-        log_start: Offset(0),
-        high_watermark: Offset(0),
-        first_dirty: Offset(0),
-        compacted_end: Offset(0),
-        now: NOW,
-    }
+    LoadOptions { recovery_point, now: NOW, ..LoadOptions::default() }
 }
 
 /// A generator that gives the same numbers on every machine.
