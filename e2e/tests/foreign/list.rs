@@ -10,6 +10,8 @@ pub(crate) struct Case {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
     ToPass,
+    /// `retried: REASON`: a race within the client can fail it against any broker.
+    Retried(&'static str),
     /// `not yet: REASON`: the broker does not support it so far.
     NotYet(&'static str),
     /// `nothing: REASON`: it would prove nothing about the broker.
@@ -23,9 +25,10 @@ pub(crate) fn cases(list: &'static str) -> impl Iterator<Item = Case> {
         let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
         let expected = match rest.trim_start().split_once(": ") {
             None if rest.is_empty() => Expected::ToPass,
+            Some(("retried", reason)) => Expected::Retried(reason),
             Some(("not yet", reason)) => Expected::NotYet(reason),
             Some(("nothing", reason)) => Expected::Nothing(reason),
-            _ => panic!("neither a name alone, nor followed by `not yet: …` or `nothing: …`: {line:?}"),
+            _ => panic!("neither a name alone, nor followed by `retried: …`, `not yet: …` or `nothing: …`: {line:?}"),
         };
         Case { name, expected }
     })

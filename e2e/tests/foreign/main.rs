@@ -30,6 +30,8 @@ use list::{Case, Expected};
 const PATIENCE: Duration = Duration::from_mins(5);
 /// For a test that should not: mostly it waits in vain.
 const SHORT_PATIENCE: Duration = Duration::from_secs(5);
+/// For a test that a race within its client can fail.
+const ATTEMPTS: usize = 3;
 /// They wait more than they compute.
 const TESTS_AT_ONCE: usize = 4;
 
@@ -130,13 +132,25 @@ fn every_test_is_listed(suite: &Suite) -> Result<(), Failed> {
     if differing.is_empty() { Ok(()) } else { Err(format!("in the suite or in the list alone: {differing:?}").into()) }
 }
 
+/// Each attempt that fails is told, the last one as the test's failure.
+fn to_pass(suite: &Suite, name: &str, attempts: usize) -> Result<(), Failed> {
+    let outcome = (suite.run)(name, PATIENCE)?;
+    if outcome.passed {
+        return Ok(());
+    }
+    if attempts <= 1 {
+        return Err(outcome.said.into());
+    }
+    eprintln!("{}::{name} has failed and is tried again:\n{}", suite.name, outcome.said);
+    to_pass(suite, name, attempts - 1)
+}
+
 fn trial(suite: &'static Suite, Case { name, expected }: Case) -> Trial {
     let full_name = format!("{}::{name}", suite.name);
     match expected {
-        Expected::ToPass => Trial::test(full_name, move || {
-            let outcome = (suite.run)(name, PATIENCE)?;
-            if outcome.passed { Ok(()) } else { Err(outcome.said.into()) }
-        }),
+        Expected::ToPass => Trial::test(full_name, move || to_pass(suite, name, 1)),
+        Expected::Retried(reason) => Trial::test(full_name, move || to_pass(suite, name, ATTEMPTS))
+            .with_kind(format!("at most {ATTEMPTS} attempts: {reason}")),
         Expected::NotYet(reason) => Trial::test(full_name, move || {
             let outcome = (suite.run)(name, SHORT_PATIENCE)?;
             if outcome.passed { Err("it passes: the list need not leave it out any more".into()) } else { Ok(()) }
