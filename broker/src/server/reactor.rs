@@ -7,13 +7,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::runtime;
+use tokio::runtime::{self, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, LocalSet};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -119,13 +120,14 @@ pub(super) fn spawn(
 ) -> io::Result<(Inlet, JoinHandle<()>)> {
     let (sender, receiver) = mpsc::channel(ACCEPTED_QUEUED_MAX);
     let inlet = Inlet { sender, connections: Arc::new(AtomicUsize::new(0)) };
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .thread_name(format!("blocking-{index}"))
-        .build()?;
     let failures = broker.replicas.failures().clone();
+    let (unbuilt, refused) = sync_channel(1);
     let thread = failures.spawn(format!("reactor-{index}"), move || {
+        let runtime = match local_runtime(index) {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(unbuilt.send(error)),
+        };
+        drop(unbuilt);
         let shared = Shared {
             requests: broker.metrics.of_reactor(index),
             broker,
@@ -136,9 +138,19 @@ pub(super) fn spawn(
             stopping: Cell::new(false),
         };
         let reactor = Reactor { shared: Rc::new(shared), connections: Vec::new() };
-        LocalSet::new().block_on(&runtime, reactor.run(receiver, &pulse, &shutdown));
+        runtime.block_on(reactor.run(receiver, &pulse, &shutdown));
     })?;
-    Ok((inlet, thread))
+    // Its panic is a failure of the process, not of this.
+    refused.recv().map_or(Ok((inlet, thread)), Err)
+}
+
+/// Cannot leave the thread that builds it.
+fn local_runtime(index: usize) -> io::Result<LocalRuntime> {
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name(format!("blocking-{index}"))
+        .build_local(LocalOptions::default())
 }
 
 struct Reactor {
