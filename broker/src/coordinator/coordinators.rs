@@ -17,6 +17,7 @@ use super::alarm::Alarm;
 use super::answer::{Reply, tell};
 use super::counts::GroupCounts;
 use super::error::{GroupError, Unavailable};
+use super::handle::coordinator_partition;
 use super::log::GroupLogs;
 use super::member::GroupId;
 use super::place::{Place, TermLog};
@@ -24,8 +25,15 @@ use super::request::{GroupRequest, ListedGroup, Moment, Positions};
 use super::shard::Shard;
 use crate::clock;
 
-/// The partitions of `__consumer_offsets` that this broker leads.
-pub(super) type Places = BTreeMap<PartitionId, Arc<Place>>;
+/// The partitions of `__consumer_offsets`.
+#[derive(Default)]
+pub(super) struct Places {
+    /// How many there are in the cluster.
+    pub(super) partitions: usize,
+    /// Those that this broker leads.
+    pub(super) led: BTreeMap<PartitionId, Arc<Place>>,
+}
+
 pub(super) type Listing = oneshot::Receiver<Result<Vec<ListedGroup>, GroupError>>;
 
 pub(super) struct Coordinators {
@@ -53,14 +61,16 @@ impl Coordinators {
         let places = Arc::new(places);
         let former = self.places.swap(places.clone());
         let is_kept =
-            |place: &Arc<Place>| places.get(&place.term.partition).is_some_and(|kept| Arc::ptr_eq(kept, place));
-        former.values().filter(|place| !is_kept(place)).for_each(|place| place.give_up());
+            |place: &Arc<Place>| places.led.get(&place.term.partition).is_some_and(|kept| Arc::ptr_eq(kept, place));
+        former.led.values().filter(|place| !is_kept(place)).for_each(|place| place.give_up());
     }
 
     /// The answer is sent as soon as everything written to the group is committed.
-    pub(super) fn ask(&self, partition: PartitionId, id: &GroupId, request: GroupRequest) {
+    pub(super) fn ask(&self, id: &GroupId, request: GroupRequest) {
         let places = self.places.load();
-        let Some(place) = places.get(&partition) else { return request.refuse(Unavailable::NotCoordinator) };
+        let partition = coordinator_partition(&id.0, places.partitions);
+        let place = partition.and_then(|partition| places.led.get(&partition));
+        let Some(place) = place else { return request.refuse(Unavailable::NotCoordinator) };
         self.with_shard(place, |found, now, log| match found {
             Ok(shard) => shard.handle(id, request, now, log),
             Err(unavailable) => request.refuse(unavailable.clone()),
@@ -77,13 +87,13 @@ impl Coordinators {
             });
             listing
         };
-        self.places.load().values().map(list).collect()
+        self.places.load().led.values().map(list).collect()
     }
 
     /// Positions of at most so many partitions. Does not wait for them to be committed.
     pub(super) fn positions(&self, at_most: usize) -> Positions {
         let mut positions = Positions::default();
-        for place in self.places.load().values() {
+        for place in self.places.load().led.values() {
             if let Ok(shard) = &*place.shard() {
                 shard.add_positions(&mut positions, at_most);
             }
@@ -93,14 +103,16 @@ impl Coordinators {
 
     pub(super) fn counts(&self) -> GroupCounts {
         let places = self.places.load();
-        let counts =
-            places.values().map(|place| place.shard().as_ref().map_or_else(|_| GroupCounts::default(), Shard::counts));
+        let counts = places
+            .led
+            .values()
+            .map(|place| place.shard().as_ref().map_or_else(|_| GroupCounts::default(), Shard::counts));
         counts.fold(GroupCounts::default(), GroupCounts::plus)
     }
 
     /// Deletes offsets of a deleted topic. A shard that is being loaded is told later.
     pub(super) fn topic_deleted(&self, topic: (&str, TopicId)) {
-        for place in self.places.load().values() {
+        for place in self.places.load().led.values() {
             self.with_shard(place, |found, now, log| {
                 if let Ok(shard) = found {
                     shard.topic_deleted(topic, now, log);
@@ -122,7 +134,7 @@ impl Coordinators {
             log.answer_committed(shard);
             Some(shard.next_deadline())
         };
-        self.places.load().values().filter_map(wake).min()
+        self.places.load().led.values().filter_map(wake).min()
     }
 
     /// Handles one event, and then sends the answers that are committed by now.

@@ -3,11 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use protocol::types::PartitionId;
 use tokio::sync::oneshot;
 
-use super::OFFSETS_TOPIC;
 use super::answer::Reply;
 use super::coordinators::Coordinators;
 use super::counts::GroupCounts;
@@ -17,12 +15,10 @@ use super::request::{
     CommitRequest, FetchedOffsets, GroupDescription, GroupRequest, HeartbeatRequest, JoinRequest, Joined, LeaveRequest,
     ListedGroup, Positions, Results, SyncRequest, Synced, TopicOffsets,
 };
-use crate::metadata::Image;
 
 #[derive(Clone)]
 pub(crate) struct CoordinatorHandle {
     pub(super) coordinators: Arc<Coordinators>,
-    pub(super) image: Arc<ArcSwap<Image>>,
 }
 
 impl fmt::Debug for CoordinatorHandle {
@@ -105,10 +101,8 @@ impl CoordinatorHandle {
 
     /// A dropped reply means that the group is another broker's by now.
     async fn ask<T>(&self, id: GroupId, request: impl FnOnce(Reply<T>) -> GroupRequest) -> Result<T, GroupError> {
-        let partitions = self.image.load().topic(OFFSETS_TOPIC).map_or(0, |topic| topic.partitions.len());
-        let partition = coordinator_partition(&id.0, partitions).ok_or(Unavailable::NotCoordinator)?;
         let (reply, answer) = oneshot::channel();
-        self.coordinators.ask(partition, &id, request(reply));
+        self.coordinators.ask(&id, request(reply));
         answer.await.unwrap_or(Err(GroupError::Unavailable(Unavailable::NotCoordinator)))
     }
 }

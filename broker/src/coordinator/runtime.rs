@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
+use super::OFFSETS_TOPIC;
 use super::config::GroupConfig;
 use super::coordinators::{Coordinators, Places};
 use super::counts::GroupCounts;
@@ -50,7 +51,7 @@ impl CoordinatorThread {
         failures: &Failures,
     ) -> std::io::Result<(CoordinatorHandle, Self)> {
         let coordinators = Arc::new(Coordinators::new(logs));
-        let handle = CoordinatorHandle { coordinators: coordinators.clone(), image: image.clone() };
+        let handle = CoordinatorHandle { coordinators: coordinators.clone() };
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let tokio = tokio::runtime::Builder::new_current_thread()
@@ -179,14 +180,15 @@ impl Runtime {
     pub(super) fn follow_metadata(&mut self) {
         self.coordinators.logs.watch_metadata();
         let former = self.coordinators.places();
-        let mut places = Places::new();
+        let partitions = self.image.load().topic(OFFSETS_TOPIC).map_or(0, |topic| topic.partitions.len());
+        let mut places = Places { partitions, ..Places::default() };
         for term in self.coordinators.logs.led() {
-            let known = former.get(&term.partition).filter(|place| place.term == term && !place.is_spoilt());
+            let known = former.led.get(&term.partition).filter(|place| place.term == term && !place.is_spoilt());
             let place = known.cloned().unwrap_or_else(|| {
                 self.load(term);
                 Arc::new(Place::loading(term))
             });
-            places.insert(term.partition, place);
+            places.led.insert(term.partition, place);
         }
         self.coordinators.replace(places);
         self.follow_topics();
@@ -225,7 +227,7 @@ impl Runtime {
     fn take_up(&mut self, loaded: Loaded) {
         let Loaded { term, topics, mut shard, end, took } = loaded;
         let places = self.coordinators.places();
-        let Some(place) = places.get(&term.partition).filter(|place| place.term == term) else { return };
+        let Some(place) = places.led.get(&term.partition).filter(|place| place.term == term) else { return };
         let now = self.coordinators.now();
         let end = match end {
             Ok(end) => end,
@@ -249,13 +251,13 @@ impl Runtime {
     /// Does what is due. Returns the next deadline.
     pub(super) fn wake(&mut self) -> Duration {
         self.coordinators.alarm.begin_look();
-        if self.coordinators.places().values().any(|place| place.is_spoilt()) {
+        if self.coordinators.places().led.values().any(|place| place.is_spoilt()) {
             self.follow_metadata();
         }
         let now = clock::monotonic();
         let due: Vec<_> = self.reloads.extract_if(.., |(at, _)| *at <= now).collect();
         let places = self.coordinators.places();
-        let is_led = |term: &Term| places.get(&term.partition).is_some_and(|place| place.term == *term);
+        let is_led = |term: &Term| places.led.get(&term.partition).is_some_and(|place| place.term == *term);
         due.into_iter().map(|(_, term)| term).filter(is_led).for_each(|term| self.load(term));
         let reloads = self.reloads.iter().map(|(at, _)| *at);
         let next = reloads.chain(self.coordinators.wake()).min().unwrap_or(now + IDLE);
@@ -267,7 +269,7 @@ impl Runtime {
 impl Drop for Runtime {
     /// Without the thread nothing due would be done in the shards: they are dropped, whatever the reason.
     fn drop(&mut self) {
-        self.coordinators.replace(Places::new());
+        self.coordinators.replace(Places::default());
     }
 }
 

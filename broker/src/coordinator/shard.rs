@@ -214,14 +214,18 @@ impl Shard {
         decide: impl FnOnce(&mut Group, &GroupConfig, &mut Turn),
     ) {
         let mut turn = Turn::default();
-        let (config, metrics) = (self.config.clone(), self.metrics.clone());
         let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id.clone()));
         let (former_alarm, former_counts) = (group.alarm, GroupCounts::of(group));
-        decide(group, &config, &mut turn);
-        metrics.rebalanced(std::mem::take(&mut group.generations_begun));
+        decide(group, &self.config, &mut turn);
+        self.metrics.rebalanced(std::mem::take(&mut group.generations_begun));
         let Turn { records, answers } = turn;
-        let written = self.write(id, records, now, log);
-        let Some(group) = self.groups.get_mut(id) else { return };
+        let (group, written) = if records.is_empty() {
+            (group, Ok(()))
+        } else {
+            let written = self.write(id, records, now, log);
+            let Some(group) = self.groups.get_mut(id) else { return };
+            (group, written)
+        };
         let (after, is_void) = (group.written, group.is_void());
         let alarm = group.wake_at.filter(|_| !is_void && !bugs::is_planted(Bug::NoAlarm));
         group.alarm = alarm;

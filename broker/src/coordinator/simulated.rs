@@ -10,10 +10,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use super::OFFSETS_TOPIC;
 use super::config::GroupConfig;
 use super::coordinators::Coordinators;
-use super::handle::coordinator_partition;
 use super::log::GroupLogs;
 use super::member::GroupId;
 use super::request::GroupRequest;
@@ -38,7 +36,6 @@ const CONFIG: GroupConfig = GroupConfig {
 pub(crate) struct SimulatedCoordinators {
     coordinators: Arc<Coordinators>,
     runtime: Runtime,
-    image: Arc<ArcSwap<Image>>,
     /// Loaded shards that are not taken over yet.
     loaded: Vec<Loaded>,
 }
@@ -46,8 +43,8 @@ pub(crate) struct SimulatedCoordinators {
 impl SimulatedCoordinators {
     pub(crate) fn new(logs: Arc<dyn GroupLogs>, image: Arc<ArcSwap<Image>>) -> Self {
         let coordinators = Arc::new(Coordinators::new(logs));
-        let runtime = Runtime::new(coordinators.clone(), CONFIG, Arc::default(), image.clone());
-        Self { coordinators, runtime, image, loaded: Vec::new() }
+        let runtime = Runtime::new(coordinators.clone(), CONFIG, Arc::default(), image);
+        Self { coordinators, runtime, loaded: Vec::new() }
     }
 
     /// The metadata has changed, and perhaps what this broker leads.
@@ -75,9 +72,6 @@ impl SimulatedCoordinators {
     }
 
     pub(crate) fn ask(&self, Asked(request): Asked) {
-        let partitions = self.image.load().topic(OFFSETS_TOPIC).map_or(0, |topic| topic.partitions.len());
-        if let Some(partition) = coordinator_partition(GROUP, partitions) {
-            self.coordinators.ask(partition, &GroupId(GROUP.into()), request);
-        }
+        self.coordinators.ask(&GroupId(GROUP.into()), request);
     }
 }
