@@ -67,12 +67,12 @@ mod update_features;
 mod update_raft_voter;
 mod vote;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
-use protocol::api::Api;
 use protocol::types::{ClusterId, DirectoryId, IncarnationId};
 use storage::LogSlice;
 use tracing::debug;
@@ -137,11 +137,11 @@ pub(crate) enum Outcome {
     Close(String),
 }
 
-/// The outcome of a request. `api` is known unless it could not be answered.
-#[derive(Debug)]
-pub(crate) struct Handled {
-    pub(crate) api: Option<&'static Api>,
-    pub(crate) outcome: Outcome,
+/// A request whose handler has begun. One that needs not wait is answered already; each of the others has a future of
+/// its own size, so that no request pays for the largest.
+pub(crate) enum Answering<'a> {
+    Answered(Result<Outcome, RequestError>),
+    Waiting(Pin<Box<dyn Future<Output = Result<Outcome, RequestError>> + 'a>>),
 }
 
 impl Outcome {
@@ -156,20 +156,34 @@ impl Outcome {
     }
 }
 
-impl Broker {
-    /// `frame` is the one that [`admit`] has checked.
-    pub(crate) async fn handle(&self, admitted: Result<Request<'_>, RequestError>, frame: Bytes) -> Handled {
-        let answered = match admitted {
-            Ok(request) => self.answer(request, frame).await,
-            Err(refused) => Err(refused),
-        };
-        match answered {
-            Ok((api, outcome)) => Handled { api: Some(api), outcome },
-            Err(error) => {
-                self.metrics.unanswered();
-                Handled { api: None, outcome: Outcome::Close(error.to_string()) }
-            }
+impl<'a> Answering<'a> {
+    fn begun(answer: impl Future<Output = Result<Outcome, RequestError>> + 'a) -> Self {
+        Self::Waiting(Box::pin(answer))
+    }
+
+    async fn outcome(self) -> Result<Outcome, RequestError> {
+        match self {
+            Self::Answered(outcome) => outcome,
+            Self::Waiting(answer) => answer.await,
         }
+    }
+}
+
+impl Broker {
+    /// Begins to answer. `frame` is the one that [`admit`] has checked.
+    pub(crate) fn answer<'a>(&'a self, request: Request<'a>, frame: Bytes) -> Answering<'a> {
+        if !request.api.serves(request.version) {
+            return Answering::Answered(api_versions::unsupported_version(request));
+        }
+        if !self.is_for_controller(&request) {
+            return self.dispatch(request);
+        }
+        Answering::begun(async move {
+            match self.forward(&request, frame).await? {
+                Some(outcome) => Ok(outcome),
+                None => self.dispatch(request).outcome().await,
+            }
+        })
     }
 
     /// The peer has closed a connection: if it carried a broker's session, the broker may be gone.
@@ -196,78 +210,62 @@ impl Broker {
         registered.is_some_and(|broker| broker.incarnation == self.identity.incarnation_id && also(broker))
     }
 
-    async fn answer(&self, request: Request<'_>, frame: Bytes) -> Result<(&'static Api, Outcome), RequestError> {
-        let api = request.api;
-        if !api.serves(request.version) {
-            return Ok((api, api_versions::unsupported_version(request)?));
-        }
-        // Boxed, so that an idle connection is not as large as the largest request.
-        if self.is_for_controller(&request) {
-            if let Some(outcome) = Box::pin(self.forward(&request, frame)).await? {
-                return Ok((api, outcome));
-            }
-        } else {
-            drop(frame);
-        }
-        Ok((api, Box::pin(self.dispatch(request)).await?))
-    }
-
-    async fn dispatch(&self, request: Request<'_>) -> Result<Outcome, RequestError> {
+    fn dispatch<'a>(&'a self, request: Request<'a>) -> Answering<'a> {
         match request.api.key() {
-            ApiKey::Produce => self.produce(request).await,
+            ApiKey::Produce => Answering::begun(self.produce(request)),
             ApiKey::Fetch if request.context.listener.kind == ListenerKind::Controller => {
-                request.answer(self, Self::fetch_metadata).await
+                request.answer(self, Self::fetch_metadata)
             }
-            ApiKey::Fetch => self.fetch(request).await,
-            ApiKey::ListOffsets => request.answer(self, Self::list_offsets).await,
-            ApiKey::Metadata => request.answer(self, Self::metadata).await,
+            ApiKey::Fetch => Answering::begun(self.fetch(request)),
+            ApiKey::ListOffsets => request.answer(self, Self::list_offsets),
+            ApiKey::Metadata => request.answer(self, Self::metadata),
             ApiKey::ApiVersions => request.answer_at_once(self, Self::api_versions),
-            ApiKey::CreateTopics => request.answer(self, Self::create_topics).await,
-            ApiKey::InitProducerId => request.answer(self, Self::init_producer_id).await,
-            ApiKey::FindCoordinator => request.answer(self, Self::find_coordinator).await,
-            ApiKey::JoinGroup => request.answer(self, Self::join_group).await,
-            ApiKey::SyncGroup => request.answer(self, Self::sync_group).await,
-            ApiKey::Heartbeat => request.answer(self, Self::heartbeat).await,
-            ApiKey::LeaveGroup => request.answer(self, Self::leave_group).await,
-            ApiKey::OffsetCommit => request.answer(self, Self::offset_commit).await,
-            ApiKey::OffsetFetch => request.answer(self, Self::offset_fetch).await,
-            ApiKey::OffsetDelete => request.answer(self, Self::offset_delete).await,
-            ApiKey::DescribeGroups => request.answer(self, Self::describe_groups).await,
-            ApiKey::ListGroups => request.answer(self, Self::list_groups).await,
-            ApiKey::DeleteGroups => request.answer(self, Self::delete_groups).await,
+            ApiKey::CreateTopics => request.answer(self, Self::create_topics),
+            ApiKey::InitProducerId => request.answer(self, Self::init_producer_id),
+            ApiKey::FindCoordinator => request.answer(self, Self::find_coordinator),
+            ApiKey::JoinGroup => request.answer(self, Self::join_group),
+            ApiKey::SyncGroup => request.answer(self, Self::sync_group),
+            ApiKey::Heartbeat => request.answer_at_once(self, Self::heartbeat),
+            ApiKey::LeaveGroup => request.answer(self, Self::leave_group),
+            ApiKey::OffsetCommit => request.answer(self, Self::offset_commit),
+            ApiKey::OffsetFetch => request.answer(self, Self::offset_fetch),
+            ApiKey::OffsetDelete => request.answer(self, Self::offset_delete),
+            ApiKey::DescribeGroups => request.answer(self, Self::describe_groups),
+            ApiKey::ListGroups => request.answer(self, Self::list_groups),
+            ApiKey::DeleteGroups => request.answer(self, Self::delete_groups),
             ApiKey::DescribeConfigs => request.answer_at_once(self, Self::describe_configs),
-            ApiKey::AlterConfigs => request.answer(self, Self::alter_configs).await,
-            ApiKey::IncrementalAlterConfigs => request.answer(self, Self::incremental_alter_configs).await,
+            ApiKey::AlterConfigs => request.answer(self, Self::alter_configs),
+            ApiKey::IncrementalAlterConfigs => request.answer(self, Self::incremental_alter_configs),
             ApiKey::ListConfigResources => request.answer_at_once(self, Self::list_config_resources),
-            ApiKey::DeleteTopics => request.answer(self, Self::delete_topics).await,
-            ApiKey::CreatePartitions => request.answer(self, Self::create_partitions).await,
-            ApiKey::ElectLeaders => request.answer(self, Self::elect_leaders).await,
-            ApiKey::AlterPartitionReassignments => request.answer(self, Self::alter_partition_reassignments).await,
+            ApiKey::DeleteTopics => request.answer(self, Self::delete_topics),
+            ApiKey::CreatePartitions => request.answer(self, Self::create_partitions),
+            ApiKey::ElectLeaders => request.answer(self, Self::elect_leaders),
+            ApiKey::AlterPartitionReassignments => request.answer(self, Self::alter_partition_reassignments),
             ApiKey::ListPartitionReassignments => request.answer_at_once(self, Self::list_partition_reassignments),
-            ApiKey::Vote => request.answer(self, Self::vote).await,
-            ApiKey::BeginQuorumEpoch => request.answer(self, Self::begin_quorum_epoch).await,
-            ApiKey::EndQuorumEpoch => request.answer(self, Self::end_quorum_epoch).await,
-            ApiKey::FetchSnapshot => request.answer(self, Self::fetch_snapshot).await,
-            ApiKey::AddRaftVoter => request.answer(self, Self::add_raft_voter).await,
-            ApiKey::RemoveRaftVoter => request.answer(self, Self::remove_raft_voter).await,
-            ApiKey::UpdateRaftVoter => request.answer(self, Self::update_raft_voter).await,
-            ApiKey::DescribeQuorum => request.answer(self, Self::describe_quorum).await,
-            ApiKey::AlterPartition => request.answer(self, Self::alter_partition).await,
-            ApiKey::BrokerRegistration => request.answer(self, Self::broker_registration).await,
-            ApiKey::BrokerHeartbeat => request.answer(self, Self::broker_heartbeat).await,
-            ApiKey::UnregisterBroker => request.answer(self, Self::unregister_broker).await,
-            ApiKey::AllocateProducerIds => request.answer(self, Self::allocate_producer_ids).await,
-            ApiKey::ControllerRegistration => request.answer(self, Self::controller_registration).await,
-            ApiKey::UpdateFeatures => request.answer(self, Self::update_features).await,
-            ApiKey::Envelope => request.answer(self, Self::envelope).await,
+            ApiKey::Vote => request.answer(self, Self::vote),
+            ApiKey::BeginQuorumEpoch => request.answer(self, Self::begin_quorum_epoch),
+            ApiKey::EndQuorumEpoch => request.answer(self, Self::end_quorum_epoch),
+            ApiKey::FetchSnapshot => request.answer(self, Self::fetch_snapshot),
+            ApiKey::AddRaftVoter => request.answer(self, Self::add_raft_voter),
+            ApiKey::RemoveRaftVoter => request.answer(self, Self::remove_raft_voter),
+            ApiKey::UpdateRaftVoter => request.answer(self, Self::update_raft_voter),
+            ApiKey::DescribeQuorum => request.answer(self, Self::describe_quorum),
+            ApiKey::AlterPartition => request.answer(self, Self::alter_partition),
+            ApiKey::BrokerRegistration => request.answer(self, Self::broker_registration),
+            ApiKey::BrokerHeartbeat => request.answer(self, Self::broker_heartbeat),
+            ApiKey::UnregisterBroker => request.answer(self, Self::unregister_broker),
+            ApiKey::AllocateProducerIds => request.answer(self, Self::allocate_producer_ids),
+            ApiKey::ControllerRegistration => request.answer(self, Self::controller_registration),
+            ApiKey::UpdateFeatures => request.answer(self, Self::update_features),
+            ApiKey::Envelope => request.answer(self, Self::envelope),
             ApiKey::DescribeCluster => request.answer_at_once(self, Self::describe_cluster),
             ApiKey::DescribeTopicPartitions => request.answer_at_once(self, Self::describe_topic_partitions),
-            ApiKey::DeleteRecords => request.answer(self, Self::delete_records).await,
+            ApiKey::DeleteRecords => request.answer(self, Self::delete_records),
             ApiKey::OffsetForLeaderEpoch => request.answer_at_once(self, Self::offset_for_leader_epoch),
-            ApiKey::DescribeLogDirs => request.answer(self, Self::describe_log_dirs).await,
+            ApiKey::DescribeLogDirs => request.answer(self, Self::describe_log_dirs),
             ApiKey::AlterReplicaLogDirs => request.answer_at_once(self, Self::alter_replica_log_dirs),
             ApiKey::DescribeProducers => request.answer_at_once(self, Self::describe_producers),
-            _ => Err(RequestError::NoHandler(request.api.name)),
+            _ => Answering::Answered(Err(RequestError::NoHandler(request.api.name))),
         }
     }
 }

@@ -36,8 +36,10 @@ impl CoordinatorHandle {
         self.ask(named(group)?, |reply| GroupRequest::Sync(request, reply)).await
     }
 
-    pub(crate) async fn heartbeat(&self, group: &str, request: HeartbeatRequest) -> Result<(), GroupError> {
-        self.ask(named(group)?, |reply| GroupRequest::Heartbeat(request, reply)).await
+    /// Needs no commit, so it is answered at once.
+    pub(crate) fn heartbeat(&self, group: &str, request: HeartbeatRequest) -> Result<(), GroupError> {
+        let mut answer = self.begin(&named(group)?, |reply| GroupRequest::Heartbeat(request, reply));
+        answer.try_recv().unwrap_or(Err(GroupError::Unavailable(Unavailable::NotCoordinator)))
     }
 
     /// The result for each member that leaves.
@@ -101,9 +103,17 @@ impl CoordinatorHandle {
 
     /// A dropped reply means that the group is another broker's by now.
     async fn ask<T>(&self, id: GroupId, request: impl FnOnce(Reply<T>) -> GroupRequest) -> Result<T, GroupError> {
+        self.begin(&id, request).await.unwrap_or(Err(GroupError::Unavailable(Unavailable::NotCoordinator)))
+    }
+
+    fn begin<T>(
+        &self,
+        id: &GroupId,
+        request: impl FnOnce(Reply<T>) -> GroupRequest,
+    ) -> oneshot::Receiver<Result<T, GroupError>> {
         let (reply, answer) = oneshot::channel();
-        self.coordinators.ask(&id, request(reply));
-        answer.await.unwrap_or(Err(GroupError::Unavailable(Unavailable::NotCoordinator)))
+        self.coordinators.ask(id, request(reply));
+        answer
     }
 }
 

@@ -32,8 +32,7 @@ impl Broker {
             return Err(RequestError::NotForwarded(header.api.name));
         }
         let request = Request::checked(header, frame, context)?;
-        // Boxed, because the request in an envelope is dispatched recursively.
-        let outcome = Box::pin(self.dispatch(request)).await?;
+        let outcome = self.dispatch(request).outcome().await?;
         Ok(if let Outcome::Respond(parts) = outcome { unframed(&parts) } else { None })
     }
 }

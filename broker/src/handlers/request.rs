@@ -13,7 +13,7 @@ use protocol::guard::{self, GuardError};
 use protocol::types::{BrokerEpoch, BrokerId};
 use tokio::sync::Notify;
 
-use super::{Broker, Outcome, Part};
+use super::{Answering, Broker, Outcome, Part};
 use crate::config::Listener;
 use crate::metrics::RequestMetrics;
 use crate::peer::ForwardError;
@@ -57,7 +57,7 @@ impl RequestContext {
 /// A request whose header is read and whose body has passed the checks against excessive sizes.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
-    pub(super) api: &'static Api,
+    pub(crate) api: &'static Api,
     pub(super) version: i16,
     pub(super) correlation_id: i32,
     /// Set for JoinGroup only, which uses it.
@@ -123,6 +123,25 @@ impl<'a> Request<'a> {
         let client_id = header.client_id.filter(|_| api.key() == ApiKey::JoinGroup).unwrap_or_default().to_owned();
         Ok(Self { api, version, correlation_id, client_id, body, decoded_bytes, context })
     }
+
+    pub(super) fn answer<T: Encodable>(
+        mut self,
+        broker: &'a Broker,
+        handle: impl AsyncFnOnce(&'a Broker, &mut Self) -> Result<T, RequestError> + 'a,
+    ) -> Answering<'a> {
+        Answering::begun(async move {
+            let body = handle(broker, &mut self).await?;
+            self.respond(&body)
+        })
+    }
+
+    pub(super) fn answer_at_once<T: Encodable>(
+        mut self,
+        broker: &Broker,
+        handle: impl FnOnce(&Broker, &mut Self) -> Result<T, RequestError>,
+    ) -> Answering<'a> {
+        Answering::Answered(handle(broker, &mut self).and_then(|body| self.respond(&body)))
+    }
 }
 
 impl Request<'_> {
@@ -130,24 +149,6 @@ impl Request<'_> {
     pub(super) fn give_frame_back(&mut self) {
         self.body = Bytes::new();
         self.context.frame_is_free.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) async fn answer<T: Encodable>(
-        mut self,
-        broker: &Broker,
-        handle: impl AsyncFnOnce(&Broker, &mut Self) -> Result<T, RequestError>,
-    ) -> Result<Outcome, RequestError> {
-        let body = handle(broker, &mut self).await?;
-        self.respond(&body)
-    }
-
-    pub(super) fn answer_at_once<T: Encodable>(
-        mut self,
-        broker: &Broker,
-        handle: impl FnOnce(&Broker, &mut Self) -> Result<T, RequestError>,
-    ) -> Result<Outcome, RequestError> {
-        let body = handle(broker, &mut self)?;
-        self.respond(&body)
     }
 
     pub(super) fn decode<T: Decodable>(&mut self) -> Result<T, RequestError> {

@@ -25,7 +25,7 @@ use super::activity::{Activity, Phase};
 use super::budget::Share;
 use super::buffers::CAPACITY_DEFAULT;
 use super::reactor::Shared;
-use crate::handlers::{Handled, Outcome, Part, RequestContext, admit};
+use crate::handlers::{Answering, Outcome, Part, RequestContext, RequestError, admit};
 
 /// Bytes read at once while nothing is known of the frame.
 const READ_BYTES_MIN: usize = CAPACITY_DEFAULT;
@@ -146,43 +146,58 @@ impl Connection {
     async fn handle(&mut self, frame: Bytes) -> io::Result<Outcome> {
         let (began, request_bytes) = (Instant::now(), frame.len());
         let (shared, context) = (self.shared.clone(), self.context.clone());
-        let admitted = admit(&frame, &context);
-        let decoded_bytes = admitted.as_ref().map_or(0, |request| request.decoded_bytes);
-        let is_counted = UNCOUNTED_BYTES < decoded_bytes;
-        if is_counted {
-            self.hold_decoded(decoded_bytes, request_bytes).await?;
-        }
-        let mut handling = pin!(shared.broker.handle(admitted, frame));
-        let (handled, waited) = match at_once(handling.as_mut()).await {
-            Poll::Ready(handled) => (handled, None),
-            Poll::Pending => {
-                if context.take_frame_is_free() {
-                    self.share.holds(self.received.len());
-                    self.share.end_turn();
-                }
-                let waits_since = Instant::now();
-                self.flush(SendFlags::empty()).await?;
-                self.activity.turn_to(Phase::Handling);
-                let handled = tokio::select! {
-                    biased;
-                    handled = &mut handling => handled,
-                    // Only the end of the client's stream completes this: urgent data is not asked for.
-                    _gone = self.stream.ready(Interest::PRIORITY) => {
-                        context.hurry.notify_one();
-                        handling.await
-                    }
-                };
-                (handled, Some(waits_since.elapsed()))
+        let mut is_counted = false;
+        let (api, answering) = match admit(&frame, &context) {
+            Ok(request) if UNCOUNTED_BYTES < request.decoded_bytes => {
+                // Boxed, so that not every connection has room for it.
+                let (api, request) = (request.api, Box::new(request));
+                self.hold_decoded(request.decoded_bytes, request_bytes).await?;
+                is_counted = true;
+                (api, shared.broker.answer(*request, frame))
             }
+            Ok(request) => (request.api, shared.broker.answer(request, frame)),
+            Err(refused) => return Ok(self.unanswered(&refused)),
+        };
+        let (answered, waited) = match answering {
+            Answering::Answered(answered) => (answered, None),
+            Answering::Waiting(mut answering) => match at_once(answering.as_mut()).await {
+                Poll::Ready(answered) => (answered, None),
+                Poll::Pending => {
+                    if context.take_frame_is_free() {
+                        self.share.holds(self.received.len());
+                        self.share.end_turn();
+                    }
+                    let waits_since = Instant::now();
+                    self.flush(SendFlags::empty()).await?;
+                    self.activity.turn_to(Phase::Handling);
+                    let answered = tokio::select! {
+                        biased;
+                        answered = &mut answering => answered,
+                        // Only the end of the client's stream completes this: urgent data is not asked for.
+                        _gone = self.stream.ready(Interest::PRIORITY) => {
+                            context.hurry.notify_one();
+                            answering.await
+                        }
+                    };
+                    (answered, Some(waits_since.elapsed()))
+                }
+            },
         };
         if context.take_frame_is_free() || is_counted {
             self.share.holds(self.received.len());
         }
-        let Handled { api, outcome } = handled;
-        if let Some(api) = api {
-            shared.requests.observe(api, began.elapsed(), waited, request_bytes, outcome.length());
+        match answered {
+            Ok(outcome) => {
+                shared.requests.observe(api, began.elapsed(), waited, request_bytes, outcome.length());
+                Ok(outcome)
+            }
+            Err(error) => Ok(self.unanswered(&error)),
         }
-        Ok(outcome)
+    }
+
+    fn unanswered(&self, error: &RequestError) -> Outcome {
+        self.shared.broker.metrics.unanswered();
+        Outcome::Close(error.to_string())
     }
 
     /// A decoded request may be many times its frame: it counts like received bytes.
@@ -290,6 +305,6 @@ impl Connection {
 }
 
 /// Polls a future once.
-async fn at_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+async fn at_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
