@@ -48,10 +48,6 @@ impl Coordinators {
         Self { logs, places: ArcSwap::default(), alarm: Alarm::default() }
     }
 
-    pub(super) fn now(&self) -> Moment {
-        Moment { elapsed: clock::monotonic(), wall: clock::wall(), age: self.logs.age_now() }
-    }
-
     pub(super) fn places(&self) -> Arc<Places> {
         self.places.load_full()
     }
@@ -123,13 +119,13 @@ impl Coordinators {
 
     /// Does what is due in all shards, and answers what is committed. Returns the next deadline.
     pub(super) fn wake(&self) -> Option<Duration> {
-        let now = clock::monotonic();
+        let began = clock::monotonic();
         let wake = |place: &Arc<Place>| {
             let mut found = place.shard();
             let shard = found.as_mut().ok()?;
             let mut log = TermLog { logs: &*self.logs, term: place.term };
-            if shard.next_deadline() <= now {
-                shard.wake(self.now(), &mut log);
+            if shard.next_deadline() <= began {
+                shard.wake(now(), &mut log);
             }
             log.answer_committed(shard);
             Some(shard.next_deadline())
@@ -141,7 +137,7 @@ impl Coordinators {
     fn with_shard(&self, place: &Place, act: impl FnOnce(Result<&mut Shard, &Unavailable>, Moment, &mut TermLog<'_>)) {
         let mut found = place.shard();
         let mut log = TermLog { logs: &*self.logs, term: place.term };
-        act(found.as_mut().map_err(|unavailable| &*unavailable), self.now(), &mut log);
+        act(found.as_mut().map_err(|unavailable| &*unavailable), now(), &mut log);
         let Ok(shard) = &mut *found else {
             if place.is_spoilt() {
                 self.alarm.bring_forward(Duration::ZERO);
@@ -153,4 +149,8 @@ impl Coordinators {
         drop(found);
         self.alarm.bring_forward(due);
     }
+}
+
+pub(super) fn now() -> Moment {
+    Moment { elapsed: clock::monotonic(), wall: clock::wall() }
 }

@@ -71,6 +71,10 @@ impl TermLog<'_> {
 }
 
 impl ShardLog for TermLog<'_> {
+    fn age_now(&self) -> Timestamp {
+        self.logs.age_now()
+    }
+
     fn append(&mut self, batch: &CheckedBatch, now: Timestamp) -> Result<Offset, LogError> {
         self.logs.append(self.term, batch, now)
     }

@@ -12,13 +12,11 @@ use super::error::GroupError;
 use super::group::GroupState;
 use super::member::{Client, GroupId, MemberId, Protocol};
 
-/// One moment on three clocks: sessions end by the monotonic one, records carry the wall clock, and offsets age by
-/// the age clock, which depends on both.
+/// One moment on two clocks: sessions end by the monotonic one, and records carry the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Moment {
     pub(super) elapsed: Duration,
     pub(super) wall: Timestamp,
-    pub(super) age: Timestamp,
 }
 
 /// Who a request claims to come from.

@@ -16,7 +16,7 @@ use tracing::{debug, error, info};
 
 use super::OFFSETS_TOPIC;
 use super::config::GroupConfig;
-use super::coordinators::{Coordinators, Places};
+use super::coordinators::{Coordinators, Places, now};
 use super::counts::GroupCounts;
 use super::handle::CoordinatorHandle;
 use super::load::load;
@@ -228,7 +228,7 @@ impl Runtime {
         let Loaded { term, topics, mut shard, end, took } = loaded;
         let places = self.coordinators.places();
         let Some(place) = places.led.get(&term.partition).filter(|place| place.term == term) else { return };
-        let now = self.coordinators.now();
+        let now = now();
         let end = match end {
             Ok(end) => end,
             Err(error) => {

@@ -29,6 +29,8 @@ const RECORD_OVERHEAD_BYTES: usize = 23;
 
 /// The shard's own partition.
 pub(super) trait ShardLog {
+    /// The time by which offsets age.
+    fn age_now(&self) -> Timestamp;
     /// Returns the new log end.
     fn append(&mut self, batch: &CheckedBatch, now: Timestamp) -> Result<Offset, LogError>;
     fn batch_bytes_max(&self) -> Result<usize, LogError>;
@@ -199,9 +201,10 @@ impl Shard {
     }
 
     fn expire(&mut self, now: Moment, log: &mut dyn ShardLog) {
+        let age_now = log.age_now();
         let ids: Vec<_> = self.groups.keys().cloned().collect();
         for id in ids {
-            self.with_group(&id, now, log, |group, config, turn| turn.records = group.expire(config, now.age));
+            self.with_group(&id, now, log, |group, config, turn| turn.records = group.expire(config, age_now));
         }
     }
 

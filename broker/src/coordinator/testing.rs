@@ -37,9 +37,14 @@ pub(super) struct FakeLog {
     pub(super) refusal: Option<LogError>,
     pub(super) batch_bytes_max: usize,
     pub(super) batches: usize,
+    pub(super) age_now: Timestamp,
 }
 
 impl ShardLog for FakeLog {
+    fn age_now(&self) -> Timestamp {
+        self.age_now
+    }
+
     fn append(&mut self, batch: &CheckedBatch, _now: Timestamp) -> Result<Offset, LogError> {
         if let Some(refusal) = &self.refusal {
             return Err(refusal.clone());
@@ -96,8 +101,14 @@ pub(super) fn config() -> GroupConfig {
 impl Bench {
     pub(super) fn new(config: GroupConfig) -> Self {
         let config = Arc::new(config);
-        let log = FakeLog { records: Vec::new(), refusal: None, batch_bytes_max: 1 << 20, batches: 0 };
-        let now = Moment { elapsed: Duration::ZERO, wall: Timestamp(1_000_000), age: Timestamp(1_000_000) };
+        let log = FakeLog {
+            records: Vec::new(),
+            refusal: None,
+            batch_bytes_max: 1 << 20,
+            batches: 0,
+            age_now: Timestamp(1_000_000),
+        };
+        let now = Moment { elapsed: Duration::ZERO, wall: Timestamp(1_000_000) };
         let shard = Shard::new(config.clone(), Arc::new(GroupMetrics::default()));
         let mut bench = Self { shard, log, now, config, commits: true, ids: 0 };
         bench.shard.loaded(Offset(0), now, &mut bench.log);
@@ -142,7 +153,7 @@ impl Bench {
             self.now.elapsed = due;
             let step_ms = i64::try_from(step.as_millis()).unwrap();
             self.now.wall.0 += step_ms;
-            self.now.age.0 += step_ms;
+            self.log.age_now.0 += step_ms;
             let is_due = self.shard.next_deadline() <= due;
             self.shard.wake(self.now, &mut self.log);
             self.settle();

@@ -10,7 +10,7 @@ use crate::coordinator::{GroupError, GroupState, MemberClaim, MemberId, Unavaila
 pub(super) const NO_GENERATION: i32 = -1;
 
 pub(super) fn claim(member: &StrBytes, instance: Option<&StrBytes>) -> MemberClaim {
-    MemberClaim { id: MemberId(member.to_string()), instance: instance.map(ToString::to_string) }
+    MemberClaim { id: MemberId(member.as_str().to_owned()), instance: instance.map(|id| id.as_str().to_owned()) }
 }
 
 pub(super) fn text(text: String) -> StrBytes {
