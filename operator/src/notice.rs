@@ -56,6 +56,9 @@ impl Notice {
     }
 }
 
+/// Reasons of `Ready` that people should know of although brokers may serve.
+const TROUBLES: [&str; 1] = ["BrokersUnreachable"];
+
 /// The events for a change of the status.
 pub fn transitions(before: &KafkaClusterStatus, after: &KafkaClusterStatus) -> Vec<Notice> {
     let is_true =
@@ -78,6 +81,7 @@ pub fn transitions(before: &KafkaClusterStatus, after: &KafkaClusterStatus) -> V
         }
         _ => {}
     }
+    notices.extend(of_trouble(before, after));
     notices.extend(of_controller(before, after));
     notices.extend(
         after.brokers.iter().filter(|_| 1 < after.brokers.len()).filter_map(|broker| of_broker(before, broker)),
@@ -92,6 +96,20 @@ pub fn transitions(before: &KafkaClusterStatus, after: &KafkaClusterStatus) -> V
         notices.push(Notice::warning("Stalled", stalled));
     }
     notices
+}
+
+/// A trouble that came or went.
+fn of_trouble(before: &KafkaClusterStatus, after: &KafkaClusterStatus) -> Option<Notice> {
+    let ready = after.condition(condition::READY)?;
+    let trouble = |status: &KafkaClusterStatus| {
+        let reason = &status.condition(condition::READY)?.reason;
+        TROUBLES.into_iter().find(|trouble| trouble == reason)
+    };
+    match (trouble(before), trouble(after)) {
+        (former, Some(trouble)) if former != Some(trouble) => Some(Notice::warning(trouble, &ready.message)),
+        (Some(_), None) if ready.status == "True" => Some(Notice::normal("Recovered", &ready.message)),
+        _ => None,
+    }
 }
 
 fn of_controller(before: &KafkaClusterStatus, after: &KafkaClusterStatus) -> Option<Notice> {

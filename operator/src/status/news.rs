@@ -87,10 +87,12 @@ impl News {
             }
             Verdict::Proceeding { restarts, waits, .. } => {
                 let head = format!("{} of {} brokers ready", serving(brokers), brokers.len());
-                let of_volumes = Self::of_wrong_volumes(&head, observed, brokers);
-                of_volumes.or_else(|| Self::of_missing_brokers(&head, observed, brokers)).unwrap_or_else(|| {
-                    Self::of_whole_cluster(&head, observed, partitions, restarts, waits.as_deref(), steps_left)
-                })
+                Self::of_wrong_volumes(&head, observed, brokers)
+                    .or_else(|| Self::of_unreachable_brokers(&head, observed, brokers))
+                    .or_else(|| Self::of_missing_brokers(&head, observed, brokers))
+                    .unwrap_or_else(|| {
+                        Self::of_whole_cluster(&head, observed, partitions, restarts, waits.as_deref(), steps_left)
+                    })
             }
         }
     }
@@ -106,6 +108,23 @@ impl News {
             reason,
             &headed(head, brokers, &broker_sentence(broker)),
         ))
+    }
+
+    /// Their pods are ready, but none of them answers the operator. `Ready` is then what the probes of Kubernetes say.
+    fn of_unreachable_brokers(head: &str, observed: &Observed, brokers: &[Broker]) -> Option<Self> {
+        let asked = observed.brokers.len();
+        let error = observed.brokers.values().last()?.as_ref().err()?;
+        if serving(brokers) == 0 || observed.brokers.values().any(Result::is_ok) {
+            return None;
+        }
+        let mut told = format!("{head}, but brokers that do not answer the operator: {asked} of {asked}: {error}.");
+        if 1 < brokers.len() {
+            told.push_str(" Until one does, none is restarted, no pod may be evicted and no option is set.");
+        }
+        if serving(brokers) < brokers.len() {
+            told = format!("{told} {}", away(brokers));
+        }
+        Some(Self::new(Stand::changing(serves(observed, brokers)), "BrokersUnreachable", &told))
     }
 
     fn of_missing_brokers(head: &str, observed: &Observed, brokers: &[Broker]) -> Option<Self> {
@@ -270,3 +289,7 @@ fn invalid_reason(problems: &[Problem]) -> String {
         |first| format!("Invalid{}{}", first.to_ascii_uppercase(), letters.as_str()),
     )
 }
+
+#[cfg(test)]
+#[path = "news_test.rs"]
+mod news_test;

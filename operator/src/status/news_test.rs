@@ -1,0 +1,78 @@
+//! Troubles of brokers that serve all the same, as the conditions and the events tell them.
+
+use protocol::types::BrokerId;
+use serde_json::json;
+
+use crate::admin::AdminError;
+use crate::crd::{KafkaClusterStatus, condition};
+use crate::observe::Observed;
+use crate::testing::{fall_silent, notices, plan_of, running, running_three};
+
+type Disturbance = fn(&mut Observed);
+
+/// Reason and truth of `Ready`, truth of `Reconciling` and of `Stalled`.
+fn stand(status: &KafkaClusterStatus) -> (&str, [&str; 3]) {
+    let truth = |kind: &str| status.condition(kind).unwrap().status.as_str();
+    let kinds = [condition::READY, condition::RECONCILING, condition::STALLED];
+    (&status.condition(condition::READY).unwrap().reason, kinds.map(truth))
+}
+
+fn told(status: &KafkaClusterStatus) -> &str {
+    &status.condition(condition::READY).unwrap().message
+}
+
+/// What is disturbed is told at once, as one event, and so is its end.
+fn check(calm: &Observed, disturb: Disturbance, reason: &str, truths: [&str; 3], message: &str, events: [&str; 2]) {
+    let mut observed = calm.clone();
+    disturb(&mut observed);
+    let disturbed = plan_of(&observed);
+    assert_eq!((stand(&disturbed.status), told(&disturbed.status)), ((reason, truths), message));
+    let reasons = |observed: &Observed| -> Vec<_> {
+        notices(observed, &plan_of(observed)).into_iter().map(|notice| notice.reason).collect()
+    };
+    assert_eq!(reasons(&observed), [events[0]], "{message}");
+    observed.cluster.status = Some(disturbed.status);
+    assert_eq!(reasons(&observed), [""; 0], "{message}");
+    let mut calm = calm.clone();
+    calm.cluster.status = observed.cluster.status;
+    assert_eq!(reasons(&calm).join(""), events[1], "after {message}");
+}
+
+fn refuse_all(observed: &mut Observed) {
+    let error = |id| AdminError::Unreachable { url: format!("http://10.1.2.{id}"), reason: "refused".to_owned() };
+    observed.brokers.iter_mut().for_each(|(id, answer)| *answer = Err(error(id)));
+    (observed.view, observed.view_of, observed.options) = (None, None, None);
+}
+
+#[test]
+fn that_no_broker_answers_is_told_with_what_waits_for_it() {
+    let changing = ["True", "True", "False"];
+    let (reason, events) = ("BrokersUnreachable", ["BrokersUnreachable", "Recovered"]);
+    let single = "1 of 1 brokers ready, but brokers that do not answer the operator: 1 of 1: http://10.1.2.0: refused.";
+    check(&running(json!({})), refuse_all, reason, changing, single, events);
+    let three = "3 of 3 brokers ready, but brokers that do not answer the operator: 3 of 3: http://10.1.2.2: refused. \
+                 Until one does, none is restarted, no pod may be evicted and no option is set.";
+    check(&running_three(json!({})), refuse_all, reason, changing, three, events);
+
+    let mut observed = running_three(json!({}));
+    refuse_all(&mut observed);
+    fall_silent(&mut observed, BrokerId(0));
+    let status = plan_of(&observed).status;
+    assert_eq!(stand(&status), (reason, ["False", "True", "False"]));
+    assert!(told(&status).ends_with(" Broker 0: pod demo-0 starts."), "{}", told(&status));
+    for id in 0..3 {
+        fall_silent(&mut observed, BrokerId(id));
+    }
+    assert_eq!(stand(&plan_of(&observed).status).0, "BrokersNotReady", "there is nothing to contradict the probes");
+}
+
+#[test]
+fn one_broker_that_answers_is_enough() {
+    let mut observed = running_three(json!({}));
+    let answer = observed.brokers[&BrokerId(1)].clone();
+    let (view, view_of, options) = (observed.view.clone(), observed.view_of, observed.options.clone());
+    refuse_all(&mut observed);
+    observed.brokers.insert(BrokerId(1), answer);
+    (observed.view, observed.view_of, observed.options) = (view, view_of, options);
+    assert_eq!(stand(&plan_of(&observed).status).0, "BrokersReady");
+}
