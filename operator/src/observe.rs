@@ -49,8 +49,8 @@ pub struct Observed {
     pub view: Option<ClusterView>,
     /// The broker with that view.
     pub view_of: Option<BrokerId>,
-    /// The options of all brokers, from the same broker.
-    pub options: Option<BTreeMap<String, String>>,
+    /// The options of all brokers, from the same broker; `None`: nobody was asked.
+    pub options: Option<Result<BTreeMap<String, String>, AdminError>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +102,11 @@ impl Observed {
     pub fn controller(&self) -> Option<(BrokerId, &ClusterView)> {
         let view = self.view.as_ref()?;
         self.view_of.filter(|id| view.controller_id == Some(id.0)).map(|id| (id, view))
+    }
+
+    /// The options of all brokers, if they could be read.
+    pub fn known_options(&self) -> Option<&BTreeMap<String, String>> {
+        self.options.as_ref()?.as_ref().ok()
     }
 
     /// Addresses of the brokers whose container runs.
@@ -256,7 +261,7 @@ async fn ask_brokers(admin: &dyn BrokerAdmin, observed: &mut Observed) {
         }
     }
     if let Some(target) = observed.view_of.and_then(|id| observed.targets().remove(&id)) {
-        observed.options = admin.options(target).await.ok();
+        observed.options = Some(admin.options(target).await);
     }
 }
 

@@ -234,7 +234,7 @@ fn settle_notes(
 
 /// Options set by others are left alone: only those in the manifest, now or before, are changed.
 fn option_step(cluster: &ValidatedCluster, observed: &Observed) -> Option<Step> {
-    let (found, id) = (observed.options.as_ref()?, observed.view_of?);
+    let (found, id) = (observed.known_options()?, observed.view_of?);
     let differs = |name: &str, value: &str| found.get(name).is_none_or(|found| !options::same(name, found, value));
     let wanted = cluster.dynamic.iter().filter(|(name, value)| differs(name, value));
     let wanted = wanted.map(|(name, value)| OptionChange { name: name.clone(), value: Some(value.clone()) });

@@ -446,8 +446,8 @@ fn the_zone_of_its_node_is_noted_on_a_pod() {
 #[test]
 fn options_that_live_in_the_metadata_change_without_a_restart() {
     let mut observed = crate::testing::running_three(json!({"config": {"log.retention.bytes": 100}}));
-    assert_eq!(observed.options.as_ref().unwrap()["min.insync.replicas"], "2");
-    observed.options.as_mut().unwrap().insert("log.cleaner.backoff.ms".to_owned(), "7".to_owned());
+    assert_eq!(observed.known_options().unwrap()["min.insync.replicas"], "2");
+    crate::testing::options_of(&mut observed).insert("log.cleaner.backoff.ms".to_owned(), "7".to_owned());
     for (config, expected) in [
         (json!({"log.retention.bytes": "0100"}), ""),
         (json!({"log.retention.bytes": 200}), "set for all brokers log.retention.bytes=200"),
@@ -464,7 +464,6 @@ fn options_that_live_in_the_metadata_change_without_a_restart() {
         }
         assert_eq!(seen.join("; "), expected);
     }
-    let options = observed.options.unwrap();
-    assert_eq!(options["log.cleaner.backoff.ms"], "7", "what others set stays");
+    assert_eq!(observed.known_options().unwrap()["log.cleaner.backoff.ms"], "7", "what others set stays");
     assert_eq!(observed.cluster.status.unwrap().options, ["min.insync.replicas"]);
 }

@@ -142,10 +142,11 @@ fn plan_lines(restarts: &[String], before: &KafkaClusterStatus, brokers: &[Broke
     lines
 }
 
-/// The options of the manifest, and former ones that are still set.
+/// The options of the manifest, and former ones that are still set. While they cannot be read: what is known.
 fn options_set(cluster: &ValidatedCluster, observed: &Observed, before: &KafkaClusterStatus) -> Vec<String> {
-    let found = |name: &&String| observed.options.as_ref().is_none_or(|options| options.contains_key(*name));
-    let names: BTreeSet<_> = cluster.dynamic.keys().chain(before.options.iter().filter(found)).cloned().collect();
+    let Some(found) = observed.known_options() else { return before.options.clone() };
+    let former = before.options.iter().filter(|name| found.contains_key(*name));
+    let names: BTreeSet<_> = cluster.dynamic.keys().chain(former).cloned().collect();
     names.into_iter().take(OPTIONS_MAX).collect()
 }
 

@@ -1,5 +1,7 @@
 //! Clusters in various states, for tests.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::StatefulSetSpec;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
@@ -84,7 +86,7 @@ pub(crate) fn settle(observed: &mut Observed, plan: &Plan) {
             },
             Step::Delete(manifest) => drop(observed.standing.remove(&manifest.key())),
             Step::SetOptions { changes, .. } => {
-                let options = observed.options.get_or_insert_default();
+                let options = options_of(observed);
                 for change in changes {
                     match &change.value {
                         Some(value) => drop(options.insert(change.name.clone(), value.clone())),
@@ -203,7 +205,11 @@ pub(crate) fn elect(observed: &mut Observed, id: i32) {
     let voters = observed.pods.keys().take(3).copied().map(voter).collect();
     observed.view = Some(ClusterView { controller_id: Some(id), brokers, voters, ..ClusterView::default() });
     observed.view_of = Some(BrokerId(id));
-    observed.options.get_or_insert_default();
+    options_of(observed);
+}
+
+pub(crate) fn options_of(observed: &mut Observed) -> &mut BTreeMap<String, String> {
+    observed.options.get_or_insert_with(|| Ok(BTreeMap::new())).as_mut().unwrap()
 }
 
 /// Another claim of the same name, with an empty volume.

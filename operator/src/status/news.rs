@@ -159,6 +159,10 @@ impl News {
             let message = format!("{head}; partitions that lack a replica: {}.", partitions.under_replicated);
             return Self::new(Stand::ReadyAndChanging, "UnderReplicated", &message);
         }
+        if let Some(Err(error)) = &observed.options {
+            let message = format!("{head}, but which options of spec.config they follow is not known: {error}.");
+            return Self::new(Stand::ReadyAndChanging, "OptionsUnknown", &message);
+        }
         if let Some(growing) = observed.claims.values().find_map(growing) {
             return Self::new(Stand::ReadyAndChanging, "VolumesGrow", &format!("{head}; {growing}"));
         }

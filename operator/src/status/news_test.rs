@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::admin::AdminError;
 use crate::crd::{KafkaClusterStatus, condition};
 use crate::observe::Observed;
-use crate::testing::{fall_silent, notices, plan_of, running, running_three};
+use crate::testing::{fall_silent, notices, parsed, plan_of, running, running_three};
 
 type Disturbance = fn(&mut Observed);
 
@@ -22,7 +22,7 @@ fn told(status: &KafkaClusterStatus) -> &str {
 }
 
 /// What is disturbed is told at once, as one event, and so is its end.
-fn check(calm: &Observed, disturb: Disturbance, reason: &str, truths: [&str; 3], message: &str, events: [&str; 2]) {
+fn check(calm: &Observed, disturb: Disturbance, reason: &str, truths: [&str; 3], message: &str, events: [&[&str]; 2]) {
     let mut observed = calm.clone();
     disturb(&mut observed);
     let disturbed = plan_of(&observed);
@@ -30,12 +30,12 @@ fn check(calm: &Observed, disturb: Disturbance, reason: &str, truths: [&str; 3],
     let reasons = |observed: &Observed| -> Vec<_> {
         notices(observed, &plan_of(observed)).into_iter().map(|notice| notice.reason).collect()
     };
-    assert_eq!(reasons(&observed), [events[0]], "{message}");
+    assert_eq!(reasons(&observed), events[0], "{message}");
     observed.cluster.status = Some(disturbed.status);
     assert_eq!(reasons(&observed), [""; 0], "{message}");
     let mut calm = calm.clone();
     calm.cluster.status = observed.cluster.status;
-    assert_eq!(reasons(&calm).join(""), events[1], "after {message}");
+    assert_eq!(reasons(&calm), events[1], "after {message}");
 }
 
 fn refuse_all(observed: &mut Observed) {
@@ -47,7 +47,7 @@ fn refuse_all(observed: &mut Observed) {
 #[test]
 fn that_no_broker_answers_is_told_with_what_waits_for_it() {
     let changing = ["True", "True", "False"];
-    let (reason, events) = ("BrokersUnreachable", ["BrokersUnreachable", "Recovered"]);
+    let (reason, events) = ("BrokersUnreachable", [&["BrokersUnreachable"][..], &["Recovered"]]);
     let single = "1 of 1 brokers ready, but brokers that do not answer the operator: 1 of 1: http://10.1.2.0: refused.";
     check(&running(json!({})), refuse_all, reason, changing, single, events);
     let three = "3 of 3 brokers ready, but brokers that do not answer the operator: 3 of 3: http://10.1.2.2: refused. \
@@ -75,4 +75,22 @@ fn one_broker_that_answers_is_enough() {
     observed.brokers.insert(BrokerId(1), answer);
     (observed.view, observed.view_of, observed.options) = (view, view_of, options);
     assert_eq!(stand(&plan_of(&observed).status).0, "BrokersReady");
+}
+
+#[test]
+fn options_that_cannot_be_read_are_not_told_to_be_set() {
+    let error = AdminError::TimedOut { url: "10.1.2.0:9091".to_owned(), limit_ms: 2000 };
+    let calm = running_three(json!({"config": {"log.retention.bytes": 100}}));
+    let mut observed = calm.clone();
+    observed.options = Some(Err(error));
+    observed.cluster.spec.config = parsed(json!({"log.retention.ms": 100}));
+    let status = plan_of(&observed).status;
+    assert_eq!(stand(&status), ("OptionsUnknown", ["True", "True", "False"]));
+    let expected = "3 of 3 brokers ready, but which options of spec.config they follow is not known: 10.1.2.0:9091: no \
+                    answer within 2000 ms.";
+    assert_eq!(told(&status), expected);
+    assert_eq!(status.options, ["log.retention.bytes", "min.insync.replicas"], "as they were seen");
+    observed.options = calm.options;
+    let options = plan_of(&observed).status.options;
+    assert_eq!(options, ["log.retention.bytes", "log.retention.ms", "min.insync.replicas"], "one goes, one comes");
 }
