@@ -1,7 +1,9 @@
 //! The broker options that a manifest may set. Names, types and ranges are Kafka's, from the table that the broker
 //! uses.
 
-use protocol::config::{ConfigError, Dynamic, Scope, lookup, validate};
+use std::collections::BTreeMap;
+
+use protocol::config::{ConfigError, Dynamic, Scope, Values, check_safety, lookup, validate};
 
 /// Options that the operator renders itself, and the field to use instead.
 const OWNED: [(&str, &str); 14] = [
@@ -62,6 +64,17 @@ pub fn check(name: &str, raw: &str, brokers: i32) -> Result<(), String> {
     }
 }
 
+/// The options, each of them valid, that a broker refuses at its start because of another one: their names, and what is
+/// wrong. What is not given has the broker's default.
+pub fn check_all(config: &BTreeMap<String, String>) -> Vec<(&'static str, String)> {
+    let settings = config.iter().map(|(name, raw)| (name.as_str(), raw.as_str()));
+    let crossed = |error: ConfigError| match error {
+        ConfigError::Contradiction { name, .. } => Some((name, explain(error))),
+        _ => None,
+    };
+    check_safety(&Values::parse(Scope::Broker, settings).0).into_iter().filter_map(crossed).collect()
+}
+
 /// The error without the name, which is in the field already.
 fn explain(error: ConfigError) -> String {
     match error {
@@ -72,10 +85,12 @@ fn explain(error: ConfigError) -> String {
         ConfigError::TooLarge { raw, max, .. } => format!("{raw} is more than {max}"),
         ConfigError::Choice { raw, choices, .. } => format!("{raw:?} is none of {}", choices.join(", ")),
         ConfigError::Refused { reason, .. } => reason,
-        // Concerns changes at run time, or several options together.
-        error @ (ConfigError::ReadOnly { .. }
-        | ConfigError::PerBroker { .. }
-        | ConfigError::ClusterOnly { .. }
-        | ConfigError::Contradiction { .. }) => error.to_string(),
+        ConfigError::Contradiction { raw, other, limit, relation, .. } => {
+            format!("{raw} does not go with {other}={limit}: it must be {relation}")
+        }
+        // Concerns changes at run time.
+        error @ (ConfigError::ReadOnly { .. } | ConfigError::PerBroker { .. } | ConfigError::ClusterOnly { .. }) => {
+            error.to_string()
+        }
     }
 }

@@ -147,12 +147,14 @@ fn schema_problems(cluster: &KafkaCluster) -> Vec<Problem> {
 fn config(spec: &KafkaClusterSpec) -> Result<BTreeMap<String, String>, Vec<Problem>> {
     let mut config = BTreeMap::new();
     let mut problems = Vec::new();
+    let problem = |name: &str, message| Problem::new(format!("spec.config[{name:?}]"), message);
     for (name, value) in &spec.config {
         match scalar(value).and_then(|raw| options::check(name, &raw, spec.replicas).map(|()| raw)) {
             Ok(raw) => drop(config.insert(name.clone(), raw)),
-            Err(message) => problems.push(Problem::new(format!("spec.config[{name:?}]"), message)),
+            Err(message) => problems.push(problem(name, message)),
         }
     }
+    problems.extend(options::check_all(&config).into_iter().map(|(name, message)| problem(name, message)));
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 

@@ -55,6 +55,14 @@ fn names_the_field_and_says_what_would_be_right() {
             r#"spec.config["default.replication.factor"]: 4 replicas need as many brokers; spec.replicas is 3"#,
         ),
         (
+            json!({"config": {"broker.heartbeat.interval.ms": 700, "broker.session.timeout.ms": 700}}),
+            r#"spec.config["broker.session.timeout.ms"]: 700 does not go with broker.heartbeat.interval.ms=700: it must be more"#,
+        ),
+        (
+            json!({"config": {"broker.heartbeat.interval.ms": 5000}}),
+            r#"spec.config["broker.session.timeout.ms"]: 3000 does not go with broker.heartbeat.interval.ms=5000: it must be more"#,
+        ),
+        (
             json!({"config": {"listeners": "PLAINTEXT://:9092"}}),
             r#"spec.config["listeners"]: set by the operator; use spec.listeners instead"#,
         ),

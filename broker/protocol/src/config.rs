@@ -56,8 +56,9 @@ pub enum ConfigError {
     PerBroker { name: &'static str },
     #[error("{name} has one value for all brokers: set it without a broker's id")]
     ClusterOnly { name: &'static str },
-    #[error("{name}={raw} does not go with {other}={limit}")]
-    Contradiction { name: &'static str, raw: String, other: &'static str, limit: String },
+    /// `relation` says how the first is to stand to the other.
+    #[error("{name}={raw} does not go with {other}={limit}: it must be {relation}")]
+    Contradiction { name: &'static str, raw: String, other: &'static str, limit: String, relation: &'static str },
 }
 
 impl ConfigError {

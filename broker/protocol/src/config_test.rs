@@ -113,7 +113,7 @@ fn errors_say_what_was_wrong_and_what_would_be_right() {
         ("log.dirs=/a,/b", "log.dirs=/a,/b: a broker has one data directory"),
         (
             "broker.heartbeat.interval.ms=3000",
-            "broker.session.timeout.ms=3000 does not go with broker.heartbeat.interval.ms=3000",
+            "broker.session.timeout.ms=3000 does not go with broker.heartbeat.interval.ms=3000: it must be more",
         ),
     ];
     for (text, message) in table {
@@ -226,7 +226,10 @@ fn settings_that_do_not_go_together_are_found() {
     assert_eq!(topic(&[]), None);
     assert_eq!(topic(&[("max.compaction.lag.ms", "5"), ("min.compaction.lag.ms", "5")]), None);
     let error = topic(&[("max.compaction.lag.ms", "5"), ("min.compaction.lag.ms", "6")]).unwrap();
-    assert_eq!(error.to_string(), "min.compaction.lag.ms=6 does not go with max.compaction.lag.ms=5");
+    assert_eq!(
+        error.to_string(),
+        "min.compaction.lag.ms=6 does not go with max.compaction.lag.ms=5: it must be at most as much"
+    );
 
     let brokers = broker("group.consumer.min.session.timeout.ms=10\ngroup.consumer.max.session.timeout.ms=20").0;
     let table = [("9", Some("group.consumer.min.session.timeout.ms")), ("10", None), ("20", None)];

@@ -43,22 +43,31 @@ const GROUP_BOUNDS: [(&str, &str, &str); 7] = [
 /// Checks relations between a topic's settings.
 pub fn check_topic(topic: &Values) -> Option<ConfigError> {
     let (least, greatest) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
-    (topic.find_long(greatest) < topic.find_long(least)).then(|| contradiction((topic, least), (topic, greatest)))
+    let crossed = topic.find_long(greatest) < topic.find_long(least);
+    crossed.then(|| contradiction((topic, least), AT_MOST, (topic, greatest)))
 }
 
 /// Checks a group's settings, besides the bounds set by the broker.
 pub fn check_group(group: &Values, broker: &Values) -> Option<ConfigError> {
     GROUP_BOUNDS.iter().filter(|(name, ..)| group.is_set(name)).find_map(|(name, least, greatest)| {
         let value = group.find_long(name);
-        let too_small = (value < broker.find_long(least)).then_some(least);
-        let crossed = too_small.or_else(|| (broker.find_long(greatest) < value).then_some(greatest))?;
-        Some(contradiction((group, name), (broker, crossed)))
+        let too_small = (value < broker.find_long(least)).then_some((AT_LEAST, least));
+        let too_large = || (broker.find_long(greatest) < value).then_some((AT_MOST, greatest));
+        let (relation, crossed) = too_small.or_else(too_large)?;
+        Some(contradiction((group, name), relation, (broker, crossed)))
     })
 }
 
-fn contradiction((of, name): (&Values, &'static str), (other_of, other): (&Values, &'static str)) -> ConfigError {
+const AT_LEAST: &str = "at least as much";
+const AT_MOST: &str = "at most as much";
+
+fn contradiction(
+    (of, name): (&Values, &'static str),
+    relation: &'static str,
+    (other_of, other): (&Values, &'static str),
+) -> ConfigError {
     let raw = |values: &Values, name| values.raw(name).unwrap_or_default().to_owned();
-    ConfigError::Contradiction { name, raw: raw(of, name), other, limit: raw(other_of, other) }
+    ConfigError::Contradiction { name, raw: raw(of, name), other, limit: raw(other_of, other), relation }
 }
 
 /// Checks relations between broker settings.
@@ -70,7 +79,7 @@ pub fn check_safety(broker: &Values) -> Vec<ConfigError> {
     // Every broker would be fenced between two of its heartbeats.
     let (session, heartbeat) = ("broker.session.timeout.ms", "broker.heartbeat.interval.ms");
     if broker.get_int(session) <= broker.get_int(heartbeat) {
-        errors.push(contradiction((broker, session), (broker, heartbeat)));
+        errors.push(contradiction((broker, session), "more", (broker, heartbeat)));
     }
     for listener in broker.get_list("listeners") {
         let name = listener.split_once("://").map_or(listener.as_str(), |(name, _)| name);
