@@ -67,8 +67,8 @@ pub async fn reconcile(cluster: Arc<ClusterMeta>, context: Arc<Context>) -> Resu
     };
     let cluster = match in_time("read the cluster", find_cluster(&context.client, &names)).await? {
         Ok(Some(cluster)) if cluster.metadata.deletion_timestamp.is_none() => cluster,
-        Ok(Some(_)) => return Ok(Action::await_change()),
-        Ok(None) => {
+        // Gone, or about to be: with foreground deletion the object outlives everything that belongs to it.
+        Ok(_) => {
             context.metrics.forget(&names.namespace, &names.cluster);
             return Ok(Action::await_change());
         }

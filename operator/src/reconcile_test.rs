@@ -15,6 +15,7 @@ use crate::admin::{
     AdminError, AdminTarget, BrokerView, ClusterView, FormatRequest, OptionChange, RestartGrant, RestartGrantRequest,
     VoterChange,
 };
+use crate::crd::KafkaClusterStatus;
 use crate::testing::{cluster, release};
 
 /// Brokers that are never asked here.
@@ -81,6 +82,7 @@ async fn reconciled_as(
     cluster: KafkaCluster,
     refuse: &'static str,
 ) -> (Result<Action, ReconcileError>, Vec<Write>) {
+    let is_there = stored.pointer("/metadata/deletionTimestamp").is_none();
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let server = async move {
         let mut writes = Vec::new();
@@ -112,6 +114,7 @@ async fn reconciled_as(
         writes
     };
     let metrics = Metrics::default();
+    metrics.tell("shop", "demo", &KafkaClusterStatus::default());
     let context = Context {
         client: Client::new(service, "shop"),
         admin: Box::new(NoBrokers),
@@ -124,7 +127,7 @@ async fn reconciled_as(
     let reconciled = Box::pin(async move { reconcile(Arc::new(known), Arc::new(context)).await });
     let (outcome, writes) = futures::join!(reconciled, server);
     let told = metrics.encode().unwrap();
-    assert!(told.contains(r#"cluster="demo",type="Ready"} 0"#), "{told}");
+    assert_eq!(told.contains(r#"cluster="demo",type="Ready"} 0"#), is_there, "{told}");
     (outcome, writes)
 }
 
@@ -153,6 +156,16 @@ async fn a_new_cluster_is_written_in_order_and_the_status_last() {
     }
     assert_eq!(writes[7].body["status"]["conditions"][0]["status"], "False");
     assert_eq!(writes[8].body["reason"], "Created");
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_deleted_in_the_foreground_is_left_alone_and_told_no_longer() {
+    let cluster = cluster(json!({}));
+    let mut stored = json!(cluster);
+    stored["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    stored["metadata"]["finalizers"] = json!(["foregroundDeletion"]);
+    let (outcome, writes) = reconciled_as(stored, cluster, "nothing").await;
+    assert!(outcome.is_ok() && writes.is_empty(), "{outcome:?}");
 }
 
 #[tokio::test]
