@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use futures::future::pending;
 use kube::Client;
-use kube_lease_manager::LeaseManagerBuilder;
+use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
 use operator::admin::HttpBrokerAdmin;
 use operator::controller::{self, Scope};
 use operator::crd::crd_files;
@@ -21,11 +21,12 @@ use operator::reconcile::Context;
 use operator::validate::Release;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 const LEASE_SECONDS: u64 = 15;
 const LEASE_GRACE_SECONDS: u64 = 5;
+const LEASE_RETRY: Duration = Duration::from_secs(2);
 
 /// Runs Kafka clusters on Kubernetes. Without a command: `run`.
 #[derive(Debug, Parser)]
@@ -150,12 +151,10 @@ async fn lead(
         return Ok(());
     };
     let lease = &arguments.lease_name;
-    let manager = LeaseManagerBuilder::new(client, lease)
-        .with_namespace(namespace)
-        .with_identity(&arguments.instance)
-        .with_duration(LEASE_SECONDS)
-        .with_grace(LEASE_GRACE_SECONDS);
-    let manager = manager.build().await.with_context(|| format!("could not use Lease {namespace}/{lease}"))?;
+    let manager = tokio::select! {
+        manager = lease_manager(&client, namespace, arguments) => manager,
+        () = stop.cancelled() => return Ok(()),
+    };
     let (mut leads, keeper) = manager.watch().await;
     let chosen = tokio::select! {
         chosen = leads.wait_for(|leads| *leads) => chosen.is_ok(),
@@ -179,6 +178,23 @@ async fn lead(
     }
     info!("operator stopped");
     Ok(())
+}
+
+/// Repeated until the API server, which may come after the operator, gives the Lease or makes it.
+async fn lease_manager(client: &Client, namespace: &str, arguments: &RunArguments) -> LeaseManager {
+    let lease = &arguments.lease_name;
+    loop {
+        let manager = LeaseManagerBuilder::new(client.clone(), lease)
+            .with_namespace(namespace)
+            .with_identity(&arguments.instance)
+            .with_duration(LEASE_SECONDS)
+            .with_grace(LEASE_GRACE_SECONDS);
+        match manager.build().await {
+            Ok(manager) => return manager,
+            Err(error) => warn!(%error, "could not use Lease {namespace}/{lease}; retrying"),
+        }
+        tokio::time::sleep(LEASE_RETRY).await;
+    }
 }
 
 /// An instance that waits for the Lease is on standby, and ready. Never ends.
