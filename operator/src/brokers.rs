@@ -32,7 +32,7 @@ impl Broker {
         let formatted = directory.is_some_and(|directory| is_known(observed, id, directory, view));
         let (phase, message) = match pod {
             None => (BrokerPhase::Pending, Some(format!("waiting for pod {} to be created", observed.names.pod(id)))),
-            Some(pod) if pod.metadata.deletion_timestamp.is_some() => ending_pod(observed, pod),
+            Some(pod) if pod.metadata.deletion_timestamp.is_some() => ending_pod(observed, id, pod),
             Some(pod) if is_left_over(observed, pod) => {
                 (BrokerPhase::Stopping, Some(format!("pod {} goes with its deleted StatefulSet", pod.name_any())))
             }
@@ -40,7 +40,7 @@ impl Broker {
                 Some(view) => running(observed, id, pod, view, formatted),
                 None => lost_node(observed, pod).map_or_else(
                     || not_answering(pod, claim, answer.and_then(|answer| answer.as_ref().err())),
-                    |lost| (BrokerPhase::NodeLost, Some(format!("{lost}; {}", once_off(pod)))),
+                    |lost| (BrokerPhase::NodeLost, Some(format!("{lost}; {}", once_off(observed, id, pod)))),
                 ),
             },
         };
@@ -171,17 +171,25 @@ fn is_left_over(observed: &Observed, pod: &Pod) -> bool {
 }
 
 /// Only its node can confirm that a pod has ended.
-fn ending_pod(observed: &Observed, pod: &Pod) -> (BrokerPhase, Option<String>) {
+fn ending_pod(observed: &Observed, id: BrokerId, pod: &Pod) -> (BrokerPhase, Option<String>) {
     let name = pod.name_any();
     match lost_node(observed, pod) {
         None => (BrokerPhase::Stopping, Some(format!("pod {name} shuts down"))),
-        Some(lost) => (BrokerPhase::NodeLost, Some(format!("{lost}, so pod {name} does not end; {}", once_off(pod)))),
+        Some(lost) => {
+            let help = once_off(observed, id, pod);
+            (BrokerPhase::NodeLost, Some(format!("{lost}, so pod {name} does not end; {help}")))
+        }
     }
 }
 
 /// While the broker may still run, its replacement would be a second broker with the same id.
-fn once_off(pod: &Pod) -> String {
-    format!("once that machine is off for good, kubectl delete pod {} --force", pod.name_any())
+fn once_off(observed: &Observed, id: BrokerId, pod: &Pod) -> String {
+    format!(
+        "once that machine is off for good, kubectl delete pod {} --force; before it, only where the volume went with \
+         the machine, kubectl delete pvc {} --wait=false",
+        pod.name_any(),
+        observed.names.claim(id)
+    )
 }
 
 /// What is wrong with the node of a pod that is not ready.

@@ -166,10 +166,12 @@ fn a_cluster_that_lost_a_broker_serves_and_says_what_is_missing() {
     observed.nodes = Some(BTreeMap::from([("node1".to_owned(), parsed(node))]));
     observed.view.as_mut().unwrap().partitions.under_replicated = 4;
     let plan = plan_of(&observed);
-    let truth = |kind: &str| plan.status.condition(kind).unwrap().status.clone();
-    let lost = "its node node1 does not answer; once that machine is off for good, kubectl delete pod demo-1 --force.";
+    let truth = |kind: &str| plan.status.condition(kind).unwrap().status.as_str();
+    let lost = "its node node1 does not answer; once that machine is off for good, kubectl delete pod demo-1 --force; \
+                before it, only where the volume went with the machine, kubectl delete pvc data-demo-1 --wait=false.";
     assert_eq!(sentence_of(&plan.status), format!("2 of 3 brokers ready. Broker 1: {lost}"));
-    assert_eq!((truth(condition::READY), truth(condition::RECONCILING)), ("True".to_owned(), "True".to_owned()));
+    assert_eq!([condition::READY, condition::STALLED, condition::RECONCILING].map(truth), ["True", "True", "False"]);
+    assert_eq!(plan.status.condition(condition::READY).unwrap().reason, "NodeLost");
     assert_eq!((plan.status.ready_replicas, plan.status.brokers[1].phase), (2, BrokerPhase::NodeLost));
     let told: Vec<_> = notices(&observed, &plan).into_iter().map(|notice| notice.note).collect();
     assert!(told.contains(&format!("Broker 1 no longer serves: {lost}")), "{told:?}");
@@ -329,7 +331,8 @@ fn a_pod_that_cannot_end_says_what_it_waits_for() {
     observed.nodes = Some(BTreeMap::from([("node1".to_owned(), parsed(node))]));
     assert_eq!(phase(&observed), BrokerPhase::NodeLost);
     let expected = "2 of 3 brokers ready. Broker 1: its node node1 does not answer, so pod demo-1 does not end; once \
-                    that machine is off for good, kubectl delete pod demo-1 --force.";
+                    that machine is off for good, kubectl delete pod demo-1 --force; before it, only where the volume \
+                    went with the machine, kubectl delete pvc data-demo-1 --wait=false.";
     assert_eq!(sentence_of(&plan_of(&observed).status), expected);
 }
 

@@ -19,7 +19,7 @@ use crate::quantity;
 use crate::validate::{Problem, claim_capacity, claim_request};
 
 const MESSAGE_CHARS_MAX: usize = 4096;
-/// Brokers that do not serve, named in the sentence.
+/// Brokers named in the sentence.
 const BROKERS_NAMED_MAX: usize = 3;
 
 pub(super) struct News {
@@ -87,7 +87,7 @@ impl News {
             }
             Verdict::Proceeding { restarts, waits, .. } => {
                 let head = format!("{} of {} brokers ready", serving(brokers), brokers.len());
-                Self::of_wrong_volumes(&head, observed, brokers)
+                Self::of_stuck_brokers(&head, observed, brokers)
                     .or_else(|| Self::of_unreachable_brokers(&head, observed, brokers))
                     .or_else(|| Self::of_missing_brokers(&head, observed, brokers))
                     .unwrap_or_else(|| {
@@ -98,16 +98,16 @@ impl News {
     }
 
     /// Only a person can help.
-    fn of_wrong_volumes(head: &str, observed: &Observed, brokers: &[Broker]) -> Option<Self> {
-        let in_phase = |phase| brokers.iter().find(|broker| broker.phase == phase);
-        let emptied = in_phase(BrokerPhase::VolumeEmptied).map(|broker| ("VolumeEmptied", broker));
-        let foreign = || in_phase(BrokerPhase::ForeignVolume).map(|broker| ("ForeignVolume", broker));
-        let (reason, broker) = emptied.or_else(foreign)?;
-        Some(Self::new(
-            Stand::stalled(serves(observed, brokers)),
-            reason,
-            &headed(head, brokers, &broker_sentence(broker)),
-        ))
+    fn of_stuck_brokers(head: &str, observed: &Observed, brokers: &[Broker]) -> Option<Self> {
+        let phases = [
+            (BrokerPhase::VolumeEmptied, "VolumeEmptied"),
+            (BrokerPhase::ForeignVolume, "ForeignVolume"),
+            (BrokerPhase::NodeLost, "NodeLost"),
+        ];
+        phases.into_iter().find_map(|(phase, reason)| {
+            let told = named(brokers, |broker| broker.phase == phase)?;
+            Some(Self::new(Stand::stalled(serves(observed, brokers)), reason, &headed(head, brokers, &told)))
+        })
     }
 
     /// Their pods are ready, but none of them answers the operator. `Ready` is then what the probes of Kubernetes say.
@@ -121,18 +121,15 @@ impl News {
         if 1 < brokers.len() {
             told.push_str(" Until one does, none is restarted, no pod may be evicted and no option is set.");
         }
-        if serving(brokers) < brokers.len() {
-            told = format!("{told} {}", away(brokers));
+        if let Some(away) = away(brokers) {
+            told = format!("{told} {away}");
         }
         Some(Self::new(Stand::changing(serves(observed, brokers)), "BrokersUnreachable", &told))
     }
 
     fn of_missing_brokers(head: &str, observed: &Observed, brokers: &[Broker]) -> Option<Self> {
-        if serving(brokers) == brokers.len() {
-            return None;
-        }
-        let stand = Stand::changing(serves(observed, brokers));
-        Some(Self::new(stand, "BrokersNotReady", &headed(head, brokers, &away(brokers))))
+        let away = away(brokers)?;
+        Some(Self::new(Stand::changing(serves(observed, brokers)), "BrokersNotReady", &headed(head, brokers, &away)))
     }
 
     fn of_whole_cluster(
@@ -234,13 +231,18 @@ fn headed(head: &str, brokers: &[Broker], told: &str) -> String {
     if brokers.len() == 1 { told.to_owned() } else { format!("{head}. {told}") }
 }
 
-fn away(brokers: &[Broker]) -> String {
-    let away = || brokers.iter().filter(|broker| broker.phase != BrokerPhase::Running);
-    let named: Vec<_> = away().take(BROKERS_NAMED_MAX).map(broker_sentence).collect();
-    let named = named.join(" ");
-    match away().count().saturating_sub(BROKERS_NAMED_MAX) {
-        0 => named,
-        more => format!("{named} And {more} more."),
+fn away(brokers: &[Broker]) -> Option<String> {
+    named(brokers, |broker| broker.phase != BrokerPhase::Running)
+}
+
+/// A sentence for each of the first such brokers; `None` if there is none.
+fn named(brokers: &[Broker], is_such: impl Fn(&Broker) -> bool) -> Option<String> {
+    let sentences: Vec<_> = brokers.iter().filter(|broker| is_such(broker)).map(broker_sentence).collect();
+    let named = sentences.iter().take(BROKERS_NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(" ");
+    match sentences.len() {
+        0 => None,
+        count if count <= BROKERS_NAMED_MAX => Some(named),
+        count => Some(format!("{named} And {} more.", count - BROKERS_NAMED_MAX)),
     }
 }
 
