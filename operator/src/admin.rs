@@ -73,6 +73,23 @@ pub struct BrokerView {
     pub cluster_id: Option<String>,
     pub directory_id: Option<String>,
     pub recovery: Option<RecoveryView>,
+    pub disk: DiskView,
+    /// Logs that failed and are not served.
+    pub offline_replicas: Vec<OfflineView>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DiskView {
+    /// Producers are told to retry, for want of space.
+    pub is_low: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OfflineView {
+    pub partition: String,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

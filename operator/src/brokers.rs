@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
 use kube::ResourceExt as _;
 use protocol::types::{BrokerId, ClusterId, DirectoryId};
 
-use crate::admin::{AdminError, BrokerState, BrokerView, RegisteredState, RegisteredView};
+use crate::admin::{AdminError, BrokerState, BrokerView, DiskView, RegisteredState, RegisteredView};
 use crate::crd::BrokerPhase;
 use crate::names::{ANNOTATION_CLUSTER_ID, ANNOTATION_FORMATTED, CONTAINER};
 use crate::observe::Observed;
@@ -20,6 +20,28 @@ pub struct Broker {
     pub directory: Option<DirectoryId>,
     /// Whether a broker was ever formatted on that volume.
     pub formatted: bool,
+    pub storage: Storage,
+}
+
+/// What a broker says of its volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// Or nothing is known of it.
+    Sound,
+    /// Producers are told to retry.
+    Full,
+    /// Logs failed and are not served.
+    LogsOffline,
+}
+
+impl Storage {
+    fn of(view: &BrokerView) -> Self {
+        match view {
+            BrokerView { disk: DiskView { is_low: true }, .. } => Self::Full,
+            view if !view.offline_replicas.is_empty() => Self::LogsOffline,
+            _ => Self::Sound,
+        }
+    }
 }
 
 impl Broker {
@@ -44,7 +66,8 @@ impl Broker {
                 ),
             },
         };
-        Self { id, phase, message, directory, formatted }
+        let storage = view.map_or(Storage::Sound, Storage::of);
+        Self { id, phase, message, directory, formatted, storage }
     }
 }
 
@@ -107,7 +130,9 @@ fn running(
             let message = format!("checks its logs: {} of {} done", progress.logs_done, progress.logs_total);
             (BrokerPhase::Recovering, Some(message))
         }
-        BrokerState::Running if is_ready(pod) => (BrokerPhase::Running, missed_zone(observed, id, pod)),
+        BrokerState::Running if is_ready(pod) => {
+            (BrokerPhase::Running, storage_trouble(observed, id, view).or_else(|| missed_zone(observed, id, pod)))
+        }
         BrokerState::Leaving => (BrokerPhase::Stopping, Some("hands over what it leads".to_owned())),
         BrokerState::Registering => (BrokerPhase::Starting, Some("waits for the controller to count on it".to_owned())),
         BrokerState::Running if is_fenced(observed, id) => {
@@ -126,6 +151,26 @@ fn is_fenced(observed: &Observed, id: BrokerId) -> bool {
 
 fn registered(observed: &Observed, id: BrokerId) -> Option<&RegisteredView> {
     observed.view.as_ref()?.brokers.iter().find(|broker| broker.id == id.0)
+}
+
+fn storage_trouble(observed: &Observed, id: BrokerId, view: &BrokerView) -> Option<String> {
+    let claim = observed.names.claim(id);
+    match Storage::of(view) {
+        Storage::Sound => None,
+        Storage::Full => {
+            let help = "enlarge spec.storage.size, or keep less";
+            Some(format!("volume {claim} is full, so producers are told to try again; {help}"))
+        }
+        Storage::LogsOffline => {
+            let first = view.offline_replicas.first()?;
+            let count = view.offline_replicas.len();
+            Some(format!(
+                "logs on volume {claim} that failed and are not served: {count}, the first {}: {}; they are tried again \
+                 when it is restarted, kubectl rollout restart statefulset/{}",
+                first.partition, first.reason, observed.names.cluster
+            ))
+        }
+    }
 }
 
 /// At its start a broker waits for its zone only for a while, and the operator may have been down.

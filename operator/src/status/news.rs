@@ -12,7 +12,7 @@ use protocol::types::BrokerId;
 
 use super::{Verdict, serving, shortened, was_formed};
 use crate::admin::ClusterView;
-use crate::brokers::Broker;
+use crate::brokers::{Broker, Storage};
 use crate::crd::{BrokerPhase, KafkaClusterStatus, PartitionsStatus, condition};
 use crate::observe::Observed;
 use crate::quantity;
@@ -91,7 +91,7 @@ impl News {
                     .or_else(|| Self::of_unreachable_brokers(&head, observed, brokers))
                     .or_else(|| Self::of_missing_brokers(&head, observed, brokers))
                     .unwrap_or_else(|| {
-                        Self::of_whole_cluster(&head, observed, partitions, restarts, waits.as_deref(), steps_left)
+                        Self::of_whole_cluster(&head, observed, brokers, partitions, restarts, waits.as_deref(), steps_left)
                     })
             }
         }
@@ -132,9 +132,19 @@ impl News {
         Some(Self::new(Stand::changing(serves(observed, brokers)), "BrokersNotReady", &headed(head, brokers, &away)))
     }
 
+    /// Brokers that serve, although not everything.
+    fn of_storage(head: &str, brokers: &[Broker]) -> Option<Self> {
+        let troubles = [(Storage::Full, "VolumeFull"), (Storage::LogsOffline, "LogsOffline")];
+        troubles.into_iter().find_map(|(storage, reason)| {
+            let told = named(brokers, |broker| broker.storage == storage)?;
+            Some(Self::new(Stand::ReadyAndStalled, reason, &format!("{head}. {told}")))
+        })
+    }
+
     fn of_whole_cluster(
         head: &str,
         observed: &Observed,
+        brokers: &[Broker],
         partitions: PartitionsStatus,
         restarts: &[String],
         waits: Option<&str>,
@@ -151,6 +161,9 @@ impl News {
             let more = if 1 < restarts.len() { format!(" {} more follow.", restarts.len() - 1) } else { String::new() };
             let waits = waits.map(|reason| format!(" It waits: {reason}.")).unwrap_or_default();
             return Self::new(Stand::ReadyAndChanging, "Restarting", &format!("{head}. {next}{more}{waits}"));
+        }
+        if let Some(of_storage) = Self::of_storage(head, brokers) {
+            return of_storage;
         }
         if 0 < partitions.under_replicated {
             let message = format!("{head}; partitions that lack a replica: {}.", partitions.under_replicated);

@@ -1,9 +1,9 @@
 //! Troubles of brokers that serve all the same, as the conditions and the events tell them.
 
 use protocol::types::BrokerId;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::admin::AdminError;
+use crate::admin::{AdminError, BrokerView};
 use crate::crd::{KafkaClusterStatus, condition};
 use crate::observe::Observed;
 use crate::testing::{fall_silent, notices, parsed, plan_of, running, running_three};
@@ -75,6 +75,36 @@ fn one_broker_that_answers_is_enough() {
     observed.brokers.insert(BrokerId(1), answer);
     (observed.view, observed.view_of, observed.options) = (view, view_of, options);
     assert_eq!(stand(&plan_of(&observed).status).0, "BrokersReady");
+}
+
+#[test]
+fn a_full_volume_and_logs_that_failed_are_told_with_broker_and_volume() {
+    let calm = running_three(json!({}));
+    let stalled = ["True", "False", "True"];
+    let full = "3 of 3 brokers ready. Broker 1: volume data-demo-1 is full, so producers are told to try again; enlarge \
+                spec.storage.size, or keep less.";
+    let fill: Disturbance = |observed| disturb_view(observed, 1, json!({"disk": {"isLow": true}}));
+    check(&calm, fill, "VolumeFull", stalled, full, [&["Stalled"], &[]]);
+    let failed = "3 of 3 brokers ready. Broker 2: logs on volume data-demo-2 that failed and are not served: 2, the \
+                  first orders-0: EIO; they are tried again when it is restarted, kubectl rollout restart \
+                  statefulset/demo.";
+    let fail: Disturbance = |observed| {
+        let replicas = json!([{"partition": "orders-0", "reason": "EIO"}, {"partition": "orders-1", "reason": "EIO"}]);
+        disturb_view(observed, 2, json!({"offlineReplicas": replicas, "disk": {"totalBytes": 9, "isLow": false}}));
+    };
+    check(&calm, fail, "LogsOffline", stalled, failed, [&["Stalled"], &[]]);
+    let mut observed = calm.clone();
+    fail(&mut observed);
+    fill(&mut observed);
+    observed.view.as_mut().unwrap().partitions.under_replicated = 1;
+    assert_eq!(stand(&plan_of(&observed).status).0, "VolumeFull", "the cause goes before what follows from it");
+}
+
+/// As the broker's answer is read.
+fn disturb_view(observed: &mut Observed, id: i32, answer: Value) {
+    let view = observed.brokers.get_mut(&BrokerId(id)).unwrap().as_mut().unwrap();
+    let read: BrokerView = parsed(answer);
+    (view.disk, view.offline_replicas) = (read.disk, read.offline_replicas);
 }
 
 #[test]
