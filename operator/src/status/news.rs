@@ -4,7 +4,9 @@
 //! an active controller and no partition is offline, however many brokers are away. The sentence tells which are, and
 //! why a manifest is not followed, which is what `Stalled` is about.
 
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -21,6 +23,8 @@ use crate::validate::{Problem, claim_capacity, claim_request};
 const MESSAGE_CHARS_MAX: usize = 4096;
 /// Brokers named in the sentence.
 const BROKERS_NAMED_MAX: usize = 3;
+/// Nodes with several brokers, named in the sentence.
+const NODES_NAMED_MAX: usize = 3;
 
 pub(super) struct News {
     pub(super) stand: Stand,
@@ -91,7 +95,15 @@ impl News {
                     .or_else(|| Self::of_unreachable_brokers(&head, observed, brokers))
                     .or_else(|| Self::of_missing_brokers(&head, observed, brokers))
                     .unwrap_or_else(|| {
-                        Self::of_whole_cluster(&head, observed, brokers, partitions, restarts, waits.as_deref(), steps_left)
+                        Self::of_whole_cluster(
+                            &head,
+                            observed,
+                            brokers,
+                            partitions,
+                            restarts,
+                            waits.as_deref(),
+                            steps_left,
+                        )
                     })
             }
         }
@@ -177,7 +189,7 @@ impl News {
             return Self::new(Stand::ReadyAndChanging, "VolumesGrow", &format!("{head}; {growing}"));
         }
         let stand = if steps_left { Stand::ReadyAndChanging } else { Stand::Ready };
-        Self::new(stand, "BrokersReady", &format!("{head}."))
+        Self::new(stand, "BrokersReady", &format!("{head}{}.", together(&observed.pods)))
     }
 
     pub(super) fn conditions(
@@ -257,6 +269,19 @@ fn named(brokers: &[Broker], is_such: impl Fn(&Broker) -> bool) -> Option<String
         count if count <= BROKERS_NAMED_MAX => Some(named),
         count => Some(format!("{named} And {} more.", count - BROKERS_NAMED_MAX)),
     }
+}
+
+/// Kubernetes spreads brokers only as far as there are nodes for them, and does not move any later.
+fn together(pods: &BTreeMap<BrokerId, Pod>) -> String {
+    let mut by_node = BTreeMap::<&str, Vec<String>>::new();
+    for (id, pod) in pods {
+        if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) {
+            by_node.entry(node).or_default().push(id.to_string());
+        }
+    }
+    let shared = by_node.into_iter().filter(|(_, ids)| 1 < ids.len()).take(NODES_NAMED_MAX);
+    let told = shared.map(|(node, ids)| format!("; with node {node} brokers {} would be lost at once", ids.join(", ")));
+    told.collect()
 }
 
 /// By how much a volume is smaller than requested, and what Kubernetes says about it.

@@ -108,6 +108,23 @@ fn disturb_view(observed: &mut Observed, id: i32, answer: Value) {
 }
 
 #[test]
+fn brokers_that_share_a_node_are_named() {
+    let mut observed = running_three(json!({}));
+    for (nodes, expected) in [
+        (["a", "b", "c"], ""),
+        (["a", "b", "a"], "; with node a brokers 0, 2 would be lost at once"),
+        (["a", "a", "a"], "; with node a brokers 0, 1, 2 would be lost at once"),
+    ] {
+        for (pod, node) in observed.pods.values_mut().zip(nodes) {
+            pod.spec.as_mut().unwrap().node_name = Some(node.to_owned());
+        }
+        let status = plan_of(&observed).status;
+        assert_eq!(stand(&status), ("BrokersReady", ["True", "False", "False"]), "nothing is left to do");
+        assert_eq!(told(&status), format!("3 of 3 brokers ready{expected}."));
+    }
+}
+
+#[test]
 fn options_that_cannot_be_read_are_not_told_to_be_set() {
     let error = AdminError::TimedOut { url: "10.1.2.0:9091".to_owned(), limit_ms: 2000 };
     let calm = running_three(json!({"config": {"log.retention.bytes": 100}}));
