@@ -105,7 +105,7 @@ mod tests {
             (word.starts_with("millrace_") || word.starts_with("kafka_")) && *word != "millrace_dev_cluster"
         };
         let asked: Vec<_> = words.filter(is_metric).collect();
-        assert!(11 < asked.len(), "{asked:?}");
+        assert!(13 < asked.len(), "{asked:?}");
         for name in asked {
             let is_own = own.contains(&format!("\n{name}{{")) || own.contains(&format!("\n{name} "));
             assert!(is_own || of_brokers.contains(&format!("| `{name}` |")), "there is no metric {name}");

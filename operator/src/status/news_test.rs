@@ -81,19 +81,19 @@ fn one_broker_that_answers_is_enough() {
 fn a_full_volume_and_logs_that_failed_are_told_with_broker_and_volume() {
     let calm = running_three(json!({}));
     let stalled = ["True", "False", "True"];
-    let full = "3 of 3 brokers ready. Broker 1: volume data-demo-1 is full, so producers are told to try again; enlarge \
+    let told_full = "3 of 3 brokers ready. Broker 1: volume data-demo-1 is full, so producers are told to try again; enlarge \
                 spec.storage.size, or keep less.";
     let fill: Disturbance = |observed| disturb_view(observed, 1, json!({"disk": {"isLow": true}}));
-    check(&calm, fill, "VolumeFull", stalled, full, [&["Stalled"], &[]]);
-    let failed = "3 of 3 brokers ready. Broker 2: logs on volume data-demo-2 that failed and are not served: 2, the \
+    check(&calm, fill, "VolumeFull", stalled, told_full, [&["Stalled"], &[]]);
+    let told_failed = "3 of 3 brokers ready. Broker 2: logs on volume data-demo-2 that failed and are not served: 2, the \
                   first orders-0: EIO; they are tried again when it is restarted, kubectl rollout restart \
                   statefulset/demo.";
     let fail: Disturbance = |observed| {
         let replicas = json!([{"partition": "orders-0", "reason": "EIO"}, {"partition": "orders-1", "reason": "EIO"}]);
         disturb_view(observed, 2, json!({"offlineReplicas": replicas, "disk": {"totalBytes": 9, "isLow": false}}));
     };
-    check(&calm, fail, "LogsOffline", stalled, failed, [&["Stalled"], &[]]);
-    let mut observed = calm.clone();
+    check(&calm, fail, "LogsOffline", stalled, told_failed, [&["Stalled"], &[]]);
+    let mut observed = calm;
     fail(&mut observed);
     fill(&mut observed);
     observed.view.as_mut().unwrap().partitions.under_replicated = 1;
