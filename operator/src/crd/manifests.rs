@@ -23,6 +23,8 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -35,6 +37,24 @@ mod tests {
                 assert!(committed == file.yaml, "{directory}/{} is stale; run: {command}", file.name);
             }
         }
+    }
+
+    #[test]
+    fn every_field_is_explained() {
+        fn explained(schema: &Value, path: &str) {
+            let fields = schema["properties"].as_object().or_else(|| schema["items"]["properties"].as_object());
+            for (name, field) in fields.into_iter().flatten() {
+                let (path, text) = (format!("{path}.{name}"), field["description"].as_str().unwrap_or_default());
+                assert!(text.ends_with('.'), "{path}: {text:?}");
+                explained(field, &path);
+            }
+        }
+        let crd = serde_json::to_value(KafkaCluster::crd()).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+        explained(&schema["spec"], "spec");
+        let mut status = schema["status"].clone();
+        status["properties"].as_object_mut().unwrap().remove("conditions");
+        explained(&status, "status");
     }
 
     /// A rule that does not compile would be found by the first API server that gets the definition.

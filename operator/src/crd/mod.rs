@@ -47,7 +47,7 @@ pub use status::{
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaClusterSpec {
-    /// Number of brokers: 1, or 3 or more. It stays as it was when the cluster was created.
+    /// Number of brokers: 1 (the default), or 3 to 1024. It stays as it was when the cluster was created.
     #[serde(default = "one_broker")]
     #[x_kube(validation = Rule::new("self == 1 || 3 <= self && self <= 1024")
         .message("use 1, or 3 or more (at most 1024); with two, the loss of either would stop the cluster"))]
@@ -57,26 +57,31 @@ pub struct KafkaClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub controllers: Option<ControllersSpec>,
 
-    /// Version of Millrace to run. Fixed when the cluster is created: a newer operator leaves it as it is until
-    /// this field names another one. It cannot go back once every broker has run it.
+    /// Version of Millrace to run, such as `0.1.0`; at most the operator's own. Without it: the operator's when the
+    /// cluster was created, which a newer operator leaves as it is until this field names another one. It cannot go
+    /// back once every broker has run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$"), length(max = 64))]
     pub version: Option<String>,
 
-    /// Image of the brokers, in place of the one that belongs to the version.
+    /// Image of the brokers, with its tag or digest, in place of the one that belongs to the version. Without it: the
+    /// image of the operator's chart, tagged with the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
 
-    /// Broker options by their Kafka names; values are strings, numbers or booleans. Unknown names are refused.
+    /// Broker options by their Kafka names, at most 256, with Kafka's units and ranges; values are strings, numbers or
+    /// booleans. Unknown names are refused. Without any: Kafka's defaults, and for 3 brokers or more 3 replicas, of which
+    /// 2 must be in sync. Where an option needs it, brokers are restarted one by one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::scalars")]
     pub config: BTreeMap<String, Value>,
 
-    /// The volume of each broker.
+    /// The volume of each broker; `size` must be given.
     pub storage: StorageSpec,
 
-    /// Where clients connect. Without any: one listener `clients` on port 9092, inside the Kubernetes cluster.
+    /// Where clients connect, at most 8. Without any: one listener `clients` on port 9092, inside the Kubernetes
+    /// cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     #[x_kube(validation = Rule::new("self.all(a, self.exists_one(b, b.port == a.port))").message("two listeners have the same port"))]
@@ -87,7 +92,8 @@ pub struct KafkaClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourcesSpec>,
 
-    /// Placement and labels of the broker pods.
+    /// Placement and labels of the broker pods. Without it they have the operator's labels only and may run on any node.
+    /// Pods that run keep what they were started with until they are restarted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodOptions>,
 }
@@ -110,17 +116,18 @@ pub struct ControllersSpec {
 #[x_kube(validation = Rule::new("has(self.class) == has(oldSelf.class) && (!has(self.class) || self.class == oldSelf.class)")
     .message("class cannot be changed: a volume keeps the class it was made with"))]
 pub struct StorageSpec {
-    /// Size of each broker's volume, such as `10Gi`. It may grow where the storage class allows it, and never shrink.
+    /// Size of each broker's volume in bytes, more than 0, with a unit such as `10Gi`. It may grow where the storage
+    /// class allows it, and never shrink. It has no default.
     #[schemars(schema_with = "schema::quantity")]
     pub size: Quantity,
 
-    /// Storage class of the volumes. Without it: the default class of the Kubernetes cluster.
+    /// Storage class of the volumes. Without it: the default class of the Kubernetes cluster. It cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub class: Option<String>,
 
-    /// Whether deleting the KafkaCluster deletes its volumes and the data on them. Without it they are kept, and
-    /// applying the manifest again brings the cluster back.
+    /// Whether deleting the KafkaCluster deletes its volumes and the data on them. With `false`, the default, they are
+    /// kept, and applying the manifest again brings the cluster back.
     #[serde(default, skip_serializing_if = "is_false")]
     pub delete_claim: bool,
 }
@@ -139,25 +146,27 @@ fn is_false(value: &bool) -> bool {
 #[x_kube(validation = Rule::new("!has(self.advertisedHost) || self.type == 'nodeport'")
     .message("advertisedHost is for listeners of type nodeport"))]
 pub struct ListenerSpec {
-    /// Name of the listener: small letters and digits. In Kafka's options it appears in capitals.
+    /// Name of the listener: 1 to 15 small letters and digits, beginning with a letter. In Kafka's options it appears in
+    /// capitals.
     #[schemars(regex(pattern = "^[a-z][a-z0-9]*$"), length(max = 15))]
     pub name: String,
 
-    /// Port the brokers listen on.
+    /// Port the brokers listen on: 1024 to 65535, except 9091, 9093 and 9095.
     #[schemars(range(min = 1024, max = 65535), extend("format" = "int32"))]
     pub port: u16,
 
-    /// How clients reach the brokers.
+    /// How clients reach the brokers. `internal` (the default): by the names of the pods, inside the Kubernetes cluster.
+    /// `nodeport`: by a port on the broker's node.
     #[serde(default, rename = "type")]
     pub kind: ListenerType,
 
-    /// Host that clients outside are told to connect to, in place of the address of the broker's node.
+    /// Host that clients outside are told to connect to, for listeners of type `nodeport`. Without it: the address of
+    /// the broker's node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9A-Za-z]([-.:0-9A-Za-z]*[0-9A-Za-z])?$"), length(max = 253))]
     pub advertised_host: Option<String>,
 }
 
-/// `internal`: by the names of the pods, inside the Kubernetes cluster. `nodeport`: by a port on the broker's node.
 #[derive(Serialize, Deserialize, schemars::JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum ListenerType {
@@ -169,12 +178,14 @@ pub enum ListenerType {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourcesSpec {
-    /// What the scheduler sets aside for a broker.
+    /// What the scheduler sets aside for a broker: `cpu` in cores (`500m` is half a core), `memory` in bytes (`1Gi`).
+    /// Without it: 100m and 256Mi.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::quantities")]
     pub requests: BTreeMap<String, Quantity>,
 
-    /// What a broker cannot exceed.
+    /// What a broker cannot exceed, in the same units. Without it: 1Gi of memory, unless `requests` names memory, and as
+    /// much CPU as there is.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::quantities")]
     pub limits: BTreeMap<String, Quantity>,
@@ -183,37 +194,38 @@ pub struct ResourcesSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct PodOptions {
-    /// Labels added to the broker pods.
+    /// Labels added to the broker pods, at most 64; those of the operator cannot be changed. Without any: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]
     pub labels: BTreeMap<String, String>,
 
-    /// Annotations added to the broker pods.
+    /// Annotations added to the broker pods, at most 64; those of the operator cannot be changed. Without any: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::annotations")]
     pub annotations: BTreeMap<String, String>,
 
-    /// Labels a node must have to run a broker.
+    /// Labels a node must have to run a broker, at most 64. Without any: every node may.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]
     pub node_selector: BTreeMap<String, String>,
 
-    /// Taints of nodes on which brokers may run nevertheless, as in a pod.
+    /// Taints of nodes on which brokers may run nevertheless, as in a pod, at most 32. Without any: only those of a node
+    /// that does not answer, on which brokers stay.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub tolerations: Vec<TolerationSpec>,
 
-    /// Affinity as in a pod, in addition to the spread over nodes and zones that brokers always have.
+    /// Affinity as in a pod, in addition to the spread over nodes and zones that brokers always have. Without it: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::open_object")]
     pub affinity: Option<Value>,
 
-    /// Priority class of the broker pods.
+    /// Priority class of the broker pods. Without it: the default class of the Kubernetes cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
 
-    /// Secrets with credentials for the registry of the image.
+    /// Secrets with credentials for the registry of the image, at most 8. Without any: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub image_pull_secrets: Vec<SecretName>,
@@ -222,7 +234,7 @@ pub struct PodOptions {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct TolerationSpec {
-    /// Key of the taint; with the operator `Exists` it may be left out to match every key.
+    /// Key of the taint, at most 317 characters; with the operator `Exists` it may be left out to match every key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 317))]
     pub key: Option<String>,
@@ -232,7 +244,7 @@ pub struct TolerationSpec {
     #[schemars(regex(pattern = "^(Equal|Exists)$"), length(max = 6))]
     pub operator: Option<String>,
 
-    /// Value of the taint, for `Equal`.
+    /// Value of the taint, for `Equal`. Without it: the empty one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub value: Option<String>,
@@ -242,7 +254,7 @@ pub struct TolerationSpec {
     #[schemars(regex(pattern = "^(NoSchedule|PreferNoSchedule|NoExecute)$"), length(max = 16))]
     pub effect: Option<String>,
 
-    /// How long a `NoExecute` taint is tolerated; without it for ever.
+    /// How long a `NoExecute` taint is tolerated, in seconds; 0 or less: not at all. Without it for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub toleration_seconds: Option<i64>,
 }

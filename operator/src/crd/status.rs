@@ -107,7 +107,9 @@ pub struct BootstrapStatus {
 #[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct VoterStatus {
+    /// Id of the broker.
     pub id: i32,
+    /// The volume with which it votes.
     #[serde(default)]
     #[schemars(length(max = 36))]
     pub directory_id: String,
@@ -119,17 +121,23 @@ pub struct VoterStatus {
 #[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PartitionsStatus {
+    /// Number of partitions with fewer replicas in sync than replicas.
     pub under_replicated: i32,
+    /// Number of partitions that take no writes with acks=all once they lose one more replica.
     pub at_min_isr: i32,
+    /// Number of partitions without a leader, which nobody can read or write.
     pub offline: i32,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct BrokerStatus {
+    /// Id of the broker: the ordinal of its pod.
     pub id: i32,
+    /// Name of its pod.
     #[schemars(length(max = 63))]
     pub pod: String,
+    /// The node of that pod, once it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub node: Option<String>,
@@ -141,6 +149,7 @@ pub struct BrokerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
     pub directory_id: Option<String>,
+    /// The image the broker was started with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub image: Option<String>,
@@ -148,6 +157,7 @@ pub struct BrokerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub config_hash: Option<String>,
+    /// What the broker does.
     pub phase: BrokerPhase,
     /// Why the broker is in this phase, where there is something to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
