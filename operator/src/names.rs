@@ -22,6 +22,7 @@ pub const ANNOTATION_APPLIED: &str = "millrace.dev/applied";
 pub const ANNOTATION_IMAGE: &str = "millrace.dev/image";
 pub const ANNOTATION_RESOURCES: &str = "millrace.dev/resources-hash";
 pub const ANNOTATION_CONFIG: &str = "millrace.dev/config-hashes";
+pub const ANNOTATION_PLACEMENT: &str = "millrace.dev/placement-hash";
 pub const ANNOTATION_TEMPLATE: &str = "millrace.dev/template-hash";
 
 /// On the pod template: `kubectl rollout restart` writes the time here.

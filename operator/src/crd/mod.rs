@@ -71,8 +71,8 @@ pub struct KafkaClusterSpec {
     pub image: Option<String>,
 
     /// Broker options by their Kafka names, at most 256, with Kafka's units and ranges; values are strings, numbers or
-    /// booleans. Unknown names are refused. Without any: Kafka's defaults, and for 3 brokers or more 3 replicas, of which
-    /// 2 must be in sync. Where an option needs it, brokers are restarted one by one.
+    /// booleans. Unknown names are refused. Without any: the broker's defaults, and for 3 brokers or more 3 replicas,
+    /// of which 2 must be in sync. Where an option needs it, brokers are restarted one by one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::scalars")]
     pub config: BTreeMap<String, Value>,
@@ -92,8 +92,8 @@ pub struct KafkaClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourcesSpec>,
 
-    /// Placement and labels of the broker pods. Without it they have the operator's labels only and may run on any node.
-    /// Pods that run keep what they were started with until they are restarted.
+    /// Placement and labels of the broker pods. Without it they have the operator's labels only and may run on any
+    /// node. Pods that run keep what they were started with until they are restarted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodOptions>,
 }
@@ -146,8 +146,8 @@ fn is_false(value: &bool) -> bool {
 #[x_kube(validation = Rule::new("!has(self.advertisedHost) || self.type == 'nodeport'")
     .message("advertisedHost is for listeners of type nodeport"))]
 pub struct ListenerSpec {
-    /// Name of the listener: 1 to 15 small letters and digits, beginning with a letter. In Kafka's options it appears in
-    /// capitals.
+    /// Name of the listener: 1 to 15 small letters and digits, beginning with a letter. In Kafka's options it appears
+    /// in capitals.
     #[schemars(regex(pattern = "^[a-z][a-z0-9]*$"), length(max = 15))]
     pub name: String,
 
@@ -155,8 +155,8 @@ pub struct ListenerSpec {
     #[schemars(range(min = 1024, max = 65535), extend("format" = "int32"))]
     pub port: u16,
 
-    /// How clients reach the brokers. `internal` (the default): by the names of the pods, inside the Kubernetes cluster.
-    /// `nodeport`: by a port on the broker's node.
+    /// How clients reach the brokers. `internal` (the default): by the names of the pods, inside the Kubernetes
+    /// cluster. `nodeport`: by a port on the broker's node.
     #[serde(default, rename = "type")]
     pub kind: ListenerType,
 
@@ -184,8 +184,8 @@ pub struct ResourcesSpec {
     #[schemars(schema_with = "schema::quantities")]
     pub requests: BTreeMap<String, Quantity>,
 
-    /// What a broker cannot exceed, in the same units. Without it: 1Gi of memory, unless `requests` names memory, and as
-    /// much CPU as there is.
+    /// What a broker cannot exceed, in the same units. Without it: 1Gi of memory, unless `requests` names memory, and
+    /// as much CPU as there is.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::quantities")]
     pub limits: BTreeMap<String, Quantity>,
@@ -209,8 +209,8 @@ pub struct PodOptions {
     #[schemars(schema_with = "schema::labels")]
     pub node_selector: BTreeMap<String, String>,
 
-    /// Taints of nodes on which brokers may run nevertheless, as in a pod, at most 32. Without any: only those of a node
-    /// that does not answer, on which brokers stay.
+    /// Taints of nodes on which brokers may run nevertheless, as in a pod, at most 32. Without any: only those of a
+    /// node that does not answer, on which brokers stay.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub tolerations: Vec<TolerationSpec>,

@@ -29,7 +29,7 @@ pub struct KafkaClusterStatus {
     #[schemars(length(max = 64))]
     pub cluster_id: Option<String>,
 
-    /// The version that every broker has run.
+    /// The version that every broker has run, as the manifest says: an image in `spec.image` is taken at its word.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub version: Option<String>,

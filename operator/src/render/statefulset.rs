@@ -20,8 +20,8 @@ use super::properties::{CONFIG_DIRECTORY, TOKENS_FILE, VOLUME_DIRECTORY, ZONE_FI
 use super::{RenderedConfig, hash, metadata, stamped};
 use crate::manifest::Manifest;
 use crate::names::{
-    ANNOTATION_CLUSTER_ID, ANNOTATION_CONFIG, ANNOTATION_IMAGE, ANNOTATION_RESOURCES, ANNOTATION_TEMPLATE,
-    ANNOTATION_ZONE, CONTAINER, PORT_BROKERS, PORT_CONTROLLERS, PORT_MANAGEMENT,
+    ANNOTATION_CLUSTER_ID, ANNOTATION_CONFIG, ANNOTATION_IMAGE, ANNOTATION_PLACEMENT, ANNOTATION_RESOURCES,
+    ANNOTATION_TEMPLATE, ANNOTATION_ZONE, CONTAINER, PORT_BROKERS, PORT_CONTROLLERS, PORT_MANAGEMENT,
 };
 use crate::observe::SECRET_KEY_TOKENS;
 use crate::validate::ValidatedCluster;
@@ -47,15 +47,18 @@ impl StatefulSetTemplate {
     }
 }
 
-/// What a pod is started with, as annotations, by which restarts are decided.
+/// What a pod is started with, as annotations, by which restarts are decided. Another placement is told and is no
+/// reason to restart.
 pub fn pod_facts(cluster: &ValidatedCluster, config: &RenderedConfig) -> BTreeMap<String, String> {
     let resources = serde_json::to_string(&cluster.resources).unwrap_or_default();
+    let placement = serde_json::to_string(&cluster.pod).unwrap_or_default();
     let hashes = cluster.brokers.iter().filter_map(|id| Some(format!("{id}:{}", config.hash_of(*id)?)));
     let hashes: Vec<_> = hashes.collect();
     BTreeMap::from([
         (ANNOTATION_IMAGE.to_owned(), cluster.image.clone()),
         (ANNOTATION_RESOURCES.to_owned(), hash(&resources)),
         (ANNOTATION_CONFIG.to_owned(), hashes.join(",")),
+        (ANNOTATION_PLACEMENT.to_owned(), hash(&placement)),
     ])
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `Ready` is about clients: a new cluster is Ready once every broker serves. From then on it is Ready while there is
 //! an active controller and no partition is offline, however many brokers are away. The sentence tells which are, and
-//! why a manifest is not followed, which is what `Stalled` is about.
+//! what only a person can mend, which is what `Stalled` is about: an invalid manifest, a volume, a lost node.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,7 @@ use super::{Verdict, serving, shortened, was_formed};
 use crate::admin::ClusterView;
 use crate::brokers::{Broker, Storage};
 use crate::crd::{BrokerPhase, KafkaClusterStatus, PartitionsStatus, condition};
+use crate::names::ANNOTATION_PLACEMENT;
 use crate::observe::Observed;
 use crate::quantity;
 use crate::validate::{Problem, claim_capacity, claim_request};
@@ -189,7 +190,7 @@ impl News {
             return Self::new(Stand::ReadyAndChanging, "VolumesGrow", &format!("{head}; {growing}"));
         }
         let stand = if steps_left { Stand::ReadyAndChanging } else { Stand::Ready };
-        Self::new(stand, "BrokersReady", &format!("{head}{}.", together(&observed.pods)))
+        Self::new(stand, "BrokersReady", &format!("{head}{}{}.", together(&observed.pods), outdated(observed)))
     }
 
     pub(super) fn conditions(
@@ -282,6 +283,20 @@ fn together(pods: &BTreeMap<BrokerId, Pod>) -> String {
     let shared = by_node.into_iter().filter(|(_, ids)| 1 < ids.len()).take(NODES_NAMED_MAX);
     let told = shared.map(|(node, ids)| format!("; with node {node} brokers {} would be lost at once", ids.join(", ")));
     told.collect()
+}
+
+/// No pod is restarted for another `spec.pod`. Of pods of a former operator it is not known.
+fn outdated(observed: &Observed) -> String {
+    let template = observed.statefulset().and_then(|set| set.spec?.template.metadata?.annotations);
+    let wanted = template.as_ref().and_then(|annotations| annotations.get(ANNOTATION_PLACEMENT));
+    let has = |pod: &&Pod| pod.annotations().get(ANNOTATION_PLACEMENT).is_some_and(|has| Some(has) != wanted);
+    match observed.pods.values().filter(has).count() {
+        0 => String::new(),
+        count => {
+            let set = &observed.names.cluster;
+            format!("; pods with a former spec.pod: {count}, until kubectl rollout restart statefulset/{set}")
+        }
+    }
 }
 
 /// By how much a volume is smaller than requested, and what Kubernetes says about it.

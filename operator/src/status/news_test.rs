@@ -3,10 +3,12 @@
 use protocol::types::BrokerId;
 use serde_json::{Value, json};
 
-use crate::admin::{AdminError, BrokerView};
+use crate::admin::{AdminError, BrokerState, BrokerView};
 use crate::crd::{KafkaClusterStatus, condition};
 use crate::observe::Observed;
-use crate::testing::{fall_silent, notices, parsed, plan_of, running, running_three};
+use crate::testing::{
+    answer, cluster, fall_silent, notices, parsed, plan_of, running, running_three, settle, start_pods,
+};
 
 type Disturbance = fn(&mut Observed);
 
@@ -122,6 +124,25 @@ fn brokers_that_share_a_node_are_named() {
         assert_eq!(stand(&status), ("BrokersReady", ["True", "False", "False"]), "nothing is left to do");
         assert_eq!(told(&status), format!("3 of 3 brokers ready{expected}."));
     }
+}
+
+#[test]
+fn pods_that_still_have_a_former_placement_are_counted() {
+    let mut observed = running_three(json!({}));
+    observed.cluster.spec = cluster(json!({"replicas": 3, "pod": {"labels": {"team": "shop"}}})).spec;
+    for expected in [
+        "3 of 3 brokers ready",
+        "3 of 3 brokers ready; pods with a former spec.pod: 3, until kubectl \
+                                              rollout restart statefulset/demo",
+    ] {
+        let plan = plan_of(&observed);
+        assert_eq!(told(&plan.status), format!("{expected}."));
+        settle(&mut observed, &plan);
+    }
+    observed.pods.clear();
+    start_pods(&mut observed);
+    (0..3).for_each(|id| answer(&mut observed, BrokerId(id), BrokerState::Running));
+    assert_eq!(told(&plan_of(&observed).status), "3 of 3 brokers ready.");
 }
 
 #[test]
