@@ -85,7 +85,7 @@ struct Idle {
 
 /// Every member sends its heartbeats, evenly spread: on the core of the clients, and with a core each.
 pub(super) fn idle(bench: &Bench<'_>) -> Result<Vec<Row>> {
-    raise_descriptor_limit()?;
+    let _ = raise_descriptor_limit()?;
     let beside =
         Samples::collect(IDLE_SAMPLES, || bench.with_one_core(&SHORT_DELAY, |broker| idle_along(bench, broker)))?;
     let apart = Samples::collect(IDLE_SAMPLES, || bench.with_pinned(&SHORT_DELAY, |broker| idle_along(bench, broker)))?;

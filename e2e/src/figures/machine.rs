@@ -48,11 +48,12 @@ pub(super) fn on_cores<T>(cores: &CpuSet, work: impl FnOnce() -> Result<T>) -> R
     outcome
 }
 
-/// For many connections.
-pub(super) fn raise_descriptor_limit() -> Result<()> {
+/// For many connections. Returns how many descriptors this process, and each that it starts, may have.
+pub(super) fn raise_descriptor_limit() -> Result<u32> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
-        .context("the limit of open files cannot be raised")
+        .context("the limit of open files cannot be raised")?;
+    Ok(limit.maximum.and_then(|maximum| u32::try_from(maximum).ok()).unwrap_or(u32::MAX))
 }
 
 /// Writes and deletes that much: on a virtual machine the first use of a page costs several times as much as later
