@@ -250,10 +250,16 @@ impl World {
         self.schedule.slow_sync_permille = 0;
         self.schedule.records_per_fetch_max = 100;
         self.schedule.propose_every_micros = u64::MAX / 4;
-        let voters = self.voters_needed();
+        for node in &mut self.nodes {
+            node.is_slow_disk = false;
+            node.paused_until = 0;
+        }
+        self.mount_volumes_of(&self.voters_needed());
+    }
+
+    /// Every node runs, with the volume that it has as one of these voters.
+    pub fn mount_volumes_of(&mut self, voters: &[ReplicaKey]) {
         for index in 0..self.nodes.len() {
-            self.nodes[index].is_slow_disk = false;
-            self.nodes[index].paused_until = 0;
             let key = voters.iter().find(|key| key.id == self.nodes[index].id);
             let on_shelf = |volume: &Volume| key.is_some_and(|key| key.directory_id == volume.directory_id);
             if let Some(place) = self.nodes[index].shelf.iter().position(on_shelf) {

@@ -26,6 +26,9 @@ impl World {
         let deadline = self.now + HEALED_WITHIN;
         self.wait_until(deadline, "nobody becomes the active controller", |world| world.controller().is_some());
         if let Some(controller) = self.controller() {
+            // The log that has won need not be the one that was best of all.
+            let voters: Vec<_> = self.nodes[controller].raft.as_ref().unwrap().voters().keys().collect();
+            self.mount_volumes_of(&voters);
             self.append(controller);
         }
         self.wait_until(deadline, "the nodes do not agree on a log", Self::agrees);
