@@ -218,7 +218,8 @@ mod tests {
             let slots_max = (bytes_max / slot_bytes).max((SHARDS * SLOTS_MIN) as u64);
             assert!(slots as u64 <= slots_max, "{slots} slots");
             let share = f64::from(taken) / f64::from(u32::try_from(slots).unwrap());
-            assert!(load_factor * 0.3 < share && share <= load_factor.max(0.8), "{taken} keys in {slots} slots");
+            // One full shard of 256 ends it, by chance far below the mean.
+            assert!(load_factor * 0.1 < share && share <= load_factor.max(0.8), "{taken} keys in {slots} slots");
         }
     }
 }
