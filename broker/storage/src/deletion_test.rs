@@ -259,3 +259,30 @@ fn a_snapshot_of_before_the_first_segment_is_not_believed() {
     let mut log = bench.load_with(&LoadOptions { log_start: Offset(12), ..options(Offset(11)) }).unwrap();
     append(&mut log, &produced(&batch(2, 50, 100), 8, 0, 4));
 }
+
+/// With a recovery point above 0 a lost `partition.metadata` is no creation that was cut short.
+#[test]
+fn what_a_killed_process_deleted_is_vouched_for_once_the_directory_is_durable() {
+    let everything = Retention { bytes_max: Some(0), age_ms_max: None };
+    for (batches, retention, expected) in [(9, &BEFORE_LOG_START, 12), (9, &everything, 18), (0, &everything, 12)] {
+        for stops in [false, true] {
+            let bench = Bench::new(small_segments());
+            let mut killed = filled(&bench, batches);
+            killed.advance_log_start(killed.log_end().offset.min(Offset(12))).unwrap();
+            delete(&mut killed, retention);
+            let at = |recovery_point| LoadOptions { log_start: Offset(12), ..options(recovery_point) };
+            let mut log = bench.load_with(&at(Offset(0))).unwrap();
+            assert_eq!((bases(&log)[0], log.recovery_point()), (expected, Offset(0)));
+            if stops {
+                log.close_clean(NOW).unwrap();
+            } else {
+                flush(&mut log);
+            }
+            assert_eq!(log.recovery_point(), log.log_end().offset, "begins at {expected}");
+            bench.disk.crash(&mut || 0);
+            let loaded = bench.load_with(&at(log.recovery_point()));
+            let loaded = loaded.unwrap_or_else(|error| panic!("begins at {expected}, stops {stops}: {error}"));
+            assert_eq!(loaded.log_end(), log.log_end());
+        }
+    }
+}

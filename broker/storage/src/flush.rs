@@ -27,7 +27,7 @@ const SNAPSHOT_INTERVAL_BYTES: u64 = 32 << 20;
 /// What is not durable yet.
 #[derive(Debug)]
 pub(crate) struct FlushState {
-    /// Everything before it is synced.
+    /// Everything before it is synced, and if it is above 0 the directory with the file of the topic id.
     pub(crate) recovery_point: Offset,
     /// The next three count since the log was opened.
     appended_bytes: u64,
@@ -219,7 +219,7 @@ impl Log {
             started: now,
             end: self.log_end(),
             appended_bytes: self.flushing.appended_bytes,
-            syncs_directory: !self.flushing.directory_synced && !matches!(active, ActiveFile::NothingWritten),
+            syncs_directory: !self.flushing.directory_synced && self.flushing.recovery_point < self.end_offset,
             active,
             index_files,
             rolled: self.flushing.rolled.clone(),

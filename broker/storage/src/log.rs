@@ -145,7 +145,7 @@ impl Log {
             producers: Producers::default(),
             first_dirty: start_offset,
             compacted_end: start_offset,
-            flushing: FlushState::new(start_offset),
+            flushing: FlushState::new(Offset(0)),
             offline: Arc::new(AtomicBool::new(false)),
             abandoned: Arc::default(),
         })

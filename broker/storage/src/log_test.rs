@@ -305,6 +305,14 @@ fn the_recovery_point_moves_with_a_finished_flush_and_no_further() {
     flush(&mut log);
     assert_eq!((log.recovery_point(), log.unflushed_bytes(), log.unflushed_since()), (Offset(6), 0, None));
     assert!(bench.names().contains(&"00000000000000000004.snapshot".to_owned()), "{:?}", bench.names());
+
+    let (directory, config) = (Path::new("/data/late-0"), bench.config.clone());
+    let mut late = Log::create(&bench.pool, directory, log.topic_id, config, Offset(9), NOW).unwrap();
+    assert_eq!(late.recovery_point(), Offset(0), "its directory is not durable");
+    flush(&mut late);
+    assert_eq!(late.recovery_point(), Offset(9));
+    bench.disk.crash(&mut || 0);
+    assert_eq!(Log::topic_id_in(&bench.pool, directory).unwrap(), log.topic_id);
 }
 
 #[test]

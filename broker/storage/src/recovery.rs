@@ -73,7 +73,8 @@ impl<'a> Recovery<'a> {
         epochs: &LeaderEpochs,
     ) -> Self {
         let synced = options.recovery_point.max(start.offset);
-        let mut flushing = FlushState::new(synced);
+        // A first segment beyond it tells what was deleted, not that the directory is durable.
+        let mut flushing = FlushState::new(options.recovery_point);
         flushing.snapshots = start.snapshots;
         Self {
             pool,
@@ -271,7 +272,7 @@ impl<'a> Recovery<'a> {
                 .map_err(|source| self.io_error(source))?,
         };
         let (epochs, producers) = (LeaderEpochs::default(), Producers::default());
-        let flushing = FlushState::new(log_end);
+        let flushing = FlushState::new(self.flushing.recovery_point);
         Ok(Recovered { closed: Vec::new(), active, log_end, epochs, producers, flushing, removed: false })
     }
 
