@@ -26,9 +26,6 @@ impl World {
         let deadline = self.now + HEALED_WITHIN;
         self.wait_until(deadline, "nobody becomes the active controller", |world| world.controller().is_some());
         if let Some(controller) = self.controller() {
-            // The log that has won need not be the one that was best of all.
-            let voters: Vec<_> = self.nodes[controller].raft.as_ref().unwrap().voters().keys().collect();
-            self.mount_volumes_of(&voters);
             self.append(controller);
         }
         self.wait_until(deadline, "the nodes do not agree on a log", Self::agrees);
@@ -39,6 +36,12 @@ impl World {
             if deadline <= self.now {
                 let states: Vec<_> = (0..self.nodes.len()).map(|index| self.state(index)).collect();
                 self.violation = Some(format!("liveness: {otherwise}:\n{}", states.join("\n")));
+            }
+            if let Some(controller) = self.controller() {
+                // The log that has won need not be the one that was best of all, and a change of voters that was open
+                // when the faults ended may only now be made.
+                let voters: Vec<_> = self.nodes[controller].raft.as_ref().unwrap().voters().keys().collect();
+                self.mount_volumes_of(&voters);
             }
             self.run_until(self.now + LOOK_EVERY);
         }
