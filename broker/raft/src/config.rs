@@ -35,11 +35,6 @@ impl Timing {
     pub(crate) fn half_fetch_timeout(&self) -> Duration {
         self.fetch_timeout.checked_div(2).unwrap_or_default()
     }
-
-    /// A leader without fetches of a majority for this long resigns.
-    pub(crate) fn quorum_timeout(&self) -> Duration {
-        self.fetch_timeout.saturating_add(self.half_fetch_timeout())
-    }
 }
 
 impl Default for Timing {

@@ -172,7 +172,9 @@ impl Raft {
         [change, begin, quorum, leader.waiting.next_deadline()].into_iter().flatten().min()
     }
 
-    /// Check-quorum: when the latest fetches of a majority will be too old. None: this node is a majority by itself.
+    /// Check-quorum: when the latest fetches of a majority will be too old: no later than those voters may elect
+    /// another leader, so that two never lead at once by more than the drift of their clocks. (Kafka's leader goes on
+    /// for half a timeout longer.) None: this node is a majority by itself.
     fn quorum_deadline(&self) -> Option<Duration> {
         let Role::Leader(leader) = &self.role else { return None };
         let of_other = |key| leader.progress.get(&key).map_or(leader.elected_at, |progress| progress.last_fetch);
@@ -180,7 +182,7 @@ impl Raft {
         heard.sort_unstable_by(|a, b| b.cmp(a));
         let needed = self.voters().majority().saturating_sub(usize::from(self.is_voter()));
         let last = heard.get(needed.checked_sub(1)?)?;
-        Some(last.saturating_add(self.config.timing.quorum_timeout()))
+        Some(last.saturating_add(self.config.timing.fetch_timeout))
     }
 
     /// Commits what is durable on a majority of the voters, if it includes a record of this epoch: for earlier epochs

@@ -18,7 +18,7 @@ pub(crate) struct Heartbeat {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeartbeatAnswer {
-    /// Whether the broker has replayed its own registration.
+    /// Whether the broker has replayed its own registration, and all from before its session began.
     pub(crate) is_caught_up: bool,
     pub(crate) is_fenced: bool,
     pub(crate) should_shut_down: bool,
@@ -36,7 +36,7 @@ pub(super) enum Transition {
 }
 
 impl Heartbeat {
-    pub(super) fn is_caught_up(&self) -> bool {
+    pub(super) fn has_replayed_registration(&self) -> bool {
         self.epoch.0 <= self.metadata_offset.0
     }
 
@@ -56,7 +56,7 @@ pub(super) fn transition(
     match (broker.fenced, broker.in_controlled_shutdown) {
         (true, _) if heartbeat.wants_shutdown => Transition::Stop,
         // A broker that has begun to stop comes back only as another process.
-        (true, false) if !wants_fence && heartbeat.is_caught_up() => Transition::Unfence,
+        (true, false) if !wants_fence && heartbeat.has_replayed_registration() => Transition::Unfence,
         (false, _) if wants_fence => Transition::Fence,
         (false, false) if heartbeat.wants_shutdown => Transition::BeginShutdown,
         (false, true) if has_handed_over() => Transition::Stop,

@@ -38,7 +38,7 @@ impl Decider {
         info!(broker = %id, %epoch, partitions_changed = records.len() - 1, "broker registered");
         if former.is_none_or(|(_, former): (_, IncarnationId)| former != incarnation) {
             self.grants.end(id);
-            self.sessions.open(id, epoch, now);
+            self.sessions.open(id, epoch, group.image.end_offset, now);
         }
         group.answer_after(reply, (records, Ok(epoch)));
     }
@@ -55,7 +55,7 @@ impl Decider {
             Ok(broker) => broker.clone(),
             Err(error) => return group.answer(reply, Ok(Err(error))),
         };
-        self.sessions.heard(&heartbeat, now);
+        self.sessions.heard(&heartbeat, group.image.end_offset, now);
         self.suspicion.heard(id, epoch, now);
         heartbeat.wants_fence |= broker.directories.iter().any(|directory| is_discarded(&group.image, *directory));
         let has_handed_over = || {
@@ -75,12 +75,16 @@ impl Decider {
         if added.is_ok() && transition == Transition::BeginShutdown {
             self.sessions.begin_shutdown(id, group.image.end_offset);
         }
+        if added.is_ok() && transition == Transition::Fence {
+            self.sessions.fenced(id, group.image.end_offset);
+        }
         if transition == Transition::Stop {
             // The next process need not wait for this one.
             self.sessions.expire(id, now);
         }
         let is_fenced = group.image.brokers.get(&id).is_none_or(|broker| broker.fenced);
-        let (is_caught_up, should_shut_down) = (heartbeat.is_caught_up(), transition == Transition::Stop);
+        let is_caught_up = heartbeat.has_replayed_registration() && self.sessions.is_caught_up(id);
+        let should_shut_down = transition == Transition::Stop;
         group.answer(reply, added.map(|()| Ok(HeartbeatAnswer { is_caught_up, is_fenced, should_shut_down })));
     }
 
@@ -146,10 +150,11 @@ impl Decider {
         }
     }
 
-    fn fence(&self, group: &mut Group, id: BrokerId) {
+    fn fence(&mut self, group: &mut Group, id: BrokerId) {
         let records = brokers::fence(&self.policy(&group.image), id);
-        if let Err(error) = group.add(&records) {
-            warn!(broker = %id, %error, "broker not fenced");
+        match group.add(&records) {
+            Ok(()) => self.sessions.fenced(id, group.image.end_offset),
+            Err(error) => warn!(broker = %id, %error, "broker not fenced"),
         }
     }
 

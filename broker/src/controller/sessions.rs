@@ -33,6 +33,8 @@ struct Session {
     epoch: BrokerEpoch,
     heard: Duration,
     timeout: Duration,
+    /// The end of the metadata when it began: what this broker led may have been given to others before.
+    began_at: Offset,
     /// When the broker was reported as gone, if it has not been heard since.
     hinted: Option<Duration>,
     /// As reported to this controller; `None`: not yet.
@@ -64,7 +66,7 @@ impl Sessions {
         self.by_broker.clear();
         for (id, broker) in &image.brokers {
             if !broker.fenced {
-                self.open(*id, broker.epoch, now);
+                self.open(*id, broker.epoch, image.end_offset, now);
             }
             if broker.in_controlled_shutdown {
                 self.begin_shutdown(*id, image.end_offset);
@@ -72,21 +74,36 @@ impl Sessions {
         }
     }
 
-    pub(super) fn open(&mut self, id: BrokerId, epoch: BrokerEpoch, now: Duration) {
+    /// `began_at`: the end of the metadata.
+    pub(super) fn open(&mut self, id: BrokerId, epoch: BrokerEpoch, began_at: Offset, now: Duration) {
         let timeout = self.timeout;
         let (metadata_offset, shutdown_offset) = (None, None);
-        let session = Session { epoch, heard: now, timeout, hinted: None, metadata_offset, shutdown_offset };
+        let session = Session { epoch, heard: now, timeout, began_at, hinted: None, metadata_offset, shutdown_offset };
         self.by_broker.insert(id, session);
+    }
+
+    /// The broker has been fenced by the records before `end`. If it is heard its session begins anew.
+    pub(super) fn fenced(&mut self, id: BrokerId, end: Offset) {
+        if let Some(session) = self.by_broker.get_mut(&id) {
+            session.began_at = end;
+        }
+    }
+
+    /// Whether the broker has replayed all metadata from before its session began.
+    pub(super) fn is_caught_up(&self, id: BrokerId) -> bool {
+        self.by_broker
+            .get(&id)
+            .is_some_and(|session| session.metadata_offset.is_some_and(|last| session.began_at <= last.advance(1)))
     }
 
     pub(super) fn end(&mut self, id: BrokerId) {
         self.by_broker.remove(&id);
     }
 
-    /// Takes a heartbeat of the registered process; the caller has checked the epoch.
-    pub(super) fn heard(&mut self, heartbeat: &Heartbeat, now: Duration) {
+    /// Takes a heartbeat of the registered process; the caller has checked the epoch. `end`: of the metadata.
+    pub(super) fn heard(&mut self, heartbeat: &Heartbeat, end: Offset, now: Duration) {
         if self.by_broker.get(&heartbeat.id).is_none_or(|session| session.epoch != heartbeat.epoch) {
-            self.open(heartbeat.id, heartbeat.epoch, now);
+            self.open(heartbeat.id, heartbeat.epoch, end, now);
         }
         if let Some(session) = self.by_broker.get_mut(&heartbeat.id) {
             session.hear(now, self.timeout);

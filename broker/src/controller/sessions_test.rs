@@ -33,9 +33,9 @@ fn look_until(sessions: &mut Sessions, heard: &Heard, from: u64, until: u64) {
 fn a_broker_is_silent_after_the_timeout_and_the_longest_silent_comes_first() {
     let image = cluster(3);
     let mut sessions = sessions(&image);
-    sessions.heard(&heartbeat(&image, 0, 9), ms(2000));
-    sessions.heard(&heartbeat(&image, 1, 9), ms(1500));
-    sessions.heard(&heartbeat(&image, 2, 9), ms(1800));
+    sessions.heard(&heartbeat(&image, 0, 9), image.end_offset, ms(2000));
+    sessions.heard(&heartbeat(&image, 1, 9), image.end_offset, ms(1500));
+    sessions.heard(&heartbeat(&image, 2, 9), image.end_offset, ms(1800));
     let mut silent = Vec::new();
     for at in [4499, 4500, 4799, 4800, 4999, 5000] {
         if let Some(id) = sessions.longest_silent(ms(at)) {
@@ -109,6 +109,27 @@ fn a_hint_leaves_little_time_until_the_broker_is_heard() {
 }
 
 #[test]
+fn a_broker_is_caught_up_once_it_knows_what_happened_before_its_session() {
+    let mut image = cluster(2);
+    fence(&mut image, 1);
+    let begun = image.end_offset;
+    let mut sessions = sessions(&image);
+    assert!(!sessions.is_caught_up(BrokerId(0)), "this controller has not heard it");
+    let mut is_caught_up = |sessions: &mut Sessions, id, replayed: i64, end| {
+        sessions.heard(&heartbeat(&image, id, replayed - 1), Offset(end), ms(1000));
+        sessions.is_caught_up(BrokerId(id))
+    };
+    // One that serves, and one that is heard for the first time when there is more.
+    for (id, began) in [(0, begun.0), (1, begun.0 + 10)] {
+        assert!(!is_caught_up(&mut sessions, id, began - 1, began));
+        assert!(is_caught_up(&mut sessions, id, began, began + 5), "{id}: later records do not count");
+    }
+    sessions.fenced(BrokerId(0), Offset(begun.0 + 20));
+    assert!(!is_caught_up(&mut sessions, 0, begun.0 + 19, begun.0 + 21));
+    assert!(is_caught_up(&mut sessions, 0, begun.0 + 20, begun.0 + 21));
+}
+
+#[test]
 fn what_is_due_is_looked_at_in_time() {
     let image = cluster(1);
     let mut sessions = sessions(&image);
@@ -130,13 +151,13 @@ fn a_handover_is_known_when_everybody_who_serves_has_replayed_it() {
     assert!(!sessions.is_handover_known(&image, BrokerId(0)), "it has not begun");
     sessions.begin_shutdown(BrokerId(0), end);
     // Broker 2 has not been heard; it is behind; it is up to date; or it is fenced.
-    sessions.heard(&heartbeat(&image, 1, end.0 - 1), ms(1000));
+    sessions.heard(&heartbeat(&image, 1, end.0 - 1), image.end_offset, ms(1000));
     assert!(!sessions.is_handover_known(&image, BrokerId(0)));
-    sessions.heard(&heartbeat(&image, 2, end.0 - 2), ms(1000));
+    sessions.heard(&heartbeat(&image, 2, end.0 - 2), image.end_offset, ms(1000));
     assert!(!sessions.is_handover_known(&image, BrokerId(0)));
     let mut without = image.clone();
     fence(&mut without, 2);
     assert!(sessions.is_handover_known(&without, BrokerId(0)));
-    sessions.heard(&heartbeat(&image, 2, end.0 - 1), ms(1000));
+    sessions.heard(&heartbeat(&image, 2, end.0 - 1), image.end_offset, ms(1000));
     assert!(sessions.is_handover_known(&image, BrokerId(0)));
 }

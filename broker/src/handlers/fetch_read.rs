@@ -107,6 +107,14 @@ impl Broker {
             let readable = match read(&partition, wanted, reader, offset, room.bytes) {
                 Ok(FollowerRead::Readable(readable)) => readable,
                 Ok(FollowerRead::Diverging(epoch, end)) => return FetchedPartition::diverging(index, (epoch, end)),
+                // What is beyond the end here may be there at a new leader.
+                Err(FetchError::OutOfRange(_))
+                    if !reader.is_follower()
+                        && partition.leads()
+                        && topic.is_ok_and(|topic| self.may_be_superseded(topic, index)) =>
+                {
+                    return FetchedPartition::failed(index, ResponseError::NotLeaderOrFollower.code());
+                }
                 Err(error) => return refused(index, &error),
             };
             let Readable { located, high_watermark, end, log_start, is_settled, is_throttled } = readable;

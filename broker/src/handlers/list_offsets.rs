@@ -8,13 +8,11 @@ use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionRespon
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use protocol::types::{LeaderEpoch, Offset, Timestamp};
 use storage::{BatchDefect, Log, ResolveError, TimestampLookup, TimestampOffset, UpTo};
-use uuid::Uuid;
 
 use super::errors::KafkaError as _;
 use super::large_batches::{LARGE_BYTES_MAX, OPENED_BYTES_MAX};
-use super::topics::{find, known_epoch, repeated};
+use super::topics::{known_epoch, repeated};
 use super::{Broker, Request, RequestError};
-use crate::replica::Partition;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -93,13 +91,6 @@ impl Broker {
             return Err(not_available(version).code());
         }
         Ok(found.map(|found| (found.timestamp, found.offset, Some(found.leader_epoch))))
-    }
-
-    /// The partition, and whether another broker may be its leader by now.
-    fn leader_of(&self, topic: &str, index: i32) -> Result<(Arc<Partition>, bool), ResponseError> {
-        let image = self.image.load();
-        let topic = find(&image, topic, Uuid::nil(), false)?;
-        Ok((self.hosted(topic, index)?, self.may_be_superseded(topic, index)))
     }
 
     /// Decompresses batches, so it is not done on the network thread.

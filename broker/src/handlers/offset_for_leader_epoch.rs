@@ -1,6 +1,7 @@
 //! OffsetForLeaderEpoch (KIP-320): the end offset of an epoch, by which a consumer detects that what it has read was
 //! truncated.
 
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
 use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
@@ -26,7 +27,12 @@ impl Broker {
 
     fn end_of_epoch(&self, topic: &str, wanted: &OffsetForLeaderPartition) -> EpochEndOffset {
         let answer = EpochEndOffset::default().with_partition(wanted.partition);
-        let found = self.named_partition(topic, wanted.partition).map_err(|error| error.code()).and_then(|partition| {
+        let leader = self.leader_of(topic, wanted.partition).map_err(|error| error.code());
+        let found = leader.and_then(|(partition, superseded)| {
+            // Its end is not that of the epoch if there is a new leader.
+            if superseded {
+                return Err(ResponseError::NotLeaderOrFollower.code());
+            }
             // An undefined epoch has no end offset.
             let Some(epoch) = known_epoch(wanted.leader_epoch) else { return Ok(None) };
             let claimed = known_epoch(wanted.current_leader_epoch);

@@ -67,8 +67,8 @@ impl Broker {
         }
     }
 
-    /// A leader that has heard no controller for a session may have been replaced by another member of its ISR.
-    /// Writes that wait for those are safe. Others could be lost, and only the new leader knows the log end.
+    /// A leader whose session no controller has renewed may have been replaced by another member of its ISR. Writes
+    /// that wait for those are safe. Others could be lost, and only the new leader knows the log end.
     pub(super) fn may_be_superseded(&self, topic: &TopicImage, index: i32) -> bool {
         let state = topic.partition(PartitionId(index));
         !self.contact.is_alive() && state.is_some_and(|state| has_successor(state, self.config.broker_id))
@@ -79,6 +79,13 @@ impl Broker {
         let id = PartitionId(index);
         topic.partition(id).ok_or(ResponseError::UnknownTopicOrPartition)?;
         self.replicas.partition(topic.id, id).ok_or(ResponseError::NotLeaderOrFollower)
+    }
+
+    /// The partition, and whether another broker may be its leader by now.
+    pub(super) fn leader_of(&self, topic: &str, index: i32) -> Result<(Arc<Partition>, bool), ResponseError> {
+        let image = self.image.load();
+        let topic = find(&image, topic, Uuid::nil(), false)?;
+        Ok((self.hosted(topic, index)?, self.may_be_superseded(topic, index)))
     }
 
     pub(super) fn named_partition(&self, topic: &str, index: i32) -> Result<Arc<Partition>, ResponseError> {

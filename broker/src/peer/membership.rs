@@ -43,8 +43,18 @@ pub(crate) struct Heartbeat {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeartbeatAnswer {
+    /// Whether the broker knows all that happened before the controller last began a session with it.
+    pub(crate) is_caught_up: bool,
     pub(crate) is_fenced: bool,
     pub(crate) should_shut_down: bool,
+}
+
+impl HeartbeatAnswer {
+    /// Whether nobody else leads what the broker leads, for a session from when the answer was asked for. A fenced
+    /// broker has lost its leaderships. One that was fenced, and does not serve `without_break`, has to learn of it.
+    pub(crate) fn renews_session(self, without_break: bool) -> bool {
+        !self.is_fenced && (self.is_caught_up || without_break)
+    }
 }
 
 /// Why the controller refused a node's request.
@@ -109,7 +119,11 @@ pub(crate) async fn send_heartbeat(
         .with_want_fence(heartbeat.wants_fence)
         .with_want_shut_down(heartbeat.wants_shutdown);
     let response = channel.call(HEARTBEAT_VERSION, &request, deadline).await?;
-    let answer = HeartbeatAnswer { is_fenced: response.is_fenced, should_shut_down: response.should_shut_down };
+    let answer = HeartbeatAnswer {
+        is_caught_up: response.is_caught_up,
+        is_fenced: response.is_fenced,
+        should_shut_down: response.should_shut_down,
+    };
     refusal(response.error_code).map_or(Ok(answer), Err)
 }
 
@@ -154,4 +168,24 @@ fn refusal(error_code: i16) -> Option<Refusal> {
         }
         other => Refusal::Other(other.code()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_was_fenced_has_to_learn_what_it_lost() {
+        // Fenced, caught up, without a break; renews the session.
+        let table = [
+            (false, true, false, true),
+            (false, false, true, true),
+            (false, false, false, false),
+            (true, true, true, false),
+        ];
+        for (is_fenced, is_caught_up, without_break, renews) in table {
+            let answer = HeartbeatAnswer { is_caught_up, is_fenced, should_shut_down: false };
+            assert_eq!(answer.renews_session(without_break), renews, "{answer:?} {without_break}");
+        }
+    }
 }

@@ -183,7 +183,8 @@ impl LifeCycle {
             }
             Ok(answer) => {
                 self.heard = now;
-                let is_expecting = self.leaving_since.is_some() || (answer.is_fenced && self.is_fit());
+                let is_behind = answer.is_fenced || !answer.is_caught_up;
+                let is_expecting = self.leaving_since.is_some() || (is_behind && self.is_fit());
                 let pause = if is_expecting { self.pause() } else { self.config.heartbeat_interval };
                 self.due = now.saturating_add(pause);
             }

@@ -11,8 +11,8 @@ const CONFIG: LifeCycleConfig = LifeCycleConfig {
 };
 const OWN: IncarnationId = IncarnationId(Uuid::from_u128(1));
 const EPOCH: BrokerEpoch = BrokerEpoch(10);
-const SERVING: HeartbeatAnswer = HeartbeatAnswer { is_fenced: false, should_shut_down: false };
-const FENCED: HeartbeatAnswer = HeartbeatAnswer { is_fenced: true, should_shut_down: false };
+const SERVING: HeartbeatAnswer = HeartbeatAnswer { is_caught_up: true, is_fenced: false, should_shut_down: false };
+const FENCED: HeartbeatAnswer = HeartbeatAnswer { is_caught_up: true, is_fenced: true, should_shut_down: false };
 
 fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -54,8 +54,10 @@ fn registers_waits_for_its_own_registration_and_asks_to_be_unfenced_at_once() {
     assert_eq!(life.next(ms(3)), heartbeat(10, false, false));
     life.answered(&Ok(FENCED), ms(4));
     assert_eq!(life.next(ms(4)), Step::WaitUntil(ms(54)), "asks again soon while it is still fenced");
-    life.answered(&Ok(SERVING), ms(55));
-    assert_eq!(life.next(ms(55)), Step::WaitUntil(ms(555)));
+    life.answered(&Ok(HeartbeatAnswer { is_caught_up: false, ..SERVING }), ms(55));
+    assert_eq!(life.next(ms(55)), Step::WaitUntil(ms(105)), "and while it is behind");
+    life.answered(&Ok(SERVING), ms(105));
+    assert_eq!(life.next(ms(105)), Step::WaitUntil(ms(605)));
 }
 
 #[test]

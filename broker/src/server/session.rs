@@ -28,7 +28,7 @@ pub(super) struct Session {
     pub(super) previous_epoch: Option<BrokerEpoch>,
     pub(super) image: Arc<ArcSwap<Image>>,
     pub(super) quorum: watch::Receiver<QuorumView>,
-    /// Beats whenever a controller answers.
+    /// Beats whenever a controller renews the session.
     pub(super) contact: Arc<Pulse>,
 }
 
@@ -78,7 +78,8 @@ impl Session {
                 let asked = std::time::Instant::now();
                 let outcome = send_heartbeat(&self.channel, self.node.id, heartbeat, deadline).await;
                 match &outcome {
-                    Ok(_) => self.contact.beat_at(asked),
+                    Ok(answer) if answer.renews_session(self.contact.is_alive()) => self.contact.beat_at(asked),
+                    Ok(_) => debug!("fenced, or behind the metadata: others may lead what this broker leads"),
                     Err(Refusal::NotRegistered) => warn!("the controller does not know this broker; registering again"),
                     Err(refusal) => debug!(%refusal, "heartbeat failed"),
                 }

@@ -16,7 +16,7 @@ pub(super) const OPTIONS: &[ConfigOption] = &[
         "controller.quorum.fetch.timeout.ms",
         "2000",
         "How long a voter waits for the leader before it campaigns, and the leader for a majority \
-         of voters before it resigns (half as long again).",
+         of voters before it resigns.",
     )
     .min(1),
     int("controller.quorum.election.backoff.max.ms", "1000", "Longest random pause before the next candidacy.").min(0),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::facts::{Fact, Invariant};
 use crate::node::{Node, timing};
 
-/// Beyond one and a half fetch timeouts.
+/// Beyond a fetch timeout.
 const GRACE: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl CheckQuorum {
     fn check(&self, index: usize, now: Duration, node: &Node) -> Result<(), String> {
         let Some(raft) = node.raft.as_ref().filter(|raft| raft.leading().is_some()) else { return Ok(()) };
         let Some(since) = self.since.get(&index).copied() else { return Ok(()) };
-        let longest = timing().fetch_timeout * 3 / 2 + GRACE;
+        let longest = timing().fetch_timeout + GRACE;
         if now < since + longest {
             return Ok(());
         }
