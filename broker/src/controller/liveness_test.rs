@@ -1,4 +1,4 @@
-use protocol::types::{DirectoryId, LeaderEpoch};
+use protocol::types::{DirectoryId, LeaderEpoch, Offset};
 use uuid::Uuid;
 
 use super::super::command::{Command, RestartWish};
@@ -32,10 +32,16 @@ fn leader(bench: &Bench) -> (Option<i32>, LeaderEpoch) {
 }
 
 fn heartbeat(bench: &mut Bench, id: i32, wants_shutdown: bool) -> HeartbeatAnswer {
+    let end = bench.image.end_offset;
+    heartbeat_at(bench, id, end, wants_shutdown)
+}
+
+/// A heartbeat of a broker that has replayed the metadata up to `end`.
+fn heartbeat_at(bench: &mut Bench, id: i32, end: Offset, wants_shutdown: bool) -> HeartbeatAnswer {
     let heartbeat = Heartbeat {
         id: BrokerId(id),
         epoch: epoch(bench, id),
-        metadata_offset: bench.image.end_offset.advance(-1),
+        metadata_offset: end.advance(-1),
         wants_fence: false,
         wants_shutdown,
         offline_directories: Vec::new(),
@@ -145,6 +151,24 @@ fn a_second_process_waits_for_the_first_which_is_asked_after() {
     assert_eq!(dialled(&mut bench), [0]);
     fall_silent(&mut bench);
     assert!(register(&mut bench, 0, volume(0)).is_ok());
+}
+
+#[test]
+fn who_comes_back_is_behind_until_it_knows_what_it_lost() {
+    let mut bench = bench();
+    beat(&mut bench);
+    let known = bench.image.end_offset;
+    for _ in 0..5 {
+        bench.now += ms(750);
+        for id in [1, 2] {
+            heartbeat(&mut bench, id, false);
+        }
+        bench.tick();
+    }
+    assert!(is_fenced(&bench, 0) && leader(&bench).0 == Some(1));
+    let answer = heartbeat_at(&mut bench, 0, known, false);
+    assert!(!answer.is_fenced && !answer.is_caught_up, "{answer:?}");
+    assert!(heartbeat(&mut bench, 0, false).is_caught_up);
 }
 
 #[test]

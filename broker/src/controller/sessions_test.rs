@@ -115,7 +115,7 @@ fn a_broker_is_caught_up_once_it_knows_what_happened_before_its_session() {
     let begun = image.end_offset;
     let mut sessions = sessions(&image);
     assert!(!sessions.is_caught_up(BrokerId(0)), "this controller has not heard it");
-    let mut is_caught_up = |sessions: &mut Sessions, id, replayed: i64, end| {
+    let is_caught_up = |sessions: &mut Sessions, id, replayed: i64, end| {
         sessions.heard(&heartbeat(&image, id, replayed - 1), Offset(end), ms(1000));
         sessions.is_caught_up(BrokerId(id))
     };

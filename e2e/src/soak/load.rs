@@ -16,7 +16,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::history::{Position, Record};
 use super::random::Random;
 use super::world::{Load, PARTITIONS, World};
-use crate::command::wait_for;
+use crate::command::{retry, wait_for};
 
 /// Time for everything to be acknowledged, or read, after the last kill.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -287,8 +287,9 @@ pub(super) fn read_to_the_end(bootstrap: &str, world: &World) -> Result<()> {
         let mut left = 0;
         for partition in 0..i32::try_from(PARTITIONS)? {
             let before = world.with(topic, partition, |history| history.high_watermark())?;
-            let asked = || watermarks(&consumer, name, partition, PATIENCE);
-            let (low, high) = wait_for("its end is told", PATIENCE, asked)?;
+            // librdkafka gives up after a few attempts while a new leader cannot tell the high watermark yet.
+            let asked = || watermarks(&consumer, name, partition, PATIENCE)?.context("it is empty");
+            let (low, high) = retry(PATIENCE, asked).with_context(|| format!("the end of {name}-{partition}"))?;
             ensure!(low == 0, "{name}-{partition} begins at {low}");
             world.with(topic, partition, |history| history.see_high_watermark(before, high))??;
             left += high;
