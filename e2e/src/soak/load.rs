@@ -1,13 +1,13 @@
 //! The client threads, all of which use librdkafka.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
@@ -44,10 +44,14 @@ pub(super) fn config(bootstrap: &str) -> ClientConfig {
 }
 
 pub(super) fn consumer(bootstrap: &str) -> Result<BaseConsumer> {
+    Ok(consumer_config(bootstrap).create()?)
+}
+
+fn consumer_config(bootstrap: &str) -> ClientConfig {
     let mut config = config(bootstrap);
     config.set("group.id", "librdkafka wants one").set("enable.auto.commit", "false").set("check.crcs", "true");
     config.set("auto.offset.reset", "error").set("fetch.wait.max.ms", "50");
-    Ok(config.create()?)
+    config
 }
 
 /// Topics are created automatically.
@@ -228,16 +232,35 @@ fn watch(bootstrap: &str, world: &World, topic: usize) -> Result<()> {
     Ok(())
 }
 
+/// Why librdkafka has given up a position: a broker's answer, which the error itself does not tell.
+#[derive(Debug, Default)]
+struct Resets(Mutex<Vec<String>>);
+
+impl ClientContext for Resets {
+    /// Errors of killed brokers are expected.
+    fn error(&self, _error: KafkaError, _reason: &str) {}
+
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "OFFSET" {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for Resets {}
+
 /// Gets every record of a topic, from some offsets on.
 struct Reader {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Resets>,
     topic: usize,
     positions: [Position; PARTITIONS],
 }
 
 impl Reader {
     fn open(bootstrap: &str, world: &World, topic: usize, offsets: [i64; PARTITIONS]) -> Result<Self> {
-        let consumer = consumer(bootstrap)?;
+        let mut config = consumer_config(bootstrap);
+        config.set("debug", "topic").set_log_level(RDKafkaLogLevel::Debug);
+        let consumer: BaseConsumer<Resets> = config.create_with_context(Resets::default())?;
         let mut assignment = TopicPartitionList::new();
         for (partition, offset) in (0..).zip(offsets) {
             assignment.add_partition_offset(world.topic(topic), partition, Offset::Offset(offset))?;
@@ -252,7 +275,10 @@ impl Reader {
             None => return Ok(false),
             Some(Ok(message)) => message,
             Some(Err(error)) if is_transient(&error) => return Ok(false),
-            Some(Err(error)) => return Err(error).with_context(|| format!("cannot read {}", world.topic(self.topic))),
+            Some(Err(error)) => {
+                let reader = || format!("cannot read {}: {:?}", world.topic(self.topic), self.consumer.context());
+                return Err(error).with_context(reader);
+            }
         };
         let (partition, offset) = (message.partition(), message.offset());
         let place = || format!("{}-{partition}, offset {offset}", world.topic(self.topic));
