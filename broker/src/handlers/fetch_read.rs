@@ -107,11 +107,11 @@ impl Broker {
             let readable = match read(&partition, wanted, reader, offset, room.bytes) {
                 Ok(FollowerRead::Readable(readable)) => readable,
                 Ok(FollowerRead::Diverging(epoch, end)) => return FetchedPartition::diverging(index, (epoch, end)),
-                // What is beyond the end here may be there at a new leader.
-                Err(FetchError::OutOfRange(_))
+                // What is beyond the end here may be there at the leader (KIP-392), or at a new one.
+                Err(FetchError::OutOfRange(range))
                     if !reader.is_follower()
-                        && partition.leads()
-                        && topic.is_ok_and(|topic| self.may_be_superseded(topic, index)) =>
+                        && range.log_end < range.from
+                        && (!partition.leads() || topic.is_ok_and(|topic| self.may_be_superseded(topic, index))) =>
                 {
                     return FetchedPartition::failed(index, ResponseError::NotLeaderOrFollower.code());
                 }

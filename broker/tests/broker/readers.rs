@@ -42,7 +42,11 @@ fn create(cluster: &Cluster, replicas: &[i32]) {
 }
 
 fn fetch(node: &Node, rack: &str) -> PartitionData {
-    let topic = FetchTopic::default().with_topic(name(TOPIC)).with_partitions(vec![fetch_partition(0)]);
+    fetch_from(node, rack, 0)
+}
+
+fn fetch_from(node: &Node, rack: &str, offset: i64) -> PartitionData {
+    let topic = FetchTopic::default().with_topic(name(TOPIC)).with_partitions(vec![fetch_partition(offset)]);
     let request = FetchRequest::default()
         .with_max_bytes(1 << 20)
         .with_session_epoch(-1)
@@ -75,6 +79,10 @@ fn a_consumer_is_sent_to_the_replica_in_its_rack_and_served_there() {
     });
     assert_eq!((served.error_code, served.preferred_read_replica.0), (0, -1));
     assert!(served.records.is_some_and(|records| !records.is_empty()));
+    // Only the leader can say that there is nothing at all beyond an offset.
+    let beyond = [follower, leader].map(|node| fetch_from(node, "rack-2", served.high_watermark + 1).error_code);
+    let expected = [ResponseError::NotLeaderOrFollower, ResponseError::OffsetOutOfRange];
+    assert_eq!(beyond, expected.map(|error| error.code()));
 }
 
 #[test]
