@@ -125,8 +125,19 @@ fn take_part(bootstrap: &str, world: &Arc<World>, group: &Arc<Group>, number: us
                 commit_due = Instant::now() + COMMIT_EVERY;
             }
         }
+        leave(&consumer)?;
     }
     Ok(())
+}
+
+/// Gives its partitions back before the consumer is closed: librdkafka waits for ever if a rebalance meets its end.
+fn leave(consumer: &BaseConsumer<Membership>) -> Result<()> {
+    consumer.unsubscribe();
+    wait_for("a member has given its partitions back", PATIENCE, || {
+        // What comes now is left to the next member.
+        let _unread = consumer.poll(POLL);
+        Ok((consumer.assignment()?.count() == 0).then_some(()))
+    })
 }
 
 fn join(bootstrap: &str, world: &Arc<World>, group: &Arc<Group>, number: usize) -> Result<BaseConsumer<Membership>> {
